@@ -1,0 +1,77 @@
+"""Mistakes a person can fix, worded for that person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+class InterlockError(Exception):
+    """Base of every error that is ours. `str(error)` is a sentence for the person who can fix it."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake in one file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class ConfigError(InterlockError):
+    """Every problem found in the files of one folder, at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+ModelErrorKind = Literal["invalid_request", "authentication", "rate_limited", "unavailable", "interrupted"]
+
+
+class ModelError(InterlockError):
+    """The model behind LiteLLM refused, failed or fell silent.
+
+    `invalid_request`: it refused the request; `authentication`: it refused our key; `rate_limited`: too many requests,
+    `retry_after` is what it asked for (seconds or an HTTP date, verbatim); `unavailable`: no answer, or a 5xx;
+    `interrupted`: the stream ended before its end. `retryable` is true only while nothing was said to the person yet.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ModelErrorKind,
+        status: int | None = None,
+        retry_after: str | None = None,
+        code: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.kind: ModelErrorKind = kind
+        self.status = status
+        self.retry_after = retry_after
+        self.code = code
+        self.retryable = retryable
+
+
+class UnknownModel(InterlockError):
+    """The name asked for is no graph and no model on offer."""
+
+
+class NotAllowed(InterlockError):
+    """The caller is known, and may not do this."""
+
+
+class GraphUnavailable(InterlockError):
+    """The graph exists and cannot run now."""
+
+
+class StorageError(InterlockError):
+    """The database cannot be used: its address, its file, or its shape."""

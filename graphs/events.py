@@ -1,0 +1,112 @@
+"""What a run says while it works: the only words that leave the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, summed over every model call of the turn."""
+
+    prompt: int = 0
+    completion: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt + other.prompt, self.completion + other.completion)
+
+
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinished:
+    """One model call of the turn ended. Summed up by the run; not meant for clients."""
+
+    model: str
+    usage: Usage
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of the answer."""
+
+    text: str
+    new_paragraph: bool = False
+    """This piece begins another model round; text of an earlier round stands before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """The next piece of what a reasoning model thinks aloud."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A call that carries an allow begins to run."""
+
+    call_id: str
+    tool: str
+    """`server/tool`, as people write it."""
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A call ended, well or not."""
+
+    call_id: str
+    tool: str
+    text: str
+    """What the model reads."""
+    failed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRefused:
+    """A call that was not run, and why."""
+
+    call_id: str
+    tool: str
+    args: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingApproval:
+    """One call that waits for a person. `approval_id` is eight characters of `[a-z2-7]`."""
+
+    approval_id: str
+    call_id: str
+    tool: str
+    args: Mapping[str, Any]
+    rule: str
+    approver: str | None
+    expires: float | None
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalNeeded:
+    """The turn pauses here until the calls are decided."""
+
+    pending: tuple[PendingApproval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a turn; nothing follows it."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+Event = (
+    ModelFinished | TextDelta | ReasoningDelta | ToolStarted | ToolFinished | ToolRefused | ApprovalNeeded | Finished
+)

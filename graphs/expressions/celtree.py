@@ -1,0 +1,194 @@
+"""What a compiled CEL expression is made of: names it looks at, literal arguments, and where they stand.
+
+The library compiles and checks, and keeps its syntax tree to itself; but it can serialise it, as the public
+`cel.expr.CheckedExpr` message. Its few fields that matter here are read straight from the wire format, so that nothing
+as heavy as a protobuf runtime is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+_Fields = dict[int, list["bytes | int"]]
+
+
+@dataclass(frozen=True)
+class Expr:
+    """One node of the tree. `kind` says which of the other fields mean something."""
+
+    id: int
+    kind: str
+    """`const`, `ident`, `select`, `call`, `list`, `struct`, `comprehension` or `none`."""
+    name: str = ""
+    """The identifier, the selected field or the called function."""
+    text: str | None = None
+    """The value of a text literal."""
+    target: Expr | None = None
+    """What a field is selected from, or what a member function is called on."""
+    children: tuple[Expr, ...] = ()
+    """Arguments, elements, or the parts of a comprehension."""
+
+    def walk(self) -> Iterator[Expr]:
+        """This node and everything under it."""
+        waiting: list[Expr] = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting.extend(node.children)
+            if node.target is not None:
+                waiting.append(node.target)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A whole expression."""
+
+    root: Expr
+    offsets: Mapping[int, int]
+    """Where each node stands in the text, in characters, by node id."""
+    maps_of_text: frozenset[int]
+    """The ids of the nodes whose checked type is a map from text to anything."""
+
+    def names(self, variable: str) -> frozenset[str] | None:
+        """Which fields of `variable` are looked at; None if it is used in any other way, so all of them may be."""
+        found: set[str] = set()
+        accounted: set[int] = set()
+        for node in self.root.walk():
+            match field_of(node):
+                case (holder, field) if _is_variable(holder, variable):
+                    found.add(field)
+                    accounted.add(holder.id)
+                case _:
+                    pass
+        used = {node.id for node in self.root.walk() if _is_variable(node, variable)}
+        return frozenset(found) if used <= accounted else None
+
+
+def field_of(node: Expr) -> tuple[Expr, str] | None:
+    """The holder and the field that `x.field`, `has(x.field)`, `x["field"]` or `"field" in x` look at; else None."""
+    if node.kind == "select" and node.target is not None:
+        return node.target, node.name
+    if node.kind == "call" and len(node.children) == 2:
+        left, right = node.children
+        if node.name == "_[_]" and right.text is not None:
+            return left, right.text
+        if node.name in ("@in", "_in_") and left.text is not None:
+            return right, left.text
+    return None
+
+
+def parse(serialized: bytes) -> Tree:
+    """Reads what `Expression.serialize()` gives. Raises ValueError if that is no checked expression."""
+    wrapped = _fields(serialized)
+    checked = _fields(_bytes(wrapped, 2))
+    source = _fields(_bytes(checked, 5))
+    offsets: dict[int, int] = {}
+    for entry in source.get(4, []):
+        pair = _fields(_as_bytes(entry))
+        offsets[_int(pair, 1)] = _int(pair, 2)
+    maps: set[int] = set()
+    for entry in checked.get(3, []):
+        pair = _fields(_as_bytes(entry))
+        if _is_map_of_text(_fields(_bytes(pair, 2))):
+            maps.add(_int(pair, 1))
+    return Tree(_expr(_bytes(checked, 4)), offsets, frozenset(maps))
+
+
+def _is_variable(node: Expr, name: str) -> bool:
+    return node.kind == "ident" and node.name.lstrip(".") == name
+
+
+def _is_map_of_text(type_: _Fields) -> bool:
+    # Type.map_type = 7 {key_type = 1, value_type = 2}; Type.primitive = 3, where 5 is text; Type.dyn = 1.
+    if 7 not in type_:
+        return False
+    map_type = _fields(_bytes(type_, 7))
+    return _int(_fields(_bytes(map_type, 1)), 3) == 5 and 1 in _fields(_bytes(map_type, 2))
+
+
+def _expr(data: bytes) -> Expr:
+    fields = _fields(data)
+    number = _int(fields, 2)
+    if 3 in fields:
+        constant = _fields(_bytes(fields, 3))
+        text = _text(constant, 6) if 6 in constant else None
+        return Expr(number, "const", text=text)
+    if 4 in fields:
+        return Expr(number, "ident", _text(_fields(_bytes(fields, 4)), 1))
+    if 5 in fields:
+        select = _fields(_bytes(fields, 5))
+        return Expr(number, "select", _text(select, 2), target=_expr(_bytes(select, 1)))
+    if 6 in fields:
+        call = _fields(_bytes(fields, 6))
+        target = _expr(_bytes(call, 1)) if 1 in call else None
+        return Expr(number, "call", _text(call, 2), target=target, children=_exprs(call, 3))
+    if 7 in fields:
+        return Expr(number, "list", children=_exprs(_fields(_bytes(fields, 7)), 1))
+    if 8 in fields:
+        entries = [_fields(_as_bytes(entry)) for entry in _fields(_bytes(fields, 8)).get(2, [])]
+        children = [child for entry in entries for child in (*_exprs(entry, 3), *_exprs(entry, 4))]
+        return Expr(number, "struct", children=tuple(children))
+    if 9 in fields:
+        parts = _fields(_bytes(fields, 9))
+        return Expr(number, "comprehension", children=tuple(_expr(_bytes(parts, at)) for at in (2, 4, 5, 6, 7)))
+    return Expr(number, "none")
+
+
+def _exprs(fields: _Fields, at: int) -> tuple[Expr, ...]:
+    return tuple(_expr(_as_bytes(item)) for item in fields.get(at, []))
+
+
+def _fields(data: bytes) -> _Fields:
+    """One message of the wire format: field number to its values in order. Numbers of fixed width stay bytes."""
+    found: _Fields = {}
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        value: bytes | int
+        match key & 7:
+            case 0:
+                value, at = _varint(data, at)
+            case 1:
+                value, at = data[at : at + 8], at + 8
+            case 2:
+                size, at = _varint(data, at)
+                value, at = data[at : at + size], at + size
+            case 5:
+                value, at = data[at : at + 4], at + 4
+            case other:
+                raise ValueError(f"a serialised expression holds the wire type {other}, which is not known here")
+        found.setdefault(key >> 3, []).append(value)
+    return found
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(data) or shift > 63:
+            raise ValueError("a serialised expression ends in the middle of a number")
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def _as_bytes(value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a serialised expression holds a number where a message belongs")  # noqa: TRY004
+    return value
+
+
+def _bytes(fields: _Fields, at: int) -> bytes:
+    return _as_bytes(fields[at][-1]) if at in fields else b""
+
+
+def _text(fields: _Fields, at: int) -> str:
+    return _bytes(fields, at).decode("utf-8")
+
+
+def _int(fields: _Fields, at: int) -> int:
+    value = fields[at][-1] if at in fields else 0
+    return value if isinstance(value, int) else 0

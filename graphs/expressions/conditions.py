@@ -1,0 +1,165 @@
+"""Conditions and prompts: compiled once, checked when they are compiled, evaluated so that only true is true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cel_expr_python import cel
+
+from graphs.expressions import celtree
+from graphs.expressions.language import ExpressionError, ScopeName, compile_in, run_words, type_words
+from graphs.expressions.values import clean, fault, named
+
+__all__ = ["Condition", "ExpressionError", "Text", "compile_access", "compile_next", "compile_text"]
+
+_AS_TEXT = frozenset({"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"})
+
+
+class Condition:
+    """A compiled condition. Safe to share between threads."""
+
+    def __init__(self, text: str, scope: ScopeName, program: cel.Expression, tree: celtree.Tree) -> None:
+        self.text = text
+        """The condition as it was written, without the white space around it."""
+        self._program = program
+        self._args = tree.names("args") if scope == "access" else frozenset[str]()
+        self._looks_at_call_args = scope == "next" and any(
+            looked is not None and looked[1] == "args" and looked[0].id in tree.maps_of_text
+            for looked in map(celtree.field_of, tree.root.walk())
+        )
+
+    def evaluate(self, values: Mapping[str, Any]) -> bool | None:
+        """True or false; None if it could not be evaluated, or is no boolean.
+
+        `values` are the names of the place, each a mapping or a dataclass where it has fields.
+        """
+        return self._outcome(values)[0]
+
+    def why(self, values: Mapping[str, Any]) -> str:
+        """Why `evaluate` gives None for these values, in words that show no value; empty if it does not."""
+        return self._outcome(values)[1]
+
+    def _outcome(self, values: Mapping[str, Any]) -> tuple[bool | None, str]:
+        data: dict[str, Any] = {}
+        for name, value in values.items():
+            if name == "args":
+                # Only what the condition looks at is judged: a long text to write is no reason to doubt its path.
+                data["args"] = value if self._args is None else {key: value[key] for key in self._args if key in value}
+                wrong = fault(data["args"])
+            elif name == "tool_calls":
+                data["tool_calls"] = [self._call(call) for call in value]
+                wrong = fault([call["args"] for call in data["tool_calls"]])
+            else:
+                data |= named(name, value)
+                wrong = None
+            if wrong is not None:
+                return None, wrong
+        try:
+            result = self._program.eval(data=data)
+        except RuntimeError as error:
+            return None, run_words(str(error))
+        if result.type() == cel.Type.ERROR:
+            return None, run_words(str(result.plain_value()))
+        if result.type() != cel.Type.BOOL:
+            return None, "its value is not true or false"
+        return result.value() is True, ""
+
+    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: clean(item) for name, item in call.items()}
+        return own | {"args": call.get("args", {}) if self._looks_at_call_args else {}}
+
+
+@dataclass(frozen=True)
+class Text:
+    """A compiled text with `{{ … }}` in it."""
+
+    pieces: tuple[str | tuple[str, cel.Expression], ...]
+
+    def render(self, values: Mapping[str, Any]) -> str:
+        """The text with every `{{ … }}` filled in. Raises ExpressionError naming the one that cannot be."""
+        data: dict[str, Any] = {}
+        for name, value in values.items():
+            data |= named(name, value)
+        return "".join(piece if isinstance(piece, str) else _rendered(*piece, data) for piece in self.pieces)
+
+
+def compile_access(text: str, *, shown: str | None = None) -> Condition:
+    """The `when` of a rule in access.yaml. Raises ExpressionError. `shown`: what people see instead of `text`."""
+    return _condition(text, "access", shown)
+
+
+def compile_next(text: str) -> Condition:
+    """The `when` of a branch. Raises ExpressionError."""
+    return _condition(text, "next", None)
+
+
+def compile_text(text: str) -> Text:
+    """A prompt. Raises ExpressionError."""
+    pieces: list[str | tuple[str, cel.Expression]] = []
+    last = 0
+    while (start := text.find("{{", last)) >= 0:
+        pieces.append(text[last:start])
+        end = _closing(text, start + 2)
+        if end is None:
+            raise ExpressionError("'{{' without its '}}'; to write the braces themselves, write {{ '{{' }}", start)
+        inside = text[start + 2 : end]
+        try:
+            program, _ = compile_in("text", inside)
+        except ExpressionError as error:
+            raise ExpressionError(str(error), start + 2 + error.offset) from None
+        kind = program.return_type().name()
+        if kind not in _AS_TEXT:
+            offset = start + 2 + len(inside) - len(inside.lstrip())
+            raise ExpressionError(f"this is {type_words(kind)}, which has no form as text", offset)
+        pieces.append((inside.strip(), program))
+        last = end + 2
+    pieces.append(text[last:])
+    return Text(tuple(piece for piece in pieces if piece != ""))
+
+
+def _condition(text: str, scope: ScopeName, shown: str | None) -> Condition:
+    program, tree = compile_in(scope, text)
+    kind = program.return_type().name()
+    if kind not in ("BOOL", "DYN"):
+        offset = len(text) - len(text.lstrip())
+        raise ExpressionError(f"this is {type_words(kind)}; a condition is true or false", offset)
+    return Condition((shown or text).strip(), scope, program, tree)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the `}}` is that ends the expression at `start`: not one in a text, nor one that closes a mapping."""
+    depth = 0
+    at = start
+    while at < len(text):
+        character = text[at]
+        if character in "'\"":
+            quote = character * 3 if text.startswith(character * 3, at) else character
+            raw = at > start and text[at - 1] in "rR"
+            at += len(quote)
+            while at < len(text) and not text.startswith(quote, at):
+                at += 2 if text[at] == "\\" and not raw else 1
+            at += len(quote)
+            continue
+        if depth == 0 and text.startswith("}}", at):
+            return at
+        depth += (character == "{") - (character == "}")
+        at += 1
+    return None
+
+
+def _rendered(text: str, program: cel.Expression, data: dict[str, Any]) -> str:
+    try:
+        result = program.eval(data=data)
+    except RuntimeError:
+        raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated") from None
+    if result.type() == cel.Type.ERROR:
+        raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated: {run_words(str(result.plain_value()))}")
+    value = result.plain_value()
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(value)

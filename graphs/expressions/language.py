@@ -1,0 +1,250 @@
+"""CEL as it is spoken here: the names of each place, our functions, and the library's errors in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal
+
+from cel_expr_python import cel
+
+from graphs.errors import InterlockError
+from graphs.expressions import celtree
+from graphs.expressions.predicates import path_within
+from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
+from graphs.words import did_you_mean
+
+MAX_EXPRESSION = 10_000
+"""Characters of one expression."""
+
+ScopeName = Literal["access", "next", "text"]
+"""Where an expression stands: a rule in access.yaml, a branch under `next`, a prompt."""
+
+
+class ExpressionError(InterlockError):
+    """An expression that is wrong. `offset` counts its characters from 0."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+_T = cel.Type
+_CALLER = {"caller.user": _T.STRING, "caller.email": _T.STRING, "caller.role": _T.STRING, "caller.key": _T.STRING}
+_TURN = {"turn.rounds": _T.INT, "turn.calls": _T.INT}
+_SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
+    "access": {
+        "args": _T.Map(_T.STRING, _T.DYN),
+        "tool.server": _T.STRING,
+        "tool.name": _T.STRING,
+        "graph": _T.STRING,
+        "node": _T.STRING,
+        "now": _T.TIMESTAMP,
+        **_CALLER,
+        **_TURN,
+    },
+    "next": {
+        "tool_calls": _T.List(_T.Map(_T.STRING, _T.DYN)),
+        "text": _T.STRING,
+        "now": _T.TIMESTAMP,
+        **_CALLER,
+        **_TURN,
+    },
+    "text": {"graph": _T.STRING, "now": _T.TIMESTAMP, **_CALLER},
+}
+_CALL_FIELDS = ("id", "tool", "args", "verdict")
+_RENDERED = {"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"}
+_OURS = {
+    "path_within": "path_within(path, folder) takes two texts",
+    "sql_read_only": "sql_read_only(sql) or sql_read_only(sql, dialect) takes texts",
+    "full_match": "full_match(text, pattern) takes two texts",
+}
+_LIBRARY = (
+    "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "int", "uint",
+    "double", "string", "bool", "bytes", "duration", "timestamp", "type", "dyn", "getHours", "getMinutes", "getDate",
+    "getDayOfWeek", "getDayOfMonth", "getMonth", "getFullYear", "getSeconds",
+)  # fmt: skip
+_TYPES = {
+    "STRING": "a text", "BOOL": "true or false", "INT": "a whole number", "UINT": "a whole number",
+    "DOUBLE": "a number", "TIMESTAMP": "a time", "DURATION": "a length of time", "BYTES": "bytes",
+    "NULL": "nothing", "TYPE": "a type",
+}  # fmt: skip
+
+# CEL's own `matches` searches a substring, which a policy's author does not expect: it is not there at all.
+_CONFIG = "name: interlock\nstdlib:\n  exclude_functions:\n    - name: matches\n"
+
+
+@cache  # a constant that is costly to build, and that nothing can change
+def _environment(scope: ScopeName) -> cel.Env:
+    def overload(name: str, function: Any, count: int) -> cel.Overload:
+        return cel.Overload(f"{name}_{count}", _T.BOOL, [_T.STRING] * count, False, function)
+
+    functions = cel.CelExtension(
+        "interlock",
+        [
+            cel.FunctionDecl("path_within", [overload("path_within", path_within, 2)]),
+            cel.FunctionDecl("full_match", [overload("full_match", full_match, 2)]),
+            cel.FunctionDecl(
+                "sql_read_only",
+                [overload("sql_read_only", sql_read_only, 1), overload("sql_read_only", sql_read_only, 2)],
+            ),
+        ],
+    )
+    config = cel.NewEnvConfigFromYaml(_CONFIG)
+    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[functions])
+
+
+@cache  # likewise
+def _matcher() -> cel.Expression:
+    # RE2, which takes time linear in the text whatever the pattern: Python's own `re` can be made to hang.
+    return cel.NewEnv(variables={"text": _T.STRING, "pattern": _T.STRING}).compile("text.matches(pattern)")
+
+
+def full_match(text: str, pattern: str) -> bool:
+    """Whether `pattern`, a regular expression as RE2 has them, matches the whole of `text`.
+
+    Raises ValueError for a wrong pattern.
+    """
+    # Alone first: `a)|(b` is no pattern, and would match more than it should between brackets.
+    for candidate in (pattern, rf"\A(?:{pattern})\z"):
+        result = _matcher().eval(data={"text": text, "pattern": candidate})
+        if result.type() != cel.Type.BOOL:
+            said = (
+                str(result.plain_value())
+                .removeprefix("INVALID_ARGUMENT: ")
+                .removeprefix("invalid regular expression: ")
+            )
+            raise ValueError(f"{pattern!r} is no regular expression (RE2): {said.split(': ')[0]}")
+    return result.value() is True
+
+
+def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
+    if not text.strip():
+        raise ExpressionError("the expression is empty")
+    if len(text) > MAX_EXPRESSION:
+        raise ExpressionError(f"the expression has {len(text):,} characters; at most {MAX_EXPRESSION:,} are read")
+    if (found := re.search(r"[\x00\ud800-\udfff]", text)) is not None:
+        raise ExpressionError(f"the character U+{ord(found[0]):04X} may not stand in an expression", found.start())
+    try:
+        program = _environment(scope).compile(text)
+    except RuntimeError as error:
+        raise _compile_error(str(error), text, scope) from None
+    tree = celtree.parse(program.serialize())
+    _check_literals(tree)
+    if scope == "next":
+        _check_call_fields(tree)
+    return program, tree
+
+
+def _check_call_fields(tree: celtree.Tree) -> None:
+    """The items of `tool_calls` are mappings to CEL, which would take any field: ours are these four."""
+    for node in tree.root.walk():
+        looked = celtree.field_of(node)
+        if looked is not None and looked[0].id in tree.maps_of_text and looked[1] not in _CALL_FIELDS:
+            message = f"a tool call has no field {looked[1]!r}; it has {', '.join(_CALL_FIELDS)}"
+            raise ExpressionError(message + did_you_mean(looked[1], _CALL_FIELDS), tree.offsets.get(node.id, 0))
+
+
+def _check_literals(tree: celtree.Tree) -> None:
+    """What is written out in a call of ours is checked here, not when the first tool call comes."""
+    for node in tree.root.walk():
+        if node.kind != "call" or node.name not in _OURS or len(node.children) < 2:
+            continue
+        argument = node.children[1]
+        if argument.text is None:
+            continue
+        offset = tree.offsets.get(argument.id, 0)
+        if node.name == "path_within" and not path_within(argument.text, argument.text):
+            raise ExpressionError(f"{argument.text!r} is no absolute path of a folder, such as '/workspace'", offset)
+        if node.name == "sql_read_only" and argument.text not in DIALECTS:
+            message = f"{argument.text!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}"
+            raise ExpressionError(message + did_you_mean(argument.text, DIALECTS), offset)
+        if node.name == "full_match":
+            try:
+                full_match("", argument.text)
+            except ValueError as error:
+                raise ExpressionError(str(error), offset) from None
+
+
+_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_UNDECLARED = re.compile(r"undeclared reference to '(.+?)' ")
+_OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '(.*?)'")
+
+
+def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
+    if "recursion depth" in said:
+        return ExpressionError("the expression is nested too deeply")
+    found = _ERROR.search(said)
+    if found is None:
+        return ExpressionError(f"this is no CEL expression: {said.splitlines()[0].removeprefix('INVALID_ARGUMENT: ')}")
+    lines = text.split("\n")
+    offset = sum(len(line) + 1 for line in lines[: int(found[1]) - 1]) + int(found[2]) - 1
+    offset = min(offset, len(text))
+    message = found[3].removesuffix(" [INVALID_ARGUMENT]")
+    if (undeclared := _UNDECLARED.search(message)) is not None:
+        name = undeclared[1]
+        start = _start_of_name(text, name, offset)
+        called = text[start + len(name) :].lstrip().startswith("(")
+        return ExpressionError(_undeclared_words(name, scope, called), start)
+    if (overload := _OVERLOAD.search(message)) is not None:
+        name, types = overload.groups()
+        if name in _OURS:
+            return ExpressionError(f"{_OURS[name]}; found {types}", _start_of_name(text, name, offset))
+        shown = name.strip("_").replace("_", " ") if name.startswith(("_", "!", "-")) else name
+        return ExpressionError(f"'{shown}' cannot be used on {types}", _start_of_name(text, name, offset))
+    if message.startswith("Syntax error: "):
+        return ExpressionError(f"this is no CEL expression: {_syntax_words(message)}", offset)
+    return ExpressionError(message, offset)
+
+
+def _syntax_words(message: str) -> str:
+    said = message.removeprefix("Syntax error: ").split(" expecting ")[0]
+    return "it ends too early" if "'<EOF>'" in said else said
+
+
+def _start_of_name(text: str, name: str, offset: int) -> int:
+    """The library points behind a called function's name; people look for the name itself."""
+    start = text.rfind(name, 0, offset + len(name))
+    return start if start >= 0 and offset - start <= len(name) + 1 else offset
+
+
+def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
+    if name == "matches":
+        return "matches looks for the pattern anywhere in the text; write full_match(text, 'pattern') instead"
+    if called and name in _OURS:
+        return f"{_OURS[name]}; found another number of them"
+    if called:
+        choices = [*_OURS, *_LIBRARY]
+        hint = did_you_mean(name, choices) or f"; ours are {', '.join(_OURS)}"
+        return f"there is no function {name!r}{hint}"
+    variables = _SCOPES[scope]
+    fields = [other for other in variables if other.startswith(f"{name}.")]
+    if fields:
+        return f"{name!r} is not a value by itself; it has {', '.join(fields)}"
+    root = name.split(".")[0]
+    siblings = [other for other in variables if other.startswith(f"{root}.")]
+    if siblings:
+        return f"there is no {name!r}; there is {', '.join(siblings)}{did_you_mean(name, siblings)}"
+    roots = dict.fromkeys(other.split(".")[0] for other in variables)
+    return f"there is no {name!r} here; there is {', '.join(roots)}{did_you_mean(name, [*roots, *variables])}"
+
+
+def type_words(kind: str) -> str:
+    if kind.startswith("LIST"):
+        return "a list"
+    return "a mapping" if kind.startswith("MAP") else _TYPES.get(kind, kind.lower())
+
+
+_MISSING = re.compile(r'Key not found in map : "(.*)"', re.DOTALL)
+
+
+def run_words(said: str) -> str:
+    """The library's words for people, without any value in them."""
+    if (missing := _MISSING.search(said)) is not None:
+        return f"there is no {missing[1][:80]!r} in it"
+    if "No matching overload" in said:
+        return "something in it is not of the type that it needs"
+    if "Iteration budget" in said:
+        return "it would take too many steps"
+    return "it fails on these values"

@@ -1,0 +1,75 @@
+"""What tool calls and callers bring, made fit for conditions to look at: CEL's library trusts its input too much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any, cast
+
+MAX_TEXT = 65_536
+"""Characters of a text in arguments; a rule that looks at a longer one cannot be evaluated."""
+MAX_ITEMS = 1_000
+"""Items of a list or mapping in arguments, likewise."""
+MAX_DEPTH = 32
+"""Levels of lists and mappings in arguments, likewise."""
+
+
+def named(name: str, value: Any) -> dict[str, Any]:
+    """A value by the names that CEL knows it by: `caller.user` is one name to it."""
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {f"{name}.{field}": clean(item) for field, item in cast("Mapping[str, Any]", value).items()}
+    return {name: clean(value)}
+
+
+def clean(value: Any) -> Any:
+    """A text that is not an argument, without what the library cannot hold: it ends a text at NUL, and fails on half a
+    surrogate pair. What stands in their place makes the text differ from every text without them, as it did before.
+    """
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def fault(value: Any) -> str | None:
+    """Why no rule can look at these arguments, in words that show none of them; None if rules can."""
+    waiting: list[tuple[Any, int]] = [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        if item is None or isinstance(item, bool | float):
+            continue
+        if isinstance(item, str):
+            wrong = _text_fault(item)
+        elif isinstance(item, int):
+            wrong = None if -(2**63) <= item < 2**63 else "a number of more than 64 bits"
+        elif isinstance(item, list | Mapping):
+            members = cast("Sequence[Any] | Mapping[Any, Any]", item)
+            wrong = _size_fault(len(members), depth)
+            if wrong is None:
+                if isinstance(members, Mapping):
+                    waiting += [(key if isinstance(key, str) else (), depth + 1) for key in members]
+                    waiting += [(member, depth + 1) for member in members.values()]
+                else:
+                    waiting += [(member, depth + 1) for member in members]
+        else:
+            wrong = "something that is not JSON"
+        if wrong is not None:
+            return f"the arguments hold {wrong}"
+    return None
+
+
+def _text_fault(text: str) -> str | None:
+    if len(text) > MAX_TEXT or (not text.isascii() and len(text.encode("utf-8", "replace")) > MAX_TEXT):
+        return f"a text of more than {MAX_TEXT // 1024} kB"
+    if "\0" in text:
+        return "a NUL character"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "a text that is not valid Unicode"
+    return None
+
+
+def _size_fault(count: int, depth: int) -> str | None:
+    if count > MAX_ITEMS:
+        return f"a list or mapping of more than {MAX_ITEMS:,} items"
+    return f"more than {MAX_DEPTH} levels of lists and mappings" if depth >= MAX_DEPTH else None

@@ -1,0 +1,152 @@
+"""`access.yaml`, checked against the rest of the folder and compiled into a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from graphs import patterns
+from graphs.errors import Problem
+from graphs.expressions import Condition, ExpressionError, compile_access
+from graphs.loader.reading import Reading
+from graphs.policy import Policy, Role, Rule
+from graphs.source import Path, Source
+from graphs.spec.access import AccessSpec, RoleSpec, RuleSpec
+from graphs.words import did_you_mean
+
+_Decision = Literal["allow", "ask", "deny"]
+_DECISIONS: tuple[_Decision, ...] = ("allow", "ask", "deny")
+
+
+def rights(reading: Reading[AccessSpec]) -> tuple[Policy | None, list[Problem]]:
+    """Compiles and checks the rules; the policy is None if there are problems."""
+    if reading.spec is None:
+        return None, []
+    builder = _Builder(reading.spec, reading.source, reading.names("roles"))
+    roles = [builder.role(name, role) for name, role in reading.spec.roles.items()]
+    builder.check_includes()
+    builder.check_keys()
+    return (Policy(roles) if reading.whole and not builder.problems else None), builder.problems
+
+
+@dataclass
+class _Builder:
+    spec: AccessSpec
+    source: Source
+    known: list[str]
+    """The names of all roles, of those too that could not be read."""
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    def _say(self, path: Path, message: str) -> None:
+        if not self.source.is_broken(path):
+            self.problems.append(self.source.problem(path, message))
+
+    def _where(self, path: Path) -> str:
+        return f"{self.source.file}:{self.source.position(path)[0]}"
+
+    def role(self, name: str, spec: RoleSpec) -> Role:
+        path: Path = ("roles", name)
+        rules: list[Rule] = []
+        lists: Sequence[tuple[_Decision, list[RuleSpec]]] = (
+            ("deny", spec.deny), ("ask", spec.ask), ("allow", spec.allow)
+        )  # fmt: skip
+        for decision, written in lists:
+            for at, rule in enumerate(written):
+                rules += self._rules((*path, decision, at), name, decision, rule)
+        for kind, named in (("graphs", spec.graphs), ("models", spec.models)):
+            for at, pattern in enumerate(named or ()):
+                # Models of LiteLLM may hold `/` and `:`; only what is no pattern at all is refused.
+                if (wrong := patterns.fault(pattern)) is not None:
+                    self._say((*path, kind, at), wrong)
+        return Role(
+            name=name,
+            where=self._where(path),
+            include=tuple(spec.include),
+            rules=tuple(rules),
+            graphs=None if spec.graphs is None else tuple(spec.graphs),
+            models=None if spec.models is None else tuple(spec.models),
+        )
+
+    def _rules(self, path: Path, role: str, decision: _Decision, spec: RuleSpec) -> Iterable[Rule]:
+        when = self._condition((*path, "when"), spec.when)
+        if decision != "ask":
+            for name in ("approver", "expires"):
+                if getattr(spec, name) is not None:
+                    self._say(
+                        (*path, name), f"{name!r} belongs to rules under 'ask'; this one stands under {decision!r}"
+                    )
+        elif spec.approver is not None and spec.approver not in self.known:
+            self._say((*path, "approver"), self._no_role(spec.approver))
+        for at, pattern in enumerate(spec.tool):
+            wrong = patterns.tool_fault(pattern)
+            if wrong is not None:
+                self._say((*path, "tool", at), wrong)
+                continue
+            yield Rule(
+                role=role,
+                decision=decision,
+                pattern=pattern,
+                where=self._where((*path, "tool", at) if (*path, "tool") in self.source.positions else path),
+                when=when,
+                approver=spec.approver,
+                expires=spec.expires,
+                reason=spec.reason,
+            )
+
+    def _condition(self, path: Path, text: str | None) -> Condition | None:
+        if text is None:
+            return None
+        try:
+            return compile_access(text, shown=self.source.written.get(path))
+        except ExpressionError as error:
+            if not self.source.is_broken(path):
+                self.problems.append(self.source.problem_in_text(path, error.offset, str(error)))
+            return None
+
+    def _no_role(self, name: str) -> str:
+        choices = f"there is {', '.join(self.known)}" if self.known else "there is no role at all"
+        return f"there is no role {name!r}; {choices}{did_you_mean(name, self.known)}"
+
+    def check_includes(self) -> None:
+        said: set[frozenset[str]] = set()
+        for name, role in self.spec.roles.items():
+            for at, other in enumerate(role.include):
+                path: Path = ("roles", name, "include", at)
+                if other not in self.known:
+                    self._say(path, self._no_role(other))
+                elif (circle := self._circle(name, other)) and frozenset(circle) not in said:
+                    said.add(frozenset(circle))
+                    self._say(path, f"roles include each other in a circle: {' → '.join(circle)}")
+
+    def _circle(self, name: str, other: str) -> list[str]:
+        """The way from `name` by `other` back to `name`; empty if there is none."""
+        before: dict[str, str] = {other: name}
+        waiting = [other]
+        while waiting:
+            here = waiting.pop(0)
+            if here == name:
+                way = [name]
+                while (here := before[here]) != name:
+                    way.append(here)
+                return [name, *reversed(way[1:]), name]
+            for following in self.spec.roles[here].include if here in self.spec.roles else ():
+                if following not in before:
+                    before[following] = here
+                    waiting.append(following)
+        return []
+
+    def check_keys(self) -> None:
+        seen: dict[tuple[str, str], int] = {}
+        for at, key in enumerate(self.spec.keys):
+            path: Path = ("keys", at)
+            if key.role not in self.known:
+                self._say((*path, "role"), self._no_role(key.role))
+            for kind, value in (("name", key.name), ("env", key.env), ("sha256", key.sha256)):
+                if value is None:
+                    continue
+                if (kind, value) in seen:
+                    line, _ = self.source.position(("keys", seen[kind, value], kind))
+                    self._say((*path, kind), f"two keys have this {kind!r}; the other is on line {line}")
+                else:
+                    seen[kind, value] = at

@@ -1,0 +1,83 @@
+"""Patterns over names: `*` stands for any text, `/` included, and `?` for one character. Nothing else is special."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from graphs.words import did_you_mean
+
+_REFUSED = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
+
+
+def fault(pattern: str) -> str | None:
+    """What is wrong with a pattern, in words; None if nothing is.
+
+    What other tools read as a set, a choice or a negation is refused: a pattern that means less than its author
+    thinks opens a door when it stands under `deny`.
+    """
+    if not pattern:
+        return "the pattern is empty; write '*' for everything"
+    found = _REFUSED.search(pattern)
+    if found is not None:
+        return f"the pattern {pattern!r} holds {found[0]!r}; only '*' and '?' are special, and a list holds several"
+    return None
+
+
+def tool_fault(pattern: str) -> str | None:
+    """The same for a pattern over `server/tool`, which must be able to match one."""
+    wrong = fault(pattern)
+    if wrong is not None:
+        return wrong
+    if "/" in pattern or "*" in pattern:
+        return None
+    if "__" in pattern:
+        server, tool = pattern.split("__", 1)
+        return f"tools are written server/tool; write {server + '/' + tool!r}"
+    return f"tools are written server/tool, so {pattern!r} matches none; write {pattern + '/*'!r} for a whole server"
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether the whole of `name` is what `pattern` describes. Upper and lower case differ."""
+    return _compiled(pattern).fullmatch(name) is not None
+
+
+def matches_any(patterns: Iterable[str], name: str) -> bool:
+    """Whether one of `patterns` matches."""
+    return any(matches(pattern, name) for pattern in patterns)
+
+
+@lru_cache(maxsize=1024)  # pure: the same pattern always compiles to the same
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # Between two stars the first place where the text fits is as good as any later one, so it is never reconsidered
+    # (atomic groups): no pattern can make a match take long.
+    first, *rest = (_literal(piece) for piece in re.split(r"\*+", pattern))
+    if not rest:
+        return re.compile(first, re.DOTALL)
+    *inner, last = rest
+    return re.compile(first + "".join(f"(?>.*?{piece})" for piece in inner) + ".*" + last, re.DOTALL)
+
+
+def _literal(piece: str) -> str:
+    return re.escape(piece).replace(r"\?", ".")
+
+
+def is_id(name: str) -> bool:
+    """Whether `name` can be a graph's: it is a model id to clients, and a pattern's literal to rules."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name, re.ASCII) is not None
+
+
+def is_server_name(name: str) -> bool:
+    """Whether `name` can be a server's: models know its tools as `server__tool`, so it holds no `__` itself."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", name, re.ASCII) is not None and "__" not in name
+
+
+def misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
+    """What is wrong with a pattern whose server is spelled nearly, but not quite, like one of `servers`."""
+    server, slash, _ = pattern.partition("/")
+    names = list(servers)
+    if not slash or any(special in server for special in "*?") or server in names:
+        return None
+    hint = did_you_mean(server, names, cutoff=0.8)
+    return f"there is no server {server!r} in servers.yaml{hint}" if hint else None

@@ -1,0 +1,229 @@
+"""Allow, ask or deny one tool call, and the rule that said so. Pure: it reads no file, no clock, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from graphs.expressions import Condition
+from graphs.patterns import matches, matches_any
+
+Decision = Literal["allow", "ask", "deny"]
+
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks. `key` is the name of the key that was shown, never its value."""
+
+    user: str
+    email: str = ""
+    role: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ToolFacts:
+    """A tool by the names that rules use."""
+
+    server: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFacts:
+    """Everything a rule may look at, but the caller."""
+
+    call_id: str
+    tool: ToolFacts
+    args: Mapping[str, Any]
+    graph: str
+    node: str
+    rounds: int
+    calls: int
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What was decided, and by which rule, in words for the model and for people."""
+
+    decision: Decision
+    rule: str
+    approver: str | None = None
+    """The role that decides an `ask`; None: whoever asked."""
+    expires: float | None = None
+    """Seconds that an `ask` stays open; None: until it is answered."""
+    reason: str | None = None
+    """The rule's own sentence, if it has one, and why a condition could not be evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One pattern of one rule of one role, compiled."""
+
+    role: str
+    decision: Decision
+    pattern: str
+    where: str
+    """`access.yaml:12`."""
+    when: Condition | None = None
+    approver: str | None = None
+    expires: float | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return f"role {self.role}, {self.decision} {self.pattern!r} ({self.where})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """One role as it is written."""
+
+    name: str
+    where: str
+    include: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    graphs: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Relevant:
+    """The rules that speak of one tool, for one role with all that it includes."""
+
+    deny: tuple[Rule, ...]
+    ask: tuple[Rule, ...]
+    allow: tuple[Rule, ...]
+
+
+class Policy:
+    """The rules of all roles. Includes must name roles that exist and go in no circle: the loader sees to that."""
+
+    def __init__(self, roles: Iterable[Role]) -> None:
+        self._roles: Mapping[str, Role] = {role.name: role for role in roles}
+        self._lines: Mapping[str, tuple[Role, ...]] = {name: self._with_included(name) for name in self._roles}
+        self._relevant: dict[tuple[str, str], _Relevant] = {}
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The names of the roles, as the file orders them."""
+        return tuple(self._roles)
+
+    def decide(self, caller: Caller, facts: CallFacts) -> Verdict:
+        """Deny over ask over allow, whatever the order; nothing said means deny. Never raises.
+
+        A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do.
+        """
+        role = self._roles.get(caller.role)
+        if role is None:
+            return Verdict(decision="deny", rule=f"there is no role {caller.role} in access.yaml")
+        relevant = self._of(role.name, str(facts.tool))
+        values = _values(caller, facts)
+        for rule in relevant.deny:
+            met, why = _met(rule, values)
+            if met is not False:
+                return _verdict(rule, why)
+        asked = [(rule, why) for rule in relevant.ask for met, why in [_met(rule, values)] if met is not False]
+        if asked:
+            # Of several questions the one with an approver of its own is the stricter.
+            return _verdict(*next((pair for pair in asked if pair[0].approver is not None), asked[0]))
+        unmet: tuple[Rule, str] | None = None
+        for rule in relevant.allow:
+            met, why = _met(rule, values)
+            if met is True:
+                return _verdict(rule, "")
+            unmet = unmet or (rule, why)
+        if unmet is not None and unmet[0].when is not None:
+            rule, why = unmet
+            said = f"{rule} holds only when {rule.when.text}" if rule.when is not None else str(rule)
+            return Verdict(decision="deny", rule=said, reason=_reason(rule, why))
+        return Verdict(decision="deny", rule=f"role {role.name} says nothing about it ({role.where})")
+
+    def may_see(self, role: str, server: str, tool: str) -> bool:
+        """Whether there are any arguments with which the role could call the tool, or ask to."""
+        if role not in self._roles:
+            return False
+        relevant = self._of(role, f"{server}/{tool}")
+        return bool(relevant.allow or relevant.ask) and all(rule.when is not None for rule in relevant.deny)
+
+    def graph_allowed(self, role: str, graph: str) -> bool:
+        """Whether the role may use the graph."""
+        return self._named(role, graph, [line.graphs for line in self._lines.get(role, ())])
+
+    def model_allowed(self, role: str, model: str) -> bool:
+        """Whether the role may use the model."""
+        return self._named(role, model, [line.models for line in self._lines.get(role, ())])
+
+    def _named(self, role: str, name: str, lists: list[tuple[str, ...] | None]) -> bool:
+        if role not in self._roles:
+            return False
+        said = [patterns for patterns in lists if patterns is not None]
+        # Roles that say nothing leave it to those that do; if none says anything, all is allowed.
+        return not said or any(matches_any(patterns, name) for patterns in said)
+
+    def _with_included(self, name: str) -> tuple[Role, ...]:
+        found: dict[str, Role] = {}
+        waiting = [name]
+        while waiting:
+            role = self._roles[waiting.pop(0)]
+            if role.name not in found:
+                found[role.name] = role
+                waiting += role.include
+        return tuple(found.values())
+
+    def _of(self, role: str, tool: str) -> _Relevant:
+        known = self._relevant.get((role, tool))
+        if known is not None:
+            return known
+        rules = [rule for line in self._lines[role] for rule in line.rules if matches(rule.pattern, tool)]
+        relevant = _Relevant(
+            deny=tuple(rule for rule in rules if rule.decision == "deny"),
+            ask=tuple(rule for rule in rules if rule.decision == "ask"),
+            allow=tuple(rule for rule in rules if rule.decision == "allow"),
+        )
+        # Names come from the model, which may invent any number of them.
+        if len(self._relevant) >= _REMEMBERED:
+            self._relevant.clear()
+        self._relevant[role, tool] = relevant
+        return relevant
+
+
+def _values(caller: Caller, facts: CallFacts) -> Mapping[str, Any]:
+    return {
+        "args": facts.args,
+        "tool": {"server": facts.tool.server, "name": facts.tool.name},
+        "caller": {"user": caller.user, "email": caller.email, "role": caller.role, "key": caller.key},
+        "graph": facts.graph,
+        "node": facts.node,
+        "now": facts.now,
+        "turn": {"rounds": facts.rounds, "calls": facts.calls},
+    }
+
+
+def _met(rule: Rule, values: Mapping[str, Any]) -> tuple[bool | None, str]:
+    if rule.when is None:
+        return True, ""
+    met = rule.when.evaluate(values)
+    return met, rule.when.why(values) if met is None else ""
+
+
+def _verdict(rule: Rule, why: str) -> Verdict:
+    return Verdict(
+        decision=rule.decision,
+        rule=str(rule),
+        approver=rule.approver,
+        expires=rule.expires,
+        reason=_reason(rule, why),
+    )
+
+
+def _reason(rule: Rule, why: str) -> str | None:
+    unknown = f"its condition could not be evaluated: {why}" if why else None
+    return "; ".join(part for part in (rule.reason, unknown) if part) or None

@@ -1,0 +1,5 @@
+"""YAML text into plain data that remembers line and column."""
+
+from graphs.source.parse import MAX_ALIASES, Path, Source, read
+
+__all__ = ["MAX_ALIASES", "Path", "Source", "read"]

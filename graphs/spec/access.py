@@ -1,0 +1,108 @@
+"""`access.yaml`: who may do what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from graphs.spec.base import Seconds, Spec, one_or_many
+
+_OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
+
+
+def _short_form(schema: dict[str, Any]) -> None:
+    """Lets an editor offer both ways to write a rule."""
+    long_form = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string", "description": "A pattern over server/tool."}, long_form]
+
+
+class RuleSpec(Spec):
+    """One rule: a pattern over `server/tool`, or a mapping that says more."""
+
+    model_config = ConfigDict(json_schema_extra=_short_form)
+
+    tool: Annotated[list[str], _OneOrMany, Field(min_length=1)]
+    """Which tools: one pattern or several over `server/tool`. `*` stands for any text, `/` included."""
+    when: str | None = None
+    """A CEL condition over args, tool, caller, graph, node, now and turn. Absent: always."""
+    approver: str | None = None
+    """Only under `ask`: the role that decides. Absent: whoever asked."""
+    expires: Seconds | None = None
+    """Only under `ask`: how long the question stays open. Absent: until it is answered."""
+    reason: str | None = None
+    """A sentence for whoever is refused or asked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_pattern(cls, value: Any) -> Any:
+        return {"tool": value} if isinstance(value, str) else value
+
+
+class RoleSpec(Spec):
+    """What a role may do: deny over ask over allow, whatever the order; nothing said means deny."""
+
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "limits": "the 'limits' of a graph hold for every role",
+    }
+
+    include: Annotated[list[str], _OneOrMany] = []
+    """Roles whose rules, denies too, this one has as well."""
+    allow: list[RuleSpec] = []
+    """What runs at once."""
+    ask: list[RuleSpec] = []
+    """What runs after a person said yes."""
+    deny: list[RuleSpec] = []
+    """What never runs."""
+    graphs: list[str] | None = None
+    """Patterns of the graphs it may use. Absent: all."""
+    models: list[str] | None = None
+    """Patterns of the models it may use. Absent: all."""
+
+
+class KeySpec(Spec):
+    """A key that callers show, and the role it stands for."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What logs and approvals call its holder."""
+    role: str
+    """One of `roles`."""
+    env: str | None = None
+    """The environment variable that holds the key. Unset: the key is off."""
+    sha256: str | None = None
+    """Instead of `env`: the SHA-256 of the key, 64 hexadecimal digits."""
+    forwards_users: bool = False
+    """Whether its holder is a front end that says for which user it asks."""
+
+    @field_validator("env")
+    @classmethod
+    def _is_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value, re.ASCII):
+            raise ValueError("is no name of an environment variable; write the variable's name, never the key itself")
+        return value
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_digest(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", value, re.ASCII):
+            raise ValueError("is no SHA-256: expected 64 hexadecimal digits, never the key itself")
+        return value.lower() if value is not None else None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> KeySpec:
+        if (self.env is None) == (self.sha256 is None):
+            found = "neither" if self.env is None else "both"
+            raise ValueError(f"has {found} of 'env' and 'sha256'; a key has exactly one of them")
+        return self
+
+
+class AccessSpec(Spec):
+    """Who may do what."""
+
+    roles: dict[str, RoleSpec] = {}
+    """The roles, by name."""
+    keys: list[KeySpec] = []
+    """The keys that callers show."""

@@ -1,0 +1,63 @@
+"""What every page of the spec shares: strictness, and how a length of time is written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+_UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w|)", re.ASCII)
+_LONGEST = 100 * 365 * 86400.0
+
+
+class Spec(BaseModel):
+    """Base of everything a user may write: an unknown key is an error, a value never shows in one."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Keys of the config language that are not built yet, each with the sentence that refuses it."""
+
+
+def seconds(value: Any) -> Any:
+    """`"15m"`, `"20s"`, `"30d"` or a plain number of seconds, as float seconds.
+
+    Raises ValueError with the words for the user; what is no text and no number is left to pydantic's own check.
+    """
+    if isinstance(value, bool):
+        raise ValueError("found true or false; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("this is no length of time; write one such as 20s, 15m, 2h or 30d")
+        value = float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, int | float) and not (math.isfinite(value) and 0 < value <= _LONGEST):
+        raise ValueError("a length of time is more than nothing and at most a hundred years")
+    return value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d|w)?$"},
+                {"type": "string", "pattern": r"\$\{"},
+            ]
+        }
+    ),
+]
+"""Seconds as a float; written `20s`, `15m`, `2h`, `30d` or as a plain number."""
+
+
+def one_or_many(value: Any) -> Any:
+    """A single text stands for a list of one."""
+    return [value] if isinstance(value, str) else value

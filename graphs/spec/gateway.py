@@ -1,0 +1,62 @@
+"""`gateway.yaml`: what every graph shares."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+
+from graphs.spec.base import Seconds, Spec
+
+_DAY = 86400.0
+
+
+class ModelsSpec(Spec):
+    """Where the models live."""
+
+    base_url: str = ""
+    """LiteLLM's address, such as http://localhost:4000. Empty: the built-in demo model."""
+    api_key: SecretStr = SecretStr("")
+    """The key for LiteLLM. Write it as ${LITELLM_API_KEY}, not as text."""
+    default: str = "demo"
+    """The model a node uses when it names none."""
+    offer: list[str] = ["*"]
+    """Which of LiteLLM's models are listed too, as patterns; each runs through `default_graph`."""
+    timeout: Seconds = 60.0
+    """How long a model may stay silent before the request is given up."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("an address begins with http:// or https://; leave it empty for the built-in demo model")
+        return value.rstrip("/")
+
+    @field_validator("default")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; write the name of a model")
+        return value
+
+
+class RetentionSpec(Spec):
+    """How long things are kept."""
+
+    conversations: Seconds = 30 * _DAY
+    """Turns and what their tools returned."""
+    audit: Seconds = 365 * _DAY
+    """Who called what, and who allowed it."""
+
+
+class GatewaySpec(Spec):
+    """What every graph shares."""
+
+    models: ModelsSpec = ModelsSpec()
+    """Where the models live."""
+    default_graph: Annotated[str, Field(min_length=1)] = "assistant"
+    """The graph that LiteLLM's models run through."""
+    storage: str = ""
+    """Empty: SQLite in the data folder. Or a SQLite path, or the URL of a database."""
+    retention: RetentionSpec = RetentionSpec()
+    """How long things are kept."""

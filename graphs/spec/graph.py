@@ -1,0 +1,103 @@
+"""`graphs/*.yaml`: one file, one graph, one name in the model list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from graphs.spec.base import Seconds, Spec
+
+END = "end"
+"""The target that ends the turn."""
+
+
+class BranchSpec(Spec):
+    """One way on from a node."""
+
+    when: str | None = None
+    """A CEL condition over tool_calls, text, turn, caller and now. Absent: always."""
+    to: str
+    """The node to go to, or `end`."""
+
+
+def _branches(value: Any) -> Any:
+    return [{"to": value}] if isinstance(value, str) else value
+
+
+Next = Annotated[
+    list[BranchSpec],
+    BeforeValidator(_branches, json_schema_input_type=str | list[BranchSpec]),
+    Field(min_length=1),
+]
+"""Where to go: the name of a node, or a list of which the first branch that is true is taken."""
+
+
+class ModelNodeSpec(Spec):
+    """Asks a model, which answers or calls tools."""
+
+    type: Literal["model"]
+    """Asks a model, which answers or calls tools."""
+    prompt: str = ""
+    """What the model is told first. `{{ … }}` holds CEL over caller, now and graph."""
+    model: str | None = None
+    """The model. Absent: the one asked for, or the gateway's default."""
+    tools: list[str] = []
+    """Patterns over `server/tool` of what this node may see; the caller's role narrows it further."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """How freely the model picks its words."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The longest answer."""
+    next: Next
+    """Where to go then."""
+
+
+class PermissionNodeSpec(Spec):
+    """Decides every tool call that was asked for: allow, ask or deny."""
+
+    type: Literal["permission"]
+    """Decides every tool call that was asked for: allow, ask or deny."""
+    next: Next
+    """Where to go then."""
+
+
+class ToolsNodeSpec(Spec):
+    """Runs the tool calls that carry an allow, and no others."""
+
+    type: Literal["tools"]
+    """Runs the tool calls that carry an allow, and no others."""
+    next: Next
+    """Where to go then."""
+
+
+NodeSpec = Annotated[ModelNodeSpec | PermissionNodeSpec | ToolsNodeSpec, Field(discriminator="type")]
+
+
+class LimitsSpec(Spec):
+    """Where a turn ends at the latest, with one last answer without tools."""
+
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 12
+    """How often the model may be asked."""
+    tool_calls: Annotated[int, Field(ge=1, le=10_000)] = 40
+    """How many tool calls may run."""
+    seconds: Seconds = 300.0
+    """How long a turn may take."""
+
+
+class GraphSpec(Spec):
+    """One graph: nodes, and the way from each to the next."""
+
+    description: str = ""
+    """What people read beside its name."""
+    start: str
+    """The first node."""
+    nodes: Annotated[dict[str, NodeSpec], Field(min_length=1)]
+    """The nodes, by name."""
+    limits: LimitsSpec = LimitsSpec()
+    """Where a turn ends at the latest."""
+
+    @model_validator(mode="after")
+    def _end_is_taken(self) -> GraphSpec:
+        if END in self.nodes:
+            raise ValueError("a node is called 'end', which is the name of the turn's end; choose another name")
+        return self

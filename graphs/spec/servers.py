@@ -1,0 +1,115 @@
+"""`servers.yaml`: the `mcpServers` block people already have, and a few settings of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from graphs.spec.base import Seconds, Spec
+
+Transport = Literal["stdio", "http", "sse"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,48}", re.ASCII)
+
+
+class ServerSpec(Spec):
+    """One MCP server: a `command` that is started here, or the `url` of one that runs elsewhere."""
+
+    unsupported: ClassVar[Mapping[str, str]] = {
+        "per_user": "every caller shares the server's one connection",
+    }
+
+    command: str | None = None
+    """The program to start. `python` is the interpreter that runs Interlock."""
+    args: list[str] = []
+    """The program's arguments."""
+    env: Annotated[dict[str, str], Field(repr=False)] = {}
+    """The program's environment variables, on top of a few harmless ones."""
+    cwd: str | None = None
+    """The folder the program starts in; relative to the folder of the config files, which is also the default."""
+    url: str | None = None
+    """The address of a server that runs elsewhere."""
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """HTTP headers sent to that address, such as Authorization."""
+    type: Transport | None = None
+    """How to talk to it. Said by `command` (stdio) or `url` (http); write it for `sse`."""
+    timeout: Seconds = 60.0
+    """How long one tool call may take."""
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
+    """How many calls may be under way at once."""
+    max_result: Annotated[int, Field(ge=100)] = 64_000
+    """How many characters of a result are kept."""
+    required: bool = False
+    """Whether the gateway is failed, not merely degraded, without it."""
+    disabled: bool = False
+    """Whether to leave the server out."""
+
+    @property
+    def transport(self) -> Transport:
+        """How to talk to it, said or implied."""
+        if self.type is not None:
+            return self.type
+        return "stdio" if self.command is not None else "http"
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _other_names(cls, value: object) -> object:
+        # The names that other clients of the same block use for the same thing.
+        return "http" if value in ("streamable-http", "streamable_http", "streamableHttp") else value
+
+    @field_validator("command", "cwd")
+    @classmethod
+    def _is_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]", value):
+            raise ValueError("an address begins with http:// or https:// and names a host")
+        return value
+
+    @field_validator("command", "args", "env", "headers", "cwd", "url")
+    @classmethod
+    def _has_no_nul(cls, value: str | list[str] | dict[str, str] | None) -> str | list[str] | dict[str, str] | None:
+        # An operating system ends a text at NUL: what is run would not be what is read here.
+        if value is not None and any("\0" in text for text in _texts(value)):
+            raise ValueError("holds a NUL character")
+        return value
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> ServerSpec:
+        if self.command is not None and self.url is not None:
+            raise ValueError("has both 'command' and 'url'; a server is either started here or reached there")
+        if self.command is None and self.url is None:
+            raise ValueError("has neither 'command' nor 'url'; write the program to start, or the address to reach")
+        if self.command is not None:
+            if self.type not in (None, "stdio"):
+                raise ValueError(f"is of type '{self.type}' and has a 'command'; that type is reached by a 'url'")
+            if self.headers:
+                raise ValueError("has 'headers' and a 'command'; headers are sent to a 'url', a program takes 'env'")
+            return self
+        if self.type == "stdio":
+            raise ValueError("is of type 'stdio' and has a 'url'; that type is started by a 'command'")
+        for name in ("args", "env", "cwd"):
+            if name in self.model_fields_set and getattr(self, name):
+                raise ValueError(f"has '{name}' and a 'url'; '{name}' is for a program started by a 'command'")
+        return self
+
+
+def _texts(value: str | list[str] | dict[str, str]) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [*value, *value.values()] if isinstance(value, dict) else value
+
+
+class ServersSpec(Spec):
+    """The MCP servers, by the name that rules and people use for them."""
+
+    mcpServers: dict[str, ServerSpec] = {}
+    """The block as it is written for other MCP clients."""

@@ -1,0 +1,1 @@
+"""The facade: OpenAI's words outside, the engine's events inside."""

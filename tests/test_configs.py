@@ -1,0 +1,110 @@
+"""The shipped configs load, are the same in the package and the repository, and allow what the demo promises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs.loader import DEFAULTS, Snapshot, load
+from graphs.policy import Caller, CallFacts, ToolFacts
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.fixture
+def shipped() -> Snapshot:
+    return load(CONFIGS, {})
+
+
+def test_the_shipped_defaults_are_the_configs_of_the_repository() -> None:
+    def texts(folder: Path) -> dict[str, str]:
+        files = (path for path in folder.rglob("*.yaml") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
+
+    assert texts(CONFIGS) == texts(DEFAULTS)
+    assert set(texts(CONFIGS)) == {"gateway.yaml", "servers.yaml", "access.yaml", "graphs/assistant.yaml"}
+
+
+def test_the_environment_names_of_the_contract_fill_the_gateway() -> None:
+    env = {
+        "LITELLM_BASE_URL": "http://litellm:4000",
+        "LITELLM_API_KEY": "sk-x",
+        "INTERLOCK_MODEL": "gpt",
+        "INTERLOCK_STORAGE": "sqlite:///x.db",
+        "INTERLOCK_DATA": "/srv/data",
+    }
+    snapshot = load(CONFIGS, env)
+    assert snapshot.gateway.models.base_url == "http://litellm:4000"
+    assert snapshot.gateway.models.api_key.get_secret_value() == "sk-x"
+    assert snapshot.gateway.models.default == "gpt"
+    assert snapshot.gateway.storage == "sqlite:///x.db"
+    assert {server.env["INTERLOCK_DATA"] for server in snapshot.servers.values()} == {"/srv/data"}
+
+
+def test_the_demo_servers_are_those_of_the_contract(shipped: Snapshot) -> None:
+    assert {name: (spec.command, spec.args) for name, spec in shipped.servers.items()} == {
+        name: ("python", ["-m", "server.demo", name]) for name in ("filesystem", "database", "monitoring")
+    }
+
+
+def test_the_shipped_keys_name_their_variables(shipped: Snapshot) -> None:
+    assert {key.name: (key.role, key.env, key.forwards_users) for key in shipped.keys} == {
+        "admin": ("admin", "INTERLOCK_ADMIN_KEY", False),
+        "developer": ("developer", "INTERLOCK_DEVELOPER_KEY", False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("role", "tool", "args", "decision"),
+    [
+        ("admin", "monitoring/metrics", {}, "allow"),
+        ("admin", "filesystem/read_file", {"path": "/workspace/a"}, "allow"),
+        ("admin", "filesystem/write_file", {"path": "/workspace/a", "content": "x"}, "ask"),
+        ("admin", "database/execute", {"sql": "delete from orders"}, "ask"),
+        ("developer", "monitoring/metrics", {}, "allow"),
+        ("developer", "filesystem/list_directory", {"path": "/workspace"}, "allow"),
+        ("developer", "filesystem/read_file", {"path": "/workspace/welcome.md"}, "allow"),
+        ("developer", "filesystem/read_file", {"path": "/etc/passwd"}, "deny"),
+        ("developer", "filesystem/list_directory", {}, "deny"),
+        ("developer", "database/list_tables", {}, "allow"),
+        ("developer", "database/query", {"sql": "select country, count(*) from customers group by country"}, "allow"),
+        ("developer", "database/query", {"sql": "delete from orders"}, "deny"),
+        ("developer", "database/execute", {"sql": "select 1"}, "deny"),
+        ("developer", "filesystem/write_file", {"path": "/workspace/a", "content": "x"}, "ask"),
+    ],
+)
+def test_the_shipped_rules(shipped: Snapshot, role: str, tool: str, args: dict[str, Any], decision: str) -> None:
+    server, name = tool.split("/")
+    facts = CallFacts(
+        call_id="call_1",
+        tool=ToolFacts(server, name),
+        args=args,
+        graph="assistant",
+        node="agent",
+        rounds=1,
+        calls=0,
+        now=datetime(2026, 8, 1, tzinfo=UTC),
+    )
+    verdict = shipped.policy.decide(Caller(user="ann", role=role, key=role), facts)
+    assert verdict.decision == decision
+    assert "access.yaml:" in verdict.rule
+
+
+def test_only_an_admin_approves_what_a_developer_writes(shipped: Snapshot) -> None:
+    facts = CallFacts(
+        call_id="call_1",
+        tool=ToolFacts("filesystem", "write_file"),
+        args={},
+        graph="assistant",
+        node="agent",
+        rounds=1,
+        calls=0,
+        now=datetime(2026, 8, 1, tzinfo=UTC),
+    )
+    verdict = shipped.policy.decide(Caller(user="ann", role="developer", key="developer"), facts)
+    assert (verdict.approver, verdict.expires) == ("admin", 900)
+    verdict = shipped.policy.decide(Caller(user="root", role="admin", key="admin"), facts)
+    assert (verdict.approver, verdict.expires) == (None, 900)

@@ -1,0 +1,305 @@
+"""`path_within` and `sql_read_only` answer true only for what they are sure of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlglot import exp
+
+from graphs.expressions.predicates import path_within
+from graphs.expressions.sqlcheck import DIALECTS, MAX_CHARACTERS, sql_read_only
+from graphs.expressions.sqlnames import KNOWN_PURE
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/workspace",
+        "/workspace/",
+        "/workspace/a",
+        "/workspace/a/b c.txt",
+        "/workspace/./a//b",
+        "/workspace/a/../b",
+        "/workspace/..a/...",
+        "/workspace/50%25 off",
+        "/workspace/über/文",
+        "/workspace/a%20b",
+        "/workspace/~x",
+    ],
+)
+def test_what_is_in_the_folder_is_within(path: str) -> None:
+    assert path_within(path, "/workspace")
+    assert path_within(path, "/workspace/")
+    assert path_within(path, "/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/etc/passwd",
+        "/workspace2",
+        "/workspace2/a",
+        "/Workspace/a",
+        "workspace/a",
+        "a",
+        "./workspace",
+        "~/a",
+        "..",
+        "/workspace/..",
+        "/workspace/../etc/passwd",
+        "/workspace/a/../../etc",
+        "/workspace/./.././etc",
+        "//workspace/a",
+        "//host/workspace/a",
+        "///workspace/a",
+        "/workspace\\..\\..\\etc",
+        "/workspace/a\\b",
+        "\\\\host\\share",
+        "C:/workspace",
+        "/workspace/a\0/../../etc",
+        "/workspace/a\n/etc/passwd",
+        "/workspace/%2e%2e/etc",
+        "/workspace/%2E%2E%2Fetc",
+        "/workspace/..%2f..%2fetc",
+        "/workspace/%252e%252e/etc",
+        "/workspace/%25252e%25252e/etc",
+        "/workspace/a%00b",
+        "/workspace/%5c..%5cetc",
+        "/workspace/%c0%ae%c0%ae/etc",
+        "/workspace/%ff",
+        "/workspace/．．/etc",
+        "/workspace/‥/etc",
+        "/workspace/%EF%BC%8E%EF%BC%8E/etc",
+        "/workspace/a＼b",
+        "file:///workspace/a",
+        " /workspace/a",
+    ],
+)
+def test_what_may_lead_out_of_the_folder_is_not_within(path: str) -> None:
+    assert not path_within(path, "/workspace")
+
+
+def test_a_path_that_is_encoded_over_and_over_is_not_within() -> None:
+    path = "/workspace/100%"
+    for _ in range(8):
+        path = quote(path, safe="/")
+    assert not path_within(path, "/workspace")
+
+
+@pytest.mark.parametrize("folder", ["", "workspace", "./", "C:\\x", "/work\0space", "//x"])
+def test_nothing_is_within_a_folder_that_is_no_absolute_path(folder: str) -> None:
+    assert not path_within(folder + "/a", folder)
+    assert not path_within("/a", folder)
+
+
+def test_symbolic_links_of_this_machine_are_followed(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    (inside / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "out").symlink_to(outside)
+    (inside / "to_sub").symlink_to(inside / "sub")
+    (tmp_path / "alias").symlink_to(inside)
+    assert not path_within(f"{inside}/out", str(inside))
+    assert not path_within(f"{inside}/out/new.txt", str(inside))
+    assert path_within(f"{inside}/to_sub/new.txt", str(inside))
+    assert path_within(f"{tmp_path}/alias/new.txt", f"{tmp_path}/alias")
+    assert not path_within(f"{inside}/out/../x", str(inside))
+
+
+def test_a_circle_of_links_and_a_very_long_path_are_decided(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert path_within(f"{tmp_path}/circle/a", str(tmp_path)) in (True, False)
+    assert path_within(f"{tmp_path}/{'x' * 5000}", str(tmp_path)) in (True, False)
+    assert not path_within("/workspace" + "/.." * 5000, "/workspace")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "select * from customers where country = 'DE' order by name limit 5 offset 3;",
+        "select country, count(*) as n from customers group by 1 having count(*) > 2",
+        "with t as (select 1 as a) select a from t union all select 2 except select 3",
+        "with recursive t(n) as (select 1 union all select n + 1 from t where n < 5) select * from t",
+        "values (1, 'a'), (2, 'b')",
+        "(select 1)",
+        "select 'delete from x; drop table y' as text, \"update\" from t",
+        "select /* delete */ 1 -- drop table x",
+        "select coalesce(a, 0), lower(b), round(c::numeric, 2), date_trunc('month', d), extract(year from d) from t",
+        "select a->>'x', jsonb_array_length(b), to_char(c, 'YYYY'), json_agg(d), string_agg(e, ',') from t",
+        "select row_number() over (partition by a order by b), sum(c) filter (where c > 0) from t",
+        "select case when a and not b then 1 else 2 end from t where a is not null and b in (1, 2) and c ilike 'x%'",
+        "select * from a left join b using (id) cross join lateral (select a.x) as s where exists (select 1 from c)",
+        "select * from information_schema.tables where table_schema not in ('pg_catalog')",
+        "select 1; select 2;",
+        "select * from t where a = any(array[1, 2])",
+        "select cast(a as date), interval '1 day', a between 1 and 2 from t",
+        "select $$delete from x$$",
+    ],
+)
+def test_statements_that_read_are_read_only(sql: str) -> None:
+    assert sql_read_only(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        "   ",
+        "-- nothing",
+        ";",
+        "not sql at all",
+        "insert into t values (1)",
+        "update t set a = 1",
+        "delete from t",
+        "drop table t",
+        "alter table t add column a int",
+        "create table t as select 1",
+        "create or replace function f() returns int as $$ select 1 $$ language sql",
+        "truncate t",
+        "grant all on t to public",
+        "copy t to program 'sh'",
+        "call p()",
+        "do $$ begin delete from t; end $$",
+        "execute q",
+        "merge into t using s on t.a = s.a when matched then delete",
+        "set role admin",
+        "select 1; delete from t",
+        "select 1; ; drop table t --",
+        "with d as (delete from t returning *) select * from d",
+        "with d as (insert into t values (1) returning a) select a from d",
+        "with d as (update t set a = 1 returning a) select a from d",
+        "select * into t2 from t",
+        "select * from t for update",
+        "select * from t for share",
+        "select * from t for no key update skip locked",
+        "select nextval('s')",
+        "select setval('s', 1)",
+        "select pg_sleep(100)",
+        "select pg_read_file('/etc/passwd')",
+        "select pg_terminate_backend(1)",
+        "select set_config('a', 'b', false)",
+        "select lo_import('/etc/passwd')",
+        "select dblink('host=x', 'delete from t')",
+        "select query_to_xml('delete from t', true, true, '')",
+        "select my_function(1)",
+        "select * from my_function(1)",
+        "select * from rows from (my_function(1))",
+        "select (my_function(1)).*",
+        "select public.lower('x')",
+        "select pg_catalog.pg_sleep(1)",
+        'select "lower"(a) from t',
+        'select "LOWER"(a) from t',
+        'select "pg_sleep"(1)',
+        "select pg_sleep (1)",
+        "select/**/pg_sleep/**/(1)",
+        "select a operator(public.+) b",
+        "select random()",
+        "explain analyze delete from t",
+        "explain select 1",
+        "begin; select 1; commit",
+        "lock table t",
+        "listen x",
+        "vacuum",
+        "select 1 delete from t",
+        "select '\\'; delete from t; --'",
+        "select 1 where a = $1",
+        "select 'unclosed",
+        "select 1 /* unclosed",
+        "select (1",
+        "select 1\0; delete from t",
+        "table t; drop table t",
+    ],
+)
+def test_what_writes_locks_waits_or_cannot_be_read_is_not_read_only(sql: str) -> None:
+    assert not sql_read_only(sql)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        ("mysql", "select 1 into outfile '/tmp/x'"),
+        ("mysql", "select * from t into dumpfile '/tmp/x'"),
+        ("mysql", "select 1 /*!50000 into outfile '/tmp/x' */"),
+        ("mysql", "/*!50000 delete from t */"),
+        ("mysql", "select 1 /*M! into outfile '/tmp/x' */"),
+        ("mysql", "select @a := 1"),
+        ("mysql", "select load_file('/etc/passwd')"),
+        ("mysql", "select sleep(5)"),
+        ("mysql", "select benchmark(1000000, md5('x'))"),
+        ("mysql", "select get_lock('a', 5)"),
+        ("mysql", "select * from t lock in share mode"),
+        ("sqlite", "select load_extension('x')"),
+        ("sqlite", "pragma journal_mode = off"),
+        ("sqlite", "attach 'x.db' as x"),
+        ("sqlite", "select writefile('/tmp/x', 'y')"),
+        ("sqlite", "replace into t values (1)"),
+        ("sqlite", "vacuum into '/tmp/x'"),
+        ("sqlite", "with t as (select 1) insert into u select * from t"),
+        ("tsql", "select * into #t from x"),
+        ("tsql", "exec xp_cmdshell 'dir'"),
+        ("tsql", "select 1 delete from t"),
+        ("tsql", "select 1 exec sp_x"),
+        ("duckdb", "select * from read_csv('/etc/passwd')"),
+        ("duckdb", "copy t to '/tmp/x'"),
+        ("duckdb", "install httpfs"),
+        ("clickhouse", "select * from url('http://x')"),
+        ("clickhouse", "select * from file('/etc/passwd')"),
+    ],
+)
+def test_the_tricks_of_other_dialects_are_not_read_only(dialect: str, sql: str) -> None:
+    assert not sql_read_only(sql, dialect)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select name from sqlite_master where type = 'table'",
+        "select strftime('%Y', d), date('now'), ifnull(a, 1), printf('%d', b), group_concat(c), total(d) from t",
+        "select country, count(*) from customers group by country",
+        "select substr(a, 1, 2), julianday('now'), typeof(b), instr(c, 'x'), datetime('now') from t",
+    ],
+)
+def test_the_habits_of_sqlite_are_read_only(sql: str) -> None:
+    assert sql_read_only(sql, "sqlite")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_reads_a_simple_question_and_refuses_a_write(dialect: str) -> None:
+    assert sql_read_only("select a, count(*) from t where b = 'x' group by a", dialect)
+    assert not sql_read_only("delete from t where b = 'x'", dialect)
+    assert not sql_read_only("select f_unknown(1)", dialect)
+
+
+def test_an_unknown_dialect_is_an_error() -> None:
+    with pytest.raises(ValueError, match="choose one of: postgres"):
+        sql_read_only("select 1", "postgre")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select " + "(" * 5000 + "1" + ")" * 5000,
+        "select " + "(" * 31 + "1" + ")" * 31,
+        "select " + "case when " * 2000 + "1",
+        "select " + "not " * 4000 + "1",
+        "select " + "- " * 4001 + "1",
+        "select " + "1 + " * 4900 + "1" * MAX_CHARACTERS,
+        "select * from " + "(select * from " * 1000,
+        "select a" + "[" * 3000,
+        "select " + "f(" * 3000,
+        "select " + "interval " * 2000,
+        "select 1 " + "union select 1 " * 1200 + "; delete from t",
+    ],
+)
+def test_sql_made_to_exhaust_the_parser_is_refused(sql: str) -> None:
+    assert not sql_read_only(sql)
+
+
+def test_every_function_that_is_called_pure_is_one_the_parser_knows() -> None:
+    known = {kind.key for kind in vars(exp).values() if isinstance(kind, type) and issubclass(kind, exp.Func)}
+    assert known >= KNOWN_PURE
