@@ -1,0 +1,245 @@
+"""Approvals: one person's yes or no to one exact call, given once and used once."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, case, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from graphs.errors import InterlockError
+from graphs.store.database import Database
+from graphs.store.tables import AnyRow, AnySelect, approvals
+
+ApprovalStatus = Literal["pending", "approved", "rejected", "expired", "superseded"]
+Decision = Literal["approve", "reject"]
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+def new_approval_id() -> str:
+    """Eight characters of `[a-z2-7]`: short enough to type."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """One call that somebody must decide, and what was decided. Times are seconds since the epoch."""
+
+    id: str
+    turn: str
+    thread: str
+    call_id: str
+    graph: str
+    snapshot: str
+    """Id of the configuration under which it was asked for."""
+    tool: str
+    """`server/tool`."""
+    args: Mapping[str, Any]
+    digest: str
+    """`call_digest(tool, args)`: only this call may use the approval."""
+    rule: str
+    caller_owner: str
+    caller: str
+    """The caller's name for people."""
+    approver: str | None = None
+    """The role that may decide; None: whoever asked."""
+    created: float
+    expires: float | None = None
+    status: ApprovalStatus = "pending"
+    decided: float | None = None
+    decided_by: str | None = None
+    note: str | None = None
+    used: float | None = None
+    """When the call ran."""
+
+
+class ApprovalError(InterlockError):
+    """A decision that cannot be taken."""
+
+
+class NotFound(ApprovalError):
+    """There is no approval with this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"there is no approval {id!r}")
+        self.id = id
+
+
+class AlreadyDecided(ApprovalError):
+    """It was decided before, or its conversation went on without it."""
+
+    def __init__(self, approval: Approval) -> None:
+        by = f" by {approval.decided_by}" if approval.decided_by else ""
+        super().__init__(f"approval {approval.id} is already {approval.status}{by}; it cannot be decided again")
+        self.approval = approval
+
+
+class Expired(ApprovalError):
+    """Nobody decided in time."""
+
+    def __init__(self, approval: Approval) -> None:
+        super().__init__(f"approval {approval.id} has expired; ask for the call again")
+        self.approval = approval
+
+
+_NAMES = tuple(item.name for item in fields(Approval))
+_ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
+_GET = _ALL.where(approvals.c.id == bindparam("which"))
+_FOR_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=True)))
+_ADD = insert(approvals).on_conflict_do_nothing()
+_DECIDE = update(approvals).where(approvals.c.id == bindparam("which"), approvals.c.status == "pending")
+_IN_TIME = approvals.c.expires.is_(None) | (approvals.c.expires > bindparam("now"))
+_SUPERSEDE = (
+    update(approvals)
+    .where(approvals.c.status == "pending")
+    .values(status=case((_IN_TIME, "superseded"), else_="expired"))
+)
+
+
+class Approvals:
+    """The approvals of one store. Whoever calls `decide` has checked that the person may."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def request(self, wanted: Sequence[Approval]) -> tuple[Approval, ...]:
+        """Asks for these calls, and returns what is now stored, in the same order.
+
+        A call that was asked for before keeps its first approval, with its id and its decision: a node that runs again
+        asks for nothing new.
+        """
+        if not wanted:
+            return ()
+
+        def work(connection: Connection) -> dict[str, Approval]:
+            connection.execute(_ADD, [_to_row(approval) for approval in wanted])
+            stored = _for_calls(connection, [approval.call_id for approval in wanted])
+            # An id of eight characters can be taken: then its row is the only one missing.
+            while missing := [approval for approval in wanted if approval.call_id not in stored]:
+                connection.execute(_ADD, [_to_row(replace(approval, id=new_approval_id())) for approval in missing])
+                stored = _for_calls(connection, [approval.call_id for approval in wanted])
+            return stored
+
+        stored = await self._database.write(work)
+        return tuple(_as_of(stored[approval.call_id], time.time()) for approval in wanted)
+
+    async def get(self, id: str, *, now: float | None = None) -> Approval | None:
+        approval = await self._database.read(lambda connection: _get(connection, id))
+        return None if approval is None else _as_of(approval, now)
+
+    async def for_calls(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
+        """By call id; calls that nobody asked for are left out."""
+        if not call_ids:
+            return {}
+        stored = await self._database.read(lambda connection: _for_calls(connection, call_ids))
+        return {call_id: _as_of(approval, now) for call_id, approval in stored.items()}
+
+    async def list(
+        self,
+        status: ApprovalStatus | None = None,
+        owner: str | None = None,
+        *,
+        limit: int = 200,
+        now: float | None = None,
+    ) -> tuple[Approval, ...]:
+        """The newest `limit` approvals with this status and this caller, newest first."""
+        moment = time.time() if now is None else now
+        statement = _ALL.order_by(approvals.c.created.desc()).limit(limit)
+        if owner is not None:
+            statement = statement.where(approvals.c.caller_owner == owner)
+        if status == "pending":
+            statement = statement.where(approvals.c.status == "pending", _IN_TIME).params(now=moment)
+        elif status == "expired":
+            late = (approvals.c.status == "pending") & ~_IN_TIME
+            statement = statement.where((approvals.c.status == "expired") | late).params(now=moment)
+        elif status is not None:
+            statement = statement.where(approvals.c.status == status)
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return tuple(_as_of(_from_row(row), moment) for row in rows)
+
+    async def decide(
+        self, id: str, decision: Decision, by: str, note: str | None = None, now: float | None = None
+    ) -> Approval:
+        """Decides once: of many that try, in any process, one succeeds.
+
+        Raises NotFound, AlreadyDecided or Expired.
+        """
+        moment = time.time() if now is None else now
+
+        def work(connection: Connection) -> tuple[bool, Approval | None]:
+            before = _get(connection, id)
+            if before is None or before.status != "pending":
+                return False, before
+            # The write lock is held since before the reading, so nobody came between.
+            if (after := _as_of(before, moment)).status == "pending":
+                status = "approved" if decision == "approve" else "rejected"
+                after = replace(before, status=status, decided=moment, decided_by=by, note=note)
+            changed = {"status": after.status, "decided": after.decided, "decided_by": after.decided_by}
+            connection.execute(_DECIDE, {"which": id, **changed, "note": after.note})
+            return after.status != "expired", after
+
+        decided, approval = await self._database.write(work)
+        if approval is None:
+            raise NotFound(id)
+        if approval.status == "expired":
+            raise Expired(approval)
+        if not decided:
+            raise AlreadyDecided(approval)
+        return approval
+
+    async def supersede(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
+        """The conversation goes on without a decision: what is pending becomes superseded, what was decided stays.
+
+        Returns the approvals of these calls as they now are.
+        """
+        if not call_ids:
+            return {}
+        statement = _SUPERSEDE.where(approvals.c.call_id.in_(call_ids))
+
+        def work(connection: Connection) -> dict[str, Approval]:
+            connection.execute(statement, {"now": time.time() if now is None else now})
+            return _for_calls(connection, call_ids)
+
+        return await self._database.write(work)
+
+    async def supersede_turns(self, turn_ids: Sequence[str], *, now: float | None = None) -> None:
+        """The same for everything that these turns ask for."""
+        statement = _SUPERSEDE.where(approvals.c.turn.in_(turn_ids))
+        moment = {"now": time.time() if now is None else now}
+        await self._database.write(lambda connection: connection.execute(statement, moment).rowcount)
+
+    async def prune(self, before: float) -> int:
+        """Forgets what was asked before this time, and returns how many there were."""
+        statement = delete(approvals).where(approvals.c.created < before)
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _get(connection: Connection, id: str) -> Approval | None:
+    row = connection.execute(_GET, {"which": id}).first()
+    return None if row is None else _from_row(row)
+
+
+def _for_calls(connection: Connection, call_ids: Sequence[str]) -> dict[str, Approval]:
+    rows = map(_from_row, connection.execute(_FOR_CALLS, {"calls": call_ids}))
+    return {approval.call_id: approval for approval in rows}
+
+
+def _as_of(approval: Approval, now: float | None) -> Approval:
+    """Expiry is a matter of the clock, not of somebody writing it down in time."""
+    moment = time.time() if now is None else now
+    if approval.status == "pending" and approval.expires is not None and approval.expires <= moment:
+        return replace(approval, status="expired")
+    return approval
+
+
+def _from_row(row: AnyRow) -> Approval:
+    return Approval(**dict(zip(_NAMES, row, strict=True)))
+
+
+def _to_row(approval: Approval) -> dict[str, Any]:
+    return {name: getattr(approval, name) for name in _NAMES}

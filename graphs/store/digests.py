@@ -1,0 +1,43 @@
+"""Fingerprints: of a conversation by what the assistant said, and of one tool call by its exact arguments.
+
+Clients resend only texts, and some re-wrap them; so a conversation is known by the assistant's words without any white
+space, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def without_space(text: str) -> str:
+    """`text` without any (Unicode) white space."""
+    return "".join(text.split())
+
+
+def extend_digest(digest: str, text: str) -> str:
+    """The digest of a conversation whose texts so far have `digest` ("" for none) and that goes on with `text`."""
+    # A lone surrogate can arrive through JSON escapes; it must not fail a request.
+    return hashlib.sha256((digest + without_space(text)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def digest_chain(assistant_texts: Iterable[str]) -> list[str]:
+    """The digests of all beginnings of a conversation: item `i` stands for its first `i` texts, item 0 is `""`.
+
+    The list is one longer than the texts. A turn that answers after these texts has the last item as its `base`.
+    """
+    chain = [""]
+    for text in assistant_texts:
+        chain.append(extend_digest(chain[-1], text))
+    return chain
+
+
+def call_digest(tool: str, args: Mapping[str, Any]) -> str:
+    """Binds an approval to one exact call: sha256 of `server/tool` and the arguments as canonical JSON.
+
+    Raises TypeError or ValueError where the arguments are not JSON.
+    """
+    canonical = json.dumps(args, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(f"{tool}\n{canonical}".encode("utf-8", "surrogatepass")).hexdigest()

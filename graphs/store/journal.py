@@ -1,0 +1,133 @@
+"""The journal: which tool calls were begun and what came of them, so that none runs twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from graphs.store.database import Database
+from graphs.store.tables import approvals, journal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A call that somebody wants to run. `digest` is `call_digest(tool, args)`; `now` is seconds since the epoch."""
+
+    call_id: str
+    thread: str
+    tool: str
+    digest: str
+    needs_approval: bool
+    now: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """What may be done about a call.
+
+    `claimed`: run it, nobody else will; `done`: it ran, here is its result; `running`: somebody began it (at `since`)
+    and has not finished, so its outcome is unknown; `refused`: no unused approval for exactly this call, or its id
+    belongs to another call.
+    """
+
+    state: Literal["claimed", "done", "running", "refused"]
+    result: dict[str, Any] | None = None
+    failed: bool = False
+    since: float | None = None
+
+
+_KNOWN = select(
+    journal.c.call_id,
+    journal.c.tool,
+    journal.c.digest,
+    journal.c.claimed,
+    journal.c.finished,
+    journal.c.failed,
+    journal.c.result,
+).where(journal.c.call_id.in_(bindparam("calls", expanding=True)))
+_BEGIN = insert(journal)
+_USE = (
+    update(approvals)
+    .where(
+        approvals.c.call_id == bindparam("call"),
+        approvals.c.digest == bindparam("exactly"),
+        approvals.c.status == "approved",
+        approvals.c.used.is_(None),
+    )
+    .values(used=bindparam("moment"))
+)
+_FINISH = (
+    update(journal)
+    .where(journal.c.call_id == bindparam("call"), journal.c.finished.is_(False))
+    .values(finished=True, failed=bindparam("badly"), result=bindparam("outcome", type_=journal.c.result.type))
+)
+
+
+class Journal:
+    """The journal of one store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, calls: Sequence[Claim]) -> dict[str, Claimed]:
+        """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
+
+        An approval that is needed is used up in the same transaction. Raises ValueError if two claims have one id.
+        """
+        if len({call.call_id for call in calls}) != len(calls):
+            raise ValueError("two tool calls with one id cannot be claimed together")
+        if not calls:
+            return {}
+        return await self._database.write(lambda connection: _claim(connection, calls))
+
+    async def finish(self, results: Sequence[tuple[str, dict[str, Any], bool]]) -> None:
+        """Keeps (call id, result, failed) of calls that ended. The first result of a call stays."""
+        rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(_FINISH, rows).rowcount)
+
+    async def prune(self, before: float) -> int:
+        """Forgets calls that were claimed before this time, and returns how many there were."""
+        statement = delete(journal).where(journal.c.claimed < before)
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]:
+    known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": [call.call_id for call in calls]})}
+    answers: dict[str, Claimed] = {}
+    begun: list[dict[str, Any]] = []
+    for call in calls:
+        row = known.get(call.call_id)
+        if row is None:
+            if call.needs_approval and not _use_approval(connection, call):
+                answers[call.call_id] = Claimed(state="refused")
+                continue
+            answers[call.call_id] = Claimed(state="claimed", since=call.now)
+            begun.append(
+                {
+                    "call_id": call.call_id,
+                    "thread": call.thread,
+                    "tool": call.tool,
+                    "digest": call.digest,
+                    "claimed": call.now,
+                    "finished": False,
+                    "failed": False,
+                }
+            )
+        elif (row.tool, row.digest) != (call.tool, call.digest):
+            answers[call.call_id] = Claimed(state="refused")
+        elif row.finished:
+            answers[call.call_id] = Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
+        else:
+            answers[call.call_id] = Claimed(state="running", since=row.claimed)
+    if begun:
+        connection.execute(_BEGIN, begun)
+    return answers
+
+
+def _use_approval(connection: Connection, call: Claim) -> bool:
+    which = {"call": call.call_id, "exactly": call.digest, "moment": call.now}
+    return connection.execute(_USE, which).rowcount == 1

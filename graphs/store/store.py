@@ -1,0 +1,93 @@
+"""The store: one file, opened once per process, that holds everything a restart must not lose."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiosqlite
+
+from graphs.errors import StorageError
+from graphs.store import tables
+from graphs.store.approvals import Approvals
+from graphs.store.database import BUSY_SECONDS, Database, sqlite_path
+from graphs.store.journal import Journal
+from graphs.store.saver import Saver
+from graphs.store.turns import Turns
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """How much was forgotten."""
+
+    turns: int
+    calls: int
+    approvals: int
+
+
+class Store:
+    """Checkpoints, turns, approvals and the journal. Make one with `open`; many processes may share its file."""
+
+    def __init__(self, database: Database, saver: Saver, resources: AsyncExitStack) -> None:
+        self.path = database.path
+        self.saver = saver
+        self.turns = Turns(database)
+        self.approvals = Approvals(database)
+        self.journal = Journal(database)
+        self._resources = resources
+
+    @classmethod
+    async def open(cls, url: str, data: Path) -> Store:
+        """Opens what `url` names; empty = `data`/interlock.db. Folders, file and tables are made where missing.
+
+        Raises StorageError for anything but a usable SQLite file.
+        """
+        path = sqlite_path(url, data)
+        resources = AsyncExitStack()
+        try:
+            database = await Database.open(path, tables.prepare)
+            resources.push_async_callback(database.close)
+            # The saver keeps a transaction open between its own awaits, so it needs a connection of its own.
+            connecting = aiosqlite.connect(path, timeout=BUSY_SECONDS)
+            # Else a process that fails before it closes the store would hang for ever instead of ending.
+            connecting._thread.daemon = True  # pyright: ignore[reportPrivateUsage]
+            connection = await resources.enter_async_context(connecting)
+            saver = Saver(connection)
+            resources.push_async_callback(saver.finish)
+            await connection.execute("PRAGMA synchronous=NORMAL")
+            await saver.setup()
+        except aiosqlite.Error as error:
+            await resources.aclose()
+            raise StorageError(f"the database {path} cannot be used: {error}") from error
+        except BaseException:
+            await resources.aclose()
+            raise
+        return cls(database, saver, resources)
+
+    async def close(self) -> None:
+        """Ends all connections and their threads. A second call does nothing."""
+        await self._resources.aclose()
+
+    async def delete_thread(self, thread: str) -> None:
+        """Forgets the checkpoints of one turn."""
+        await self.saver.adelete_thread(thread)
+
+    async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> Pruned:
+        """Forgets turns, their checkpoints and their tool results after `conversations` seconds, and approvals after
+        `audit` seconds. In small transactions, so that requests go on meanwhile."""
+        moment = time.time() if now is None else now
+        before = moment - conversations
+        forgotten = 0
+        while batch := await self.turns.older_than(before):
+            ids = [id for id, _ in batch]
+            await self.approvals.supersede_turns(ids, now=moment)
+            # Checkpoints first: a process that dies here leaves turns that still name them.
+            for _, thread in batch:
+                if thread is not None:
+                    await self.delete_thread(thread)
+            forgotten += await self.turns.delete(ids)
+        calls = await self.journal.prune(before)
+        approvals = await self.approvals.prune(moment - audit)
+        return Pruned(turns=forgotten, calls=calls, approvals=approvals)

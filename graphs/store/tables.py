@@ -1,0 +1,176 @@
+"""Our tables, their indexes, and the version that says which shape a file has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import orjson
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    insert,
+    select,
+)
+
+from graphs.errors import StorageError
+
+VERSION = 1
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+
+
+class Words(TypeDecorator[str]):
+    """Text of people and models, made fit for UTF-8: a lone surrogate must not fail a turn."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else sound(value)
+
+
+def sound(text: str) -> str:
+    """`text` with "?" for what UTF-8 cannot say."""
+    return text.encode("utf-8", "replace").decode()
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as text. `None` is NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> str | None:
+        return None if value is None else _dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else _loads(value)
+
+
+def _dumps(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        # Integers beyond 64 bits and lone surrogates: legal in JSON, and a model may well write them.
+        return json.dumps(value)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
+
+
+metadata = MetaData()
+
+schema = Table("interlock_schema", metadata, Column("version", Integer, nullable=False))
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("parent", String),
+    Column("owner", String, nullable=False),
+    Column("chat", String),
+    Column("message", String),
+    Column("graph", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("status", String, nullable=False),
+    Column("base", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("user_digest", String, nullable=False),
+    Column("messages", Json, nullable=False),
+    Column("thread", String),
+    Column("request", Json),
+    Index("turns_by_digest", "owner", "digest", "created", "user_digest"),
+    Index("turns_by_base", "owner", "base", "status", "created"),
+    Index("turns_by_created", "created"),
+)
+# Only rows of clients that name their chats and messages are worth an entry.
+Index(
+    "turns_by_chat",
+    turns.c.owner,
+    turns.c.chat,
+    turns.c.digest,
+    turns.c.created,
+    sqlite_where=turns.c.chat.is_not(None),
+)
+Index("turns_by_message", turns.c.owner, turns.c.message, sqlite_where=turns.c.message.is_not(None))
+
+turn_calls = Table(
+    "turn_calls",
+    metadata,
+    Column("call_id", String, primary_key=True),
+    Column("turn", String, primary_key=True),
+    Index("turn_calls_by_turn", "turn"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("turn", String, nullable=False, index=True),
+    Column("thread", String, nullable=False),
+    Column("call_id", String, nullable=False, unique=True),
+    Column("graph", String, nullable=False),
+    Column("snapshot", String, nullable=False),
+    Column("tool", String, nullable=False),
+    Column("args", Json, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("rule", Words, nullable=False),
+    Column("caller_owner", String, nullable=False),
+    Column("caller", String, nullable=False),
+    Column("approver", String),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("status", String, nullable=False),
+    Column("decided", Float),
+    Column("decided_by", String),
+    Column("note", Words),
+    Column("used", Float),
+    Index("approvals_by_status", "status", "created"),
+    Index("approvals_by_owner", "caller_owner", "created"),
+    Index("approvals_by_created", "created"),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("call_id", String, primary_key=True),
+    Column("thread", String, nullable=False),
+    Column("tool", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("claimed", Float, nullable=False, index=True),
+    Column("finished", Boolean, nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Column("result", Json),
+)
+
+
+def prepare(connection: Connection) -> None:
+    """Makes what is missing, under the write lock. Raises StorageError for a file that a newer version wrote."""
+    metadata.create_all(connection)
+    version = connection.scalar(select(schema.c.version))
+    if version is None:
+        connection.execute(insert(schema), {"version": VERSION})
+    elif version != VERSION:
+        raise StorageError(
+            f"the database has shape {version}, this Interlock knows {VERSION}: "
+            "start the version that wrote it, or let `storage` name another file"
+        )

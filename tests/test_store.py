@@ -1,0 +1,227 @@
+"""The store as a whole: its file, its address, checkpoints, forgetting."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+import threading
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, StateGraph
+
+from graphs.errors import StorageError
+from graphs.store import Approval, Claim, Store, TurnRow, call_digest
+from graphs.store.database import sqlite_path
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open("", tmp_path / "data")
+    yield store
+    await store.close()
+
+
+def turn(id: str, created: float, thread: str | None = None) -> TurnRow:
+    return TurnRow(id=id, owner="ada", graph="assistant", created=created, status="waiting", base="", thread=thread)
+
+
+def approval(id: str, turn: str, created: float) -> Approval:
+    return Approval(
+        id=id,
+        turn=turn,
+        thread="thread",
+        call_id=f"call-{id}",
+        graph="assistant",
+        snapshot="s1",
+        tool="filesystem/write_file",
+        args={"path": "a"},
+        digest=call_digest("filesystem/write_file", {"path": "a"}),
+        rule="role admin, ask 'filesystem/write_file' (access.yaml:3)",
+        caller_owner="ada",
+        caller="Ada",
+        created=created,
+    )
+
+
+def test_an_empty_address_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
+    assert sqlite_path("", tmp_path) == tmp_path / "interlock.db"
+
+
+def test_an_address_or_a_path_names_the_file(tmp_path: Path) -> None:
+    assert sqlite_path("sqlite:///var/lock.db", tmp_path) == Path("var/lock.db")
+    assert sqlite_path("sqlite:////var/lock.db", tmp_path) == Path("/var/lock.db")
+    assert sqlite_path("var/lock.db", tmp_path) == Path("var/lock.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://ada:s3cret@db/lock", "PostgreSQL is not built yet"),
+        ("postgres://ada:s3cret@db/lock", "PostgreSQL is not built yet"),
+        ("postgresql+asyncpg://ada:s3cret@db/lock", "PostgreSQL is not built yet"),
+        ("mysql://ada:s3cret@db/lock", "unknown kind 'mysql'"),
+        ("sqlite://lock.db", "three slashes"),
+        ("sqlite:///", "cannot be in memory"),
+        (":memory:", "cannot be in memory"),
+        ("sqlite:///lock.db?mode=ro", "without options"),
+    ],
+)
+async def test_other_addresses_are_refused_in_words_without_their_secrets(tmp_path: Path, url: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words) as caught:
+        await Store.open(url, tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_folders_are_made_and_the_file_is_private(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "lock.db"
+    store = await Store.open(str(path), tmp_path)
+    await store.turns.add(turn("t", 1.0))
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are notes, " * 100)
+    with pytest.raises(StorageError, match=r"notes\.txt cannot be used: file is not a database"):
+        await Store.open(str(path), tmp_path)
+
+
+async def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be opened: Is a directory"):
+        await Store.open(str(tmp_path), tmp_path)
+
+
+async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    await (await Store.open("", tmp_path)).close()
+    with sqlite3.connect(tmp_path / "interlock.db") as connection:
+        connection.execute("UPDATE interlock_schema SET version = 7")
+    connection.close()
+    with pytest.raises(StorageError, match="shape 7, this Interlock knows 1"):
+        await Store.open("", tmp_path)
+
+
+async def test_closing_ends_all_threads_and_can_be_repeated(tmp_path: Path) -> None:
+    before = threading.active_count()
+    store = await Store.open("", tmp_path)
+    await store.turns.add(turn("t", 1.0))
+    await store.turns.get("t")
+    await store.close()
+    await store.close()
+    assert threading.active_count() == before
+
+
+async def test_a_failed_opening_leaves_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(StorageError):
+        await Store.open(str(tmp_path), tmp_path)
+    assert threading.active_count() == before
+
+
+async def test_what_is_kept_is_there_after_a_restart(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    await store.turns.add(turn("t", 1.0))
+    await store.close()
+    store = await Store.open("", tmp_path)
+    assert await store.turns.get("t") == turn("t", 1.0)
+    await store.close()
+
+
+async def test_the_file_waits_for_locks_and_writes_ahead(store: Store) -> None:
+    async with store.saver.conn.execute("PRAGMA journal_mode") as cursor:
+        assert await cursor.fetchone() == ("wal",)
+    async with store.saver.conn.execute("PRAGMA busy_timeout") as cursor:
+        assert await cursor.fetchone() == (30_000,)
+    async with store.saver.conn.execute("PRAGMA synchronous") as cursor:
+        assert await cursor.fetchone() == (1,)
+
+
+class Count(TypedDict):
+    n: int
+
+
+def up(state: Count) -> Count:
+    return {"n": state["n"] + 1}
+
+
+def counting(store: Store) -> Any:
+    builder: Any = StateGraph(Count)
+    builder.add_node("up", up)
+    builder.add_edge(START, "up")
+    builder.add_edge("up", END)
+    return builder.compile(checkpointer=store.saver)
+
+
+async def test_the_saver_keeps_checkpoints_until_the_thread_is_deleted(store: Store) -> None:
+    graph = counting(store)
+    config: RunnableConfig = {"configurable": {"thread_id": "one"}}
+    await graph.ainvoke({"n": 1}, config)
+    assert (await graph.aget_state(config)).values == {"n": 2}
+    await store.delete_thread("one")
+    assert (await graph.aget_state(config)).values == {}
+
+
+async def test_old_turns_are_forgotten_with_their_checkpoints_calls_and_questions(store: Store) -> None:
+    graph = counting(store)
+    for thread in ("old", "new"):
+        await graph.ainvoke({"n": 1}, {"configurable": {"thread_id": thread}})
+    now = 100 * DAY
+    await store.turns.add(turn("t-old", now - 31 * DAY, "old"))
+    await store.turns.add(turn("t-new", now - 29 * DAY, "new"))
+    await store.approvals.request(
+        [
+            approval("aaaaaaaa", "t-old", now - 31 * DAY),
+            approval("bbbbbbbb", "t-new", now - 29 * DAY),
+            approval("cccccccc", "t-older", now - 99 * DAY),
+        ]
+    )
+    for call_id, age in (("old", 31), ("new", 29)):
+        claim = Claim(call_id=call_id, thread="x", tool="a/b", digest="d", needs_approval=False, now=now - age * DAY)
+        await store.journal.claim([claim])
+
+    pruned = await store.prune(conversations=30 * DAY, audit=90 * DAY, now=now)
+
+    assert (pruned.turns, pruned.calls, pruned.approvals) == (1, 1, 1)
+    assert await store.turns.get("t-old") is None
+    assert await store.turns.get("t-new") is not None
+    assert [row async for row in store.saver.alist({"configurable": {"thread_id": "old"}})] == []
+    assert [row async for row in store.saver.alist({"configurable": {"thread_id": "new"}})] != []
+    old, new = await store.approvals.get("aaaaaaaa"), await store.approvals.get("bbbbbbbb")
+    assert old is not None
+    assert new is not None
+    assert (old.status, new.status) == ("superseded", "pending")
+    assert await store.approvals.get("cccccccc") is None
+
+
+async def test_more_old_turns_than_one_transaction_takes_are_all_forgotten(store: Store) -> None:
+    for index in range(450):
+        await store.turns.add(turn(f"t{index}", float(index)))
+    pruned = await store.prune(conversations=DAY, audit=DAY, now=3 * DAY)
+    assert pruned.turns == 450
+    assert await store.turns.older_than(3 * DAY) == ()
+
+
+def write_elsewhere(path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=5)) as other, other:
+        other.execute("UPDATE interlock_schema SET version = version")
+
+
+async def test_a_turn_cancelled_while_it_saves_leaves_the_file_free(store: Store) -> None:
+    config: RunnableConfig = {"configurable": {"thread_id": "one", "checkpoint_ns": "", "checkpoint_id": "c"}}
+    for steps in range(12):
+        task = asyncio.create_task(store.saver.aput_writes(config, [("n", 1), ("m", 2)], f"task{steps}"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(write_elsewhere, store.path)
