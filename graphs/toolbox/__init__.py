@@ -1,0 +1,7 @@
+"""MCP: connections that live, their tools as LangChain tools, and how each server is."""
+
+from graphs.toolbox.connection import Timing
+from graphs.toolbox.pool import ServerStatus, Toolbox
+from graphs.toolbox.tools import ServedTool
+
+__all__ = ["ServedTool", "ServerStatus", "Timing", "Toolbox"]

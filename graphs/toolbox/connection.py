@@ -1,0 +1,272 @@
+"""One MCP server: the task that opens its connection, keeps it, closes it and opens it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+from mcp import McpError
+from mcp.types import Tool
+
+from graphs.errors import InterlockError
+from graphs.spec.servers import ServerSpec
+from graphs.toolbox.process import Running, running
+from graphs.toolbox.remote import Reached, reached
+from graphs.toolbox.session import End, Session
+from graphs.toolbox.words import exit_words, never_sent, redactor, why
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "up", "down"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How patient the toolbox is, in seconds."""
+
+    first_delay: float = 0.5
+    """Before the first new attempt after a connection ended; doubled for each next one."""
+    longest_delay: float = 30.0
+    steady: float = 30.0
+    """A connection that held this long is sound: the delays begin anew after it."""
+    launch: float = 30.0
+    """The least time a started program gets to answer at first: it may have to download itself."""
+    check: float = 15.0
+    """Between two looks at a server that is reached over HTTP."""
+    ping: float = 5.0
+    """For an answer to a ping, before a server counts as hanging."""
+    close: float = 5.0
+    """For a polite end of a connection."""
+
+
+class ServerDown(InterlockError):
+    """There is no connection now; the text is the reason."""
+
+
+class Connection:
+    """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
+
+    `changed` is called, synchronously, whenever the state or the tools are different from before.
+    """
+
+    def __init__(self, name: str, spec: ServerSpec, *, timing: Timing, changed: Callable[[], None]) -> None:
+        self.name = name
+        self.spec = spec
+        self.state: State = "starting"
+        self.reason: str | None = None
+        self.tools: tuple[Tool, ...] = ()
+        self.settled = asyncio.Event()
+        """Set once the server was up or down."""
+        self.slots = asyncio.Semaphore(spec.concurrency)
+        self._timing = timing
+        self._changed = changed
+        self._redact = redactor(spec)
+        self._notes: deque[str] = deque(maxlen=20)
+        self._session: Session | None = None
+        self._opening: anyio.CancelScope | None = None
+        self._was_up = False
+        self._stop = asyncio.Event()
+        self._suspect = False
+        self._wake = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the server connected until `stop`. The outermost layer of its own task."""
+        delay = self._timing.first_delay
+        while not self._stop.is_set():
+            began = asyncio.get_running_loop().time()
+            end = await self._connect_once()
+            if self._stop.is_set():
+                break
+            if self._was_up and asyncio.get_running_loop().time() - began >= self._timing.steady:
+                delay = self._timing.first_delay
+            # A first break is usually mended at once; callers who may repeat a call wait for that.
+            soon = self._was_up and delay == self._timing.first_delay
+            logger.warning("MCP server %s %s: %s", self.name, "restarts" if soon else "is down", end.reason)
+            self._become("starting" if soon else "down", end.reason)
+            with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
+                await self._stop.wait()
+            delay = min(delay * 2, self._timing.longest_delay)
+        self._become("down", "is being closed")
+
+    def stop(self) -> None:
+        """Have `run` close the connection and return."""
+        self._stop.set()
+        self._wake.set()
+        if self._opening is not None:
+            self._opening.cancel()
+
+    def suspect(self) -> None:
+        """A call went without an answer for too long: find out whether the server hangs."""
+        self._suspect = True
+        self._wake.set()
+
+    async def session(self) -> Session:
+        """The live session; waits while the server is starting. Raises ServerDown, in words."""
+        while True:
+            if self._session is not None and not self._session.closed and not self._session.terminated:
+                return self._session
+            if self.state == "down":
+                raise ServerDown(self.reason or "is down")
+            await self._news.wait()
+
+    async def _connect_once(self) -> End:
+        """One connection from its beginning to its end, and the reason of the end."""
+        session: Session | None = None
+        end: End | None = None
+        patience = self.spec.timeout
+        if self.spec.transport == "stdio":
+            patience = max(patience, self._timing.launch)
+        self._was_up = self._suspect = False
+        self._notes.clear()
+        self._wake.clear()
+        late = asyncio.get_running_loop().call_later(self.spec.timeout, self._say_late)
+        try:
+            with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
+                self._opening = scope
+                async with self._opened() as link:
+                    session = Session(link.read, link.write, self._wake.set)
+                    try:
+                        end = await self._converse(session, link, scope)
+                    finally:
+                        link.read.close()
+                        link.write.close()
+                    scope.deadline = anyio.current_time() + self._timing.close
+        except Exception as error:
+            # The outermost layer of this task: whatever a transport raises ends one connection, never the gateway.
+            logger.debug("MCP server %s: the connection failed", self.name, exc_info=True)
+            end = end or End(self._redact(why(error, self.spec)), unsent=never_sent(error))
+        finally:
+            late.cancel()
+            self._opening = None
+            self._session = None
+        end = end or End(self._with_last_note(f"gave no answer to a greeting within {patience:g} s"))
+        if session is not None:
+            session.end.set_result(end)
+        return end
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Running | Reached]:
+        if self.spec.transport == "stdio":
+            async with running(self.spec, self._note) as started:
+                yield started
+        else:
+            async with reached(self.spec) as remote:
+                yield remote
+
+    async def _converse(self, session: Session, link: Running | Reached, scope: anyio.CancelScope) -> End:
+        async with session:
+            try:
+                await session.initialize()
+                tools = await session.every_tool(self._note)
+            except McpError as error:
+                return await self._how_it_ended(link) if session.closed else End(self._redact(why(error, self.spec)))
+            scope.deadline = math.inf
+            self._opening = None
+            self._session = session
+            self._was_up = True
+            self.tools = tools
+            self._become("up", None)
+            logger.info("MCP server %s is up with %d tools", self.name, len(tools))
+            end = await self._keep(session, link)
+            # Closing takes a while; nobody is to be sent here meanwhile.
+            self._session = None
+            self._become("starting", end.reason)
+            return end
+
+    async def _keep(self, session: Session, link: Running | Reached) -> End:
+        """Look after a live session until it ends or is to end."""
+        interval = math.inf if isinstance(link, Running) else self._timing.check
+        while True:
+            with anyio.move_on_after(interval) as pause:
+                await self._wake.wait()
+            self._wake.clear()
+            if self._stop.is_set():
+                return End("is being closed")
+            if session.closed:
+                return await self._how_it_ended(link)
+            if session.terminated:
+                return End("no longer knows our session; it was probably restarted")
+            with anyio.move_on_after(self._timing.ping) as patience:
+                self._opening = patience
+                while session.overdue:
+                    await session.cancel(session.overdue.pop())
+                if self._suspect or pause.cancelled_caught:
+                    await self._ping(session)
+            if patience.cancelled_caught and self._suspect:
+                return End(f"hangs: it left a call, and then a ping for {self._timing.ping:g} s, without an answer")
+            self._suspect = False
+            if session.tools_changed:
+                session.tools_changed = False
+                with anyio.move_on_after(self.spec.timeout) as patience:
+                    self._opening = patience
+                    await self._refresh(session)
+            self._opening = None
+
+    async def _ping(self, session: Session) -> None:
+        try:
+            await session.send_ping()
+        except McpError as error:
+            # A server may not know pings; that it says so shows that it lives.
+            if error.error.message == "Session terminated":
+                session.terminated = True
+                self._wake.set()
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            session.closed = True
+            self._wake.set()
+
+    async def _refresh(self, session: Session) -> None:
+        try:
+            tools = await session.every_tool(self._note)
+        except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            logger.warning("MCP server %s: its changed tools could not be listed: %s", self.name, error)
+            return
+        self.tools = tools
+        self._become("up", None)
+        logger.info("MCP server %s changed its tools: %d now", self.name, len(tools))
+
+    async def _how_it_ended(self, link: Running | Reached) -> End:
+        if isinstance(link, Reached):
+            return End("closed the connection")
+        with anyio.move_on_after(1):
+            await link.process.wait()
+            await link.last_words.wait()
+        status = link.process.returncode
+        words = exit_words(status)
+        # Who is killed, or ends of its own will, did not see it coming; its last words are about something else.
+        return End(self._with_last_note(words) if status is not None and status > 0 else words)
+
+    def _become(self, state: State, reason: str | None) -> None:
+        self.state = state
+        self.reason = reason
+        if state != "up":
+            self.tools = ()
+        if state != "starting":
+            self.settled.set()
+        self._news.set()
+        self._news = asyncio.Event()
+        self._changed()
+
+    def _say_late(self) -> None:
+        # It may still be downloading itself, so it is not given up yet; but who waits for it should know.
+        if self.state == "starting" and self._session is None:
+            self._become("down", f"gave no answer to a greeting within {self.spec.timeout:g} s yet")
+
+    def _note(self, line: str) -> None:
+        line = self._redact(line)
+        self._notes.append(line)
+        logger.debug("MCP server %s says: %s", self.name, line)
+
+    def _with_last_note(self, reason: str) -> str:
+        # Log handlers and tracebacks draw frames; what was said stands inside them.
+        said = (note.strip(" |+-") for note in reversed(self._notes))
+        last = next((line for line in said if any(letter.isalnum() for letter in line)), None)
+        return reason if last is None else f"{reason}; it last said: {last}"

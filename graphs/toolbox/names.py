@@ -1,0 +1,30 @@
+"""The name a model calls a tool by: short, plain, and never shared by two tools."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_LONGEST = 64
+_PLAIN = re.compile(rf"[a-zA-Z0-9_-]{{1,{_LONGEST}}}")
+_MARK = re.compile(r"_[0-9a-f]{16}\Z")
+
+
+def people_name(server: str, tool: str) -> str:
+    """`server/tool`, as people and rules write it."""
+    return f"{server}/{tool}"
+
+
+def model_name(server: str, tool: str) -> str:
+    """`server__tool` in the letters that every model API takes, at most 64 of them.
+
+    The name depends on this tool alone, so it stays the same whatever other servers come and go. Where the plain form
+    would be too long, hold other characters, or could be read as another tool's name, it is shortened and a digest of
+    the real name added; a plain name that looks as if it carried one gets one too, so the two kinds never meet.
+    """
+    plain = f"{server}__{tool}"
+    if _PLAIN.fullmatch(plain) and not _MARK.search(plain) and plain.split("__", 1) == [server, tool]:
+        return plain
+    digest = hashlib.sha256(people_name(server, tool).encode()).hexdigest()[:16]
+    letters = re.sub(r"[^a-zA-Z0-9_-]", "_", plain)
+    return f"{letters[: _LONGEST - len(digest) - 1]}_{digest}"

@@ -1,0 +1,113 @@
+"""All MCP servers together: one connection each, and the tools that can be called now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mcp.types import Tool
+
+from graphs.spec.servers import ServerSpec
+from graphs.toolbox.connection import Connection, State, Timing
+from graphs.toolbox.tools import ServedTool, served
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStatus:
+    """How one server is."""
+
+    status: State
+    reason: str | None
+    """In words, while it is not up."""
+    tools: tuple[str, ...]
+    """What it serves now, by its own names."""
+
+
+class Toolbox:
+    """Connections to MCP servers that live as long as it does. One server's trouble is that server's alone."""
+
+    def __init__(self, servers: Mapping[str, ServerSpec], *, timing: Timing | None = None) -> None:
+        self.servers: Mapping[str, ServerSpec] = MappingProxyType(dict(servers))
+        self.version = 0
+        """Grows whenever the set of tools, or a tool, changes."""
+        self.tools: Mapping[str, ServedTool] = MappingProxyType({})
+        """What can be called now, by the model's name, in the order of people's names."""
+        timing = timing or Timing()
+        self._connections = {
+            name: Connection(name, spec, timing=timing, changed=self._gather) for name, spec in servers.items()
+        }
+        self._made: dict[tuple[str, str], tuple[Tool, ServedTool]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to connect to every server, all at once; returns without waiting for any."""
+        if self._tasks:
+            raise RuntimeError("a toolbox is started once")
+        self._tasks = [
+            asyncio.create_task(connection.run(), name=f"mcp server {name}")
+            for name, connection in self._connections.items()
+        ]
+
+    async def ready(self, timeout: float | None = None) -> bool:
+        """Wait until every server was up or down once; false if `timeout` seconds were not enough."""
+        try:
+            async with asyncio.timeout(timeout):
+                for connection in self._connections.values():
+                    await connection.settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End every connection and every process; calls under way get an error result. May be called again."""
+        for connection in self._connections.values():
+            connection.stop()
+        await asyncio.gather(*self._tasks)
+
+    def by_people_name(self, name: str) -> ServedTool | None:
+        """The tool called `server/tool`, if it can be called now."""
+        server, _, tool = name.partition("/")
+        made = self._made.get((server, tool))
+        return self.tools.get(made[1].model_name) if made is not None else None
+
+    def known(self, model_name: str) -> ServedTool | None:
+        """The tool of that name even if its server is away just now: calling it then waits a little, or says why."""
+        if model_name in self.tools:
+            return self.tools[model_name]
+        return next((one for _, one in self._made.values() if one.model_name == model_name), None)
+
+    def status(self) -> Mapping[str, ServerStatus]:
+        """How every server is, by name."""
+        return {
+            name: ServerStatus(
+                status=connection.state,
+                reason=connection.reason,
+                tools=tuple(sorted(tool.name for tool in connection.tools)),
+            )
+            for name, connection in self._connections.items()
+        }
+
+    def _gather(self) -> None:
+        current: dict[str, ServedTool] = {}
+        for connection in self._connections.values():
+            for tool in connection.tools:
+                one = self._serve(connection, tool)
+                if current.setdefault(one.model_name, one) is not one:
+                    logger.warning("MCP tool %s is left out: its name collides with another's", one.people_name)
+        ordered = dict(sorted(current.items(), key=lambda item: item[1].people_name))
+        if list(ordered.items()) != list(self.tools.items()):
+            self.tools = MappingProxyType(ordered)
+            self.version += 1
+
+    def _serve(self, connection: Connection, tool: Tool) -> ServedTool:
+        """The same object for the same tool, so that what is made from it can be kept across a reconnection."""
+        key = (connection.name, tool.name)
+        made = self._made.get(key)
+        if made is None or made[0] != tool:
+            self._made[key] = made = (tool, served(connection, tool))
+        return made[1]

@@ -1,0 +1,55 @@
+"""A server that runs elsewhere: streamable HTTP, or the older HTTP+SSE."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+
+from graphs.spec.servers import ServerSpec
+
+_CONNECT = 10.0
+_SILENCE = 3600.0
+"""Seconds. The SDK answers a silent stream by ending the whole connection, and every call on it, so silence is judged
+by our own time limits and pings; this one only frees what was forgotten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """The two ends that a session needs."""
+
+    read: MemoryObjectReceiveStream[SessionMessage | Exception]
+    write: MemoryObjectSendStream[SessionMessage]
+
+
+@asynccontextmanager
+async def reached(spec: ServerSpec) -> AsyncGenerator[Reached]:
+    """Connect to the server's `url` until the block is left. Raises httpx errors, alone or in groups."""
+    url = spec.url or ""
+    if spec.transport == "sse":
+        async with sse_client(url, headers=dict(spec.headers), httpx_client_factory=_client) as (read, write):
+            yield Reached(read=read, write=write)
+    else:
+        async with (
+            _client(headers=dict(spec.headers)) as client,
+            streamable_http_client(url, http_client=client) as (read, write, _),
+        ):
+            yield Reached(read=read, write=write)
+
+
+def _client(
+    headers: dict[str, str] | None = None, timeout: httpx.Timeout | None = None, auth: httpx.Auth | None = None
+) -> httpx.AsyncClient:
+    """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit."""
+    return httpx.AsyncClient(
+        headers=headers,
+        timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
+        limits=httpx.Limits(max_connections=None),
+        auth=auth,
+    )

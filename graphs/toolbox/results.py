@@ -1,0 +1,104 @@
+"""What a tool answered, cut to a size and put into words that a model can read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from mcp.types import (
+    AudioContent,
+    BlobResourceContents,
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
+from pydantic import TypeAdapter, ValidationError
+
+from graphs.toolbox.session import RawResult
+
+_LARGEST_IMAGE = 8_000_000
+"""Characters of base64. An image is not text that can be cut: it is kept whole or left out."""
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What models take."""
+_BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
+
+
+def failure(text: str) -> CallToolResult:
+    """An error result of our own making."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], isError=True)
+
+
+def readable(raw: RawResult, *, limit: int) -> CallToolResult:
+    """The answer as text, joined and cut to `limit` characters, and images; never an exception.
+
+    An error is text alone. Structured content comes along if it is an object of at most `limit` characters as JSON;
+    where a server sends nothing else it is the text.
+    """
+    parts = [_read(block) for block in raw.content]
+    structured: str | None = None if raw.structuredContent is None else json.dumps(raw.structuredContent)
+    if not parts and structured is not None:
+        parts = [structured]
+    texts = [part for part in parts if isinstance(part, str)]
+    images = [part for part in parts if isinstance(part, ImageContent)]
+    if raw.isError:
+        texts += [f"[{image.mimeType} left out]" for image in images]
+        images = []
+    text = _cut("\n".join(texts), limit)
+    if not text and not images:
+        text = "The tool failed and gave no reason." if raw.isError else "The tool gave an empty answer."
+    content: list[ContentBlock] = [TextContent(type="text", text=text)] if text else []
+    keep: dict[str, Any] | None = None
+    if isinstance(raw.structuredContent, dict) and structured is not None and len(structured) <= limit:
+        keep = cast("dict[str, Any]", raw.structuredContent)  # pyright: ignore[reportUnknownMemberType]
+    return CallToolResult(
+        content=[*content, *images],
+        structuredContent=keep,
+        isError=raw.isError,
+    )
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    note = f"[Cut: the first {limit:,} of {len(text):,} characters are shown. Ask for less: a part, a filter, a limit.]"
+    return f"{text[:limit]}\n{note}"
+
+
+def _read(raw: Any) -> str | ImageContent:
+    try:
+        block = _BLOCK.validate_python(raw)
+    except ValidationError:
+        kind = raw.get("type") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return f"[content of a kind that is not known here: {str(kind)[:50]!r}]"  # pyright: ignore[reportUnknownArgumentType]
+    match block:
+        case TextContent(text=text):
+            return text
+        case ImageContent(data=data, mimeType=kind):
+            return _image(data, kind)
+        case AudioContent(mimeType=kind):
+            return f"[audio ({kind}), which cannot be shown here]"
+        case ResourceLink(name=name, uri=uri, description=description):
+            return f"[resource {name}: {uri}{f', {description}' if description else ''}]"
+        case EmbeddedResource(resource=resource):
+            return _resource(resource)
+
+
+def _resource(resource: TextResourceContents | BlobResourceContents) -> str | ImageContent:
+    if isinstance(resource, TextResourceContents):
+        return resource.text
+    if resource.mimeType in _IMAGES:
+        return _image(resource.blob, resource.mimeType)
+    kind = resource.mimeType or "a file"
+    return f"[{kind} of {len(resource.blob) * 3 // 4:,} bytes at {resource.uri}, which cannot be shown here]"
+
+
+def _image(data: str, kind: str) -> str | ImageContent:
+    if kind not in _IMAGES:
+        return f"[an image of a kind that cannot be shown here: {kind}]"
+    if len(data) > _LARGEST_IMAGE:
+        return f"[an image ({kind}) of {len(data) * 3 // 4:,} bytes, too large to be shown]"
+    return ImageContent(type="image", data=data, mimeType=kind)
