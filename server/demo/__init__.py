@@ -1,0 +1,1 @@
+"""What `make serve` works with before anything is configured: a rule-based model and three real MCP servers."""

@@ -1,0 +1,76 @@
+"""The demo model's HTTP: the two parts of OpenAI's API that a chat needs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from server.demo.model.chunks import Chunk, chunks, completion
+from server.demo.model.deciding import decide
+from server.demo.model.reading import ChatRequest, read
+
+MODEL_ID = "demo"
+DEFAULT_DELAY = 0.015
+"""Seconds: fast enough not to bore, slow enough to be seen streaming."""
+MODEL: Chunk = {"id": MODEL_ID, "object": "model", "created": 1_735_689_600, "owned_by": "interlock-demo"}
+
+
+def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
+    """The endpoint. `delay` is the time in seconds between two chunks of a stream."""
+
+    async def models(_request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [MODEL]})
+
+    async def model(request: Request) -> Response:
+        asked = str(request.path_params["model"])
+        return JSONResponse(MODEL) if asked == MODEL_ID else _no_such_model(asked)
+
+    async def chat(request: Request) -> Response:
+        try:
+            asked = ChatRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return _error(400, f"{where or 'body'}: {first['msg']}", param=where or None)
+        if asked.model != MODEL_ID:
+            return _no_such_model(asked.model)
+        reply = decide(read(asked))
+        if not asked.stream:
+            return JSONResponse(completion(chunks(reply, asked, usage=True)))
+        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        return StreamingResponse(_events(chunks(reply, asked, usage=usage), delay), media_type="text/event-stream")
+
+    # Addresses of OpenAI-compatible servers are given with and without /v1; LiteLLM answers both, so this does.
+    routes = [
+        Route("/models", models),
+        Route("/models/{model:path}", model),
+        Route("/chat/completions", chat, methods=["POST"]),
+    ]
+    return Starlette(routes=[Mount("/v1", routes=routes), *routes])
+
+
+async def _events(stream: Iterator[Chunk], delay: float) -> AsyncIterator[str]:
+    for chunk in stream:
+        yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+        await asyncio.sleep(delay)
+    yield "data: [DONE]\n\n"
+
+
+def _no_such_model(asked: str) -> Response:
+    text = (
+        f"There is no model {asked!r} here: this is Interlock's built-in demo model, and its name is {MODEL_ID!r}. "
+        "Set LITELLM_BASE_URL to reach real models."
+    )
+    return _error(404, text, code="model_not_found", param="model")
+
+
+def _error(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Response:
+    body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return JSONResponse({"error": body}, status_code=status)

@@ -1,0 +1,150 @@
+"""A chat completion request, read into what the rules look at: the question, what was done for it, what is on offer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+# Interlock's own words for deciding about a call; they say nothing new about what is wanted.
+DECISION = re.compile(r"\s*(?:approve|reject)(?:\s+[a-z2-7]{8})?\s*\.?\s*", re.IGNORECASE)
+
+Args = dict[str, Any]
+
+
+class Part(BaseModel):
+    type: str
+    text: str = ""
+
+
+class WireFunctionCall(BaseModel):
+    name: str
+    arguments: str = ""
+
+
+class WireToolCall(BaseModel):
+    id: str
+    function: WireFunctionCall
+
+
+class Message(BaseModel):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    tool_calls: list[WireToolCall] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What it says, whichever of the two forms it came in; pictures say nothing here."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content if part.text)
+        return self.content or ""
+
+
+class WireFunction(BaseModel):
+    name: str
+
+
+class WireTool(BaseModel):
+    type: str = "function"
+    function: WireFunction | None = None
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The fields that matter here; whatever else OpenAI's API knows is accepted and has no effect."""
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    tools: list[WireTool] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that the rules want. `tool` is the tool's own name, without its server: `read_file`."""
+
+    tool: str
+    args: Args
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A call that was made, and what came back. A tool that was refused answers too, with the refusal."""
+
+    call: Call
+    result: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    question: str
+    """The last thing the person asked for; a decision such as `approve abcd2345` is no question."""
+    exchanges: tuple[Exchange, ...]
+    """Since the question, oldest first."""
+    earlier: tuple[Exchange, ...]
+    """Before the question."""
+    undecided: bool
+    """The person's last words are a decision, and nothing came of it."""
+    offered: dict[str, str]
+    """Tools that may be called now: own name to the name in this request (`read_file` to `filesystem__read_file`)."""
+    parallel: bool
+
+
+def read(request: ChatRequest) -> Conversation:
+    """What the rules need of one request."""
+    messages = request.messages
+    asked = [index for index, message in enumerate(messages) if message.role == "user"]
+    questions = [index for index in asked if not DECISION.fullmatch(messages[index].text)]
+    start = questions[-1] if questions else len(messages)
+    decided = bool(asked) and asked[-1] != start
+    return Conversation(
+        question=messages[start].text.strip() if questions else "",
+        exchanges=_exchanges(messages[start:]),
+        earlier=_exchanges(messages[:start]),
+        undecided=decided and not _exchanges(messages[start:]),
+        offered=_offered(request),
+        parallel=request.parallel_tool_calls is not False,
+    )
+
+
+def own_name(tool: str) -> str:
+    """`filesystem__read_file` → `read_file`."""
+    return tool.rsplit("__", 1)[-1]
+
+
+def _offered(request: ChatRequest) -> dict[str, str]:
+    if request.tool_choice == "none":
+        return {}
+    offered: dict[str, str] = {}
+    for tool in request.tools or []:
+        if tool.function is not None:
+            offered.setdefault(own_name(tool.function.name), tool.function.name)
+    return offered
+
+
+def _exchanges(messages: Sequence[Message]) -> tuple[Exchange, ...]:
+    results = {message.tool_call_id: message.text for message in messages if message.role == "tool"}
+    return tuple(
+        Exchange(Call(own_name(call.function.name), _args(call.function.arguments)), results[call.id])
+        for message in messages
+        for call in message.tool_calls or []
+        if call.id in results
+    )
+
+
+def _args(text: str) -> Args:
+    try:
+        return TypeAdapter(Args).validate_python(json.loads(text or "{}"))
+    except (ValueError, ValidationError):
+        return {}

@@ -1,0 +1,174 @@
+"""Sentences for people. Every number and name in them comes out of a tool's answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ValidationError
+
+from server.demo.model.reading import Conversation, Exchange
+from server.demo.results import Cell, Changed, Listing, Metrics, Rows, Share, Tables, Written
+
+INTRODUCTION = "I am Interlock's built-in demo model: a few rules, no intelligence."
+EXAMPLES = (
+    "list the files",
+    "read welcome.md",
+    "how many customers per country",
+    "how busy is this machine",
+    "list the tables and tell me how busy this machine is",
+    "list the files, then read the first one, then count the customers in that country",
+    "write hello to notes.txt",
+)
+CONNECT = "Set `LITELLM_BASE_URL` to your LiteLLM to talk to a real model."
+
+# How tools and their keepers begin to say no. Whatever else comes back from a reading tool is a file's text.
+REFUSAL = re.compile(
+    r"\W*(?:not run\b|refused\b|denied\b|rejected\b|permission denied|unknown tool|timed? ?out\b|outcome unknown"
+    r"|error(?: executing tool\b|:)|an earlier attempt of this call"
+    r"|[\w-]+/[\w.-]+ (?:was (?:not run|refused)|failed|did not|gave no answer|gave an answer that is no))",
+    re.IGNORECASE,
+)
+MAX_QUOTED = 6_000
+
+
+def introduction(conversation: Conversation) -> str:
+    """What this model is, when it knows nothing better to say."""
+    question = " ".join(conversation.question.split())
+    said = f" No rule of mine fits “{_shortened(question, 120)}”." if question and not _greets(question) else ""
+    if not conversation.offered:
+        tools = "No tools were offered to me with this question, so there is nothing I can look up."
+    else:
+        tools = "Tools offered to me here: " + ", ".join(f"`{name}`" for name in conversation.offered.values()) + "."
+    examples = "\n".join(f"- {example}" for example in EXAMPLES)
+    return f"{INTRODUCTION}{said}\n\nWhat I understand, for example:\n{examples}\n\n{tools} {CONNECT}"
+
+
+def exchange(made: Exchange) -> str:
+    """What one call found, in words."""
+    tool, args, result = made.call.tool, made.call.args, made.result
+    if failed(made):
+        return f"`{tool}` did not give me what I asked for. It answered:\n\n{_fenced(result)}"
+    if tool == "read_file":
+        return f"`{args.get('path', 'The file')}` says:\n\n{_fenced(result)}"
+    match answer(made):
+        case Listing() as listing:
+            return _listing(listing)
+        case Written(path=path, bytes=size, created=created):
+            return f"I {'wrote' if created else 'replaced'} `{path}`: {size} bytes."
+        case Tables(tables=tables):
+            lines = [f"- `{table.name}`: {table.rows} rows; {', '.join(table.columns)}" for table in tables]
+            return "\n".join([f"The database has {_counted(len(tables), 'table')}:", "", *lines])
+        case Rows() as rows:
+            return _rows(rows)
+        case Changed(statement=statement, rows_changed=changed):
+            return f"The {statement or 'statement'} ran; {_counted(changed, 'row')} changed."
+        case Metrics() as metrics:
+            return _metrics(metrics)
+        case _:
+            return f"`{tool}` answered:\n\n{_fenced(result)}"
+
+
+def failed(made: Exchange) -> bool:
+    """True when a call gave no result of its kind: it was refused, or went wrong."""
+    if made.call.tool in KINDS:
+        return answer(made) is None
+    return REFUSAL.match(made.result) is not None
+
+
+KINDS: dict[str, type[BaseModel]] = {
+    "list_directory": Listing,
+    "write_file": Written,
+    "list_tables": Tables,
+    "query": Rows,
+    "execute": Changed,
+    "metrics": Metrics,
+}
+
+
+def answer(made: Exchange) -> BaseModel | None:
+    """A call's result as what it is; None when it is something else, such as a refusal."""
+    kind = KINDS.get(made.call.tool)
+    try:
+        return kind.model_validate_json(made.result) if kind is not None else None
+    except ValidationError:
+        return None
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _listing(listing: Listing) -> str:
+    if not listing.entries:
+        return f"`{listing.path}` is empty."
+    lines = [
+        f"- `{entry.name}` ({entry.bytes} bytes)" if entry.type == "file" else f"- `{entry.name}/`"
+        for entry in listing.entries
+    ]
+    return "\n".join([f"`{listing.path}` holds {_counted(len(lines), 'entry', 'entries')}:", "", *lines])
+
+
+def _rows(rows: Rows) -> str:
+    if not rows.rows:
+        return "The database found no rows."
+    if len(rows.rows) == 1 and len(rows.columns) == 1:
+        return f"The database says: {rows.columns[0]} = **{_cell(rows.rows[0][0])}**."
+    more = "\n\nThere are more rows; these are the first." if rows.truncated else ""
+    return f"The database says:\n\n{table(rows.columns, rows.rows)}{more}"
+
+
+def _metrics(metrics: Metrics) -> str:
+    load = ", ".join(f"{value:g}" for value in metrics.load)
+    days, seconds = divmod(metrics.uptime_seconds, 86_400)
+    hours, seconds = divmod(seconds, 3_600)
+    up = f"{days} d {hours} h" if days else f"{hours} h {seconds // 60} min"
+    lines = [
+        f"This machine's processors are {metrics.cpu_percent:g} % busy.",
+        "",
+        f"- cores: {metrics.cores}; load over 1, 5 and 15 minutes: {load}",
+        f"- memory: {_share(metrics.memory)}",
+        f"- disk: {_share(metrics.disk)}",
+        f"- up for {up}, {metrics.processes} processes; the busiest:",
+    ]
+    processes = [
+        (process.name, process.pid, process.cpu_percent, _size(process.memory_bytes)) for process in metrics.busiest
+    ]
+    return "\n".join([*lines, "", table(["process", "pid", "cpu %", "memory"], processes)])
+
+
+def _share(share: Share) -> str:
+    return f"{_size(share.used_bytes)} of {_size(share.total_bytes)} ({share.percent:g} %)"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _cell(cell: Cell) -> str:
+    return "–" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ")
+
+
+def _counted(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _fenced(text: str) -> str:
+    text = _shortened(text.strip("\n"), MAX_QUOTED)
+    # A fence longer than any in the text keeps the text from ending it.
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit} more characters)"
+
+
+def _greets(question: str) -> bool:
+    return (
+        re.fullmatch(r"(?:hi|hello|hey|good (?:morning|day|evening)|help|who are you)\W*", question, re.IGNORECASE)
+        is not None
+    )
