@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from langgraph.prebuilt import ToolNode
 from support.mcp_http import http_server
 from support.mcp_toolbox import QUICK, SUPPORT, ask, children, lines, opened, processes_of, raw, spec, stdio, until
 
-from graphs.toolbox import Timing, Toolbox
+from graphs.toolbox import Toolbox
 from graphs.toolbox.names import model_name
 from graphs.toolbox.results import readable
 from graphs.toolbox.session import RawResult
@@ -401,8 +402,8 @@ async def test_a_change_that_was_under_way_is_not_repeated(tmp_path: Path) -> No
     async with opened({"test": stdio(log)}) as toolbox:
         message = await ask(toolbox, "test/die")
         assert message.status == "error"
-        assert str(message.content).startswith("Outcome unknown: the server of test/die exited with status 3")
-        assert "it hurts" in str(message.content)
+        assert str(message.content).startswith("Outcome unknown: the server of test/die exited with status 3 while")
+        assert toolbox.status()["test"].reason == "exited with status 3; it last said: it hurts"
         await until(lambda: toolbox.tools)
         assert lines(log) == ["die"]
 
@@ -417,15 +418,34 @@ async def test_a_read_that_was_under_way_is_repeated_once(tmp_path: Path) -> Non
         assert message.status == "error"
 
 
-async def test_a_call_to_a_server_that_is_down_is_answered_in_words() -> None:
-    async with opened({"test": stdio()}, Timing(first_delay=60, longest_delay=60)) as toolbox:
-        echo = toolbox.by_people_name("test/write")
-        assert echo is not None
-        toolbox._connections["test"]._become("down", "was killed by SIGKILL")  # pyright: ignore[reportPrivateUsage]
-        toolbox._connections["test"]._session = None  # pyright: ignore[reportPrivateUsage]
-        message = await echo.tool.ainvoke({"type": "tool_call", "id": "1", "name": "x", "args": {"text": "x"}})
+async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    shutil.copy(SUPPORT / "mcp_raw.py", script)
+    async with opened({"raw": spec(command="python", args=[str(script)])}) as toolbox:
+        good = toolbox.by_people_name("raw/good")
+        assert good is not None
+        script.unlink()
+        (process,) = processes_of("server.py")
+        process.kill()
+        await until(lambda: toolbox.status()["raw"].status == "down")
+        assert "No such file or directory" in str(toolbox.status()["raw"].reason)
+        message = await good.tool.ainvoke({"type": "tool_call", "id": "1", "name": "raw__good", "args": {}})
+        assert toolbox.known("raw__good") is good
     assert message.status == "error"
-    assert message.content == "test/write was not run: its server is not available: was killed by SIGKILL"
+    assert message.content == "raw/good was not run: its server is not available: exited with status 2"
+
+
+async def test_a_call_waits_for_a_server_that_restarts_as_long_as_it_may() -> None:
+    async with opened({"raw": raw(timeout=0.5)}, replace(QUICK, first_delay=60, longest_delay=60)) as toolbox:
+        await until(lambda: toolbox.tools)
+        good = toolbox.by_people_name("raw/good")
+        assert good is not None
+        (process,) = processes_of("mcp_raw.py")
+        process.kill()
+        await until(lambda: not toolbox.tools)
+        message = await good.tool.ainvoke({"type": "tool_call", "id": "1", "name": "raw__good", "args": {}})
+    assert message.status == "error"
+    assert message.content == ("raw/good was not run: its server was not available within 0.5 s: was killed by SIGKILL")
 
 
 async def test_a_server_that_keeps_dying_is_tried_less_and_less_often() -> None:
@@ -461,20 +481,15 @@ async def test_no_more_calls_run_at_once_than_the_server_takes(tmp_path: Path) -
 
 
 async def test_a_call_that_never_gets_its_turn_was_not_run(tmp_path: Path) -> None:
-    log, hold = tmp_path / "log", tmp_path / "hold"
+    log = tmp_path / "log"
     async with opened({"test": stdio(log, concurrency=1, timeout=1)}) as toolbox:
         await until(lambda: toolbox.tools)
-        first = asyncio.create_task(ask(toolbox, "test/hang", mark="a"))
-        await until(lambda: lines(log))
-        # The second begins later and so outlasts the first by a little; both may end without an answer.
-        message = await ask(toolbox, "test/write", text="late")
-        assert (await first).status == "error"
-    assert message.content in (
-        "written",
-        "test/write was not run: for 1 s its server was busy with 1 other calls.",
-        "test/write gave no answer within 1 s. Outcome unknown: it may still take effect.",
-    )
-    assert not hold.exists()
+        async with toolbox._connections["test"].slots:  # pyright: ignore[reportPrivateUsage]
+            message = await ask(toolbox, "test/write", text="late")
+        assert message.status == "error"
+        assert message.content == "test/write was not run: for 1 s its server was busy with 1 other calls."
+        assert (await ask(toolbox, "test/write", text="in time")).content == "written"
+    assert lines(log) == ["write in time"]
 
 
 # Closing

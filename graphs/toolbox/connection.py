@@ -20,7 +20,7 @@ from graphs.errors import InterlockError
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.process import Running, running
 from graphs.toolbox.remote import Reached, reached
-from graphs.toolbox.session import End, Session
+from graphs.toolbox.session import SESSION_TERMINATED, End, Session
 from graphs.toolbox.words import exit_words, never_sent, redactor, why
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ class Timing:
     ping: float = 5.0
     """For an answer to a ping, before a server counts as hanging."""
     close: float = 5.0
-    """For a polite end of a connection."""
+    """For a polite end of a connection over HTTP."""
+    grace: float = 2.0
+    """For a program to end by itself, and again to end when it is asked to, before it is killed."""
 
 
 class ServerDown(InterlockError):
@@ -62,6 +64,8 @@ class Connection:
         self.spec = spec
         self.state: State = "starting"
         self.reason: str | None = None
+        self.last_words: str | None = None
+        """What its program said last before it ended: for those who run it, not for a model."""
         self.tools: tuple[Tool, ...] = ()
         self.settled = asyncio.Event()
         """Set once the server was up or down."""
@@ -90,8 +94,9 @@ class Connection:
                 delay = self._timing.first_delay
             # A first break is usually mended at once; callers who may repeat a call wait for that.
             soon = self._was_up and delay == self._timing.first_delay
-            logger.warning("MCP server %s %s: %s", self.name, "restarts" if soon else "is down", end.reason)
-            self._become("starting" if soon else "down", end.reason)
+            said = f"; it last said: {end.last_words}" if end.last_words else ""
+            logger.warning("MCP server %s %s: %s%s", self.name, "restarts" if soon else "is down", end.reason, said)
+            self._become("starting" if soon else "down", end.reason, end.last_words)
             with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
                 await self._stop.wait()
             delay = min(delay * 2, self._timing.longest_delay)
@@ -148,7 +153,7 @@ class Connection:
             late.cancel()
             self._opening = None
             self._session = None
-        end = end or End(self._with_last_note(f"gave no answer to a greeting within {patience:g} s"))
+        end = end or End(f"gave no answer to a greeting within {patience:g} s", self._last_note())
         if session is not None:
             session.end.set_result(end)
         return end
@@ -156,7 +161,7 @@ class Connection:
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Running | Reached]:
         if self.spec.transport == "stdio":
-            async with running(self.spec, self._note) as started:
+            async with running(self.spec, self._note, grace=self._timing.grace) as started:
                 yield started
         else:
             async with reached(self.spec) as remote:
@@ -179,7 +184,7 @@ class Connection:
             end = await self._keep(session, link)
             # Closing takes a while; nobody is to be sent here meanwhile.
             self._session = None
-            self._become("starting", end.reason)
+            self._become("starting", end.reason, end.last_words)
             return end
 
     async def _keep(self, session: Session, link: Running | Reached) -> End:
@@ -201,6 +206,9 @@ class Connection:
                     await session.cancel(session.overdue.pop())
                 if self._suspect or pause.cancelled_caught:
                     await self._ping(session)
+            if patience.cancelled_caught:
+                # Each unanswered look is a request that stays open.
+                interval = math.inf
             if patience.cancelled_caught and self._suspect:
                 return End(f"hangs: it left a call, and then a ping for {self._timing.ping:g} s, without an answer")
             self._suspect = False
@@ -216,7 +224,7 @@ class Connection:
             await session.send_ping()
         except McpError as error:
             # A server may not know pings; that it says so shows that it lives.
-            if error.error.message == "Session terminated":
+            if error.error.code == SESSION_TERMINATED:
                 session.terminated = True
                 self._wake.set()
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
@@ -240,13 +248,13 @@ class Connection:
             await link.process.wait()
             await link.last_words.wait()
         status = link.process.returncode
-        words = exit_words(status)
-        # Who is killed, or ends of its own will, did not see it coming; its last words are about something else.
-        return End(self._with_last_note(words) if status is not None and status > 0 else words)
+        # The last words of one that was killed are about something else.
+        return End(exit_words(status), self._last_note() if status is not None and status > 0 else None)
 
-    def _become(self, state: State, reason: str | None) -> None:
+    def _become(self, state: State, reason: str | None, last_words: str | None = None) -> None:
         self.state = state
         self.reason = reason
+        self.last_words = last_words
         if state != "up":
             self.tools = ()
         if state != "starting":
@@ -265,8 +273,7 @@ class Connection:
         self._notes.append(line)
         logger.debug("MCP server %s says: %s", self.name, line)
 
-    def _with_last_note(self, reason: str) -> str:
+    def _last_note(self) -> str | None:
         # Log handlers and tracebacks draw frames; what was said stands inside them.
         said = (note.strip(" |+-") for note in reversed(self._notes))
-        last = next((line for line in said if any(letter.isalnum() for letter in line)), None)
-        return reason if last is None else f"{reason}; it last said: {last}"
+        return next((line for line in said if any(letter.isalnum() for letter in line)), None)

@@ -86,7 +86,7 @@ class Toolbox:
         return {
             name: ServerStatus(
                 status=connection.state,
-                reason=connection.reason,
+                reason=_reason(connection),
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
             )
             for name, connection in self._connections.items()
@@ -111,3 +111,9 @@ class Toolbox:
         if made is None or made[0] != tool:
             self._made[key] = made = (tool, served(connection, tool))
         return made[1]
+
+
+def _reason(connection: Connection) -> str | None:
+    if connection.reason is None or connection.last_words is None:
+        return connection.reason
+    return f"{connection.reason}; it last said: {connection.last_words}"

@@ -22,9 +22,6 @@ from graphs.spec.servers import ServerSpec
 from graphs.toolbox.words import CannotStart, TooLong, missing_command
 
 _LONGEST_MESSAGE = 64 * 1024 * 1024
-_GRACE = 2.0
-"""Seconds a server gets to end by itself, and again to end when it is asked to."""
-
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
 
@@ -41,12 +38,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(spec: ServerSpec, note: Callable[[str], None]) -> AsyncGenerator[Running]:
+async def running(spec: ServerSpec, note: Callable[[str], None], *, grace: float) -> AsyncGenerator[Running]:
     """Start the program and keep it until the block is left; then the whole process group is gone.
 
     The SDK's own stdio client is not used: it hides the process, so its end and its status could not be told, it lets
     children live that outlast their parent, and it takes a message of any length. `note` is given every line of
-    stderr, and those of stdout that are no messages. Raises CannotStart.
+    stderr, and those of stdout that are no messages; `grace` is how many seconds the program gets to end by itself, and
+    again to end when it is asked to. Raises CannotStart.
     """
     process = await _start(spec)
     into, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -61,12 +59,12 @@ async def running(spec: ServerSpec, note: Callable[[str], None]) -> AsyncGenerat
             group.start_soon(_read_messages, stdout, into, note, all_read)
             group.start_soon(_write_messages, stdin, out)
             group.start_soon(_read_notes, stderr, note, last_words)
-            group.start_soon(_end_with, process, into, all_read)
+            group.start_soon(_end_with, process, into, all_read, grace)
             try:
                 yield Running(read=read, write=write, process=process, last_words=last_words)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await _stop(process)
+                    await _stop(process, grace)
                 gone = True
                 group.cancel_scope.cancel()
     finally:
@@ -155,25 +153,25 @@ async def _read_notes(stderr: ByteReceiveStream, note: Callable[[str], None], la
     last_words.set()
 
 
-async def _end_with(process: Process, into: Incoming, all_read: anyio.Event) -> None:
+async def _end_with(process: Process, into: Incoming, all_read: anyio.Event, grace: float) -> None:
     """A child that inherited stdout keeps it open after the server died: the end of the process is the end."""
     await process.wait()
-    with anyio.move_on_after(_GRACE / 4):
+    with anyio.move_on_after(grace):
         await all_read.wait()
     into.close()
 
 
-async def _stop(process: Process) -> None:
+async def _stop(process: Process, grace: float) -> None:
     """Close its input, as the protocol asks; then ask it to end; then end it. Its children too."""
     if process.stdin is not None:
         await process.stdin.aclose()
-    with anyio.move_on_after(_GRACE):
+    with anyio.move_on_after(grace):
         await process.wait()
     for request in (signal.SIGTERM, signal.SIGKILL):
         if not _signal_group(process, request):
             return
         # What is killed is gone, if perhaps not buried yet.
-        with anyio.move_on_after(_GRACE if request == signal.SIGTERM else _GRACE / 10):
+        with anyio.move_on_after(grace if request == signal.SIGTERM else grace / 10):
             while _signal_group(process, 0):  # noqa: ASYNC110 -- nothing tells when a group is gone
                 await anyio.sleep(0.02)
 

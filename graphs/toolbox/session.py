@@ -36,7 +36,7 @@ from mcp.types import (
 )
 from pydantic import BaseModel, ValidationError
 
-_SESSION_TERMINATED = 32600
+SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
 _MOST_PAGES = 1000
 _GRACE = 0.5
@@ -61,10 +61,13 @@ class RawTools(BaseModel):
 
 @dataclass(frozen=True)
 class End:
-    """How a connection ended, in words, and the ids of the requests that it certainly did not carry."""
+    """How a connection ended, in words."""
 
     reason: str
+    last_words: str | None = None
+    """What its program said last, for those who run it."""
     unsent: frozenset[object] = frozenset()
+    """The ids of the requests that it certainly did not carry."""
 
 
 class Lost(Exception):
@@ -123,7 +126,7 @@ class Session(ClientSession):
         except McpError as error:
             if self.closed and error.error.code == CONNECTION_CLOSED:
                 raise Lost(request_id, sent=True) from error
-            if error.error.code == _SESSION_TERMINATED:
+            if error.error.code == SESSION_TERMINATED:
                 self.terminated = True
                 self._wake()
                 raise Lost(request_id, sent=False) from error

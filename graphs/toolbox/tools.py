@@ -79,7 +79,7 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
     adapted = convert_mcp_tool_to_langchain_tool(
         None, tool, connection=_NEVER_OPENED, tool_interceptors=[through_pool], server_name=connection.name
     )
-    schema: dict[str, Any] = {"type": "object", "properties": {}, **tool.inputSchema}
+    schema = _schema(tool.inputSchema)
     description = tool.description or tool.title or shown
     pooled = PooledTool(
         name=model_name(connection.name, tool.name),
@@ -99,3 +99,9 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
         destructive=destructive,
         tool=pooled,
     )
+
+
+def _schema(listed: dict[str, Any]) -> dict[str, Any]:
+    """Model APIs refuse a whole request for one tool whose arguments are no object with properties."""
+    properties = listed.get("properties")
+    return {**listed, "type": "object", "properties": properties if isinstance(properties, dict) else {}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from graphs.spec.servers import ServerSpec
 from graphs.toolbox import Timing, Toolbox
 
 SUPPORT = Path(__file__).parent
-QUICK = Timing(first_delay=0.05, longest_delay=0.2, launch=20, check=0.1, ping=1, close=2)
+QUICK = Timing(first_delay=0.05, longest_delay=0.2, launch=20, check=0.1, ping=1, close=2, grace=0.3)
 
 
 def spec(**values: Any) -> ServerSpec:
@@ -83,6 +82,3 @@ def _children() -> list[psutil.Process]:
             if child.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(child)
     return found
-
-
-PYTHON = sys.executable

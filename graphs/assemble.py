@@ -1,0 +1,141 @@
+"""A graph file's plan into a compiled LangGraph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
+
+from graphs.errors import ModelError
+from graphs.events import TextDelta
+from graphs.loader import Branch, GraphPlan
+from graphs.nodes import BUILDERS, Parts, Place
+from graphs.spec.graph import END as THE_END
+from graphs.state import Context, State, last_answer
+
+Graph = CompiledStateGraph[State, Context, State, State]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One graph, ready to run."""
+
+    plan: GraphPlan
+    graph: Graph
+    parts: Parts
+
+
+def worth_retrying(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later, and nobody has read any of the answer yet."""
+    return isinstance(error, ModelError) and error.retryable
+
+
+MODEL_RETRY = RetryPolicy(
+    initial_interval=0.3,
+    max_interval=2.0,
+    max_attempts=3,
+    retry_on=worth_retrying,
+)
+"""Only failures before the first word: what a person has read is never said again."""
+
+
+def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
+    """Compiles one graph.
+
+    `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
+    """
+    builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
+    for name, node in plan.spec.nodes.items():
+        function = BUILDERS[node.type](Place(plan=plan, name=name), parts)
+        builder.add_node(  # pyright: ignore[reportUnknownMemberType]
+            name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
+        )
+        branches = plan.branches[name]
+        if len(branches) == 1 and branches[0].when is None:
+            builder.add_edge(name, target(branches[0].to))
+        else:
+            targets = {branch.to: target(branch.to) for branch in branches} | {THE_END: END}
+            builder.add_conditional_edges(name, router(name, plan, parts), cast("dict[Any, str]", targets))
+    builder.add_edge(START, plan.spec.start)
+    return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
+
+
+def target(name: str) -> str:
+    """LangGraph's name for where a branch leads."""
+    return END if name == THE_END else name
+
+
+def steps(plan: GraphPlan) -> int:
+    """The most supersteps a turn of this graph may take: our own limits, in words, come first."""
+    return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
+
+
+def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], str]:
+    """The function that picks the first branch that is true.
+
+    A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
+    would be worse.
+    """
+    branches = plan.branches[name]
+
+    def route(state: State, runtime: Runtime[Context]) -> str:
+        values = facts(state, parts.context(runtime), parts)
+        for branch in branches:
+            if branch.when is None:
+                return branch.to
+            truth = branch.when.evaluate(values)
+            if truth:
+                return branch.to
+            if truth is None:
+                return stop(runtime, f"the condition at {branch.where} could not be evaluated{why(branch, values)}")
+        first, last = branches[0].where, branches[-1].where
+        return stop(runtime, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
+
+    return route
+
+
+def why(branch: Branch, values: Mapping[str, Any]) -> str:
+    """The expression's own complaint, if it has one."""
+    reason = branch.when.why(values) if branch.when else None
+    return f": {reason}" if reason else ""
+
+
+def stop(runtime: Runtime[Context], problem: str) -> str:
+    """Ends the turn, telling the person why."""
+    runtime.stream_writer(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
+    return THE_END
+
+
+def facts(state: State, context: Context, parts: Parts) -> dict[str, Any]:
+    """What a condition under `next` may look at."""
+    answer = last_answer(state)
+    verdicts = state.get("verdicts", {})
+    tools = parts.toolbox.tools
+    calls: list[dict[str, Any]] = []
+    for call in answer.tool_calls if answer else ():
+        served = tools.get(call["name"])
+        verdict = verdicts.get(call["id"] or "")
+        calls.append(
+            {
+                "id": call["id"],
+                "tool": served.people_name if served else call["name"],
+                "args": call["args"],
+                "verdict": verdict["decision"] if verdict else "",
+            }
+        )
+    for broken in answer.invalid_tool_calls if answer else ():
+        calls.append({"id": broken["id"], "tool": broken["name"] or "", "args": {}, "verdict": ""})
+    return {
+        "tool_calls": calls,
+        "text": answer.text if answer else "",
+        "turn": {"rounds": state.get("rounds", 0), "calls": state.get("calls", 0)},
+        "caller": context.caller,
+        "now": datetime.now(UTC),
+    }

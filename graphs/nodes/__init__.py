@@ -1,0 +1,12 @@
+"""The node types a graph file may use, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphs.nodes import model, permission, tools
+from graphs.nodes.parts import Builder, NodeFunction, Parts, Place
+
+BUILDERS: Mapping[str, Builder] = {"model": model.build, "permission": permission.build, "tools": tools.build}
+
+__all__ = ["BUILDERS", "NodeFunction", "Parts", "Place"]

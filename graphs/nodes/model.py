@@ -1,0 +1,207 @@
+"""The model node: asks LiteLLM for the next message, offering the tools that the caller's role may see."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import orjson
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
+from langgraph.runtime import Runtime
+
+from graphs.chatmodel import openai_tool
+from graphs.errors import GraphUnavailable
+from graphs.events import ModelFinished, ReasoningDelta, TextDelta, Usage
+from graphs.expressions import ExpressionError
+from graphs.modelstream import REASONS, Answer, RawCall
+from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.patterns import matches_any
+from graphs.spec.graph import LimitsSpec, ModelNodeSpec
+from graphs.state import Context, State, mint_call_id
+
+
+class Offer:
+    """The tools a model node shows to a role, as OpenAI tool objects; worked out once per set of tools."""
+
+    def __init__(self, globs: Sequence[str], parts: Parts) -> None:
+        self._patterns = tuple(globs)
+        self._parts = parts
+        self._version = -1
+        self._schemas: dict[str, dict[str, Any]] = {}
+        self._by_role: dict[str, list[dict[str, Any]]] = {}
+
+    def to(self, role: str) -> list[dict[str, Any]]:
+        """The tools shown to `role`, in the order of their names."""
+        toolbox = self._parts.toolbox
+        if toolbox.version != self._version:
+            self._version = toolbox.version
+            self._by_role = {}
+            self._schemas = {
+                name: openai_tool(served.tool)
+                for name, served in sorted(toolbox.tools.items())
+                if matches_any(self._patterns, served.people_name)
+            }
+        offered = self._by_role.get(role)
+        if offered is None:
+            may_see = self._parts.snapshot.policy.may_see
+            offered = [
+                schema
+                for name, schema in self._schemas.items()
+                if (served := toolbox.tools.get(name)) and may_see(role, served.server, served.name)
+            ]
+            self._by_role[role] = offered
+        return offered
+
+
+def build(place: Place, parts: Parts) -> NodeFunction:
+    """The function of one model node."""
+    spec = cast(ModelNodeSpec, place.plan.spec.nodes[place.name])
+    prompt = place.plan.prompts.get(place.name)
+    limits = place.plan.spec.limits
+    offer = Offer(spec.tools, parts)
+    own_params = {
+        name: value
+        for name, value in (("temperature", spec.temperature), ("max_tokens", spec.max_tokens))
+        if value is not None
+    }
+
+    async def model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        context = parts.context(runtime)
+        say = runtime.stream_writer
+        rounds = state.get("rounds", 0)
+        now = time.time()
+        started = max(state.get("started") or now, context.started)
+        reached = limit_reached(limits, rounds, state.get("calls", 0), now - started)
+        request: dict[str, Any] = {
+            "model": spec.model or context.model or parts.snapshot.gateway.models.default,
+            **own_params,
+            **context.params,
+        }
+        messages: list[Mapping[str, Any]] = []
+        if prompt is not None:
+            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": place.plan.id}
+            try:
+                messages.append({"role": "system", "content": prompt.render(values)})
+            except ExpressionError as error:
+                where = f"graphs/{place.plan.id}.yaml: the prompt of node {place.name!r}"
+                raise GraphUnavailable(f"{where} could not be evaluated: {error}") from error
+        messages += context.history
+        messages += parts.model.messages(state.get("messages", []))
+        if reached:
+            messages.append({"role": "system", "content": last_words_instruction(reached)})
+        elif tools := offer.to(context.caller.role):
+            request["tools"] = tools
+        request["messages"] = messages
+        if "tools" not in request:
+            request.pop("tool_choice", None)
+            request.pop("parallel_tool_calls", None)
+
+        said = Saying(say, fresh_line=rounds > 0)
+        if handler_of_tokens(config):
+            answer = await ask_through_langchain(parts, request, config)
+        else:
+            answer = await parts.model.stream(request, said)
+        if reached:
+            answer.calls.clear()
+            said("text", f"{said.gap()}_{reached}_")
+        say(ModelFinished(request["model"], answer.usage, answer.reason))
+        return {
+            "messages": [as_message(answer)],
+            "asker": place.name,
+            "rounds": rounds + 1,
+            "started": started,
+            "verdicts": {},
+        }
+
+    return model
+
+
+class Saying:
+    """Turns the model's pieces into events, and keeps this round's text apart from the text of the round before."""
+
+    def __init__(self, say: Any, *, fresh_line: bool) -> None:
+        self._say = say
+        self._fresh_line = fresh_line
+        self._text = False
+
+    def gap(self) -> str:
+        """What goes between text already said and a remark of ours."""
+        return "\n\n" if self._text else ""
+
+    def __call__(self, kind: str, piece: str) -> None:
+        if kind != "text":
+            self._say(ReasoningDelta(piece))
+            return
+        self._say(TextDelta(piece, new_paragraph=self._fresh_line and not self._text))
+        self._text = True
+
+
+def limit_reached(limits: LimitsSpec, rounds: int, calls: int, elapsed: float) -> str | None:
+    """The limit that makes this model call the turn's last, in words for the person; None while there is room."""
+    if rounds >= limits.rounds:
+        return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
+    if calls >= limits.tool_calls:
+        return f"Stopped here: the limit of {limits.tool_calls} tool calls in one turn is reached."
+    if elapsed >= limits.seconds:
+        return f"Stopped here: the limit of {limits.seconds:g} seconds for one turn is reached."
+    return None
+
+
+def last_words_instruction(reached: str) -> str:
+    """What the model is told when no more tools are to be had."""
+    return f"{reached} No more tools can be used. Answer now from what you have, and say what is missing."
+
+
+def handler_of_tokens(config: RunnableConfig) -> bool:
+    """True where somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
+    callbacks = config.get("callbacks")
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
+    return any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
+
+
+async def ask_through_langchain(parts: Parts, request: Mapping[str, Any], config: RunnableConfig) -> Answer:
+    """The same request through ChatOpenAI, so that LangChain's callbacks see every token."""
+    options = {name: value for name, value in request.items() if name != "messages"}
+    collected: AIMessageChunk | None = None
+    async for chunk in parts.model.langchain.astream(request["messages"], config, **options):
+        collected = chunk if collected is None else collected + chunk
+    if collected is None:
+        return Answer()
+    usage = collected.usage_metadata
+    return Answer(
+        text=collected.text,
+        calls=[
+            RawCall(chunk["id"] or "", chunk["name"] or "", chunk["args"] or "") for chunk in collected.tool_call_chunks
+        ],
+        reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
+        usage=Usage(usage["input_tokens"], usage["output_tokens"]) if usage else Usage(),
+    )
+
+
+def as_message(answer: Answer) -> AIMessage:
+    """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
+    calls: list[ToolCall] = []
+    invalid: list[InvalidToolCall] = []
+    for call in answer.calls:
+        identity = mint_call_id()
+        try:
+            args = orjson.loads(call.arguments or "{}")
+        except orjson.JSONDecodeError as error:
+            args, problem = None, str(error)
+        else:
+            problem = f"found {type(args).__name__}"
+        if isinstance(args, dict):
+            arguments = cast("dict[str, Any]", args)
+            calls.append(ToolCall(name=call.name, args=arguments, id=identity, type="tool_call"))
+        else:
+            invalid.append(
+                InvalidToolCall(
+                    name=call.name, args=call.arguments, id=identity, error=problem, type="invalid_tool_call"
+                )
+            )
+    return AIMessage(content=answer.text, tool_calls=calls, invalid_tool_calls=invalid)

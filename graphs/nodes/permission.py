@@ -1,0 +1,204 @@
+"""The permission node: a verdict for each call that the model asked for, a person's where a rule says `ask`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langchain_core.messages import ToolCall
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+from graphs.events import ApprovalNeeded, PendingApproval
+from graphs.loader import GraphPlan
+from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.patterns import matches_any
+from graphs.policy import CallFacts, ToolFacts, Verdict
+from graphs.spec.graph import ModelNodeSpec
+from graphs.state import Context, State, VerdictRecord, last_request
+from graphs.store import AlreadyDecided, Approval, Expired, call_digest, new_approval_id
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One call and what the rules say of it."""
+
+    call: ToolCall
+    call_id: str
+    digest: str
+    people_name: str
+    verdict: Verdict
+
+
+def build(place: Place, parts: Parts) -> NodeFunction:
+    """The function of one permission node."""
+
+    offered = {name: node.tools for name, node in model_nodes(place.plan)}
+
+    def judge(call: ToolCall, state: State, context: Context) -> Judged:
+        call_id = call["id"] or ""
+        asker = state.get("asker", "")
+        served = parts.toolbox.tools.get(call["name"])
+        digest = call_digest(served.people_name if served else call["name"], call["args"])
+        if served is None:
+            verdict = refused(f"there is no tool {call['name']!r}; use only the tools that you were given")
+            return Judged(call, call_id, digest, call["name"], verdict)
+        if not matches_any(offered.get(asker, ()), served.people_name):
+            verdict = refused(
+                f"node {asker!r} of graph {place.plan.id!r} may not use {served.people_name} (its `tools`)"
+            )
+            return Judged(call, call_id, digest, served.people_name, verdict)
+        facts = CallFacts(
+            call_id=call_id,
+            tool=ToolFacts(server=served.server, name=served.name),
+            args=call["args"],
+            graph=place.plan.id,
+            node=asker,
+            rounds=state.get("rounds", 0),
+            calls=state.get("calls", 0),
+            now=datetime.now(UTC),
+        )
+        verdict = parts.snapshot.policy.decide(context.caller, facts)
+        return Judged(call, call_id, digest, served.people_name, verdict)
+
+    async def permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
+        message = last_request(state)
+        if message is None:
+            return {"verdicts": {}}
+        context = parts.context(runtime)
+        judged = [judge(call, state, context) for call in message.tool_calls]
+        room = max(0, place.plan.spec.limits.tool_calls - state.get("calls", 0))
+        judged = [
+            item
+            if index < room
+            else replace(item, verdict=refused(f"the turn's limit of {place.plan.spec.limits.tool_calls} tool calls"))
+            for index, item in enumerate(judged)
+        ]
+        asked = [item for item in judged if item.verdict.decision == "ask"]
+        approvals: Mapping[str, Approval] = {}
+        if asked:
+            await parts.store.approvals.request([wanted(item, context, place, parts) for item in asked])
+        if asked or context.resumed:
+            approvals = await settled(judged, context, runtime, parts)
+        return {"verdicts": {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}}
+
+    return permission
+
+
+async def settled(
+    judged: Sequence[Judged], context: Context, runtime: Runtime[Context], parts: Parts
+) -> Mapping[str, Approval]:
+    """The approvals of these calls, by call id, none of them pending any more.
+
+    Pauses the graph while some are. LangGraph lets one interrupt be resumed many times and keeps its first value, so
+    what it is resumed with decides nothing: the table does, which is read again after each resume.
+    """
+    ids = [item.call_id for item in judged]
+    while True:
+        approvals = await parts.store.approvals.for_calls(ids)
+        pending = tuple(approvals[key] for key in ids if key in approvals and approvals[key].status == "pending")
+        if not pending:
+            return approvals
+        runtime.stream_writer(ApprovalNeeded(tuple(as_event(entry) for entry in pending)))
+        answer = interrupt([as_payload(entry) for entry in pending])
+        if context.interactive:
+            await decide_by_value(answer, pending, context, parts)
+
+
+async def decide_by_value(answer: object, pending: Iterable[Approval], context: Context, parts: Parts) -> None:
+    """Studio's resume value as decisions: `"approve"` or `"reject"` for all, or `{approval id: "approve", …}`."""
+    for entry in pending:
+        word = cast("Mapping[str, object]", answer).get(entry.id) if isinstance(answer, Mapping) else answer
+        if word not in ("approve", "reject"):
+            continue
+        try:
+            await parts.store.approvals.decide(
+                entry.id, "approve" if word == "approve" else "reject", by=context.caller.user, now=time.time()
+            )
+        except (AlreadyDecided, Expired):
+            continue
+
+
+def record(item: Judged, approval: Approval | None) -> VerdictRecord:
+    """The verdict as the state keeps it: the rules' own, or the person's where the rules left it to one."""
+    verdict = item.verdict
+    if verdict.decision == "deny" or approval is None:
+        # An `ask` that got here without an approval was never put to anybody: closed.
+        decision = "allow" if verdict.decision == "allow" else "deny"
+        return VerdictRecord(decision=decision, digest=item.digest, rule=refusal_words(verdict))
+    if approval.status == "approved" and approval.digest == item.digest:
+        return VerdictRecord(decision="allow", digest=item.digest, rule=verdict.rule, approval=approval.id)
+    who = f" by {approval.decided_by}" if approval.decided_by else ""
+    note = f": {approval.note}" if approval.note else ""
+    words = {
+        "rejected": f"rejected{who}{note}",
+        "expired": "the approval expired before anybody decided",
+        "superseded": "nobody approved it; the person went on with another message instead",
+    }.get(approval.status, "the approval is for other arguments")
+    return VerdictRecord(decision="deny", digest=item.digest, rule=f"{words} (asked for by {approval.rule})")
+
+
+def refusal_words(verdict: Verdict) -> str:
+    """The deciding rule, and the reason its author gave."""
+    return f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
+
+
+def refused(rule: str) -> Verdict:
+    """A denial that no access rule gave."""
+    return Verdict(decision="deny", rule=rule, approver=None, expires=None, reason=None)
+
+
+def model_nodes(plan: GraphPlan) -> list[tuple[str, ModelNodeSpec]]:
+    """The graph's model nodes by name."""
+    return [(name, node) for name, node in plan.spec.nodes.items() if isinstance(node, ModelNodeSpec)]
+
+
+def wanted(item: Judged, context: Context, place: Place, parts: Parts) -> Approval:
+    """The approval to ask for; the store keeps an existing one for the same call."""
+    now = time.time()
+    return Approval(
+        id=new_approval_id(),
+        turn=context.turn,
+        thread=context.thread,
+        call_id=item.call_id,
+        graph=place.plan.id,
+        snapshot=parts.snapshot.id,
+        tool=item.people_name,
+        args=dict(item.call["args"]),
+        digest=item.digest,
+        rule=refusal_words(item.verdict),
+        caller_owner=context.owner,
+        caller=context.caller.user,
+        approver=item.verdict.approver,
+        created=now,
+        expires=now + item.verdict.expires if item.verdict.expires is not None else None,
+    )
+
+
+def as_event(entry: Approval) -> PendingApproval:
+    """A pending approval for whoever reads the run's events."""
+    return PendingApproval(
+        approval_id=entry.id,
+        call_id=entry.call_id,
+        tool=entry.tool,
+        args=entry.args,
+        rule=entry.rule,
+        approver=entry.approver,
+        expires=entry.expires,
+    )
+
+
+def as_payload(entry: Approval) -> dict[str, Any]:
+    """A pending approval as the interrupt shows it in Studio."""
+    return {
+        "approval": entry.id,
+        "tool": entry.tool,
+        "args": dict(entry.args),
+        "rule": entry.rule,
+        "approver": entry.approver,
+        "expires": entry.expires,
+        "answer": 'resume with "approve" or "reject", or {approval id: "approve" | "reject"}',
+    }

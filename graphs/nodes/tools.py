@@ -1,0 +1,134 @@
+"""The tools node: runs the calls that carry an allow, each at most once; every other call gets a refusal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.prebuilt import ToolNode, ToolRuntime
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+
+from graphs.events import ToolFinished, ToolRefused, ToolStarted
+from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.state import Context, State, VerdictRecord, last_request
+from graphs.store import Claim, Claimed, call_digest
+
+Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+
+NO_VERDICT = "no permission node has allowed it"
+OUTCOME_UNKNOWN = (
+    "An earlier attempt of this call was cut off. Whether it took effect is unknown, so it was not repeated. "
+    "Check before you try again."
+)
+
+
+def build(place: Place, parts: Parts) -> NodeFunction:
+    """The function of one tools node: LangGraph's ToolNode behind a guard."""
+
+    async def guard(request: ToolCallRequest, execute: Execute) -> ToolMessage | Command[Any]:
+        state = cast(State, request.state)
+        call = request.tool_call
+        call_id = call["id"] or ""
+        served = parts.toolbox.tools.get(call["name"])
+        people_name = served.people_name if served else call["name"]
+        runtime = cast("ToolRuntime[None, dict[str, Any]]", request.runtime)  # pyright: ignore[reportUnknownMemberType]
+        say = runtime.stream_writer
+        verdict = state.get("verdicts", {}).get(call_id)
+        digest = call_digest(people_name, call["args"])
+        if (why := objection(verdict, digest)) is not None:
+            say(ToolRefused(call_id, people_name, call["args"], why))
+            return refusal(call_id, call["name"], people_name, why)
+        if served is None:
+            why = "its server went away"
+            say(ToolRefused(call_id, people_name, call["args"], why))
+            return refusal(call_id, call["name"], people_name, why)
+
+        claim = Claim(
+            call_id=call_id,
+            thread=runtime.config.get("configurable", {}).get("thread_id", ""),
+            tool=people_name,
+            digest=digest,
+            needs_approval=verdict is not None and "approval" in verdict,
+            now=time.time(),
+        )
+        claimed = (await parts.store.journal.claim([claim]))[call_id]
+        if claimed.state != "claimed":
+            message = not_again(claimed, call_id, call["name"])
+            if message.status == "error":
+                say(ToolRefused(call_id, people_name, call["args"], str(message.content)))
+            return message
+
+        say(ToolStarted(call_id, people_name, call["args"]))
+        began = time.monotonic()
+        message = await execute(request.override(tool=served.tool))
+        if not isinstance(message, ToolMessage):
+            raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
+        failed = message.status == "error"
+        await parts.store.journal.finish([(call_id, result_of(message), failed)])
+        say(ToolFinished(call_id, people_name, message.text, failed, time.monotonic() - began))
+        return message
+
+    node = ToolNode([], name=place.name, handle_tool_errors=True, awrap_tool_call=guard)
+
+    async def tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        request = last_request(state)
+        messages: list[AnyMessage] = []
+        ran = 0
+        if request is not None:
+            for call in request.invalid_tool_calls:
+                why = f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
+                name = call["name"] or ""
+                runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
+                messages.append(refusal(call["id"] or "", name, name, why))
+            if request.tool_calls:
+                output: Mapping[str, list[AnyMessage]] = await node.ainvoke(state, config)
+                messages += output["messages"]
+                verdicts = state.get("verdicts", {})
+                ran = sum(verdict["decision"] == "allow" for verdict in verdicts.values())
+        context = parts.context(runtime)
+        if context.addendum is not None:
+            messages.append(HumanMessage(context.addendum, id=f"addendum-{context.turn}"))
+        return {"messages": messages, "calls": state.get("calls", 0) + ran}
+
+    return tools
+
+
+def objection(verdict: VerdictRecord | None, digest: str) -> str | None:
+    """Why this call may not run; None when it carries an allow for exactly these arguments."""
+    if verdict is None:
+        return NO_VERDICT
+    if verdict["decision"] != "allow":
+        return verdict["rule"]
+    if verdict["digest"] != digest:
+        return "its arguments were changed after it was allowed"
+    return None
+
+
+def refusal(call_id: str, name: str, people_name: str, why: str) -> ToolMessage:
+    """What the model is told of a call that was not run."""
+    return ToolMessage(f"{people_name} was not run: {why}.", tool_call_id=call_id, name=name, status="error")
+
+
+def not_again(claimed: Claimed, call_id: str, name: str) -> ToolMessage:
+    """The answer to a call that ran, or began to run, before."""
+    if claimed.state == "done" and claimed.result is not None:
+        stored = claimed.result
+        return ToolMessage(
+            stored["content"],
+            tool_call_id=call_id,
+            name=name,
+            status=stored["status"],
+            artifact=stored.get("artifact"),
+        )
+    words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: its approval is used up or gone."
+    return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
+
+
+def result_of(message: ToolMessage) -> dict[str, Any]:
+    """A tool's result as the journal keeps it."""
+    return {"content": message.content, "status": message.status, "artifact": message.artifact}

@@ -1,0 +1,84 @@
+"""What travels from node to node: the turn's own messages, and the verdicts that its tool calls carry."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NotRequired, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langgraph.graph.message import add_messages
+
+from graphs.policy import Caller
+
+
+class VerdictRecord(TypedDict):
+    """What the permission node says of one call. Only `decision == "allow"` with a matching `digest` runs."""
+
+    decision: str
+    digest: str
+    rule: str
+    approval: NotRequired[str]
+    """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
+
+
+class State(TypedDict, total=False):
+    """One turn. Only what the turn itself adds is kept: the conversation before it is in `Context.history`."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    verdicts: dict[str, VerdictRecord]
+    """By tool-call id, for the latest round."""
+    asker: str
+    """Name of the model node that made the latest tool calls."""
+    rounds: int
+    """Model calls so far."""
+    calls: int
+    """Tool calls that ran so far."""
+    started: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a run knows and a checkpoint does not keep."""
+
+    caller: Caller
+    owner: str
+    """Whose conversation this is: approvals asked here belong to it."""
+    turn: str
+    """Id of the turn's row."""
+    thread: str
+    history: Sequence[Mapping[str, Any]] = ()
+    """The conversation before this turn's own messages, as OpenAI messages."""
+    model: str | None = None
+    """The LiteLLM model that was asked for by name; None where a graph was."""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The request's sampling fields, verbatim."""
+    addendum: str | None = None
+    """What the person said after the calls that this resumed turn waits for; follows their results."""
+    started: float = 0.0
+    """When this run began (seconds since the epoch): what a person took to decide does not count as the turn's time."""
+    resumed: bool = False
+    interactive: bool = False
+    """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""
+
+
+def mint_call_id() -> str:
+    """An id for a tool call that no client can guess: 128 random bits."""
+    return f"call_{secrets.token_hex(16)}"
+
+
+def last_answer(state: State) -> AIMessage | None:
+    """The turn's latest model message."""
+    return next((m for m in reversed(state.get("messages", [])) if isinstance(m, AIMessage)), None)
+
+
+def last_request(state: State) -> AIMessage | None:
+    """The model message whose tool calls are still to be answered; None when nothing waits."""
+    for message in reversed(state.get("messages", [])):
+        if isinstance(message, ToolMessage):
+            return None
+        if isinstance(message, AIMessage):
+            return message if message.tool_calls or message.invalid_tool_calls else None
+    return None

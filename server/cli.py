@@ -1,0 +1,103 @@
+"""The command `interlock`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphs.errors import ConfigError, InterlockError
+from graphs.library import load, settled_environment
+from server.serve import CannotServe, serve_forever
+from server.settings import Settings
+from server.studio import run_studio
+from server.terminal import ChatFailed, converse
+
+app = typer.Typer(
+    help="YAML graphs, served as chat models whose MCP tools really run, each call checked first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Configs = Annotated[
+    Path | None, typer.Option("--configs", help="The folder with the config files.", show_default="configs")
+]
+
+
+def settings_for(configs: Path | None) -> Settings:
+    """Settings from the environment; the command line wins."""
+    return Settings() if configs is None else Settings(configs=configs)
+
+
+def complain(error: InterlockError) -> typer.Exit:
+    """Shows an error of ours and ends with exit code 1."""
+    typer.echo(str(error), err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def serve(
+    configs: Configs = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes serve.")] = 1,
+) -> None:
+    """Serves the graphs as an OpenAI-compatible API."""
+    try:
+        serve_forever(settings_for(configs), host=host, port=port, workers=workers)
+    except (InterlockError, CannotServe) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder; the same as --configs.")] = None,
+    configs: Configs = None,
+) -> None:
+    """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
+    chosen = settings_for(folder or configs)
+    if not chosen.configs.is_dir():
+        typer.echo(f"{chosen.configs}: no such folder; name one with --configs", err=True)
+        raise typer.Exit(2)
+    try:
+        snapshot = load(chosen.configs, settled_environment(os.environ, chosen.data))
+    except ConfigError as error:
+        typer.echo(str(error))
+        raise typer.Exit(1) from None
+    typer.echo(f"{chosen.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+
+
+@app.command()
+def chat(
+    message: Annotated[list[str] | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    url: Annotated[str, typer.Option(help="Where Interlock serves.")] = "http://127.0.0.1:8080/v1",
+    model: Annotated[str, typer.Option(help="A graph or model of its list.")] = "assistant",
+    key: Annotated[str, typer.Option(envvar="INTERLOCK_KEY", help="Default: the generated admin key.")] = "",
+) -> None:
+    """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
+    try:
+        asyncio.run(converse(url.rstrip("/"), model, key, Settings().data, " ".join(message or [])))
+    except ChatFailed as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo()
+
+
+@app.command()
+def studio(
+    configs: Configs = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the development server.")] = 2024,
+    browser: Annotated[bool, typer.Option(help="Open Studio in a browser.")] = False,
+) -> None:
+    """Opens the graphs in LangGraph Studio: writes a langgraph.json for them and starts `langgraph dev` with it."""
+    try:
+        raise typer.Exit(run_studio(settings_for(configs), host=host, port=port, browser=browser))
+    except InterlockError as error:
+        raise complain(error) from None

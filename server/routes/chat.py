@@ -1,0 +1,132 @@
+"""`POST /v1/chat/completions`: one turn, streamed or collected from the same events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+
+from graphs.errors import InterlockError
+from graphs.run import Run, TurnRequest
+from server.parts import Facade, FacadeDep, HolderDep
+from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
+from server.wire.errors import BadRequest, refusal
+from server.wire.items import ResponseItems
+from server.wire.json import JSON
+from server.wire.schema import BODY, ChatBody, passed_on
+
+router = APIRouter(prefix="/v1")
+log = logging.getLogger(__name__)
+
+SHOW_TOOLS = "x-interlock-tools"
+"""Request header: `items` asks for tool calls in the stream as Responses-API items."""
+
+
+@router.post("/chat/completions")
+async def chat(request: Request, parts: FacadeDep, holder: HolderDep) -> Response:
+    """Runs one turn. Raises what `wire/errors.py` words for the client."""
+    body = await read_body(request, parts.settings.max_body)
+    caller = holder.caller()
+    served, model = await parts.library.resolve(body.model, caller)
+    run = parts.library.runner.start(
+        TurnRequest(
+            served=served,
+            caller=caller,
+            owner=f"key:{holder.name}",
+            remembers=not holder.forwards_users,
+            messages=[dict(message) for message in body.messages],
+            params=passed_on(body),
+            model=model,
+            chat=header(request, "x-openwebui-chat-id"),
+            message=header(request, "x-openwebui-message-id"),
+            parent_message=header(request, "x-openwebui-user-message-parent-id"),
+        )
+    )
+    completion_id = f"chatcmpl-{secrets.token_hex(12)}"
+    if not body.stream:
+        return await whole(request, run, Collector(completion_id, body.model, int(time.time())), parts)
+    include_usage = body.stream_options is not None and body.stream_options.include_usage
+    items = ResponseItems() if request.headers.get(SHOW_TOOLS) == "items" else None
+    encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
+    return await streamed(run, encoder, parts)
+
+
+def header(request: Request, name: str) -> str | None:
+    """A header's value; None where it is missing or empty."""
+    return request.headers.get(name) or None
+
+
+async def read_body(request: Request, largest: int) -> ChatBody:
+    """The validated body. Raises BadRequest naming the field."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > largest:
+            raise BadRequest(f"The body is larger than {largest} bytes.", status=413)
+    try:
+        body = BODY.validate_json(bytes(raw))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(step) for step in first["loc"])
+        where = f"{field}: " if field else ""
+        raise BadRequest(f"{where}{first['msg']}", param=field or None) from None
+    if (body.n or 1) > 1:
+        raise BadRequest("n: a turn with tools has one answer; ask once for each instead of n > 1", param="n")
+    return body
+
+
+async def whole(request: Request, run: Run, collector: Collector, parts: Facade) -> Response:
+    """The events collected into one completion. The client leaving stops the run."""
+    gone = asyncio.create_task(disconnected(request))
+    gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
+    try:
+        while not collector.add(await run.outbox.take(parts.settings.heartbeat)):
+            if gone.done():
+                raise BadRequest("The client closed the request.", status=499)
+    finally:
+        gone.cancel()
+        run.stop()
+    return JSON(collector.body())
+
+
+async def disconnected(request: Request) -> None:
+    """Returns once the client has left; the body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def streamed(run: Run, encoder: ChunkEncoder, parts: Facade) -> Response:
+    """The events as they come. Waits a moment for the first, so that an early failure keeps its HTTP status."""
+    try:
+        first = await run.outbox.take(parts.settings.heartbeat)
+    except BaseException:
+        run.stop()
+        raise
+
+    async def chunks() -> AsyncIterator[bytes]:
+        events = first
+        try:
+            while True:
+                data = encoder.encode(events)
+                if data or not events:
+                    yield data or HEARTBEAT
+                if data.endswith(b"data: [DONE]\n\n"):
+                    return
+                events = await run.outbox.take(parts.settings.heartbeat)
+        except InterlockError as error:
+            yield encoder.error(refusal(error))
+        except Exception as error:
+            log.exception("stream failed")
+            yield encoder.error(refusal(error))
+        finally:
+            run.stop()
+
+    return StreamingResponse(
+        chunks(), media_type="text/event-stream", headers={"cache-control": "no-cache", "x-accel-buffering": "no"}
+    )

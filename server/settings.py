@@ -1,0 +1,27 @@
+"""Where this process listens and keeps its files; everything else is in the config folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Process settings, from the environment (DESIGN §1) or from the command line."""
+
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", frozen=True, extra="ignore")
+
+    configs: Path = Path("configs")
+    """The folder with gateway.yaml, servers.yaml, access.yaml and graphs/."""
+    storage: str = ""
+    """A storage URL that wins over the gateway file's."""
+    data: Path = Path("data")
+    """Where the database, the generated keys and the demo's files live."""
+    heartbeat: float = Field(default=5.0, gt=0)
+    """Seconds of silence after which a stream gets a comment line, so that proxies keep it open."""
+    grace: float = Field(default=30.0, ge=0)
+    """Seconds that running turns get to finish after SIGTERM."""
+    max_body: int = Field(default=32 * 1024 * 1024, gt=0)
+    """The largest request body, in bytes."""

@@ -1,0 +1,170 @@
+"""A run's events as OpenAI's answers: a stream of chunks, or one whole completion. Both read the same events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import orjson
+
+from graphs.events import (
+    ApprovalNeeded,
+    Event,
+    Finished,
+    ModelFinished,
+    ReasoningDelta,
+    TextDelta,
+    ToolFinished,
+    ToolRefused,
+    ToolStarted,
+    Usage,
+)
+from server.wire.errors import Refusal
+
+DONE = b"data: [DONE]\n\n"
+HEARTBEAT = b": working\n\n"
+
+
+class ToolItems(Protocol):
+    """How tool calls are shown to a client that wants to see them."""
+
+    def started(self, event: ToolStarted) -> bytes:
+        """A call begins."""
+        ...
+
+    def finished(self, event: ToolFinished) -> bytes:
+        """A call ended."""
+        ...
+
+    def refused(self, event: ToolRefused) -> bytes:
+        """A call was not run."""
+        ...
+
+    def text(self) -> None:
+        """Text follows."""
+        ...
+
+
+def sse(payload: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def usage_body(usage: Usage) -> dict[str, int]:
+    """Usage in OpenAI's words."""
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+    }
+
+
+class ChunkEncoder:
+    """Events into the bytes of one stream: one role delta, content deltas, one finish_reason, usage when asked for.
+
+    What does not change from chunk to chunk is serialised once.
+    """
+
+    def __init__(
+        self, completion_id: str, model: str, created: int, *, include_usage: bool, items: ToolItems | None
+    ) -> None:
+        self._head: dict[str, Any] = {
+            "id": completion_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
+        head = orjson.dumps(self._head)[:-1]
+        none = b',"usage":null' if include_usage else b""
+        self._before = b"data: " + head + b',"choices":[{"index":0,"delta":{"content":'
+        self._before_thought = b"data: " + head + b',"choices":[{"index":0,"delta":{"reasoning_content":'
+        self._after = b'},"finish_reason":null}]' + none + b"}\n\n"
+        self._include_usage = include_usage
+        self._items = items
+        self._opened = False
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """The bytes of these events; empty where the client sees nothing of them."""
+        parts: list[bytes] = [] if self._opened else [self.opening()]
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    if self._items:
+                        self._items.text()
+                    parts += (self._before, orjson.dumps(text), self._after)
+                case ReasoningDelta(text):
+                    parts += (self._before_thought, orjson.dumps(text), self._after)
+                case ToolStarted():
+                    if self._items:
+                        parts.append(self._items.started(event))
+                case ToolFinished():
+                    if self._items:
+                        parts.append(self._items.finished(event))
+                case ToolRefused():
+                    if self._items:
+                        parts.append(self._items.refused(event))
+                case Finished(reason, usage):
+                    parts += (self._chunk({}, reason), *self._usage(usage), DONE)
+                case ModelFinished() | ApprovalNeeded():
+                    pass
+        return b"".join(parts)
+
+    def opening(self) -> bytes:
+        """The role delta, once, before everything else."""
+        self._opened = True
+        return self._chunk({"role": "assistant", "content": ""}, None)
+
+    def error(self, refusal: Refusal) -> bytes:
+        """An error after the first byte: one error chunk, then the end."""
+        return sse(refusal.body()) + DONE
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None) -> bytes:
+        body = {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        if self._include_usage:
+            body["usage"] = None
+        return sse(body)
+
+    def _usage(self, usage: Usage) -> Iterable[bytes]:
+        if self._include_usage:
+            yield sse({**self._head, "choices": [], "usage": usage_body(usage)})
+
+
+class Collector:
+    """The same events as one completion."""
+
+    def __init__(self, completion_id: str, model: str, created: int) -> None:
+        self._id = completion_id
+        self._model = model
+        self._created = created
+        self._text: list[str] = []
+        self._thoughts: list[str] = []
+        self._finished: Finished | None = None
+
+    def add(self, events: Iterable[Event]) -> bool:
+        """Takes events; true once the turn has ended."""
+        for event in events:
+            match event:
+                case TextDelta(text):
+                    self._text.append(text)
+                case ReasoningDelta(text):
+                    self._thoughts.append(text)
+                case Finished():
+                    self._finished = event
+                case ModelFinished() | ToolStarted() | ToolFinished() | ToolRefused() | ApprovalNeeded():
+                    pass
+        return self._finished is not None
+
+    def body(self) -> dict[str, Any]:
+        """The `chat.completion` object."""
+        finished = self._finished or Finished("stop", Usage())
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text), "refusal": None}
+        if self._thoughts:
+            message["reasoning_content"] = "".join(self._thoughts)
+        return {
+            "id": self._id,
+            "object": "chat.completion",
+            "created": self._created,
+            "model": self._model,
+            "choices": [{"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": None}],
+            "usage": usage_body(finished.usage),
+        }

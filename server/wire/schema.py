@@ -1,0 +1,82 @@
+"""The body of `POST /v1/chat/completions`, as far as we read it; unknown OpenAI fields are accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+
+class StreamOptions(BaseModel):
+    """What the stream should hold besides the answer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    include_usage: bool = False
+
+
+class Part(TypedDict, total=False):
+    """One content part; which fields it has depends on `type`, and all are handed on."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    type: str
+    text: str
+
+
+class Message(TypedDict, total=False):
+    """One message, handed on as it came."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    role: Annotated[Literal["system", "developer", "user", "assistant", "tool", "function"], Field()]
+    content: str | list[dict[str, Any]] | None
+    tool_calls: list[dict[str, Any]] | None
+
+
+class ChatBody(BaseModel):
+    """A chat completion request (OpenAI API reference, "Create chat completion")."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+
+
+PASSED_ON = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+        "response_format",
+        "reasoning_effort",
+        "verbosity",
+        "user",
+        "metadata",
+        "service_tier",
+        "prediction",
+        "safety_identifier",
+        "prompt_cache_key",
+    }
+)
+"""Request fields that go to the model verbatim."""
+
+BODY = TypeAdapter(ChatBody)
+
+
+def passed_on(body: ChatBody) -> dict[str, Any]:
+    """The sampling fields of a request, verbatim."""
+    extra = body.model_extra or {}
+    return {name: value for name, value in extra.items() if name in PASSED_ON and value is not None}

@@ -1,0 +1,61 @@
+"""Fixtures that many rooms share: one MCP server process for the whole session, and a facade on top of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.facade import KEYS, Facade, serving, write_configs
+from support.scripted_model import ScriptedModel
+from support.tools import SERVER, Tools
+
+
+@pytest.fixture(scope="session")
+def tools_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
+    log = tmp_path_factory.mktemp("tools") / "calls.log"
+    env = {**os.environ, "PORT": "0"}
+    with subprocess.Popen([sys.executable, str(SERVER), "http", str(log)], env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        yield Tools(f"http://127.0.0.1:{port}/mcp", log)
+        process.kill()
+
+
+@pytest.fixture
+def tools(tools_process: Tools) -> Tools:
+    """The server `files`; its log is empty at the start of the test."""
+    tools_process.log.unlink(missing_ok=True)
+    return tools_process
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    """The scripted model behind the facade."""
+    async with ScriptedModel() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that holds the keys of the tests' access.yaml."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def configs(tmp_path: Path, model: ScriptedModel, tools: Tools) -> Path:
+    """A config folder: one graph, one MCP server called `files`."""
+    servers: dict[str, Any] = {"files": {"url": tools.url}}
+    return write_configs(tmp_path / "configs", model.url, servers)
+
+
+@pytest.fixture
+async def facade(configs: Path, tmp_path: Path, keys: None) -> AsyncIterator[Facade]:
+    """The facade on that folder."""
+    async with serving(configs, tmp_path / "data") as running:
+        yield running

@@ -1,0 +1,126 @@
+"""The real parts, each started once for all tests: LiteLLM, PostgreSQL, Prometheus and the MCP servers before them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.gateway import Gateway, gateway
+from support.litellm import LiteLLM, litellm_proxy
+from support.mcp_servers import CallsSince, RealServer, behind_mcp_proxy, dbhub, filesystem, prometheus_mcp_server
+from support.postgres import Postgres, postgres
+from support.prometheus import prometheus
+from support.scripted_model import ScriptedModel
+
+HERE = Path(__file__).parent
+MODELS = ("scripted", "scripted-large")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+            # The first one on a machine installs what the tests run.
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[ScriptedModel]:
+    """The scripted endpoint behind LiteLLM."""
+    with ScriptedModel(MODELS) as model:
+        yield model
+
+
+@pytest.fixture
+def model(upstream: ScriptedModel) -> ScriptedModel:
+    """The scripted endpoint behind LiteLLM, with no script and no memory."""
+    upstream.reset()
+    return upstream
+
+
+@pytest.fixture(scope="session")
+def litellm_starting(upstream: ScriptedModel, parts_folder: Path) -> Iterator[LiteLLM]:
+    """LiteLLM on its way up, which takes a while: ask for this first, then for the others, then for `litellm`."""
+    with litellm_proxy(upstream.url, MODELS, parts_folder) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def litellm(litellm_starting: LiteLLM) -> LiteLLM:
+    litellm_starting.wait()
+    return litellm_starting
+
+
+@pytest.fixture(scope="session")
+def database(parts_folder: Path) -> Iterator[Postgres]:
+    """A real PostgreSQL with a table of customers."""
+    with postgres(parts_folder / "postgres.log") as server:
+        server.query("CREATE TABLE customers (id int PRIMARY KEY, name text, country text)")
+        server.query("INSERT INTO customers SELECT n, 'c' || n, 'Norway' FROM generate_series(1, 1307) n")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def metrics(parts_folder: Path) -> Iterator[str]:
+    """The address of a real Prometheus that knows `harbour_load`."""
+    with prometheus(parts_folder, {"harbour_load": 62.375}) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def filesystem_server(parts_folder: Path) -> RealServer:
+    return filesystem(parts_folder)
+
+
+@pytest.fixture(scope="session")
+def monitoring_server(metrics: str, parts_folder: Path) -> RealServer:
+    return prometheus_mcp_server(parts_folder, metrics)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(database: Postgres, parts_folder: Path) -> Iterator[RealServer]:
+    """Behind mcp-proxy, over HTTP."""
+    with behind_mcp_proxy("postgres", dbhub(parts_folder, database.url), parts_folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def servers(
+    litellm_starting: LiteLLM,
+    filesystem_server: RealServer,
+    postgres_server: RealServer,
+    monitoring_server: RealServer,
+) -> dict[str, RealServer]:
+    """By the names that servers.yaml gives them; LiteLLM starts meanwhile."""
+    return {"filesystem": filesystem_server, "postgres": postgres_server, "monitoring": monitoring_server}
+
+
+@pytest.fixture(scope="session")
+def interlock(servers: dict[str, RealServer], litellm: LiteLLM, parts_folder: Path) -> Iterator[Gateway]:
+    """`interlock serve` with tests/integration/configs, between the real LiteLLM and the three real servers."""
+    configs = parts_folder / "configs"
+    shutil.copytree(HERE / "configs", configs)
+    entries = {name: dict(server.entry) for name, server in servers.items()}
+    (configs / "servers.yaml").write_text(json.dumps({"mcpServers": entries}, indent=2))  # JSON is YAML
+    env = {
+        "LITELLM_BASE_URL": litellm.url,
+        "LITELLM_API_KEY": litellm.key,
+        "INTERLOCK_MODEL": MODELS[0],
+        "HARBOUR_WORKSPACE": servers["filesystem"].facts["workspace"],
+    }
+    with gateway(configs, parts_folder / "data", env) as served:
+        yield served
+
+
+@pytest.fixture
+def calls(servers: dict[str, RealServer]) -> CallsSince:
+    """What reached the servers since the test began."""
+    return CallsSince(servers)

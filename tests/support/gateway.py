@@ -1,0 +1,56 @@
+"""`interlock serve` as people start it: a process, a folder of configs, keys in the environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+from support.processes import Process, free_port, running
+
+ADMIN_KEY = "ilk_admin-of-the-tests"
+DEVELOPER_KEY = "ilk_developer-of-the-tests"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running Interlock. `url` ends in /v1."""
+
+    url: str
+    process: Process
+
+    @property
+    def root(self) -> str:
+        return self.url.removesuffix("/v1")
+
+    def client(self, key: str = ADMIN_KEY) -> openai.OpenAI:
+        """The official client, without its own retries; use it in a `with`."""
+        return openai.OpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=60)
+
+    def ready(self) -> dict[str, Any]:
+        """What GET /ready says, whatever its status."""
+        return httpx.get(f"{self.root}/ready", trust_env=False).json()
+
+
+@contextmanager
+def gateway(configs: Path, data: Path, env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
+    """Serves the folder while the block lasts; entered once every MCP server of it is up."""
+    command = [Path(sys.executable).with_name("interlock"), "serve", "--configs", configs]
+    port = free_port()
+    keys = {"INTERLOCK_ADMIN_KEY": ADMIN_KEY, "INTERLOCK_DEVELOPER_KEY": DEVELOPER_KEY}
+    settings = {"INTERLOCK_DATA": str(data), "PYTHONUNBUFFERED": "1", **keys, **(env or {})}
+    data.mkdir(parents=True, exist_ok=True)
+    options = ["--host", "127.0.0.1", "--port", str(port)]
+    with running("interlock serve", [*command, *options], data / "serve.log", env=settings, cwd=data) as process:
+        served = Gateway(f"http://127.0.0.1:{port}/v1", process)
+        process.wait_for_json(f"{served.root}/ready", all_up)
+        yield served
+
+
+def all_up(ready: dict[str, Any]) -> bool:
+    return all(server["status"] == "up" for server in ready["servers"].values())

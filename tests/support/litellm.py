@@ -1,0 +1,51 @@
+"""A real LiteLLM proxy whose models are the scripted one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.environments import python_environment
+from support.processes import Process, free_port, running
+
+KEY = "sk-litellm-of-the-tests"
+
+
+@dataclass(frozen=True)
+class LiteLLM:
+    """`url` ends in /v1; every model of it answers what the scripted endpoint says."""
+
+    url: str
+    key: str
+    process: Process
+
+    def wait(self) -> None:
+        """Returns once it answers. It takes a few seconds to import itself."""
+        self.process.wait_for_url(self.url.removesuffix("/v1") + "/health/liveliness", timeout=120)
+
+
+@contextmanager
+def litellm_proxy(upstream: str, models: Sequence[str], folder: Path) -> Iterator[LiteLLM]:
+    """Starts the proxy without waiting for it: see `LiteLLM.wait`."""
+    home = python_environment("litellm")
+    config = {
+        "model_list": [
+            {"model_name": name, "litellm_params": {"model": f"openai/{name}", "api_base": upstream, "api_key": "none"}}
+            for name in models
+        ],
+        "litellm_settings": {"num_retries": 0, "telemetry": False},
+        # One failure on purpose must not take the model away from the next test.
+        "router_settings": {"num_retries": 0, "disable_cooldowns": True},
+        "general_settings": {"master_key": KEY},
+    }
+    file = folder / "litellm.yaml"
+    file.write_text(json.dumps(config))  # JSON is YAML
+    port = free_port()
+    command = [home / "bin" / "litellm", "--config", file, "--host", "127.0.0.1", "--port", str(port)]
+    # Without this it asks the internet for a price list before it serves.
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONUNBUFFERED": "1"}
+    with running("LiteLLM", command, folder / "litellm.log", env=env, cwd=folder) as process:
+        yield LiteLLM(f"http://127.0.0.1:{port}/v1", KEY, process)
