@@ -95,8 +95,8 @@ class Call:
                 reason = self._connection.reason or "is starting"
                 return f"{self._name} {self._so_far()}: its server was not available within {seconds}: {reason}"
             case "queued":
-                busy = self._connection.spec.concurrency
-                return f"{self._name} {self._so_far()}: for {seconds} its server was busy with {busy} other calls."
+                busy = f"busy with as many calls as it takes at once ({self._connection.spec.concurrency})"
+                return f"{self._name} {self._so_far()}: for {seconds} its server was {busy}."
             case "running":
                 self._connection.suspect()
                 text = f"{self._name} gave no answer within {seconds}."

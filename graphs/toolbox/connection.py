@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 from mcp import McpError
 from mcp.types import Tool
 
@@ -20,7 +21,7 @@ from graphs.errors import InterlockError
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.process import Running, running
 from graphs.toolbox.remote import Reached, reached
-from graphs.toolbox.session import SESSION_TERMINATED, End, Session
+from graphs.toolbox.session import SESSION_TERMINATED, End, Session, own_version
 from graphs.toolbox.words import exit_words, never_sent, redactor, why
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class Connection:
         self.slots = asyncio.Semaphore(spec.concurrency)
         self._timing = timing
         self._changed = changed
-        self._redact = redactor(spec)
+        self._redact: Callable[[str], str] = str
+        self._version = ""
         self._notes: deque[str] = deque(maxlen=20)
         self._session: Session | None = None
         self._opening: anyio.CancelScope | None = None
@@ -84,7 +86,11 @@ class Connection:
 
     async def run(self) -> None:
         """Keep the server connected until `stop`. The outermost layer of its own task."""
+        # Both look into files, which the event loop must not wait for.
+        self._redact = await anyio.to_thread.run_sync(redactor, self.spec)
+        self._version = await anyio.to_thread.run_sync(own_version)
         delay = self._timing.first_delay
+        logged: str | None = None
         while not self._stop.is_set():
             began = asyncio.get_running_loop().time()
             end = await self._connect_once()
@@ -95,7 +101,10 @@ class Connection:
             # A first break is usually mended at once; callers who may repeat a call wait for that.
             soon = self._was_up and delay == self._timing.first_delay
             said = f"; it last said: {end.last_words}" if end.last_words else ""
-            logger.warning("MCP server %s %s: %s%s", self.name, "restarts" if soon else "is down", end.reason, said)
+            # A server that stays away would fill the log.
+            level = logging.DEBUG if end.reason == logged else logging.WARNING
+            logger.log(level, "MCP server %s %s: %s%s", self.name, "restarts" if soon else "is down", end.reason, said)
+            logged = None if soon else end.reason
             self._become("starting" if soon else "down", end.reason, end.last_words)
             with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
                 await self._stop.wait()
@@ -138,7 +147,7 @@ class Connection:
             with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
                 self._opening = scope
                 async with self._opened() as link:
-                    session = Session(link.read, link.write, self._wake.set)
+                    session = Session(link.read, link.write, self._wake.set, version=self._version)
                     try:
                         end = await self._converse(session, link, scope)
                     finally:

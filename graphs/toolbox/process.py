@@ -9,8 +9,10 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
+import anyio.to_thread
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
@@ -86,7 +88,7 @@ async def _start(spec: ServerSpec) -> Process:
     if command == "python":
         program: str | None = sys.executable
     else:
-        program = shutil.which(command, path=env.get("PATH"))
+        program = await anyio.to_thread.run_sync(partial(shutil.which, command, path=env.get("PATH")))
     if program is None:
         if await anyio.Path(command).is_file():
             raise CannotStart(f"{command}: not executable. Allow it with chmod +x, or name its interpreter.")

@@ -90,8 +90,10 @@ class Session(ClientSession):
         read: MemoryObjectReceiveStream[SessionMessage | Exception],
         write: MemoryObjectSendStream[SessionMessage],
         wake: Callable[[], None],
+        *,
+        version: str,
     ) -> None:
-        info = Implementation(name="interlock", version=_version())
+        info = Implementation(name="interlock", version=version)
         super().__init__(read, write, message_handler=self._on_message, client_info=info)
         self.closed = False
         self.tools_changed = False
@@ -119,6 +121,7 @@ class Session(ClientSession):
                 self._abandoned[request_id] = later
             raise
         except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            self.closed = True
             self._wake()
             raise Lost(request_id, sent=False) from error
         except anyio.EndOfStream as error:
@@ -204,7 +207,8 @@ class Session(ClientSession):
             self._wake()
 
 
-def _version() -> str:
+def own_version() -> str:
+    """The version that servers are told; reads files."""
     try:
         return version("interlock")
     except PackageNotFoundError:
