@@ -14,6 +14,10 @@ serve: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
+# The whole road in a browser: Chromium, Open WebUI, Interlock, MCP. Installs Open WebUI the first time.
+e2e: $(READY)
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
 check: lint test
 
 lint: $(READY)

@@ -18,7 +18,7 @@ from graphs.events import TextDelta
 from graphs.loader import Branch, GraphPlan
 from graphs.nodes import BUILDERS, Parts, Place
 from graphs.spec.graph import END as THE_END
-from graphs.state import Context, State, last_answer
+from graphs.state import Context, State, last_answer, owed_by_client
 
 Graph = CompiledStateGraph[State, Context, State, State]
 
@@ -58,7 +58,8 @@ def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver
             name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
         )
         branches = plan.branches[name]
-        if len(branches) == 1 and branches[0].when is None:
+        # After a model or tools node the turn may have to be handed to the client, whatever the file says.
+        if node.type == "permission" and len(branches) == 1 and branches[0].when is None:
             builder.add_edge(name, target(branches[0].to))
         else:
             targets = {branch.to: target(branch.to) for branch in branches} | {THE_END: END}
@@ -86,10 +87,14 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     branches = plan.branches[name]
 
     def route(state: State, runtime: Runtime[Context]) -> str:
-        values = facts(state, parts.context(runtime), parts)
+        context = parts.context(runtime)
+        if context.client_names and owed_by_client(state, context):
+            return THE_END
+        values: Mapping[str, Any] | None = None
         for branch in branches:
             if branch.when is None:
                 return branch.to
+            values = facts(state, context, parts) if values is None else values
             truth = branch.when.evaluate(values)
             if truth:
                 return branch.to
@@ -117,10 +122,11 @@ def facts(state: State, context: Context, parts: Parts) -> dict[str, Any]:
     """What a condition under `next` may look at."""
     answer = last_answer(state)
     verdicts = state.get("verdicts", {})
-    tools = parts.toolbox.tools
     calls: list[dict[str, Any]] = []
     for call in answer.tool_calls if answer else ():
-        served = tools.get(call["name"])
+        if call["name"] in context.client_names:
+            continue
+        served = parts.toolbox.known(call["name"])
         verdict = verdicts.get(call["id"] or "")
         calls.append(
             {

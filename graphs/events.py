@@ -18,7 +18,7 @@ class Usage:
         return Usage(self.prompt + other.prompt, self.completion + other.completion)
 
 
-FinishReason = Literal["stop", "length", "content_filter"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,31 @@ class ApprovalNeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCall:
+    """A call that the client is to run. `arguments` is JSON text."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCalls:
+    """The model wants tools that are the client's own; the turn goes on when their results come back."""
+
+    calls: tuple[ClientCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """A running call says how far it is."""
+
+    call_id: str
+    tool: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a turn; nothing follows it."""
 
@@ -108,5 +133,14 @@ class Finished:
 
 
 Event = (
-    ModelFinished | TextDelta | ReasoningDelta | ToolStarted | ToolFinished | ToolRefused | ApprovalNeeded | Finished
+    ModelFinished
+    | TextDelta
+    | ReasoningDelta
+    | ToolStarted
+    | ToolProgress
+    | ToolFinished
+    | ToolRefused
+    | ApprovalNeeded
+    | ClientCalls
+    | Finished
 )

@@ -1,12 +1,19 @@
-"""The conversation before a turn: what the client sent, with the tool results that clients do not keep put back."""
+"""The conversation before a turn: what the client sent, with the tool results that clients do not keep put back.
+
+A conversation is a row of exchanges: what the person said, then everything the assistant said and did until the person
+spoke again. Clients show an exchange as one answer; some resend its tool calls, most resend only the text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
+import orjson
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
+from graphs import buttons
 from graphs.chatmodel import ChatModel
 from graphs.store import extend_digest
 
@@ -14,6 +21,38 @@ Message = Mapping[str, Any]
 
 CUT_OFF = "The turn was stopped before this call ended. Whether it took effect is unknown."
 NOT_RUN = "Not run: it waited for approval, and nobody approved it."
+NO_RESULT = "No result was sent back for this call."
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One answer and how it came about: the messages from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+    text: str
+    """Everything the assistant said in it."""
+    user: str
+    """What the person had said before."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """The client's messages, cut into exchanges."""
+
+    messages: Sequence[Message]
+    closed: tuple[Exchange, ...]
+    """Exchanges that ended with an answer."""
+    open: Exchange | None
+    """The last one, where it ends with tool results that the client sent back: this turn goes on with it."""
+    user: str
+    """What the person said last."""
+
+    @property
+    def said(self) -> str | None:
+        """The text of the last message, if it is the person's; None otherwise."""
+        last = self.messages[-1]
+        return text_of(last) if last.get("role") == "user" else None
 
 
 def text_of(message: Message) -> str:
@@ -27,63 +66,124 @@ def text_of(message: Message) -> str:
     return ""
 
 
-def answers(messages: Sequence[Message]) -> list[int]:
-    """Indexes of the messages that a person saw as an answer: one that calls tools belongs to the answer after it."""
-    return [
-        index
-        for index, message in enumerate(messages)
-        if message.get("role") == "assistant" and not message.get("tool_calls")
-    ]
+def calls_of(message: Message) -> Sequence[Mapping[str, Any]]:
+    """The tool calls of an assistant message."""
+    return cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ())
+
+
+def read(messages: Sequence[Message]) -> Conversation:
+    """Cuts the client's messages into exchanges."""
+    found: list[Exchange] = []
+    user, start, texts = "", None, list[str]()
+    for index, message in enumerate(messages):
+        role = message.get("role")
+        if role == "user":
+            if start is not None:
+                found.append(Exchange(start, index, "".join(texts), user))
+            user, start, texts = text_of(message), None, []
+        elif role in ("assistant", "tool", "function"):
+            start = index if start is None else start
+            if role == "assistant":
+                texts.append(text_of(message))
+    pending: Exchange | None = None
+    if start is not None:
+        last = Exchange(start, len(messages), "".join(texts), user)
+        if messages[-1].get("role") == "tool":
+            pending = last
+        else:
+            found.append(last)
+    return Conversation(messages, tuple(found), pending, user)
+
+
+def user_digests(conversation: Conversation) -> list[str]:
+    """Digest of the person's text before each closed exchange, and before the answer to come. Only breaks ties between
+    turns that said the same: clients rewrite user messages."""
+    return [extend_digest("", text) for text in (*(item.user for item in conversation.closed), conversation.user)]
 
 
 def client_call_ids(messages: Sequence[Message]) -> list[str]:
-    """Ids of the tool calls that the client's own history holds."""
+    """Ids of the tool calls that these messages make."""
     return [
-        str(call.get("id"))
+        str(call["id"])
         for message in messages
         if message.get("role") == "assistant"
-        for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ())
+        for call in calls_of(message)
         if call.get("id")
     ]
 
 
-def last_user_text(messages: Sequence[Message]) -> str | None:
-    """The text of the last message, if it is a user's; None otherwise."""
-    if messages and messages[-1].get("role") == "user":
-        return text_of(messages[-1])
-    return None
+def weave(conversation: Conversation, stored: Mapping[int, Sequence[Message]]) -> tuple[list[Message], int]:
+    """The client's messages with each exchange's stored tool messages put back, and where the open exchange begins.
 
-
-def user_digests(messages: Sequence[Message]) -> list[str]:
-    """Digest of the user's text before each answer, and before the answer to come. Only breaks ties between turns that
-    said the same: clients rewrite user messages."""
-    ends = [*answers(messages), len(messages)]
-    return [extend_digest("", last_user_text(messages[:end]) or "") for end in ends]
-
-
-def weave(messages: Sequence[Message], restored: Mapping[int, Sequence[Message]]) -> list[Message]:
-    """The client's messages with each answer's stored tool messages put before it.
-
-    `restored`: by index of the assistant message. The client's text wins: a stored turn adds tool messages only, and
-    only where the history lacks them.
+    `stored`: by index into the closed exchanges; the open one has the index `len(closed)`.
     """
-    if not restored:
-        return list(messages)
-    known = set(client_call_ids(messages))
     woven: list[Message] = []
-    for index, message in enumerate(messages):
-        stored = restored.get(index, ())
-        if stored and not known.intersection(client_call_ids(stored)):
-            woven += stored
-        woven.append(message)
-    return woven
+    begins = -1
+    at = 0
+    exchanges = [*conversation.closed, *([conversation.open] if conversation.open else [])]
+    for index, exchange in enumerate(exchanges):
+        woven += conversation.messages[at : exchange.start]
+        if exchange is conversation.open:
+            begins = len(woven)
+        woven += restored(conversation.messages[exchange.start : exchange.end], stored.get(index, ()))
+        at = exchange.end
+    woven += conversation.messages[at:]
+    return woven, len(woven) if begins < 0 else begins
 
 
-def kept(messages: Sequence[AnyMessage], model: ChatModel, *, unanswered: str = CUT_OFF) -> list[dict[str, Any]]:
+def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message]:
+    """One exchange for the model: the stored rounds first, then what the client sent beside them.
+
+    The client's text wins, and so do the results of calls that are its own; a stored turn adds what the history lacks.
+    A call without any result gets one that says so: endpoints refuse calls that were never answered.
+    """
+    results = {str(message.get("tool_call_id")): message for message in sent if message.get("role") == "tool"}
+    ours = {str(m.get("tool_call_id")): m for m in stored if m.get("role") == "tool"}
+    known = set(client_call_ids(stored))
+    beside = {key: text_of(m) for m in sent if m.get("role") == "assistant" for key in client_call_ids([m])}
+    made: list[Message] = []
+    for message in stored:
+        if message.get("role") == "assistant":
+            ids = client_call_ids([message])
+            text = next((beside[key] for key in ids if beside.get(key)), None)
+            made.append({**message, "content": text or message.get("content")})
+            made += [ours.get(key) or answer(key, results) for key in ids]
+    for message in sent:
+        if message.get("role") != "assistant":
+            continue
+        calls = [call for call in calls_of(message) if not buttons.is_ours(call)]
+        unknown = [renamed(call) for call in calls if str(call.get("id")) not in known]
+        if unknown:
+            made.append({**message, "tool_calls": unknown})
+            made += [answer(str(call.get("id")), results) for call in unknown]
+        elif not calls and text_of(message):
+            made.append({name: value for name, value in message.items() if name != "tool_calls"})
+    return made
+
+
+def answer(call_id: str, results: Mapping[str, Message]) -> Message:
+    """The client's result of a call; a sentence where it sent none."""
+    return results.get(call_id) or {"role": "tool", "tool_call_id": call_id, "content": NO_RESULT}
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON text."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def renamed(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A call as the model may read it: people's `server/tool` is no name to an endpoint."""
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    return {**call, "function": {**function, "name": str(function.get("name", "")).replace("/", "__")}}
+
+
+def kept(
+    messages: Sequence[AnyMessage], model: ChatModel, *, unanswered: str = CUT_OFF, open_names: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """What a turn leaves for the next one: its tool calls and their results, as OpenAI messages.
 
-    A call without a result gets one that says so (`unanswered`): an endpoint refuses calls that were never answered.
-    The texts between are left out; the client has them in the answer.
+    A call without a result gets one that says so (`unanswered`), but for calls of `open_names`: those are the client's,
+    which still owes their results. The texts between are left out; the client has them in the answer.
     """
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     complete: list[AnyMessage] = []
@@ -96,7 +196,7 @@ def kept(messages: Sequence[AnyMessage], model: ChatModel, *, unanswered: str = 
             complete += [
                 ToolMessage(unanswered, tool_call_id=call["id"] or "", name=call["name"], status="error")
                 for call in calls
-                if call["id"] not in answered
+                if call["id"] not in answered and call["name"] not in open_names
             ]
         elif isinstance(message, ToolMessage):
             complete.append(message)

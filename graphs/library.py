@@ -11,18 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graphs import decisions
 from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
 from graphs.errors import ModelError, NotAllowed, UnknownModel
 from graphs.loader import Snapshot, load
 from graphs.nodes import Parts
 from graphs.patterns import matches_any
-from graphs.policy import Caller
+from graphs.policy import Caller, Policy
 from graphs.run import Runner
-from graphs.store import Store
+from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
 from graphs.toolbox import Toolbox
 
-__all__ = ["Caller", "Library", "Listed", "Snapshot", "load", "opened", "settled_environment"]
+__all__ = [
+    "AlreadyDecided",
+    "Approval",
+    "ApprovalStatus",
+    "Caller",
+    "Decision",
+    "Expired",
+    "Library",
+    "Listed",
+    "NotFound",
+    "Snapshot",
+    "load",
+    "opened",
+    "settled_environment",
+]
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +84,14 @@ class Library:
         graphs = [
             Listed(id=name, description=served.plan.spec.description, graph=True)
             for name, served in self._served.items()
-            if policy.graph_allowed(caller.role, name)
+            if may_use_graph(policy, caller, name)
         ]
-        if not policy.graph_allowed(caller.role, self.snapshot.gateway.default_graph):
+        if not may_use_graph(policy, caller, self.snapshot.gateway.default_graph):
             return graphs
         models = [
             Listed(id=name, description=f"{name} with your tools", graph=False)
             for name in await self._litellm_models(MODELS_FRESH)
-            if name not in self._served and policy.model_allowed(caller.role, name)
+            if name not in self._served and may_use_model(policy, caller, name)
         ]
         return graphs + models
 
@@ -87,7 +102,7 @@ class Library:
         """
         policy = self.snapshot.policy
         if (served := self._served.get(name)) is not None:
-            if not policy.graph_allowed(caller.role, name):
+            if not may_use_graph(policy, caller, name):
                 raise NotAllowed(f"The role {caller.role} may not use the graph {name!r} (access.yaml).")
             return served, None
         known = name in await self._litellm_models(MODELS_FRESH) or name in await self._litellm_models(MODELS_RETRY)
@@ -97,9 +112,22 @@ class Library:
                 + (f" LiteLLM's models are unknown at present: {self._models_problem}" if self._models_problem else "")
             )
         default = self.snapshot.gateway.default_graph
-        if not policy.model_allowed(caller.role, name) or not policy.graph_allowed(caller.role, default):
+        if not may_use_model(policy, caller, name) or not may_use_graph(policy, caller, default):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
         return self._served[default], name
+
+    async def approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
+        """What this caller asked for, and what waits for its role; newest first."""
+        role = caller.role if caller.is_a(caller.role) else None
+        return await self.store.approvals.list(status, owner=owner, approver=role)
+
+    async def approval(self, approval_id: str, caller: Caller, owner: str) -> Approval:
+        """One of them. Raises NotFound, or NotAllowed where it is somebody else's."""
+        return await decisions.known(self.store, approval_id, caller, owner)
+
+    async def decide(self, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
+        """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
+        return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
@@ -153,6 +181,16 @@ class Library:
                 self._models_problem = str(error)
             self._asked_at = time.monotonic()
         return self._models
+
+
+def may_use_graph(policy: Policy, caller: Caller, name: str) -> bool:
+    """Whether all of the caller's roles may use the graph."""
+    return all(policy.graph_allowed(role, name) for role in caller.roles)
+
+
+def may_use_model(policy: Policy, caller: Caller, name: str) -> bool:
+    """Whether all of the caller's roles may use the model."""
+    return all(policy.model_allowed(role, name) for role in caller.roles)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from graphs.patterns import matches, matches_any
 Decision = Literal["allow", "ask", "deny"]
 
 _REMEMBERED = 4096
+_STRICTNESS: Mapping[Decision, int] = {"deny": 0, "ask": 1, "allow": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,17 @@ class Caller:
     email: str = ""
     role: str
     key: str
+    narrowed_by: str | None = None
+    """The role of the person for whom the key's holder asks, if it says so: rights are what both roles have."""
+
+    def is_a(self, role: str) -> bool:
+        """Whether the caller acts with this role, wholly."""
+        return self.role == role and self.narrowed_by in (None, role)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role that must allow what the caller does."""
+        return (self.role,) if self.narrowed_by in (None, self.role) else (self.role, self.narrowed_by)
 
 
 @dataclass(frozen=True)
@@ -119,11 +131,16 @@ class Policy:
     def decide(self, caller: Caller, facts: CallFacts) -> Verdict:
         """Deny over ask over allow, whatever the order; nothing said means deny. Never raises.
 
-        A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do.
+        A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do. Where the
+        caller's rights are narrowed by a second role, the stricter of both verdicts holds.
         """
-        role = self._roles.get(caller.role)
+        verdicts = [self._decide(name, caller, facts) for name in caller.roles]
+        return min(verdicts, key=lambda verdict: _STRICTNESS[verdict.decision])
+
+    def _decide(self, name: str, caller: Caller, facts: CallFacts) -> Verdict:
+        role = self._roles.get(name)
         if role is None:
-            return Verdict(decision="deny", rule=f"there is no role {caller.role} in access.yaml")
+            return Verdict(decision="deny", rule=f"there is no role {name} in access.yaml")
         relevant = self._of(role.name, str(facts.tool))
         values = _values(caller, facts)
         for rule in relevant.deny:

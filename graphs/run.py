@@ -6,24 +6,39 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
-from graphs import history, replies
+from graphs import buttons, decisions, history, replies
 from graphs.assemble import Served, steps
 from graphs.errors import InterlockError
-from graphs.events import ApprovalNeeded, Event, Finished, FinishReason, ModelFinished, TextDelta, Usage
+from graphs.events import (
+    ApprovalNeeded,
+    ClientCall,
+    ClientCalls,
+    Event,
+    Finished,
+    FinishReason,
+    ModelFinished,
+    ReasoningDelta,
+    TextDelta,
+    Usage,
+)
 from graphs.outbox import Outbox
 from graphs.policy import Caller
-from graphs.state import Context
-from graphs.store import AlreadyDecided, Approval, Expired, Store, TurnRow, digest_chain
+from graphs.spec.graph import ModelNodeSpec
+from graphs.state import Context, owed_by_client
+from graphs.store import Store, TurnRow, digest_chain
 
 log = logging.getLogger(__name__)
+
+POLL = 0.25
+"""Seconds between two looks at an approval that a stream waits for."""
 
 Status = Literal["waiting", "finished", "stopped", "failed"]
 
@@ -41,6 +56,12 @@ class TurnRequest:
     messages: Sequence[Mapping[str, Any]]
     """The client's OpenAI messages, the newest last."""
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tools: Sequence[Mapping[str, Any]] = ()
+    """The client's own function tools (OpenAI tool objects)."""
+    buttons: bool = False
+    """The client has `ask_user`: approvals are asked for with buttons."""
+    waits: bool = False
+    """The answer stays open while an approval is pending, and goes on once it is decided."""
     model: str | None = None
     """The LiteLLM model asked for by name; None for a graph."""
     chat: str | None = None
@@ -48,6 +69,46 @@ class TurnRequest:
     """The client's id for the answer to come."""
     parent_message: str | None = None
     """The client's id of the answer that this message follows."""
+
+
+class Answering:
+    """Something that answers, in a task of its own: its events, or its error, are in the outbox."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """The client left: cancels the model's stream, the tools and the rest."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Asking(Answering):
+    """One question to a model, without a graph."""
+
+    def __init__(
+        self, served: Served, model: str | None, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self._parts = served.parts
+        default = served.parts.snapshot.gateway.models.default
+        own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
+        self._request = {**params, "model": model or own or default, "messages": messages}
+
+    async def work(self) -> None:
+        """Asks, and says what comes."""
+        try:
+            answer = await self._parts.model.stream(
+                self._request,
+                lambda kind, text: self.outbox.put(TextDelta(text) if kind == "text" else ReasoningDelta(text)),
+            )
+            self.outbox.put(Finished(answer.reason, answer.usage))
+        except InterlockError as error:
+            self.outbox.fail(error)
+        except Exception as error:
+            log.exception("a question to the model failed")
+            self.outbox.fail(error)
 
 
 class Runner:
@@ -61,12 +122,20 @@ class Runner:
     def start(self, request: TurnRequest) -> Run:
         """Begins a turn at once."""
         run = Run(self, request)
-        run.task = self.keep(run.work())
+        run.task = self.keep(run.work(), name=f"turn-{run.id}")
         return run
 
-    def keep(self, work: Any) -> asyncio.Task[None]:
+    def ask_model(
+        self, served: Served, model: str | None, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
+    ) -> Answering:
+        """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
+        asking = Asking(served, model, messages, params)
+        asking.task = self.keep(asking.work(), name=f"turn-{uuid.uuid4().hex}")
+        return asking
+
+    def keep(self, work: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
         """Runs something to its end even when nobody waits for it."""
-        task: asyncio.Task[None] = asyncio.create_task(work)
+        task = asyncio.create_task(work, name=name or None)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -80,24 +149,22 @@ class Runner:
             await asyncio.wait(list(self._tasks))
 
 
-class Run:
+class Run(Answering):
     """One turn under way."""
 
     def __init__(self, runner: Runner, request: TurnRequest) -> None:
+        super().__init__()
         self.id = uuid.uuid4().hex
-        self.outbox = Outbox()
-        self.task: asyncio.Task[None] | None = None
         self._runner = runner
         self._store = runner.store
         self._request = request
-        self._answers = history.answers(request.messages)
-        texts = [history.text_of(request.messages[index]) for index in self._answers]
-        self._texts = texts
-        self._base = digest_chain(texts)[-1]
-        self._users = history.user_digests(request.messages)
+        self._conversation = history.read(request.messages)
+        self._texts = [exchange.text for exchange in self._conversation.closed]
+        self._users = history.user_digests(self._conversation)
         self._text: list[str] = []
         self._usage = Usage()
         self._reason: FinishReason = "stop"
+        self._earlier: Sequence[Mapping[str, Any]] = ()
         self._produced: list[AnyMessage] = []
         self._asked: ApprovalNeeded | None = None
         self._parent: str | None = None
@@ -106,16 +173,8 @@ class Run:
         self._context: Context | None = None
         self._recorded = False
 
-    def stop(self) -> None:
-        """The client left: cancels the model's stream, the tools and the rest, and records what there was."""
-        if self.task is not None:
-            self.task.cancel()
-
     async def work(self) -> None:
-        """The whole turn. Its events, or its error, are in the outbox."""
-        task = asyncio.current_task()
-        if task is not None:
-            task.set_name(f"turn-{self.id}")
+        """The whole turn. Stopped or failed, it is recorded with what there was."""
         try:
             await self._turn()
         except asyncio.CancelledError:
@@ -131,12 +190,14 @@ class Run:
 
     async def _turn(self) -> None:
         request = self._request
-        said = history.last_user_text(request.messages)
-        reply = replies.read(said) if said is not None else None
-        if reply is not None:
-            await self._decided_by_text(reply)
+        said = self._conversation.said
+        if (reply := replies.read(said) if said is not None else None) is not None:
+            await self._act(await decisions.by_text(self._store, reply, request.caller, request.owner))
             return
-        restored: dict[int, TurnRow] = {}
+        if (answered := buttons.read(request.messages)) is not None:
+            await self._act(await decisions.by_button(self._store, answered, request.caller, request.owner))
+            return
+        stored: dict[int, Sequence[Mapping[str, Any]]] = {}
         if request.remembers:
             found = await self._store.turns.find_parents(
                 request.owner,
@@ -146,96 +207,108 @@ class Run:
                 assistant_texts=self._texts,
                 user_digests=self._users[:-1],
             )
-            restored = {self._answers[index]: row for index, row in found.rows.items()}
-            self._parent = found.parent.id if found.parent else None
-            if found.parent is not None and found.parent.status == "waiting":
-                row = found.parent
-                if await self._store.turns.advance(row.id, "waiting", status="running"):
-                    await self._store.approvals.supersede_turns([row.id])
-                    await self._resume(row, addendum=said)
+            stored = {index: row.messages for index, row in found.rows.items()}
+            parent = found.parent
+            if parent is not None:
+                self._parent = parent.id
+                if self._conversation.open is not None:
+                    stored[len(self._texts)] = parent.messages
+                elif parent.status == "waiting" and await self._store.turns.advance(
+                    parent.id, "waiting", status="running"
+                ):
+                    # Decided elsewhere meanwhile, or not at all: then this message takes its place.
+                    await self._store.approvals.supersede_turns([parent.id])
+                    await self._resume(parent, addendum=said)
                     return
-        await self._run(
-            {"messages": []},
-            Context(
-                caller=request.caller,
-                owner=request.owner,
-                turn=self.id,
-                thread=self.id,
-                history=history.weave(request.messages, {index: row.messages for index, row in restored.items()}),
-                model=request.model,
-                params=request.params,
-                started=time.time(),
-            ),
-        )
+        woven, begins = history.weave(self._conversation, stored)
+        self._earlier = [
+            message for message in woven[begins:] if message.get("tool_calls") or message["role"] == "tool"
+        ]
+        await self._run({"messages": []}, self._context_of(woven, request.model))
 
-    async def _decided_by_text(self, reply: replies.Reply) -> None:
-        """A message that is nothing but `approve ID` or `reject ID`."""
-        approvals = self._store.approvals
-        caller, owner = self._request.caller, self._request.owner
-        entry = await approvals.get(reply.approval_id)
-        if entry is None or not may_decide(entry, caller, owner):
-            # The same words for an id that does not exist: nobody learns what others are asked.
-            await self._answer(
-                f"Nothing that you may decide waits under the id `{reply.approval_id}`. Nothing was run."
-            )
-            return
-        if entry.approver is not None and caller.role != entry.approver:
-            await self._answer(
-                f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run."
-            )
-            return
-        try:
-            entry = await approvals.decide(entry.id, reply.decision, by=caller.user, now=time.time())
-        except (AlreadyDecided, Expired) as error:
-            await self._answer(f"{error} Nothing was run by this message.")
-            return
-        if entry.caller_owner != owner:
-            await self._answer(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
-            return
-        row = await self._store.turns.get(entry.turn)
-        if row is None:
-            await self._answer(f"`{entry.id}` is {entry.status}, but its conversation is gone. Nothing was run.")
-            return
-        others = await approvals.for_calls(history.client_call_ids(row.messages))
-        open_ones = [other for other in others.values() if other.status == "pending"]
-        if open_ones:
-            waiting = "; ".join(f"{other.tool}: `approve {other.id}` or `reject {other.id}`" for other in open_ones)
-            await self._answer(f"`{entry.id}` is {entry.status}. Still to be decided: {waiting}.")
-            return
-        if not await self._store.turns.advance(row.id, "waiting", status="running"):
-            await self._answer(f"`{entry.id}` is {entry.status}, and its turn has already gone on.")
-            return
-        await self._resume(row, addendum=None)
+    async def _act(self, outcome: decisions.Outcome) -> None:
+        match outcome:
+            case decisions.Resume(row):
+                await self._resume(row, addendum=None)
+            case decisions.Still(row, pending, words):
+                if self._request.buttons:
+                    await self._hand_over((buttons.panel(row.id, pending),), "finished")
+                    return
+                waiting = "; ".join(
+                    f"{entry.tool}: `approve {entry.approval_id}` or `reject {entry.approval_id}`" for entry in pending
+                )
+                await self._answer(f"{words}. Still to be decided: {waiting}.")
+            case decisions.Say(words):
+                await self._answer(words)
 
     async def _resume(self, row: TurnRow, *, addendum: str | None) -> None:
         """Goes on with a turn that waited, whose calls are all decided by now."""
-        self._parent = row.id
-        self._continues = row.id
+        self._parent = self._continues = row.id
         served = self._runner.graph(row.graph)
         kept = row.request or {}
         if served is None:
             await self._answer(f"The graph {row.graph!r} is gone, so what waited here cannot go on. Nothing was run.")
             return
         self._served = served
+        self._earlier = kept.get("earlier", ())
+        context = self._context_of(kept.get("history", ()), kept.get("model"))
         await self._run(
-            Command(resume=True),
-            Context(
-                caller=self._request.caller,
-                owner=self._request.owner,
-                turn=self.id,
-                thread=row.thread or row.id,
-                history=cast("Sequence[Mapping[str, Any]]", kept.get("history", ())),
-                model=kept.get("model"),
-                params=self._request.params,
-                addendum=addendum,
-                started=time.time(),
-                resumed=True,
-            ),
+            Command(resume=True), replace(context, thread=row.thread or row.id, addendum=addendum, resumed=True)
+        )
+
+    def _context_of(self, history: Sequence[Mapping[str, Any]], model: str | None) -> Context:
+        request = self._request
+        return Context(
+            caller=request.caller,
+            owner=request.owner,
+            turn=self.id,
+            thread=self.id,
+            history=history,
+            model=model,
+            params=request.params,
+            client_tools=request.tools,
+            client_names=frozenset(str(tool["function"]["name"]) for tool in request.tools),
+            started=time.time(),
         )
 
     async def _run(self, entry: Any, context: Context) -> None:
-        """Runs the compiled graph and turns what it says into this run's events."""
+        """Runs the compiled graph to its end, or to a pause, and ends the answer accordingly."""
         self._context = context
+        if not await self._walk(entry, context):
+            return
+        while (asked := self._asked) is not None and self._request.waits:
+            self._asked = None
+            self.outbox.put(asked)
+            self._take(TextDelta(replies.question(asked), True))
+            await self._decided_elsewhere(asked)
+            context = replace(context, resumed=True, started=time.time())
+            if not await self._walk(Command(resume=True), context):
+                return
+        if self._asked is not None:
+            await self._pause(self._asked)
+        elif owed := owed_by_client({"messages": self._produced}, context):
+            calls = tuple(ClientCall(call["id"] or "", call["name"], history.json_text(call["args"])) for call in owed)
+            await self._hand_over(calls, "finished")
+        else:
+            await self._finish("finished")
+
+    async def _decided_elsewhere(self, asked: ApprovalNeeded) -> None:
+        """Waits until none of these is pending. The client leaving meanwhile leaves them pending, in a turn that waits.
+
+        The store is asked again and again: the decision may come to another process.
+        """
+        ids = [entry.call_id for entry in asked.pending]
+        try:
+            while any(  # noqa: ASYNC110  the event may happen in another process
+                entry.status == "pending" for entry in (await self._store.approvals.for_calls(ids)).values()
+            ):
+                await asyncio.sleep(POLL)
+        except asyncio.CancelledError:
+            await self._record("waiting")
+            raise
+
+    async def _walk(self, entry: Any, context: Context) -> bool:
+        """Turns what the graph says into this run's events. False where its time was up and the answer has ended."""
         served = self._served
         config: RunnableConfig = {
             "configurable": {"thread_id": context.thread},
@@ -258,13 +331,23 @@ class Run:
         except TimeoutError:
             self._take(TextDelta(f"_Stopped here: the limit of {limit:g} seconds for one turn is reached._", True))
             await self._finish("stopped")
-            return
-        if self._asked is not None:
-            self.outbox.put(self._asked)
-            self._take(TextDelta(replies.question(self._asked), True))
-            await self._finish("waiting")
+            return False
+        return True
+
+    async def _pause(self, asked: ApprovalNeeded) -> None:
+        self.outbox.put(asked)
+        if self._request.buttons:
+            await self._hand_over((buttons.panel(self.id, asked.pending),), "waiting")
         else:
-            await self._finish("finished")
+            self._take(TextDelta(replies.question(asked), True))
+            await self._finish("waiting")
+
+    async def _hand_over(self, calls: tuple[ClientCall, ...], status: Status) -> None:
+        """Ends this answer with calls that the client is to run."""
+        self._reason = "tool_calls"
+        await self._record(status)
+        self.outbox.put(ClientCalls(calls))
+        self.outbox.put(Finished("tool_calls", self._usage))
 
     def _take(self, event: Event) -> None:
         match event:
@@ -297,9 +380,19 @@ class Run:
             return
         self._recorded = True
         context = self._context
-        text = "".join(self._text)
         waiting = status == "waiting"
-        unanswered = history.NOT_RUN if waiting else history.CUT_OFF
+        request: dict[str, Any] | None = None
+        if waiting and context is not None:
+            request = {"history": list(context.history), "model": context.model, "earlier": list(self._earlier)}
+        # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
+        begun = self._conversation.open.text if self._conversation.open else ""
+        text = begun + "".join(self._text)
+        produced = history.kept(
+            self._produced,
+            self._served.parts.model,
+            unanswered=history.NOT_RUN if waiting else history.CUT_OFF,
+            open_names=context.client_names if context else (),
+        )
         row = TurnRow(
             id=self.id,
             parent=self._parent,
@@ -309,13 +402,13 @@ class Run:
             graph=self._served.plan.id,
             created=time.time(),
             status=status,
-            base=self._base,
+            base=digest_chain(self._texts)[-1],
             digest=digest_chain([*self._texts, text])[-1],
             text=text,
             user_digest=self._users[-1],
-            messages=history.kept(self._produced, self._served.parts.model, unanswered=unanswered),
+            messages=[*map(dict, self._earlier), *produced],
             thread=context.thread if waiting and context else None,
-            request={"history": list(context.history), "model": context.model} if waiting and context else None,
+            request=request,
         )
         await self._store.turns.add(row)
         if self._continues is not None and self._produced:
@@ -323,8 +416,3 @@ class Run:
             await self._store.turns.update(self._continues, status="continued", messages=[], request=None)
         if context is not None and not waiting:
             self._runner.keep(self._store.delete_thread(context.thread))
-
-
-def may_decide(entry: Approval, caller: Caller, owner: str) -> bool:
-    """Whether this caller may know of the approval at all: whoever asked, and the role that approves."""
-    return entry.caller_owner == owner or (entry.approver is not None and entry.approver == caller.role)

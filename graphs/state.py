@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langgraph.graph.message import add_messages
 
 from graphs.policy import Caller
@@ -55,6 +55,10 @@ class Context:
     """The LiteLLM model that was asked for by name; None where a graph was."""
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The request's sampling fields, verbatim."""
+    client_tools: Sequence[Mapping[str, Any]] = ()
+    """The caller's own function tools (OpenAI tool objects): offered to the model, run by the client."""
+    client_names: frozenset[str] = frozenset()
+    """Their names."""
     addendum: str | None = None
     """What the person said after the calls that this resumed turn waits for; follows their results."""
     started: float = 0.0
@@ -72,6 +76,21 @@ def mint_call_id() -> str:
 def last_answer(state: State) -> AIMessage | None:
     """The turn's latest model message."""
     return next((m for m in reversed(state.get("messages", [])) if isinstance(m, AIMessage)), None)
+
+
+def owed_by_client(state: State, context: Context) -> list[ToolCall]:
+    """The latest round's calls of the client's own tools, once every other call of the round has its result.
+
+    A turn with such calls ends here: it goes on when the client sends the results.
+    """
+    answer = last_answer(state)
+    if answer is None or not context.client_names:
+        return []
+    answered = {message.tool_call_id for message in state.get("messages", []) if isinstance(message, ToolMessage)}
+    waiting = [call for call in [*answer.tool_calls, *answer.invalid_tool_calls] if call["id"] not in answered]
+    if any(call["name"] not in context.client_names for call in waiting):
+        return []
+    return [call for call in answer.tool_calls if call["id"] not in answered]
 
 
 def last_request(state: State) -> AIMessage | None:

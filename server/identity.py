@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphs.library import Caller, Snapshot
+from graphs.library import Snapshot
 
 KEYS_FILE = "keys.env"
 
@@ -27,10 +27,6 @@ class Holder:
     role: str
     digest: bytes
     forwards_users: bool
-
-    def caller(self) -> Caller:
-        """The caller behind a request with this key."""
-        return Caller(user=self.name, role=self.role, key=self.name)
 
 
 class Keyring:

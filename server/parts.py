@@ -7,8 +7,9 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
-from graphs.library import Library
-from server.identity import Holder, Keyring
+from graphs.library import Caller, Library
+from server.forwarded import person
+from server.identity import Keyring
 from server.settings import Settings
 
 
@@ -35,9 +36,33 @@ def facade(request: Request) -> Facade:
 FacadeDep = Annotated[Facade, Depends(facade)]
 
 
-def holder(request: Request, parts: FacadeDep) -> Holder:
-    """The holder of the request's key. Raises UnknownKey."""
-    return parts.keyring.holder(request.headers.get("authorization"))
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who asks, and whose conversations that opens."""
+
+    caller: Caller
+    owner: str
+    remembers: bool
+    """False where many people share the key and nobody vouches for who asks."""
 
 
-HolderDep = Annotated[Holder, Depends(holder)]
+def identity(request: Request, parts: FacadeDep) -> Identity:
+    """Who is behind this request. Raises UnknownKey."""
+    holder = parts.keyring.holder(request.headers.get("authorization"))
+    who = person(request.headers, parts.settings.forwarded_jwt_secret.get_secret_value())
+    if not holder.forwards_users or who is None:
+        caller = Caller(user=holder.name, role=holder.role, key=holder.name)
+        return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
+    roles = parts.library.snapshot.policy.roles
+    caller = Caller(
+        user=who.name,
+        email=who.email,
+        role=holder.role,
+        key=holder.name,
+        narrowed_by=who.role if who.role in roles else None,
+    )
+    owner = f"key:{holder.name}" if who.id is None else f"user:{holder.name}:{who.id}"
+    return Identity(caller=caller, owner=owner, remembers=who.id is not None)
+
+
+IdentityDep = Annotated[Identity, Depends(identity)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     """A storage URL that wins over the gateway file's."""
     data: Path = Path("data")
     """Where the database, the generated keys and the demo's files live."""
+    forwarded_jwt_secret: SecretStr = SecretStr("")
+    """The secret with which Open WebUI signs for whom it asks; with one, its unsigned headers are not believed."""
     heartbeat: float = Field(default=5.0, gt=0)
     """Seconds of silence after which a stream gets a comment line, so that proxies keep it open."""
     grace: float = Field(default=30.0, ge=0)

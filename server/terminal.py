@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from server.identity import KEYS_FILE, read_keys
-from server.routes.chat import SHOW_TOOLS
+from server.wire.client import SHOW_TOOLS
 
 LONGEST_RESULT = 300
 

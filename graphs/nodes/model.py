@@ -33,10 +33,10 @@ class Offer:
         self._parts = parts
         self._version = -1
         self._schemas: dict[str, dict[str, Any]] = {}
-        self._by_role: dict[str, list[dict[str, Any]]] = {}
+        self._by_role: dict[tuple[str, ...], list[dict[str, Any]]] = {}
 
-    def to(self, role: str) -> list[dict[str, Any]]:
-        """The tools shown to `role`, in the order of their names."""
+    def to(self, roles: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The tools shown to a caller of these roles, in the order of their names."""
         toolbox = self._parts.toolbox
         if toolbox.version != self._version:
             self._version = toolbox.version
@@ -46,15 +46,16 @@ class Offer:
                 for name, served in sorted(toolbox.tools.items())
                 if matches_any(self._patterns, served.people_name)
             }
-        offered = self._by_role.get(role)
+        offered = self._by_role.get(roles)
         if offered is None:
             may_see = self._parts.snapshot.policy.may_see
             offered = [
                 schema
                 for name, schema in self._schemas.items()
-                if (served := toolbox.tools.get(name)) and may_see(role, served.server, served.name)
+                if (served := toolbox.tools.get(name))
+                and all(may_see(role, served.server, served.name) for role in roles)
             ]
-            self._by_role[role] = offered
+            self._by_role[roles] = offered
         return offered
 
 
@@ -94,12 +95,15 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         messages += parts.model.messages(state.get("messages", []))
         if reached:
             messages.append({"role": "system", "content": last_words_instruction(reached)})
-        elif tools := offer.to(context.caller.role):
+        elif tools := [*offer.to(context.caller.roles), *context.client_tools]:
             request["tools"] = tools
         request["messages"] = messages
         if "tools" not in request:
             request.pop("tool_choice", None)
             request.pop("parallel_tool_calls", None)
+        elif rounds and request.get("tool_choice") != "none":
+            # What was forced was forced once: the model must be free to answer after it.
+            request.pop("tool_choice", None)
 
         said = Saying(say, fresh_line=rounds > 0)
         if handler_of_tokens(config):

@@ -41,7 +41,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     def judge(call: ToolCall, state: State, context: Context) -> Judged:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
-        served = parts.toolbox.tools.get(call["name"])
+        served = parts.toolbox.known(call["name"])
         digest = call_digest(served.people_name if served else call["name"], call["args"])
         if served is None:
             verdict = refused(f"there is no tool {call['name']!r}; use only the tools that you were given")
@@ -69,7 +69,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if message is None:
             return {"verdicts": {}}
         context = parts.context(runtime)
-        judged = [judge(call, state, context) for call in message.tool_calls]
+        calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
+        judged = [judge(call, state, context) for call in calls]
         room = max(0, place.plan.spec.limits.tool_calls - state.get("calls", 0))
         judged = [
             item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from typing import Any, cast
 
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
@@ -13,10 +14,11 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
-from graphs.events import ToolFinished, ToolRefused, ToolStarted
+from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import Claim, Claimed, call_digest
+from graphs.toolbox import told_to
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
@@ -34,7 +36,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         state = cast(State, request.state)
         call = request.tool_call
         call_id = call["id"] or ""
-        served = parts.toolbox.tools.get(call["name"])
+        served = parts.toolbox.known(call["name"])
         people_name = served.people_name if served else call["name"]
         runtime = cast("ToolRuntime[None, dict[str, Any]]", request.runtime)  # pyright: ignore[reportUnknownMemberType]
         say = runtime.stream_writer
@@ -65,7 +67,10 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
         say(ToolStarted(call_id, people_name, call["args"]))
         began = time.monotonic()
-        message = await execute(request.override(tool=served.tool))
+        # Progress arrives in the connection's own task, where the stream writer would not know its run.
+        here = copy_context()
+        with told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))):
+            message = await execute(request.override(tool=served.tool))
         if not isinstance(message, ToolMessage):
             raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
         failed = message.status == "error"
@@ -76,21 +81,23 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     node = ToolNode([], name=place.name, handle_tool_errors=True, awrap_tool_call=guard)
 
     async def tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        context = parts.context(runtime)
         request = last_request(state)
         messages: list[AnyMessage] = []
         ran = 0
         if request is not None:
+            mine = [call for call in request.tool_calls if call["name"] not in context.client_names]
             for call in request.invalid_tool_calls:
                 why = f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
                 name = call["name"] or ""
                 runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
                 messages.append(refusal(call["id"] or "", name, name, why))
-            if request.tool_calls:
-                output: Mapping[str, list[AnyMessage]] = await node.ainvoke(state, config)
+            if mine:
+                only_mine = {**state, "messages": [request.model_copy(update={"tool_calls": mine})]}
+                output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
                 messages += output["messages"]
                 verdicts = state.get("verdicts", {})
                 ran = sum(verdict["decision"] == "allow" for verdict in verdicts.values())
-        context = parts.context(runtime)
         if context.addendum is not None:
             messages.append(HumanMessage(context.addendum, id=f"addendum-{context.turn}"))
         return {"messages": messages, "calls": state.get("calls", 0) + ran}

@@ -144,14 +144,17 @@ class Approvals:
         status: ApprovalStatus | None = None,
         owner: str | None = None,
         *,
+        approver: str | None = None,
         limit: int = 200,
         now: float | None = None,
     ) -> tuple[Approval, ...]:
-        """The newest `limit` approvals with this status and this caller, newest first."""
+        """The newest `limit` approvals with this status, newest first: this caller's, and those that wait for the role
+        `approver`."""
         moment = time.time() if now is None else now
         statement = _ALL.order_by(approvals.c.created.desc()).limit(limit)
         if owner is not None:
-            statement = statement.where(approvals.c.caller_owner == owner)
+            mine = approvals.c.caller_owner == owner
+            statement = statement.where(mine if approver is None else mine | (approvals.c.approver == approver))
         if status == "pending":
             statement = statement.where(approvals.c.status == "pending", _IN_TIME).params(now=moment)
         elif status == "expired":

@@ -2,6 +2,7 @@
 
 from graphs.toolbox.connection import Timing
 from graphs.toolbox.pool import ServerStatus, Toolbox
+from graphs.toolbox.progress import told_to
 from graphs.toolbox.tools import ServedTool
 
-__all__ = ["ServedTool", "ServerStatus", "Timing", "Toolbox"]
+__all__ = ["ServedTool", "ServerStatus", "Timing", "Toolbox", "told_to"]

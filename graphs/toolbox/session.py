@@ -13,7 +13,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp import ClientSession, McpError
 from mcp.shared.message import SessionMessage
-from mcp.shared.session import RequestResponder
+from mcp.shared.session import ProgressFnT, RequestResponder
 from mcp.types import (
     CONNECTION_CLOSED,
     CallToolRequest,
@@ -35,6 +35,8 @@ from mcp.types import (
     ToolListChangedNotification,
 )
 from pydantic import BaseModel, ValidationError
+
+from graphs.toolbox.progress import listener, words
 
 SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
@@ -114,7 +116,7 @@ class Session(ClientSession):
         request_id = self._request_id
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments))
         try:
-            return await self.send_request(ClientRequest(request), RawResult)
+            return await self.send_request(ClientRequest(request), RawResult, progress_callback=_progress())
         except asyncio.CancelledError:
             if not self.closed:
                 later = asyncio.get_running_loop().call_later(_GRACE, self._give_up, request_id)
@@ -213,3 +215,15 @@ def own_version() -> str:
         return version("interlock")
     except PackageNotFoundError:
         return "0"
+
+
+def _progress() -> ProgressFnT | None:
+    """Passes a call's progress on; None where nobody listens, so that the server is not asked for any."""
+    tell = listener()
+    if tell is None:
+        return None
+
+    async def passed_on(progress: float, total: float | None, message: str | None) -> None:
+        tell(words(progress, total, message))
+
+    return passed_on

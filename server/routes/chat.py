@@ -7,15 +7,17 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from graphs.errors import InterlockError
-from graphs.run import Run, TurnRequest
-from server.parts import Facade, FacadeDep, HolderDep
+from graphs.run import Answering, TurnRequest
+from server.parts import Facade, FacadeDep, IdentityDep
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
+from server.wire.client import Client, read_client
 from server.wire.errors import BadRequest, refusal
 from server.wire.items import ResponseItems
 from server.wire.json import JSON
@@ -24,42 +26,54 @@ from server.wire.schema import BODY, ChatBody, passed_on
 router = APIRouter(prefix="/v1")
 log = logging.getLogger(__name__)
 
-SHOW_TOOLS = "x-interlock-tools"
-"""Request header: `items` asks for tool calls in the stream as Responses-API items."""
-
 
 @router.post("/chat/completions")
-async def chat(request: Request, parts: FacadeDep, holder: HolderDep) -> Response:
+async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Runs one turn. Raises what `wire/errors.py` words for the client."""
     body = await read_body(request, parts.settings.max_body)
-    caller = holder.caller()
+    client = read_client(request.headers, body)
+    caller = identity.caller
     served, model = await parts.library.resolve(body.model, caller)
-    run = parts.library.runner.start(
-        TurnRequest(
-            served=served,
-            caller=caller,
-            owner=f"key:{holder.name}",
-            remembers=not holder.forwards_users,
-            messages=[dict(message) for message in body.messages],
-            params=passed_on(body),
-            model=model,
-            chat=header(request, "x-openwebui-chat-id"),
-            message=header(request, "x-openwebui-message-id"),
-            parent_message=header(request, "x-openwebui-user-message-parent-id"),
+    refuse_name_clashes(client, parts)
+    messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
+    if client.task:
+        run: Answering = parts.library.runner.ask_model(served, model, messages, passed_on(body))
+    else:
+        run = parts.library.runner.start(
+            TurnRequest(
+                served=served,
+                caller=caller,
+                owner=identity.owner,
+                remembers=identity.remembers,
+                messages=messages,
+                params=passed_on(body, tools=bool(client.tools)),
+                tools=client.tools,
+                buttons=client.buttons,
+                waits=client.waits,
+                model=model,
+                chat=client.chat,
+                message=client.message,
+                parent_message=client.parent_message,
+            )
         )
-    )
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if not body.stream:
         return await whole(request, run, Collector(completion_id, body.model, int(time.time())), parts)
     include_usage = body.stream_options is not None and body.stream_options.include_usage
-    items = ResponseItems() if request.headers.get(SHOW_TOOLS) == "items" else None
+    items = ResponseItems() if client.items else None
     encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
     return await streamed(run, encoder, parts)
 
 
-def header(request: Request, name: str) -> str | None:
-    """A header's value; None where it is missing or empty."""
-    return request.headers.get(name) or None
+def refuse_name_clashes(client: Client, parts: Facade) -> None:
+    """A client's tool must not bear the name of one that runs here: nobody could tell whose it is."""
+    for index, tool in enumerate(client.tools):
+        name = tool["function"]["name"]
+        if name in parts.library.toolbox.tools:
+            raise BadRequest(
+                f"tools[{index}]: {name!r} is a tool that runs here already; leave it out, or rename yours",
+                param=f"tools.{index}",
+            )
 
 
 async def read_body(request: Request, largest: int) -> ChatBody:
@@ -81,7 +95,7 @@ async def read_body(request: Request, largest: int) -> ChatBody:
     return body
 
 
-async def whole(request: Request, run: Run, collector: Collector, parts: Facade) -> Response:
+async def whole(request: Request, run: Answering, collector: Collector, parts: Facade) -> Response:
     """The events collected into one completion. The client leaving stops the run."""
     gone = asyncio.create_task(disconnected(request))
     gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
@@ -101,7 +115,7 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-async def streamed(run: Run, encoder: ChunkEncoder, parts: Facade) -> Response:
+async def streamed(run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
     """The events as they come. Waits a moment for the first, so that an early failure keeps its HTTP status."""
     try:
         first = await run.outbox.take(parts.settings.heartbeat)

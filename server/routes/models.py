@@ -8,9 +8,34 @@ from fastapi import APIRouter
 
 from graphs.errors import UnknownModel
 from graphs.library import Listed
-from server.parts import FacadeDep, HolderDep
+from server.parts import FacadeDep, IdentityDep
 
 router = APIRouter(prefix="/v1")
+
+INJECTED = (
+    "time",
+    "knowledge",
+    "chats",
+    "memory",
+    "notes",
+    "skills",
+    "tasks",
+    "automations",
+    "calendar",
+    "channels",
+    "files",
+    "web_search",
+    "image_generation",
+    "code_interpreter",
+    "subagents",
+    "notifications",
+)
+"""Open WebUI's categories of tools of its own, which it would put into every request (25 kB) and which are not ours."""
+WEBUI_META: dict[str, Any] = {
+    "capabilities": {"usage": True, "builtin_tools": True},
+    "builtinTools": {**dict.fromkeys(INJECTED, False), "user_input": True},
+}
+"""What Open WebUI takes over for a model that it keeps no record of: only `ask_user` stays, and usage is asked for."""
 
 
 def card(entry: Listed) -> dict[str, Any]:
@@ -22,19 +47,20 @@ def card(entry: Listed) -> dict[str, Any]:
         "owned_by": "interlock" if entry.graph else "litellm",
         "name": entry.id,
         "description": entry.description,
+        "info": {"meta": {**WEBUI_META, "description": entry.description}},
     }
 
 
 @router.get("/models")
-async def models(parts: FacadeDep, holder: HolderDep) -> dict[str, Any]:
+async def models(parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """What this key may use."""
-    return {"object": "list", "data": [card(entry) for entry in await parts.library.listing(holder.caller())]}
+    return {"object": "list", "data": [card(entry) for entry in await parts.library.listing(identity.caller)]}
 
 
 @router.get("/models/{name:path}")
-async def model(name: str, parts: FacadeDep, holder: HolderDep) -> dict[str, Any]:
+async def model(name: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """One of them. Raises UnknownModel, also for what this key may not use."""
-    for entry in await parts.library.listing(holder.caller()):
+    for entry in await parts.library.listing(identity.caller):
         if entry.id == name:
             return card(entry)
     raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.")

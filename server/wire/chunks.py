@@ -9,12 +9,14 @@ import orjson
 
 from graphs.events import (
     ApprovalNeeded,
+    ClientCalls,
     Event,
     Finished,
     ModelFinished,
     ReasoningDelta,
     TextDelta,
     ToolFinished,
+    ToolProgress,
     ToolRefused,
     ToolStarted,
     Usage,
@@ -30,6 +32,10 @@ class ToolItems(Protocol):
 
     def started(self, event: ToolStarted) -> bytes:
         """A call begins."""
+        ...
+
+    def progressed(self, event: ToolProgress) -> bytes:
+        """A call says how far it is."""
         ...
 
     def finished(self, event: ToolFinished) -> bytes:
@@ -48,6 +54,19 @@ class ToolItems(Protocol):
 def sse(payload: dict[str, Any]) -> bytes:
     """One server-sent event."""
     return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def call_deltas(event: ClientCalls) -> list[dict[str, Any]]:
+    """The calls that the client is to run, whole, in OpenAI's words."""
+    return [{"index": index, **body} for index, body in enumerate(call_bodies(event))]
+
+
+def call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
+    """The same as a whole message holds them."""
+    return [
+        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in event.calls
+    ]
 
 
 def usage_body(usage: Usage) -> dict[str, int]:
@@ -97,12 +116,17 @@ class ChunkEncoder:
                 case ToolStarted():
                     if self._items:
                         parts.append(self._items.started(event))
+                case ToolProgress():
+                    if self._items:
+                        parts.append(self._items.progressed(event))
                 case ToolFinished():
                     if self._items:
                         parts.append(self._items.finished(event))
                 case ToolRefused():
                     if self._items:
                         parts.append(self._items.refused(event))
+                case ClientCalls():
+                    parts.append(self._chunk({"tool_calls": call_deltas(event)}, None))
                 case Finished(reason, usage):
                     parts += (self._chunk({}, reason), *self._usage(usage), DONE)
                 case ModelFinished() | ApprovalNeeded():
@@ -139,6 +163,7 @@ class Collector:
         self._text: list[str] = []
         self._thoughts: list[str] = []
         self._finished: Finished | None = None
+        self._calls: list[dict[str, Any]] = []
 
     def add(self, events: Iterable[Event]) -> bool:
         """Takes events; true once the turn has ended."""
@@ -148,9 +173,13 @@ class Collector:
                     self._text.append(text)
                 case ReasoningDelta(text):
                     self._thoughts.append(text)
+                case ClientCalls():
+                    self._calls = call_bodies(event)
                 case Finished():
                     self._finished = event
-                case ModelFinished() | ToolStarted() | ToolFinished() | ToolRefused() | ApprovalNeeded():
+                case (
+                    ModelFinished() | ToolStarted() | ToolProgress() | ToolFinished() | ToolRefused() | ApprovalNeeded()
+                ):
                     pass
         return self._finished is not None
 
@@ -158,6 +187,9 @@ class Collector:
         """The `chat.completion` object."""
         finished = self._finished or Finished("stop", Usage())
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text), "refusal": None}
+        if self._calls:
+            message["tool_calls"] = self._calls
+            message["content"] = message["content"] or None
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
         return {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.errors import GraphUnavailable, InterlockError, ModelError, NotAllowed, UnknownModel
+from graphs.library import AlreadyDecided, Expired, NotFound
 from server.identity import UnknownKey
 
 
@@ -48,6 +49,12 @@ def refusal(error: BaseException) -> Refusal:
             )
         case NotAllowed():
             return Refusal(status=403, message=message, type="permission_error", code="not_allowed")
+        case NotFound():
+            return Refusal(status=404, message=message, type="invalid_request_error", code="approval_not_found")
+        case AlreadyDecided():
+            return Refusal(status=409, message=message, type="invalid_request_error", code="already_decided")
+        case Expired():
+            return Refusal(status=410, message=message, type="invalid_request_error", code="expired")
         case GraphUnavailable():
             return Refusal(status=503, message=message, type="server_error", code="graph_unavailable")
         case ModelError():

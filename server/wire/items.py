@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import orjson
 
-from graphs.events import ToolFinished, ToolRefused, ToolStarted
+from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from server.wire.chunks import sse
+
+
+def status(text: str, *, done: bool) -> bytes:
+    """Open WebUI's live status line; it belongs in an event without `choices`."""
+    return sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
 
 
 class ResponseItems:
@@ -28,6 +33,10 @@ class ResponseItems:
     def started(self, event: ToolStarted) -> bytes:
         """The call as an item in progress, then completed: its arguments are known whole."""
         return self._call(event.call_id, event.tool, orjson.dumps(dict(event.args)).decode())
+
+    def progressed(self, event: ToolProgress) -> bytes:
+        """A line above the answer that says how far the tool is."""
+        return status(f"{event.tool}: {event.text}", done=False)
 
     def finished(self, event: ToolFinished) -> bytes:
         """What the tool returned."""

@@ -45,6 +45,7 @@ class ChatBody(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1)] | None = None
+    tools: list[dict[str, Any]] | None = None
 
 
 PASSED_ON = frozenset(
@@ -63,6 +64,8 @@ PASSED_ON = frozenset(
         "response_format",
         "reasoning_effort",
         "verbosity",
+        "tool_choice",
+        "parallel_tool_calls",
         "user",
         "metadata",
         "service_tier",
@@ -76,7 +79,11 @@ PASSED_ON = frozenset(
 BODY = TypeAdapter(ChatBody)
 
 
-def passed_on(body: ChatBody) -> dict[str, Any]:
-    """The sampling fields of a request, verbatim."""
+ABOUT_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
+
+
+def passed_on(body: ChatBody, *, tools: bool = False) -> dict[str, Any]:
+    """The sampling fields of a request, verbatim; those about tools only where the client brought its own (`tools`)."""
     extra = body.model_extra or {}
-    return {name: value for name, value in extra.items() if name in PASSED_ON and value is not None}
+    wanted = PASSED_ON if tools else PASSED_ON - ABOUT_TOOLS
+    return {name: value for name, value in extra.items() if name in wanted and value is not None}

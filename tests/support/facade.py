@@ -82,12 +82,14 @@ class Facade:
         """The official client."""
         return openai.AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=30)
 
-    async def ask(self, *messages: Any, key: str = ADMIN, **body: Any) -> httpx.Response:
+    async def ask(
+        self, *messages: Any, key: str = ADMIN, headers: Mapping[str, str] | None = None, **body: Any
+    ) -> httpx.Response:
         """One request; strings are user messages."""
         return await self.http.post(
             f"{self.url}/chat/completions",
             json={"model": "assistant", "messages": [as_message(message) for message in messages], **body},
-            headers={"authorization": f"Bearer {key}", **body.pop("headers", {})},
+            headers={"authorization": f"Bearer {key}", **(headers or {})},
         )
 
     async def say(self, *messages: Any, key: str = ADMIN, **body: Any) -> str:

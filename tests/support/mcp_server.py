@@ -88,6 +88,13 @@ def build(log: Path | None) -> FastMCP:
     def nothing() -> None:
         """Nothing."""
 
+    @server.tool(annotations=READS)
+    async def steps(context: Context[Any, Any, Any]) -> str:
+        """Say twice how far it is."""
+        await context.report_progress(1, 2, "half way")
+        await context.report_progress(2, 2)
+        return "there"
+
     @server.tool()
     async def hang(mark: str) -> str:
         """Wait for ever, or until cancelled."""

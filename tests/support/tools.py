@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,3 +18,10 @@ class Tools:
 
     def ran(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def wait_for(self, line: str, timeout: float = 10) -> None:
+        """Returns once the log holds that line."""
+        deadline = time.monotonic() + timeout
+        while line not in self.ran():
+            assert time.monotonic() < deadline, f"{line!r} did not come; there was {self.ran()}"
+            time.sleep(0.02)

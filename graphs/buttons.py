@@ -1,0 +1,122 @@
+"""Asking for approval with buttons: the chat page's own `ask_user` tool, called by us, answered by the person.
+
+The answer comes back inside a history that the client writes, so it counts only where it matches what was asked, to the
+letter, and what still waits (DESIGN §4.4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from graphs.events import ClientCall, PendingApproval
+from graphs.replies import arguments
+
+NAME = "ask_user"
+AT_ONCE = 3
+"""Questions on one panel."""
+QUESTION, HEADER, DESCRIPTION = 500, 48, 240
+"""Longest texts, in characters, that the page takes."""
+
+CALL_ID = re.compile(r"call_([0-9a-f]{32})_([a-z2-7]{8})")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A panel that came back."""
+
+    turn: str
+    """Id of the turn that asked."""
+    asked: str
+    """The arguments as the client sends them back."""
+    questions: Sequence[str]
+    """The approval ids in them; whatever the client wrote, so to be looked up."""
+    decisions: Mapping[str, bool]
+    """By approval id: true only for an exact `Approve`."""
+
+
+def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall:
+    """The call of `ask_user` for the first of the pending approvals.
+
+    Reject stands first: the page marks the first option as the recommended one.
+    """
+    shown = pending[:AT_ONCE]
+    body = {"questions": [question(entry) for entry in shown], "allow_other": False}
+    return ClientCall(
+        call_id=f"call_{turn}_{shown[0].approval_id}",
+        name=NAME,
+        arguments=orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode(),
+    )
+
+
+def question(entry: PendingApproval) -> dict[str, Any]:
+    """One approval as a question with two options."""
+    text = f"Run {entry.tool} with {' '.join(arguments(entry.args).split())}?"
+    return {
+        "id": entry.approval_id,
+        "header": cut(entry.tool, HEADER),
+        "question": cut(text, QUESTION),
+        "options": [
+            {"label": "Reject", "description": "Nothing is run, and the model is told so."},
+            {"label": "Approve", "description": cut(f"Runs exactly this call, once. {entry.rule}", DESCRIPTION)},
+        ],
+    }
+
+
+def cut(text: str, longest: int) -> str:
+    """The text, shortened visibly where it is longer than the page takes."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def is_ours(call: Mapping[str, Any]) -> bool:
+    """Whether a tool call in a history is a panel of ours: the model is not told of it."""
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
+
+
+def read(messages: Sequence[Mapping[str, Any]]) -> Answered | None:
+    """The panel that the last message answers; None where it answers none of ours."""
+    if not messages or messages[-1].get("role") != "tool":
+        return None
+    match = CALL_ID.fullmatch(str(messages[-1].get("tool_call_id")))
+    if match is None:
+        return None
+    for message in reversed(messages[:-1]):
+        for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
+            if call.get("id") == match[0] and is_ours(call):
+                asked = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
+                given = decisions(messages[-1].get("content"))
+                return Answered(turn=match[1], asked=asked, questions=questions(asked), decisions=given)
+    return None
+
+
+def questions(asked: str) -> list[str]:
+    """The ids of a panel's questions, as far as it is one."""
+    return re.findall(r'"id":"([a-z2-7]{8})"', asked)[:AT_ONCE]
+
+
+def decisions(content: object) -> dict[str, bool]:
+    """Approval id → approved, as the page words its result; nothing where it says anything else (such as Cancel)."""
+    try:
+        body = orjson.loads(content) if isinstance(content, str) else None
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    given = cast("dict[str, Any]", body)
+    answers = given.get("answers")
+    if given.get("status") != "answered" or not isinstance(answers, dict):
+        return {}
+    return {key: is_approve(value) for key, value in cast("dict[str, Any]", answers).items()}
+
+
+def is_approve(answer: object) -> bool:
+    """Only the option labelled exactly `Approve` is a yes."""
+    if not isinstance(answer, dict):
+        return False
+    given = cast("dict[str, Any]", answer)
+    return given.get("type") == "option" and given.get("label") == "Approve"

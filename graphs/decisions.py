@@ -1,0 +1,145 @@
+"""What a person's answer to an approval does: by text, by button, or from elsewhere. It runs nothing itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphs import buttons, history, replies
+from graphs.errors import NotAllowed
+from graphs.events import PendingApproval
+from graphs.policy import Caller
+from graphs.store import AlreadyDecided, Approval, Decision, Expired, NotFound, Store, TurnRow
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Everything is decided: the turn goes on, and this caller has taken hold of it."""
+
+    row: TurnRow
+
+
+@dataclass(frozen=True)
+class Still:
+    """Decided, but others of the same turn still wait."""
+
+    row: TurnRow
+    pending: tuple[PendingApproval, ...]
+    words: str
+
+
+@dataclass(frozen=True)
+class Say:
+    """Nothing runs; these words say why."""
+
+    words: str
+
+
+Outcome = Resume | Still | Say
+
+
+async def by_text(store: Store, reply: replies.Reply, caller: Caller, owner: str) -> Outcome:
+    """`approve ID` or `reject ID`, as a whole message."""
+    entry = await store.approvals.get(reply.approval_id)
+    if entry is None or not may_know(entry, caller, owner):
+        # The same words for an id that does not exist: nobody learns what others are asked.
+        return Say(f"Nothing that you may decide waits under the id `{reply.approval_id}`. Nothing was run.")
+    if entry.approver is not None and not caller.is_a(entry.approver):
+        return Say(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
+    try:
+        entry = await store.approvals.decide(entry.id, reply.decision, by=caller.user, now=time.time())
+    except (AlreadyDecided, Expired) as error:
+        return Say(f"{capital(error)} Nothing was run by this message.")
+    if entry.caller_owner != owner:
+        return Say(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
+    return await go_on(store, entry.turn, f"`{entry.id}` is {entry.status}")
+
+
+async def by_button(store: Store, answered: buttons.Answered, caller: Caller, owner: str) -> Outcome:
+    """An answered `ask_user` panel. It counts only where it is what was asked, of this caller, and still waits."""
+    row = await store.turns.get(answered.turn)
+    if row is None or row.owner != owner:
+        return Say("This question was not asked of you, or is not known any more. Nothing was run.")
+    found = [await store.approvals.get(key) for key in answered.questions]
+    shown = [entry for entry in found if entry is not None and entry.turn == row.id]
+    expected = buttons.panel(row.id, [pending(entry) for entry in shown]).arguments if shown else ""
+    if answered.asked != expected:
+        return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
+    notes: list[str] = []
+    for entry in shown:
+        if entry.approver is not None and not caller.is_a(entry.approver):
+            notes.append(f"Only the role {entry.approver} may decide `{entry.id}`.")
+            continue
+        decision = "approve" if answered.decisions.get(entry.id, False) else "reject"
+        try:
+            await store.approvals.decide(entry.id, decision, by=caller.user, now=time.time())
+        except (AlreadyDecided, Expired) as error:
+            notes.append(capital(error))
+    words = " ".join(notes)
+    return await go_on(store, row.id, words or "Decided")
+
+
+async def known(store: Store, approval_id: str, caller: Caller, owner: str) -> Approval:
+    """An approval that this caller may see. Raises NotFound or NotAllowed."""
+    entry = await store.approvals.get(approval_id)
+    if entry is None:
+        raise NotFound(approval_id)
+    if not may_know(entry, caller, owner):
+        raise NotAllowed(f"The approval {approval_id} is not yours, and not for your role to decide.")
+    return entry
+
+
+async def by_api(store: Store, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
+    """Decides from elsewhere. Raises NotFound, NotAllowed, AlreadyDecided or Expired.
+
+    The turn itself goes on with the conversation's next message, or in the stream that waits for it.
+    """
+    entry = await known(store, approval_id, caller, owner)
+    if entry.approver is not None and not caller.is_a(entry.approver):
+        raise NotAllowed(f"Only the role {entry.approver} may decide {entry.id}.")
+    return await store.approvals.decide(entry.id, decision, by=caller.user, note=note or None, now=time.time())
+
+
+async def go_on(store: Store, turn: str, words: str) -> Outcome:
+    """After a decision: whether the turn can go on, and if so, hold of it for one caller alone."""
+    row = await store.turns.get(turn)
+    if row is None:
+        return Say(f"{words}, but its conversation is gone. Nothing was run.")
+    waiting = tuple(pending(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
+    if waiting:
+        return Still(row, waiting, words)
+    if not await store.turns.advance(row.id, "waiting", status="running"):
+        return Say(f"{words}. Its turn has already gone on; nothing was run by this message.")
+    return Resume(row)
+
+
+async def asked_by(store: Store, row: TurnRow) -> Mapping[str, Approval]:
+    """The approvals that a waiting turn asked for, by call id, in the order of its calls."""
+    ids = history.client_call_ids(row.messages)
+    found = await store.approvals.for_calls(ids)
+    return {key: found[key] for key in ids if key in found}
+
+
+def pending(entry: Approval) -> PendingApproval:
+    """An approval for whoever is asked."""
+    return PendingApproval(
+        approval_id=entry.id,
+        call_id=entry.call_id,
+        tool=entry.tool,
+        args=entry.args,
+        rule=entry.rule,
+        approver=entry.approver,
+        expires=entry.expires,
+    )
+
+
+def may_know(entry: Approval, caller: Caller, owner: str) -> bool:
+    """Whether this caller may know of the approval at all: whoever asked, and the role that approves."""
+    return entry.caller_owner == owner or (entry.approver is not None and caller.is_a(entry.approver))
+
+
+def capital(error: Exception) -> str:
+    """An error's words as a sentence."""
+    words = str(error)
+    return f"{words[:1].upper()}{words[1:]}."

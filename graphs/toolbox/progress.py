@@ -1,0 +1,32 @@
+"""How far a running call is, told to whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Listener = Callable[[str], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("progress", default=None)
+
+
+@contextmanager
+def told_to(listener: Listener) -> Generator[None]:
+    """Progress of the calls made inside the block goes to `listener`, in words."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def listener() -> Listener | None:
+    """Whoever wants to know of the current call's progress."""
+    return _listener.get()
+
+
+def words(progress: float, total: float | None, message: str | None) -> str:
+    """A progress notification (MCP 2025-11-25, "Progress") as one line."""
+    amount = f"{progress:g}" if total is None else f"{progress:g} of {total:g}"
+    return f"{message} ({amount})" if message else amount

@@ -1,0 +1,72 @@
+"""`/v1/approvals`: what waits for a decision, and deciding it from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from graphs.library import Approval, ApprovalStatus, Decision
+from server.parts import FacadeDep, IdentityDep
+from server.wire.errors import BadRequest
+
+router = APIRouter(prefix="/v1/approvals")
+
+
+class DecisionBody(BaseModel):
+    """A decision."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Decision
+    note: str = ""
+
+
+def card(entry: Approval) -> dict[str, Any]:
+    """One approval, as the contract words it. Times are seconds since the epoch."""
+    return {
+        "id": entry.id,
+        "object": "approval",
+        "status": entry.status,
+        "graph": entry.graph,
+        "tool": entry.tool,
+        "args": dict(entry.args),
+        "digest": entry.digest,
+        "rule": entry.rule,
+        "caller": entry.caller,
+        "approver": entry.approver,
+        "created": entry.created,
+        "expires": entry.expires,
+        "decided_by": entry.decided_by,
+        "note": entry.note,
+    }
+
+
+@router.get("")
+async def listed(
+    parts: FacadeDep, identity: IdentityDep, status: Annotated[ApprovalStatus | None, Query()] = None
+) -> dict[str, Any]:
+    """What this key asked for, and what waits for its role."""
+    found = await parts.library.approvals(identity.caller, identity.owner, status)
+    return {"object": "list", "data": [card(entry) for entry in found]}
+
+
+@router.get("/{approval_id}")
+async def one(approval_id: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """One of them."""
+    return card(await parts.library.approval(approval_id, identity.caller, identity.owner))
+
+
+@router.post("/{approval_id}")
+async def decide(approval_id: str, request: Request, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """Decides one, once. What was asked goes on with the conversation's next message, or in a stream that waits."""
+    try:
+        body = DecisionBody.model_validate_json(await request.body())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(step) for step in first["loc"]) or None
+        raise BadRequest(
+            f'{field or "body"}: {first["msg"]}; expected {{"decision": "approve" or "reject"}}', param=field
+        ) from None
+    return card(await parts.library.decide(approval_id, body.decision, identity.caller, identity.owner, body.note))

@@ -1,0 +1,254 @@
+"""What Open WebUI sends and accepts (its requests are plain HTTP here; the browser is in tests/e2e)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.facade import ADMIN, DEVELOPER, Facade, content, events
+from support.scripted_model import Answer, Call, ScriptedModel
+from support.tools import Tools
+
+WEBUI = {"x-openwebui-chat-id": "chat-1"}
+ASK_USER: dict[str, Any] = {"type": "function", "function": {"name": "ask_user", "parameters": {"type": "object"}}}
+SEARCH: dict[str, Any] = {"type": "function", "function": {"name": "search_chats", "parameters": {"type": "object"}}}
+
+
+def echo(text: str) -> Call:
+    return Call("files__echo", {"text": text})
+
+
+def write(text: str) -> Call:
+    return Call("files__write", {"text": text})
+
+
+def panel(raw: str) -> dict[str, Any]:
+    """The `ask_user` call that ends a stream."""
+    calls = [
+        call
+        for event in events(raw)
+        for choice in event.get("choices") or ()
+        for call in choice["delta"].get("tool_calls") or ()
+    ]
+    assert [call["function"]["name"] for call in calls] == ["ask_user"]
+    assert '"finish_reason":"tool_calls"' in raw
+    return calls[0]
+
+
+def asked(call: dict[str, Any]) -> list[dict[str, Any]]:
+    return json.loads(call["function"]["arguments"])["questions"]
+
+
+def answer(call: dict[str, Any], *labels: str) -> list[dict[str, Any]]:
+    """The two messages that Open WebUI sends back after a click."""
+    answers = {
+        question["id"]: {"type": "option", "option_index": index, "label": label, "description": ""}
+        for index, (question, label) in enumerate(zip(asked(call), labels, strict=True))
+    }
+    message = {"role": "assistant", "content": "", "tool_calls": [{k: call[k] for k in ("id", "type", "function")}]}
+    result = {"status": "answered", "answers": answers}
+    return [message, {"role": "tool", "tool_call_id": call["id"], "content": json.dumps(result)}]
+
+
+async def test_calls_are_shown_as_items_each_with_its_output_and_nothing_as_tool_calls(
+    facade: Facade, model: ScriptedModel
+) -> None:
+    model.script(Answer("Look: ", calls=[echo("x")]), "Done.")
+    raw = await facade.stream("go", headers=WEBUI)
+    shape = [
+        (event["type"].removeprefix("response.output_item."), event["output_index"], event["item"]["type"])
+        for event in events(raw)
+        if "item" in event
+    ]
+    assert shape == [
+        ("added", 1, "function_call"),
+        ("done", 1, "function_call"),
+        ("added", 2, "function_call_output"),
+    ]
+    assert content(raw) == "Look: \n\nDone."
+    assert '"tool_calls"' not in raw
+
+
+async def test_injected_tools_are_ignored(facade: Facade, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    await facade.stream("go", headers=WEBUI, tools=[SEARCH, ASK_USER])
+    assert "search_chats" not in model.requests[0].tools
+    assert "ask_user" not in model.requests[0].tools
+
+
+async def test_a_write_asks_with_buttons_reject_first_and_approve_runs_it_once(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer("I will write.", calls=[write("x")]), "Written.", "Yes, it is.")
+    raw = await facade.stream("write x", headers=WEBUI, tools=[ASK_USER])
+    call = panel(raw)
+    (question,) = asked(call)
+    assert [option["label"] for option in question["options"]] == ["Reject", "Approve"]
+    assert "files/write" in question["question"]
+    assert '"text": "x"' in question["question"]
+    assert "access.yaml:" in question["options"][1]["description"]
+    assert "approve " not in content(raw)
+
+    reply = answer(call, "Approve")
+    again = await facade.stream("write x", *reply, headers=WEBUI, tools=[ASK_USER])
+    assert content(again) == "Written."
+    assert tools.ran() == ["write x"]
+    assert model.requests[1].tool_results == ["written"]
+
+    # What Open WebUI keeps of it: the panel, the call with its output, and the texts.
+    item = next(event["item"] for event in events(again) if event.get("item", {}).get("type") == "function_call")
+    kept = [
+        "write x",
+        *reply,
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": item["call_id"], "type": "function", "function": {"name": item["name"], "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": item["call_id"], "content": "written"},
+        {"role": "assistant", "content": "Written."},
+        "is it?",
+    ]
+    await facade.stream(*kept, headers=WEBUI, tools=[ASK_USER])
+    sent = model.requests[2].messages
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "assistant", "user"]
+    assert [call["function"]["name"] for call in sent[2]["tool_calls"]] == ["files__write"]
+    assert tools.ran() == ["write x"]
+
+
+async def test_reject_cancel_and_anything_but_an_exact_approve_run_nothing(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    for label in ("Reject", "approve", "Approve!", "Yes"):
+        model.script(Answer(calls=[write("x")]), "All right.")
+        call = panel(await facade.stream("write x", headers=WEBUI, tools=[ASK_USER]))
+        raw = await facade.stream("write x", *answer(call, label), headers=WEBUI, tools=[ASK_USER])
+        assert content(raw) == "All right."
+    model.script(Answer(calls=[write("x")]), "All right.")
+    call = panel(await facade.stream("write x", headers=WEBUI, tools=[ASK_USER]))
+    cancelled = answer(call, "Approve")
+    cancelled[1]["content"] = "Error: tool call rejected by user."
+    assert content(await facade.stream("write x", *cancelled, headers=WEBUI)) == "All right."
+    assert tools.ran() == []
+
+
+async def test_a_changed_replayed_or_foreign_answer_runs_nothing_and_says_why(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[write("x")]), "Written.")
+    call = panel(await facade.stream("write x", headers=WEBUI, tools=[ASK_USER]))
+
+    foreign = await facade.stream("write x", *answer(call, "Approve"), headers=WEBUI, key=DEVELOPER)
+    assert "not asked of you" in content(foreign)
+
+    changed = json.loads(json.dumps(call))
+    changed["function"]["arguments"] = changed["function"]["arguments"].replace('\\"x\\"', '\\"y\\"')
+    assert changed != call
+    raw = await facade.stream("write x", *answer(changed, "Approve"), headers=WEBUI, key=ADMIN)
+    assert "not the one that was asked" in content(raw)
+    assert tools.ran() == []
+
+    assert content(await facade.stream("write x", *answer(call, "Approve"), headers=WEBUI)) == "Written."
+    replayed = await facade.stream("write x", *answer(call, "Approve"), headers=WEBUI)
+    assert "already approved" in content(replayed)
+    assert tools.ran() == ["write x"]
+
+
+async def test_four_calls_are_asked_on_two_panels(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+    model.script(Answer(calls=[write(letter) for letter in "abcd"]), "Done.")
+    first = panel(await facade.stream("write", headers=WEBUI, tools=[ASK_USER]))
+    assert len(asked(first)) == 3
+    reply = answer(first, "Approve", "Reject", "Approve")
+    second = panel(await facade.stream("write", *reply, headers=WEBUI, tools=[ASK_USER]))
+    assert len(asked(second)) == 1
+    assert second["id"] != first["id"]
+    raw = await facade.stream("write", *reply, *answer(second, "Approve"), headers=WEBUI, tools=[ASK_USER])
+    assert content(raw) == "Done."
+    assert sorted(tools.ran()) == ["write a", "write c", "write d"]
+
+
+async def test_background_tasks_go_to_the_model_alone(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+    prompt = "### Task:\nWrite a title for this chat: USER: echo x"
+    model.script('{"title": "X"}', '{"title": "Y"}', "Hello.")
+    by_shape = await facade.http.post(
+        f"{facade.url}/chat/completions",
+        json={"model": "assistant", "messages": [{"role": "user", "content": prompt}], "max_tokens": 1000},
+        headers={"authorization": f"Bearer {ADMIN}", **WEBUI},
+    )
+    by_header = await facade.stream("anything", headers={**WEBUI, "x-openwebui-task": "title_generation"})
+    chat = await facade.stream("### Task: look", headers={**WEBUI, "x-openwebui-task": ""})
+
+    assert by_shape.json()["choices"][0]["message"]["content"] == '{"title": "X"}'
+    assert content(by_header) == '{"title": "Y"}'
+    assert content(chat) == "Hello."
+    assert [bool(request.tools) for request in model.requests] == [False, False, True]
+    assert [message["role"] for message in model.requests[0].messages] == ["user"]
+    assert model.requests[0].body["max_tokens"] == 1000
+    assert model.requests[0].body["model"] == "scripted"
+    assert tools.ran() == []
+
+
+async def test_two_user_messages_in_a_row_after_an_error_are_accepted(facade: Facade, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    assert content(await facade.stream("first", "second", headers=WEBUI)) == "Hello."
+    assert [message["role"] for message in model.requests[0].messages] == ["system", "user", "user"]
+
+
+async def test_regenerate_sends_the_model_the_same_request_again(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[echo("4711")]), "One.", "Two.", "Three.")
+    first = await facade.stream("look", headers=WEBUI)
+    item = next(event["item"] for event in events(first) if event.get("item", {}).get("type") == "function_call")
+    kept = [
+        "look",
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "id": item["call_id"],
+                    "type": "function",
+                    "function": {"name": item["name"], "arguments": item["arguments"]},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": item["call_id"], "content": "4711"},
+        {"role": "assistant", "content": "One."},
+        "and now?",
+    ]
+    await facade.stream(*kept, headers=WEBUI)
+    await facade.stream(*kept, headers=WEBUI)
+    assert model.requests[2].messages == model.requests[3].messages
+    assert tools.ran() == ["echo 4711"]
+
+
+async def test_the_model_list_keeps_injected_tools_away(facade: Facade) -> None:
+    response = await facade.http.get(f"{facade.url}/models", headers={"authorization": f"Bearer {ADMIN}", **WEBUI})
+    meta = response.json()["data"][0]["info"]["meta"]
+    assert meta["capabilities"]["usage"] is True
+    switched = meta["builtinTools"]
+    assert switched["user_input"] is True
+    assert not any(value for name, value in switched.items() if name != "user_input")
+
+
+async def test_reasoning_is_passed_through(facade: Facade, model: ScriptedModel) -> None:
+    model.script(Answer("Four.", reasoning="two and two"))
+    raw = await facade.stream("2+2", headers=WEBUI)
+    thoughts = [
+        choice["delta"]["reasoning_content"]
+        for event in events(raw)
+        for choice in event.get("choices") or ()
+        if "reasoning_content" in choice["delta"]
+    ]
+    assert "".join(thoughts) == "two and two"
+
+
+async def test_a_long_tool_reports_its_progress_as_status_events(facade: Facade, model: ScriptedModel) -> None:
+    model.script(Answer(calls=[Call("files__steps")]), "Done.", Answer(calls=[Call("files__steps")]), "Done.")
+    raw = await facade.stream("go", headers=WEBUI)
+    shown = [event["event"]["data"]["description"] for event in events(raw) if "event" in event]
+    assert shown == ["files/steps: half way (1 of 2)", "files/steps: 2 of 2"]
+    assert "half way" not in await facade.stream("go")
