@@ -20,6 +20,8 @@ from pydantic import SecretStr
 from graphs.errors import ModelError, ModelErrorKind
 from graphs.modelstream import Answer, Listener, StreamReader, error_words, interrupted
 
+HOP_HEADER = "x-interlock-hop"
+"""Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
 PATIENCE = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
 
@@ -32,7 +34,7 @@ class ChatModel:
 
     def __init__(self, base_url: str, api_key: SecretStr, *, silence: float) -> None:
         self.base_url = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream"}
+        self._headers = {"content-type": "application/json", "accept": "text/event-stream", HOP_HEADER: "1"}
         if key := api_key.get_secret_value():
             self._headers["authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
@@ -85,11 +87,11 @@ class ChatModel:
                 kind="unavailable",
             ) from error
 
-    async def stream(self, request: Mapping[str, Any], say: Listener) -> Answer:
+    async def stream(self, request: Mapping[str, Any], say: Listener, *, key: SecretStr | None = None) -> Answer:
         """Sends one chat completion and reads its stream, calling `say` with each piece as it arrives.
 
-        Pieces that arrive together are said together. Raises ModelError; it is `retryable` only while `say` has not
-        been called.
+        Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
+        counted as the caller's. Raises ModelError; it is `retryable` only while `say` has not been called.
         """
         reader = StreamReader(say)
         body = orjson.dumps(
@@ -97,7 +99,7 @@ class ChatModel:
         )
         try:
             async with self._http().post(
-                f"{self.base_url}/chat/completions", data=body, headers=self._headers
+                f"{self.base_url}/chat/completions", data=body, headers=self._headers_with(key)
             ) as response:
                 if response.status != 200:
                     raise refusal(response.status, response.headers, await response.read(), self.base_url)
@@ -122,6 +124,11 @@ class ChatModel:
             raise self._unreachable(error, retryable=True) from error
         return reader.answer()
 
+    def _headers_with(self, key: SecretStr | None) -> Mapping[str, str]:
+        if key is None:
+            return self._headers
+        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}"}
+
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -136,6 +143,32 @@ class ChatModel:
             kind="unavailable",
             retryable=retryable,
         )
+
+
+def endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Messages as endpoints take them: a tool message may hold only text, so images follow in a user message."""
+    sent: list[Mapping[str, Any]] = []
+    images: list[Mapping[str, Any]] = []
+    for message in messages:
+        content = message.get("content")
+        if message.get("role") == "tool":
+            if isinstance(content, list):
+                parts = cast("list[Mapping[str, Any]]", content)
+                images += [part for part in parts if part.get("type") == "image_url"]
+                text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
+                message = {**message, "content": text or "(see the image below)"}
+        elif images:
+            sent.append(image_message(images))
+            images = []
+        sent.append(message)
+    if images:
+        sent.append(image_message(images))
+    return sent
+
+
+def image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Tool images in the only kind of message that may hold images."""
+    return {"role": "user", "content": [{"type": "text", "text": "The images that the tools returned:"}, *images]}
 
 
 def openai_tool(tool: BaseTool) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class ToolFinished:
     """What the model reads."""
     failed: bool
     seconds: float
+    images: tuple[str, ...] = ()
+    """Addresses (mostly `data:`) of the images that it returned."""
 
 
 @dataclass(frozen=True, slots=True)

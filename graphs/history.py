@@ -77,22 +77,34 @@ def read(messages: Sequence[Message]) -> Conversation:
     user, start, texts = "", None, list[str]()
     for index, message in enumerate(messages):
         role = message.get("role")
-        if role == "user":
+        if role == "user" and not (start is not None and is_tool_images(message)):
             if start is not None:
                 found.append(Exchange(start, index, "".join(texts), user))
             user, start, texts = text_of(message), None, []
-        elif role in ("assistant", "tool", "function"):
+        elif role in ("assistant", "tool", "function", "user"):
             start = index if start is None else start
             if role == "assistant":
                 texts.append(text_of(message))
     pending: Exchange | None = None
     if start is not None:
         last = Exchange(start, len(messages), "".join(texts), user)
-        if messages[-1].get("role") == "tool":
+        if messages[-1].get("role") in ("tool", "user"):
             pending = last
         else:
             found.append(last)
     return Conversation(messages, tuple(found), pending, user)
+
+
+INVENTED = "Here are the images from the tool results above."
+
+
+def is_tool_images(message: Message) -> bool:
+    """Whether a user message is none: Open WebUI shows tool images to models this way."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return False
+    parts = cast("list[Mapping[str, Any]]", content)
+    return text_of(message).startswith(INVENTED) and any(part.get("type") == "image_url" for part in parts)
 
 
 def user_digests(conversation: Conversation) -> list[str]:
@@ -149,6 +161,8 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
             made.append({**message, "content": text or message.get("content")})
             made += [ours.get(key) or answer(key, results) for key in ids]
     for message in sent:
+        if message.get("role") == "user" and not stored:
+            made.append(message)  # tool images, of calls that we know nothing of
         if message.get("role") != "assistant":
             continue
         calls = [call for call in calls_of(message) if not buttons.is_ours(call)]

@@ -13,9 +13,11 @@ from typing import Any, Literal, cast
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
+from pydantic import SecretStr
 
 from graphs import buttons, decisions, history, replies
 from graphs.assemble import Served, steps
+from graphs.chatmodel import HOP_HEADER
 from graphs.errors import InterlockError
 from graphs.events import (
     ApprovalNeeded,
@@ -34,6 +36,8 @@ from graphs.policy import Caller
 from graphs.spec.graph import ModelNodeSpec
 from graphs.state import Context, owed_by_client
 from graphs.store import Store, TurnRow, digest_chain
+
+__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "TurnRequest"]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,8 @@ class TurnRequest:
     """The answer stays open while an approval is pending, and goes on once it is decided."""
     model: str | None = None
     """The LiteLLM model asked for by name; None for a graph."""
+    key: SecretStr | None = None
+    """The caller's own key; used for the model where the gateway file says `key: caller`."""
     chat: str | None = None
     message: str | None = None
     """The client's id for the answer to come."""
@@ -269,6 +275,7 @@ class Run(Answering):
             client_tools=request.tools,
             client_names=frozenset(str(tool["function"]["name"]) for tool in request.tools),
             started=time.time(),
+            key=request.key if request.served.parts.snapshot.gateway.models.key == "caller" else None,
         )
 
     async def _run(self, entry: Any, context: Context) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langgraph.graph.message import add_messages
+from pydantic import SecretStr
 
 from graphs.policy import Caller
 
@@ -63,6 +64,8 @@ class Context:
     """What the person said after the calls that this resumed turn waits for; follows their results."""
     started: float = 0.0
     """When this run began (seconds since the epoch): what a person took to decide does not count as the turn's time."""
+    key: SecretStr | None = None
+    """The caller's own key, where LiteLLM is to count what is spent as theirs."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -92,7 +92,7 @@ def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
     if event.get("type") == "response.output_item.done" and item.get("type") == "function_call":
         console.print(f"[cyan]> {escape(item['name'])}[/cyan] [dim]{escape(item['arguments'])}[/dim]", soft_wrap=True)
     elif item.get("type") == "function_call_output":
-        text = " ".join("".join(part["text"] for part in item["output"]).split())
+        text = " ".join("".join(part.get("text", "[image]") for part in item["output"]).split())
         if len(text) > LONGEST_RESULT:
             text = f"{text[:LONGEST_RESULT]} … ({len(text)} characters)"
         colour = "green" if item["status"] == "completed" else "red"

@@ -252,3 +252,62 @@ async def test_a_long_tool_reports_its_progress_as_status_events(facade: Facade,
     shown = [event["event"]["data"]["description"] for event in events(raw) if "event" in event]
     assert shown == ["files/steps: half way (1 of 2)", "files/steps: 2 of 2"]
     assert "half way" not in await facade.stream("go")
+
+
+async def test_tool_images_reach_the_model_and_the_page_and_come_back_without_harm(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[Call("files__picture")]), "A pixel.", "As I said.")
+    raw = await facade.stream("show", headers=WEBUI)
+    (output,) = [event["item"] for event in events(raw) if event.get("item", {}).get("type") == "function_call_output"]
+    assert [part["type"] for part in output["output"]] == ["input_text", "input_image"]
+    image = output["output"][1]["image_url"]
+    assert image.startswith("data:image/png;base64,")
+
+    sent = model.requests[1].messages
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "user"]
+    assert sent[3]["content"] == "a picture"
+    assert sent[4]["content"][1] == {"type": "image_url", "image_url": {"url": image}}
+
+    invented = "Here are the images from the tool results above. Please analyze them."
+    kept = [
+        "show",
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": output["call_id"], "type": "function", "function": {"name": "files/picture", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": output["call_id"], "content": "a picture"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": invented},
+                {"type": "image_url", "image_url": {"url": image}},
+            ],
+        },
+        {"role": "assistant", "content": "A pixel."},
+        "sure?",
+    ]
+    await facade.stream(*kept, headers=WEBUI)
+    again = model.requests[2].messages
+    assert [message["role"] for message in again] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert again[:5] == sent
+
+
+async def test_a_key_or_header_of_the_client_does_not_reach_the_model_unless_asked(
+    facade: Facade, model: ScriptedModel
+) -> None:
+    model.script("Hello.")
+    await facade.stream("hi", headers=WEBUI)
+    assert model.requests[0].headers["authorization"] == "Bearer sk-of-the-tests"
+    assert ADMIN not in json.dumps(dict(model.requests[0].headers))

@@ -493,3 +493,23 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read(
         chunked = await facade.http.post(f"{facade.url}/chat/completions", content=endless(), headers=headers)
     assert (known.status_code, chunked.status_code) == (413, 413)
     assert "10000 bytes" in known.json()["error"]["message"]
+
+
+async def test_the_callers_key_is_passed_on_where_spend_is_to_be_theirs(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, key="caller")
+    model.script(Answer(calls=[echo("x")]), "Done.")
+    async with serving(folder, tmp_path / "data") as facade:
+        assert await facade.say("go") == "Done."
+    assert [request.headers["authorization"] for request in model.requests] == [f"Bearer {ADMIN}"] * 2
+    assert ADMIN.encode() not in (tmp_path / "data" / "interlock.db").read_bytes()
+
+
+async def test_a_road_that_leads_back_here_is_ended_in_words(facade: Facade, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    await facade.say("hi")
+    hop = {"x-interlock-hop": model.requests[0].headers["x-interlock-hop"]}
+    response = await facade.ask("hi", headers=hop)
+    assert response.status_code == 508
+    assert "leads to Interlock itself" in response.json()["error"]["message"]

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
-from graphs.chatmodel import openai_tool
+from graphs.chatmodel import endpoint_messages, openai_tool
 from graphs.errors import GraphUnavailable
 from graphs.events import ModelFinished, ReasoningDelta, TextDelta, Usage
 from graphs.expressions import ExpressionError
@@ -97,7 +97,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             messages.append({"role": "system", "content": last_words_instruction(reached)})
         elif tools := [*offer.to(context.caller.roles), *context.client_tools]:
             request["tools"] = tools
-        request["messages"] = messages
+        request["messages"] = endpoint_messages(messages)
         if "tools" not in request:
             request.pop("tool_choice", None)
             request.pop("parallel_tool_calls", None)
@@ -109,7 +109,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if handler_of_tokens(config):
             answer = await ask_through_langchain(parts, request, config)
         else:
-            answer = await parts.model.stream(request, said)
+            answer = await parts.model.stream(request, said, key=context.key)
         if reached:
             answer.calls.clear()
             said("text", f"{said.gap()}_{reached}_")

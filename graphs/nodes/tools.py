@@ -75,7 +75,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
         failed = message.status == "error"
         await parts.store.journal.finish([(call_id, result_of(message), failed)])
-        say(ToolFinished(call_id, people_name, message.text, failed, time.monotonic() - began))
+        seconds = time.monotonic() - began
+        say(ToolFinished(call_id, people_name, message.text, failed, seconds, images_of(message)))
         return message
 
     node = ToolNode([], name=place.name, handle_tool_errors=True, awrap_tool_call=guard)
@@ -134,6 +135,16 @@ def not_again(claimed: Claimed, call_id: str, name: str) -> ToolMessage:
         )
     words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: its approval is used up or gone."
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
+
+
+def images_of(message: ToolMessage) -> tuple[str, ...]:
+    """The images of a result as addresses."""
+    blocks = cast("list[dict[str, Any]]", message.content) if isinstance(message.content, list) else []
+    return tuple(
+        block.get("url") or f"data:{block.get('mime_type', 'image/png')};base64,{block.get('base64', '')}"
+        for block in blocks
+        if block.get("type") == "image"
+    )
 
 
 def result_of(message: ToolMessage) -> dict[str, Any]:

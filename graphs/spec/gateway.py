@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -18,6 +18,8 @@ class ModelsSpec(Spec):
     """LiteLLM's address, such as http://localhost:4000. Empty: the built-in demo model."""
     api_key: SecretStr = SecretStr("")
     """The key for LiteLLM. Write it as ${LITELLM_API_KEY}, not as text."""
+    key: Literal["own", "caller"] = "own"
+    """Which key LiteLLM gets: the one above, or the caller's own, so that what is spent is counted as theirs."""
     default: str = "demo"
     """The model a node uses when it names none."""
     offer: list[str] = ["*"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from graphs.errors import InterlockError
-from graphs.run import Answering, TurnRequest
+from graphs.run import HOP_HEADER, Answering, TurnRequest
 from server.parts import Facade, FacadeDep, IdentityDep
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
 from server.wire.client import Client, read_client
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Runs one turn. Raises what `wire/errors.py` words for the client."""
     body = await read_body(request, parts.settings.max_body)
+    if HOP_HEADER in request.headers:
+        raise BadRequest(
+            f"This request came back to Interlock: the model {body.model!r} of a graph leads to Interlock itself. Give "
+            "the graph, or `models.default` in gateway.yaml, a model that LiteLLM sends elsewhere.",
+            status=508,
+        )
     client = read_client(request.headers, body)
     caller = identity.caller
     served, model = await parts.library.resolve(body.model, caller)
@@ -51,6 +57,7 @@ async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Res
                 buttons=client.buttons,
                 waits=client.waits,
                 model=model,
+                key=bearer(request),
                 chat=client.chat,
                 message=client.message,
                 parent_message=client.parent_message,
@@ -63,6 +70,11 @@ async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Res
     items = ResponseItems() if client.items else None
     encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
     return await streamed(run, encoder, parts)
+
+
+def bearer(request: Request) -> SecretStr:
+    """The key that the caller showed, which identity has checked."""
+    return SecretStr(request.headers.get("authorization", "").partition(" ")[2].strip())
 
 
 def refuse_name_clashes(client: Client, parts: Facade) -> None:

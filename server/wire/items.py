@@ -40,7 +40,7 @@ class ResponseItems:
 
     def finished(self, event: ToolFinished) -> bytes:
         """What the tool returned."""
-        return self._output(event.call_id, "failed" if event.failed else "completed", event.text)
+        return self._output(event.call_id, "failed" if event.failed else "completed", event.text, event.images)
 
     def refused(self, event: ToolRefused) -> bytes:
         """A call that was not run: shown as failed, with the reason."""
@@ -56,12 +56,15 @@ class ResponseItems:
             {**done, "item": {**item, "arguments": arguments, "status": "completed"}}
         )
 
-    def _output(self, call_id: str, status: str, text: str) -> bytes:
+    def _output(self, call_id: str, status: str, text: str, images: tuple[str, ...] = ()) -> bytes:
         item = {
             "type": "function_call_output",
             "call_id": call_id,
             "status": status,
-            "output": [{"type": "input_text", "text": text}],
+            "output": [
+                {"type": "input_text", "text": text},
+                *({"type": "input_image", "image_url": image} for image in images),
+            ],
         }
         return sse({"type": "response.output_item.added", "output_index": self._next(), "item": item})
 
