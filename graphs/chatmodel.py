@@ -87,13 +87,13 @@ class ChatModel:
                 kind="unavailable",
             ) from error
 
-    async def stream(self, request: Mapping[str, Any], say: Listener, *, key: SecretStr | None = None) -> Answer:
-        """Sends one chat completion and reads its stream, calling `say` with each piece as it arrives.
+    async def stream(self, request: Mapping[str, Any], listener: Listener, *, key: SecretStr | None = None) -> Answer:
+        """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
 
         Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
-        counted as the caller's. Raises ModelError; it is `retryable` only while `say` has not been called.
+        counted as the caller's. Raises ModelError; it is `retryable` only while nothing was told.
         """
-        reader = StreamReader(say)
+        reader = StreamReader(listener)
         body = orjson.dumps(
             {**request, "stream": True, "stream_options": {"include_usage": True}}, option=orjson.OPT_NON_STR_KEYS
         )

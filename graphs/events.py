@@ -47,6 +47,13 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Cited:
+    """Where the model's answer comes from: OpenAI's `annotations`, verbatim."""
+
+    annotations: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolStarted:
     """A call that carries an allow begins to run."""
 
@@ -138,6 +145,7 @@ Event = (
     ModelFinished
     | TextDelta
     | ReasoningDelta
+    | Cited
     | ToolStarted
     | ToolProgress
     | ToolFinished

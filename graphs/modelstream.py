@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import orjson
 
@@ -32,7 +32,18 @@ class Answer:
 
 
 Kind = Literal["text", "reasoning"]
-Listener = Callable[[Kind, str], None]
+
+
+class Listener(Protocol):
+    """Whoever hears an answer as it comes."""
+
+    def said(self, kind: Kind, text: str) -> None:
+        """The next piece."""
+        ...
+
+    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Where it comes from, in OpenAI's words."""
+        ...
 
 
 REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
@@ -41,8 +52,8 @@ REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "co
 class StreamReader:
     """Server-sent events of one chat completion, fed as bytes in whatever pieces the network makes of them."""
 
-    def __init__(self, say: Listener) -> None:
-        self._say = say
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self._rest = b""
         self._text: list[str] = []
         self._calls: dict[int, RawCall] = {}
@@ -124,6 +135,9 @@ class StreamReader:
                     self._piece("text", text)
                 if thought := delta.get("reasoning_content"):
                     self._piece("reasoning", thought)
+                if notes := delta.get("annotations"):
+                    self._flush()
+                    self._listener.cited(notes)
                 for call in delta.get("tool_calls") or ():
                     self._call(call)
             self._finish = choice.get("finish_reason") or self._finish
@@ -139,7 +153,7 @@ class StreamReader:
     def _flush(self) -> None:
         if self._waiting:
             self.spoke = True
-            self._say(self._kind, "".join(self._waiting))
+            self._listener.said(self._kind, "".join(self._waiting))
             self._waiting.clear()
 
     def _call(self, delta: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from graphs.chatmodel import HOP_HEADER
 from graphs.errors import InterlockError
 from graphs.events import (
     ApprovalNeeded,
+    Cited,
     ClientCall,
     ClientCalls,
     Event,
@@ -31,6 +32,7 @@ from graphs.events import (
     TextDelta,
     Usage,
 )
+from graphs.modelstream import Kind
 from graphs.outbox import Outbox
 from graphs.policy import Caller
 from graphs.spec.graph import ModelNodeSpec
@@ -102,13 +104,18 @@ class Asking(Answering):
         own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
         self._request = {**params, "model": model or own or default, "messages": messages}
 
+    def said(self, kind: Kind, text: str) -> None:
+        """The next piece of the answer."""
+        self.outbox.put(TextDelta(text) if kind == "text" else ReasoningDelta(text))
+
+    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Where it comes from."""
+        self.outbox.put(Cited(tuple(annotations)))
+
     async def work(self) -> None:
         """Asks, and says what comes."""
         try:
-            answer = await self._parts.model.stream(
-                self._request,
-                lambda kind, text: self.outbox.put(TextDelta(text) if kind == "text" else ReasoningDelta(text)),
-            )
+            answer = await self._parts.model.stream(self._request, self)
             self.outbox.put(Finished(answer.reason, answer.usage))
         except InterlockError as error:
             self.outbox.fail(error)

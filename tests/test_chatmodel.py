@@ -34,8 +34,11 @@ async def chat(scripted: ScriptedModel) -> AsyncIterator[ChatModel]:
 class Heard(list[tuple[str, str]]):
     """What was said, in order."""
 
-    def __call__(self, kind: str, text: str) -> None:
+    def said(self, kind: str, text: str) -> None:
         self.append((kind, text))
+
+    def cited(self, annotations: object) -> None:
+        self.append(("cited", str(annotations)))
 
     @property
     def text(self) -> str:

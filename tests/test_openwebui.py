@@ -311,3 +311,23 @@ async def test_a_key_or_header_of_the_client_does_not_reach_the_model_unless_ask
     await facade.stream("hi", headers=WEBUI)
     assert model.requests[0].headers["authorization"] == "Bearer sk-of-the-tests"
     assert ADMIN not in json.dumps(dict(model.requests[0].headers))
+
+
+async def test_citations_of_the_model_are_passed_through(facade: Facade, model: ScriptedModel) -> None:
+    note = {"type": "url_citation", "url_citation": {"url": "https://example.org/a", "title": "A"}}
+    lines = [
+        {"choices": [{"index": 0, "delta": {"content": "So it says."}}]},
+        {"choices": [{"index": 0, "delta": {"annotations": [note]}}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ]
+    chunks = [f"data: {json.dumps(line)}\n\n".encode() for line in lines] + [b"data: [DONE]\n\n"]
+    model.script(Answer(raw=chunks), Answer(raw=chunks))
+    raw = await facade.stream("source?", headers=WEBUI)
+    whole = (await facade.ask("source?")).json()["choices"][0]["message"]
+    assert [
+        choice["delta"]["annotations"]
+        for event in events(raw)
+        for choice in event["choices"]
+        if "annotations" in choice["delta"]
+    ] == [[note]]
+    assert whole["annotations"] == [note]

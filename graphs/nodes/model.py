@@ -16,9 +16,9 @@ from langgraph.runtime import Runtime
 
 from graphs.chatmodel import endpoint_messages, openai_tool
 from graphs.errors import GraphUnavailable
-from graphs.events import ModelFinished, ReasoningDelta, TextDelta, Usage
+from graphs.events import Cited, ModelFinished, ReasoningDelta, TextDelta, Usage
 from graphs.expressions import ExpressionError
-from graphs.modelstream import REASONS, Answer, RawCall
+from graphs.modelstream import REASONS, Answer, Kind, RawCall
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.patterns import matches_any
 from graphs.spec.graph import LimitsSpec, ModelNodeSpec
@@ -105,14 +105,14 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             # What was forced was forced once: the model must be free to answer after it.
             request.pop("tool_choice", None)
 
-        said = Saying(say, fresh_line=rounds > 0)
+        saying = Saying(say, fresh_line=rounds > 0)
         if handler_of_tokens(config):
             answer = await ask_through_langchain(parts, request, config)
         else:
-            answer = await parts.model.stream(request, said, key=context.key)
+            answer = await parts.model.stream(request, saying, key=context.key)
         if reached:
             answer.calls.clear()
-            said("text", f"{said.gap()}_{reached}_")
+            saying.said("text", f"{saying.gap()}_{reached}_")
         say(ModelFinished(request["model"], answer.usage, answer.reason))
         return {
             "messages": [as_message(answer)],
@@ -137,12 +137,17 @@ class Saying:
         """What goes between text already said and a remark of ours."""
         return "\n\n" if self._text else ""
 
-    def __call__(self, kind: str, piece: str) -> None:
+    def said(self, kind: Kind, text: str) -> None:
+        """The next piece."""
         if kind != "text":
-            self._say(ReasoningDelta(piece))
+            self._say(ReasoningDelta(text))
             return
-        self._say(TextDelta(piece, new_paragraph=self._fresh_line and not self._text))
+        self._say(TextDelta(text, new_paragraph=self._fresh_line and not self._text))
         self._text = True
+
+    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Where it comes from."""
+        self._say(Cited(tuple(annotations)))
 
 
 def limit_reached(limits: LimitsSpec, rounds: int, calls: int, elapsed: float) -> str | None:

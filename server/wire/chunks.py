@@ -9,6 +9,7 @@ import orjson
 
 from graphs.events import (
     ApprovalNeeded,
+    Cited,
     ClientCalls,
     Event,
     Finished,
@@ -113,6 +114,8 @@ class ChunkEncoder:
                     parts += (self._before, orjson.dumps(text), self._after)
                 case ReasoningDelta(text):
                     parts += (self._before_thought, orjson.dumps(text), self._after)
+                case Cited(annotations):
+                    parts.append(self._chunk({"annotations": annotations}, None))
                 case ToolStarted():
                     if self._items:
                         parts.append(self._items.started(event))
@@ -164,6 +167,7 @@ class Collector:
         self._thoughts: list[str] = []
         self._finished: Finished | None = None
         self._calls: list[dict[str, Any]] = []
+        self._annotations: list[Any] = []
 
     def add(self, events: Iterable[Event]) -> bool:
         """Takes events; true once the turn has ended."""
@@ -175,6 +179,8 @@ class Collector:
                     self._thoughts.append(text)
                 case ClientCalls():
                     self._calls = call_bodies(event)
+                case Cited(annotations):
+                    self._annotations += annotations
                 case Finished():
                     self._finished = event
                 case (
@@ -187,6 +193,8 @@ class Collector:
         """The `chat.completion` object."""
         finished = self._finished or Finished("stop", Usage())
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text), "refusal": None}
+        if self._annotations:
+            message["annotations"] = self._annotations
         if self._calls:
             message["tool_calls"] = self._calls
             message["content"] = message["content"] or None
