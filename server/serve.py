@@ -51,6 +51,8 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         log_level="warning",
         timeout_graceful_shutdown=int(settings.grace),
         server_header=False,
+        # A busy machine may take long to import everything: uvicorn's 5 s would end workers that are just starting.
+        timeout_worker_healthcheck=60,
     )
     threading.Thread(target=announce, args=(address, snapshot, keys), daemon=True).start()
     if workers > 1:

@@ -16,6 +16,7 @@ from support.processes import Process, plain_environment, running
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERLOCK = Path(sys.executable).with_name("interlock")
+pytestmark = pytest.mark.timeout(180)  # whole programs start here, on machines that may be busy
 
 
 def started(

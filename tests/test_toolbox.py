@@ -419,13 +419,13 @@ async def test_a_read_that_was_under_way_is_repeated_once(tmp_path: Path) -> Non
 
 
 async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Path) -> None:
-    script = tmp_path / "server.py"
+    script = tmp_path / "lonely_server.py"
     shutil.copy(SUPPORT / "mcp_raw.py", script)
     async with opened({"raw": spec(command="python", args=[str(script)])}) as toolbox:
         good = toolbox.by_people_name("raw/good")
         assert good is not None
         script.unlink()
-        (process,) = processes_of("server.py")
+        (process,) = processes_of("lonely_server.py")
         process.kill()
         await until(lambda: toolbox.status()["raw"].status == "down")
         assert "No such file or directory" in str(toolbox.status()["raw"].reason)
