@@ -20,6 +20,7 @@ from graphs.nodes import Parts
 from graphs.patterns import matches_any
 from graphs.policy import Caller, Policy
 from graphs.run import Runner
+from graphs.spec.schemas import schemas
 from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
 from graphs.toolbox import Toolbox
 
@@ -36,6 +37,7 @@ __all__ = [
     "Snapshot",
     "load",
     "opened",
+    "schemas",
     "settled_environment",
 ]
 

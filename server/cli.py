@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from graphs.errors import ConfigError, InterlockError
-from graphs.library import load, settled_environment
+from graphs.library import load, schemas, settled_environment
 from server.serve import CannotServe, serve_forever
 from server.settings import Settings
 from server.studio import run_studio
@@ -31,6 +32,11 @@ Configs = Annotated[
 def settings_for(configs: Path | None) -> Settings:
     """Settings from the environment; the command line wins."""
     return Settings() if configs is None else Settings(configs=configs)
+
+
+def schema_text(content: dict[str, Any]) -> str:
+    """A schema as it is kept in a file."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def complain(error: InterlockError) -> typer.Exit:
@@ -70,6 +76,26 @@ def check(
         typer.echo(str(error))
         raise typer.Exit(1) from None
     typer.echo(f"{chosen.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+
+
+@app.command()
+def schema(
+    name: Annotated[str | None, typer.Argument(help="gateway, servers, access or graph: prints that one.")] = None,
+    configs: Configs = None,
+) -> None:
+    """Writes the JSON Schemas of all kinds of config file into the folder's schemas/, for editors."""
+    made = schemas()
+    if name is not None:
+        if name not in made:
+            typer.echo(f"there is no schema {name!r}; there is {', '.join(made)}", err=True)
+            raise typer.Exit(2)
+        typer.echo(schema_text(made[name]), nl=False)
+        return
+    folder = settings_for(configs).configs / "schemas"
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, content in made.items():
+        (folder / f"{kind}.json").write_text(schema_text(content))
+        typer.echo(f"{folder / kind}.json")
 
 
 @app.command()

@@ -77,7 +77,7 @@ class LimitsSpec(Spec):
     """Where a turn ends at the latest, with one last answer without tools."""
 
     rounds: Annotated[int, Field(ge=1, le=1000)] = 12
-    """How often the model may be asked."""
+    """How many rounds of tool calls a turn may have."""
     tool_calls: Annotated[int, Field(ge=1, le=10_000)] = 40
     """How many tool calls may run."""
     seconds: Seconds = 300.0
