@@ -28,8 +28,8 @@ class LifespanState(TypedDict):
     facade: Facade
 
 
-def facade(request: Request) -> Facade:
-    """The parts of this process."""
+async def facade(request: Request) -> Facade:
+    """The parts of this process. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
     return cast(Facade, request.state.facade)
 
 
@@ -46,7 +46,7 @@ class Identity:
     """False where many people share the key and nobody vouches for who asks."""
 
 
-def identity(request: Request, parts: FacadeDep) -> Identity:
+async def identity(request: Request, parts: FacadeDep) -> Identity:
     """Who is behind this request. Raises UnknownKey."""
     holder = parts.keyring.holder(request.headers.get("authorization"))
     who = person(request.headers, parts.settings.forwarded_jwt_secret.get_secret_value())
