@@ -137,12 +137,9 @@ async def test_what_is_kept_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_the_file_waits_for_locks_and_writes_ahead(store: Store) -> None:
-    async with store.saver.conn.execute("PRAGMA journal_mode") as cursor:
-        assert await cursor.fetchone() == ("wal",)
-    async with store.saver.conn.execute("PRAGMA busy_timeout") as cursor:
-        assert await cursor.fetchone() == (30_000,)
-    async with store.saver.conn.execute("PRAGMA synchronous") as cursor:
-        assert await cursor.fetchone() == (1,)
+    assert store.saver.conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store.saver.conn.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
+    assert store.saver.conn.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 class Count(TypedDict):

@@ -401,8 +401,8 @@ async def test_hostile_ids_fail_nothing(store: Store) -> None:
 async def test_no_look_up_reads_all_turns_of_an_owner(store: Store, statement: str) -> None:
     names = ("owner", "chat", "message", "base", "user", "depth")
     parameters = dict.fromkeys(names, "x") | dict.fromkeys(("calls", "wanted", "starts", "others"), "[]")
-    async with store.saver.conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters) as cursor:
-        steps = [row[3] for row in await cursor.fetchall()]
+    plan = store.saver.conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    steps = [row[3] for row in plan.fetchall()]
     assert [step for step in steps if " turns" in step or " turn_calls" in step] != []
     assert [step for step in steps if step.startswith(("SCAN turn", "SEARCH turn")) and "(owner=?)" in step] == []
     assert [step for step in steps if step.startswith("SCAN turn")] == []

@@ -98,6 +98,11 @@ class Database:
         it reads stays true until it ends. Raises StorageError if the database fails."""
         return await self._call(self._writer, lambda: _transact(self._writing, work))
 
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run on the writing thread: for a connection that is not ours but shares the file, so
+        that the two never wait for each other's lock."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
     async def close(self) -> None:
         """Waits for what is under way, then closes the connections and ends the threads."""
         loop = asyncio.get_running_loop()

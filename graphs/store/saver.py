@@ -1,29 +1,60 @@
-"""LangGraph's own saver, made safe to cancel."""
+"""LangGraph's own SQLite saver, on the store's writing thread.
+
+Its asyncio sister (`AsyncSqliteSaver`) hops to a thread and back for every statement, and when it was cancelled between
+an insert and its commit it was seen to hold the file's write lock for good. Here each operation is one hop, and what
+began always ends, whoever waits for it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
-import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 T = TypeVar("T")
 
 
-class Saver(AsyncSqliteSaver):
-    """Keeps checkpoints; what it began to write, it writes to the end.
+class OnThread(Protocol):
+    """Runs a function on the thread that writes."""
 
-    The saver inserts, then commits, on a connection that it keeps. Cancelled in between, as every turn is whose client
-    leaves, it would hold the write lock of the whole file until it happens to write again.
-    """
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What `work` returns."""
+        ...
 
-    def __init__(self, conn: aiosqlite.Connection) -> None:
-        super().__init__(conn)
-        self._under_way = set[asyncio.Task[Any]]()
+
+class Saver(SqliteSaver):
+    """Keeps checkpoints. Only the asynchronous methods are for use: the others block."""
+
+    def __init__(self, connection: sqlite3.Connection, on_thread: OnThread) -> None:
+        super().__init__(connection)
+        self._on_thread = on_thread
+
+    async def asetup(self) -> None:
+        """Makes the tables where they are missing."""
+        await self._on_thread(self.setup)
+
+    async def aclose(self) -> None:
+        """Ends the connection."""
+        await self._on_thread(self.conn.close)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await self._on_thread(lambda: self.get_tuple(config))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        found = await self._on_thread(lambda: list(self.list(config, filter=filter, before=before, limit=limit)))
+        for item in found:
+            yield item
 
     async def aput(
         self,
@@ -32,22 +63,12 @@ class Saver(AsyncSqliteSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return await self._to_the_end(super().aput(config, checkpoint, metadata, new_versions))
+        return await self._on_thread(lambda: self.put(config, checkpoint, metadata, new_versions))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        await self._to_the_end(super().aput_writes(config, writes, task_id, task_path))
+        await self._on_thread(lambda: self.put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
-        await self._to_the_end(super().adelete_thread(thread_id))
-
-    async def finish(self) -> None:
-        """Waits for what is being written. Its errors belong to whoever asked for it."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        await self._on_thread(lambda: self.delete_thread(thread_id))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-import aiosqlite
 
 from graphs.errors import StorageError
 from graphs.store import tables
@@ -49,16 +48,10 @@ class Store:
         try:
             database = await Database.open(path, tables.prepare)
             resources.push_async_callback(database.close)
-            # The saver keeps a transaction open between its own awaits, so it needs a connection of its own.
-            connecting = aiosqlite.connect(path, timeout=BUSY_SECONDS)
-            # Else a process that fails before it closes the store would hang for ever instead of ending.
-            connecting._thread.daemon = True  # pyright: ignore[reportPrivateUsage]
-            connection = await resources.enter_async_context(connecting)
-            saver = Saver(connection)
-            resources.push_async_callback(saver.finish)
-            await connection.execute("PRAGMA synchronous=NORMAL")
-            await saver.setup()
-        except aiosqlite.Error as error:
+            saver = Saver(await database.on_thread(lambda: connected(path)), database.on_thread)
+            resources.push_async_callback(saver.aclose)
+            await saver.asetup()
+        except sqlite3.Error as error:
             await resources.aclose()
             raise StorageError(f"the database {path} cannot be used: {error}") from error
         except BaseException:
@@ -91,3 +84,10 @@ class Store:
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         return Pruned(turns=forgotten, calls=calls, approvals=approvals)
+
+
+def connected(path: Path) -> sqlite3.Connection:
+    """The saver's own connection: it manages its transactions itself. Made and used on the writing thread alone."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
