@@ -14,6 +14,7 @@ from typing import Any
 from graphs import decisions
 from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
+from graphs.doctor import examine
 from graphs.errors import ModelError, NotAllowed, UnknownModel
 from graphs.loader import Snapshot, load
 from graphs.nodes import Parts
@@ -35,6 +36,7 @@ __all__ = [
     "Listed",
     "NotFound",
     "Snapshot",
+    "examine",
     "load",
     "opened",
     "schemas",

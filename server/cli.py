@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from graphs.errors import ConfigError, InterlockError
-from graphs.library import load, schemas, settled_environment
+from graphs.library import examine, load, schemas, settled_environment
 from server.serve import CannotServe, serve_forever
 from server.settings import Settings
 from server.studio import run_studio
@@ -76,6 +76,25 @@ def check(
         typer.echo(str(error))
         raise typer.Exit(1) from None
     typer.echo(f"{chosen.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+
+
+@app.command()
+def doctor(
+    configs: Configs = None,
+    patience: Annotated[float, typer.Option(min=0.1, help="Seconds that an MCP server gets to come up.")] = 45.0,
+) -> None:
+    """Tries everything that the files name: servers, LiteLLM, storage, keys. Exit 0: all is well; 1: it is not."""
+    chosen = settings_for(configs)
+    env = settled_environment(os.environ, chosen.data)
+    try:
+        snapshot = load(chosen.configs, env)
+    except ConfigError as error:
+        raise complain(error) from None
+    findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
+    for finding in findings:
+        typer.echo(str(finding))
+    if not all(finding.sound for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -41,6 +41,8 @@ class Snapshot:
     policy: Policy
     keys: tuple[KeySpec, ...]
     graphs: Mapping[str, GraphPlan]
+    places: Mapping[str, str]
+    """`FILE:LINE:COL` of `server NAME`, `key NAME`, `models` and `storage`."""
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
@@ -85,6 +87,12 @@ class _Loader:
             policy=policy,
             keys=tuple(access.spec.keys),
             graphs=plans,
+            places={
+                **{f"server {name}": _place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},
+                **{f"key {key.name}": _place(access.source, ("keys", at)) for at, key in enumerate(access.spec.keys)},
+                "models": _place(gateway.source, ("models",)),
+                "storage": _place(gateway.source, ("storage",)),
+            },
         )
 
     def _check_names(self) -> None:
@@ -200,3 +208,8 @@ def _node_patterns(
         for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
             for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
                 yield reading.source, ("nodes", name, "tools", at), pattern
+
+
+def _place(source: Source, path: At) -> str:
+    line, column = source.position(path)
+    return f"{source.file}:{line}:{column}"

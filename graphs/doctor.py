@@ -1,0 +1,127 @@
+"""`interlock doctor`: tries everything that the config folder names, and says in words what is missing and its cure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphs.chatmodel import ChatModel
+from graphs.errors import InterlockError, ModelError
+from graphs.loader import Snapshot
+from graphs.patterns import matches_any
+from graphs.store import Store
+from graphs.toolbox import Toolbox
+
+PATIENCE = 45.0
+"""Seconds that a server gets to come up: npx may have to download it first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one trial showed."""
+
+    where: str
+    """`FILE:LINE:COL`, relative to the config folder."""
+    subject: str
+    sound: bool
+    words: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.sound else 'FAIL'} {self.where}: {self.subject}: {self.words}"
+
+
+async def examine(
+    snapshot: Snapshot, env: Mapping[str, str], *, storage: str, data: Path, patience: float = PATIENCE
+) -> list[Finding]:
+    """Starts every server, asks for the models, opens the store and looks at the keys. Nothing is left running."""
+    parts = await asyncio.gather(servers(snapshot, patience), models(snapshot), store(snapshot, storage, data))
+    return [finding for part in (*parts, keys(snapshot, env)) for finding in part]
+
+
+async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
+    """One finding a server: how many tools it offers and how long it took, or why it does not come up."""
+    toolbox = Toolbox(snapshot.servers)
+    began = time.monotonic()
+    took: dict[str, float] = {}
+    try:
+        await toolbox.start()
+        while len(took) < len(snapshot.servers) and time.monotonic() - began < patience:
+            for name, status in toolbox.status().items():
+                if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
+                    took.setdefault(name, time.monotonic() - began)
+            await asyncio.sleep(0.02)
+        return [
+            Finding(
+                where=snapshot.places[f"server {name}"],
+                subject=name,
+                sound=status.status == "up",
+                words=f"{len(status.tools)} tools after {took.get(name, patience):.1f} s"
+                if status.status == "up"
+                else status.reason or f"is still starting after {patience:g} s",
+            )
+            for name, status in toolbox.status().items()
+        ]
+    finally:
+        await toolbox.close()
+
+
+async def models(snapshot: Snapshot) -> Sequence[Finding]:
+    """Whether LiteLLM answers, and whether it has the models that the graphs name."""
+    gateway = snapshot.gateway.models
+    where = snapshot.places["models"]
+    if not gateway.base_url:
+        words = "the built-in demo model (LITELLM_BASE_URL is not set)"
+        return [Finding(where=where, subject="models", sound=True, words=words)]
+    model = ChatModel(gateway.base_url, gateway.api_key, silence=gateway.timeout)
+    try:
+        known = await model.models()
+    except ModelError as error:
+        return [Finding(where=where, subject="models", sound=False, words=str(error))]
+    finally:
+        await model.close()
+    offered = sum(matches_any(gateway.offer, name) for name in known)
+    words = f"{gateway.base_url} has {len(known)}, of which {offered} are offered"
+    found = [Finding(where=where, subject="models", sound=True, words=words)]
+    if gateway.default not in known:
+        listed = ", ".join(known[:8]) or "none"
+        found.append(
+            Finding(
+                where=where,
+                subject="models.default",
+                sound=False,
+                words=f"there is no model {gateway.default!r} at LiteLLM; set INTERLOCK_MODEL to one of: {listed}",
+            )
+        )
+    return found
+
+
+async def store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:
+    """Whether the store opens and can be written."""
+    where = snapshot.places["storage"]
+    try:
+        opened = await Store.open(storage or snapshot.gateway.storage, data)
+    except InterlockError as error:
+        return [Finding(where=where, subject="storage", sound=False, words=str(error))]
+    await opened.close()
+    return [Finding(where=where, subject="storage", sound=True, words=str(opened.path))]
+
+
+def keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
+    """Which keys are on. Where none is, keys are generated at the start, and that is sound."""
+    on = [key for key in snapshot.keys if key.sha256 or (key.env and env.get(key.env))]
+    found: list[Finding] = []
+    for key in snapshot.keys:
+        where = snapshot.places[f"key {key.name}"]
+        subject = f"key {key.name}"
+        if key in on:
+            found.append(Finding(where=where, subject=subject, sound=True, words=f"on, role {key.role}"))
+        elif on:
+            words = f"off: set {key.env}, or remove the key"
+            found.append(Finding(where=where, subject=subject, sound=False, words=words))
+        else:
+            words = f"{key.env} is not set; no key is, so one is generated at the start"
+            found.append(Finding(where=where, subject=subject, sound=True, words=words))
+    return found
