@@ -6,6 +6,7 @@ see the tokens (Studio), and for building requests; the lean reader below takes 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -94,9 +95,7 @@ class ChatModel:
         counted as the caller's. Raises ModelError; it is `retryable` only while nothing was told.
         """
         reader = StreamReader(listener)
-        body = orjson.dumps(
-            {**request, "stream": True, "stream_options": {"include_usage": True}}, option=orjson.OPT_NON_STR_KEYS
-        )
+        body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
         try:
             async with self._http().post(
                 f"{self.base_url}/chat/completions", data=body, headers=self._headers_with(key)
@@ -145,6 +144,14 @@ class ChatModel:
         )
 
 
+def encoded(request: Mapping[str, Any]) -> bytes:
+    """A request as JSON. What orjson cannot write, such as whole numbers over 64 bits, goes the slow way."""
+    try:
+        return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(request, ensure_ascii=True).encode()
+
+
 def endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Messages as endpoints take them: a tool message may hold only text, so images follow in a user message."""
     sent: list[Mapping[str, Any]] = []
@@ -179,9 +186,12 @@ def openai_tool(tool: BaseTool) -> dict[str, Any]:
 def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
     """The ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on renamed."""
     try:
-        words = error_words(orjson.loads(body).get("error"))
+        error = orjson.loads(body).get("error")
     except (orjson.JSONDecodeError, AttributeError):
-        words = ""
+        error = None
+    words = error_words(error)
+    details = cast("Mapping[str, object]", error if isinstance(error, Mapping) else {})
+    code, param = (value if isinstance(value := details.get(name), str) else None for name in ("code", "param"))
     words = words or f"The model endpoint answered with status {status}."
     retry_after = headers.get("llm_provider-retry-after") or headers.get("retry-after")
     kind: ModelErrorKind
@@ -195,7 +205,11 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
         kind, retryable = "invalid_request", False
     else:
         kind, retryable = "unavailable", True
-    return ModelError(words, kind=kind, status=status, retry_after=retry_after, retryable=retryable)
+    if kind != "invalid_request" or code == str(status):
+        code = None
+    return ModelError(
+        words, kind=kind, status=status, retry_after=retry_after, code=code, param=param, retryable=retryable
+    )
 
 
 def seconds(retry_after: str) -> float:

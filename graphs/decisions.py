@@ -105,7 +105,7 @@ async def go_on(store: Store, turn: str, words: str) -> Outcome:
     """After a decision: whether the turn can go on, and if so, hold of it for one caller alone."""
     row = await store.turns.get(turn)
     if row is None:
-        return Say(f"{words}, but its conversation is gone. Nothing was run.")
+        return Say(f"{words}. It takes effect in the answer that waits for it, if there is one.")
     waiting = tuple(pending(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
     if waiting:
         return Still(row, waiting, words)

@@ -60,12 +60,17 @@ async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
                 sound=status.status == "up",
                 words=f"{len(status.tools)} tools after {took.get(name, patience):.1f} s"
                 if status.status == "up"
-                else status.reason or f"is still starting after {patience:g} s",
+                else told(status.reason or f"is still starting after {patience:g} s", status.last_words),
             )
             for name, status in toolbox.status().items()
         ]
     finally:
         await toolbox.close()
+
+
+def told(reason: str, last_words: str | None) -> str:
+    """Why a server is down, with what its program said last."""
+    return f"{reason}; it last said: {last_words}" if last_words else reason
 
 
 async def models(snapshot: Snapshot) -> Sequence[Finding]:

@@ -41,6 +41,7 @@ class ModelError(InterlockError):
     `invalid_request`: it refused the request; `authentication`: it refused our key; `rate_limited`: too many requests,
     `retry_after` is what it asked for (seconds or an HTTP date, verbatim); `unavailable`: no answer, or a 5xx;
     `interrupted`: the stream ended before its end. `retryable` is true only while nothing was said to the person yet.
+    `code` and `param` are the endpoint's own words for what it refused, such as `context_length_exceeded`.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class ModelError(InterlockError):
         status: int | None = None,
         retry_after: str | None = None,
         code: str | None = None,
+        param: str | None = None,
         retryable: bool = False,
     ) -> None:
         super().__init__(message)
+        self.param = param
         self.kind: ModelErrorKind = kind
         self.status = status
         self.retry_after = retry_after

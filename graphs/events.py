@@ -47,6 +47,13 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """The next piece of the words with which a model declines to answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cited:
     """Where the model's answer comes from: OpenAI's `annotations`, verbatim."""
 
@@ -145,6 +152,7 @@ Event = (
     ModelFinished
     | TextDelta
     | ReasoningDelta
+    | RefusalDelta
     | Cited
     | ToolStarted
     | ToolProgress

@@ -81,6 +81,11 @@ def read(messages: Sequence[Message]) -> Conversation:
             if start is not None:
                 found.append(Exchange(start, index, "".join(texts), user))
             user, start, texts = text_of(message), None, []
+        elif role in ("system", "developer"):
+            # An instruction in the middle ends the answer before it, and stays where it stands.
+            if start is not None:
+                found.append(Exchange(start, index, "".join(texts), user))
+            start, texts = None, []
         elif role in ("assistant", "tool", "function", "user"):
             start = index if start is None else start
             if role == "assistant":
@@ -88,7 +93,7 @@ def read(messages: Sequence[Message]) -> Conversation:
     pending: Exchange | None = None
     if start is not None:
         last = Exchange(start, len(messages), "".join(texts), user)
-        if messages[-1].get("role") in ("tool", "user"):
+        if messages[-1].get("role") in ("tool", "function", "user"):
             pending = last
         else:
             found.append(last)
@@ -105,6 +110,11 @@ def is_tool_images(message: Message) -> bool:
         return False
     parts = cast("list[Mapping[str, Any]]", content)
     return text_of(message).startswith(INVENTED) and any(part.get("type") == "image_url" for part in parts)
+
+
+def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
+    """Whether two sets of messages make a tool call in common."""
+    return not set(client_call_ids(one)).isdisjoint(client_call_ids(other))
 
 
 def user_digests(conversation: Conversation) -> list[str]:
@@ -161,8 +171,8 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
             made.append({**message, "content": text or message.get("content")})
             made += [ours.get(key) or answer(key, results) for key in ids]
     for message in sent:
-        if message.get("role") == "user" and not stored:
-            made.append(message)  # tool images, of calls that we know nothing of
+        if message.get("role") == "function" or (message.get("role") == "user" and not stored):
+            made.append(message)  # an old kind of result, or tool images of calls that we know nothing of
         if message.get("role") != "assistant":
             continue
         calls = [call for call in calls_of(message) if not buttons.is_ours(call)]
@@ -170,7 +180,7 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
         if unknown:
             made.append({**message, "tool_calls": unknown})
             made += [answer(str(call.get("id")), results) for call in unknown]
-        elif not calls and text_of(message):
+        elif not calls and (text_of(message) or message.get("refusal")):
             made.append({name: value for name, value in message.items() if name != "tool_calls"})
     return made
 

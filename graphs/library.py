@@ -76,7 +76,7 @@ class Library:
             name: Served(plan=plan, graph=assemble(plan, parts, checkpointer=store.saver), parts=parts)
             for name, plan in snapshot.graphs.items()
         }
-        self.runner = Runner(store, self._served.get)
+        self.runner = Runner(store, self._served.get, self._may_use)
         self._models: list[str] = []
         self._asked_at = float("-inf")
         self._models_problem: str | None = None
@@ -132,6 +132,10 @@ class Library:
     async def decide(self, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
         """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
+
+    def _may_use(self, graph: str, model: str | None, caller: Caller) -> bool:
+        policy = self.snapshot.policy
+        return may_use_graph(policy, caller, graph) and (model is None or may_use_model(policy, caller, model))
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""

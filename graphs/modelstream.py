@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
@@ -31,7 +32,7 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
 
 
-Kind = Literal["text", "reasoning"]
+Kind = Literal["text", "reasoning", "refusal"]
 
 
 class Listener(Protocol):
@@ -76,13 +77,11 @@ class StreamReader:
     def whole(self, body: bytes) -> None:
         """Takes an answer that came in one piece although a stream was asked for."""
         try:
-            payload = orjson.loads(body)
-            choice = payload["choices"][0]
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
-            raise ModelError(
-                "The model endpoint answered with something that is no chat completion.", kind="unavailable"
-            ) from None
-        self._chunk({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]})
+            payload = loads(body)
+            choice = dict(payload["choices"][0])
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise unreadable() from None
+        self._read({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]})
         self._flush()
         self.done = True
 
@@ -113,34 +112,47 @@ class StreamReader:
             self.done = True
             return
         try:
-            payload = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return
+            payload = loads(data)
+        except ValueError:
+            raise unreadable() from None
         if isinstance(payload, dict):
-            self._chunk(cast("dict[str, Any]", payload))
+            self._read(cast("dict[str, Any]", payload))
+
+    def _read(self, payload: Mapping[str, Any]) -> None:
+        # Endpoints differ, and some err: what does not have the shape of a chunk must not end a turn without words.
+        try:
+            self._chunk(payload)
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError):
+            raise unreadable() from None
 
     def _chunk(self, payload: Mapping[str, Any]) -> None:
-        if (error := payload.get("error")) is not None:
+        error: object = payload.get("error")
+        if error is not None:
             self._flush()
+            if isinstance(error, Mapping) and str(cast("Mapping[str, object]", error).get("code")) in ("401", "403"):
+                raise ModelError("The model endpoint refused Interlock's own key.", kind="authentication")
             raise ModelError(
-                error_words(error) or "The model failed in the middle of its answer.",
+                error_words(cast("object", error)) or "The model failed in the middle of its answer.",
                 kind="interrupted" if self.spoke else "unavailable",
             )
         if usage := payload.get("usage"):
-            self._usage = Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+            self._usage = counted(usage) or self._usage
         for choice in payload.get("choices") or ():
             delta = choice.get("delta")
             if delta:
-                if text := delta.get("content"):
-                    self._piece("text", text)
+                if content := delta.get("content"):
+                    self._piece("text", plain(content))
                 if thought := delta.get("reasoning_content"):
-                    self._piece("reasoning", thought)
+                    self._piece("reasoning", plain(thought))
+                if refusal := delta.get("refusal"):
+                    self._piece("refusal", plain(refusal))
                 if notes := delta.get("annotations"):
                     self._flush()
                     self._listener.cited(notes)
                 for call in delta.get("tool_calls") or ():
                     self._call(call)
-            self._finish = choice.get("finish_reason") or self._finish
+            reason = choice.get("finish_reason")
+            self._finish = reason if isinstance(reason, str) and reason else self._finish
 
     def _piece(self, kind: Kind, text: str) -> None:
         if kind != self._kind:
@@ -162,16 +174,56 @@ class StreamReader:
         if index is None:
             last = max(self._calls, default=-1)
             index = last + 1 if delta.get("id") or last < 0 else last
+        elif not isinstance(index, int):
+            raise TypeError("a tool call's index is a number")
+        elif (known := self._calls.get(index)) is not None and delta.get("id") and known.id not in ("", delta["id"]):
+            # Some endpoints give all parallel calls the same index; an id of its own makes a call of its own.
+            index = max(self._calls) + 1
         call = self._calls.setdefault(index, RawCall())
-        call.id = delta.get("id") or call.id
-        function = cast("Mapping[str, str | None]", delta.get("function") or {})
-        call.name += function.get("name") or ""
-        call.arguments += function.get("arguments") or ""
+        call.id = str(delta.get("id") or call.id)
+        function = cast("Mapping[str, Any]", delta.get("function") or {})
+        arguments = function.get("arguments") or ""
+        call.name += str(function.get("name") or "")
+        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
 def interrupted() -> ModelError:
     """The stream was cut after the person had read some of it."""
     return ModelError("The model's answer was cut off before its end. Please try again.", kind="interrupted")
+
+
+def counted(usage: object) -> Usage | None:
+    """Usage, where it is what it should be: it is never worth an answer."""
+    if not isinstance(usage, Mapping):
+        return None
+    tokens = [cast("Mapping[str, Any]", usage).get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]
+    if not all(isinstance(count, int) for count in tokens):
+        return None
+    return Usage(*tokens)
+
+
+def unreadable() -> ModelError:
+    """The endpoint speaks another language."""
+    return ModelError("The model endpoint sent something that is no chat completion.", kind="unavailable")
+
+
+def loads(data: bytes) -> Any:
+    """JSON, half a surrogate pair included: some endpoints cut characters in two. Raises ValueError."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data.decode("utf-8", "replace").encode("utf-8", "replace"))
+
+
+def plain(content: object) -> str:
+    """Text, from a string or from a list of text parts. Raises TypeError for anything else."""
+    if isinstance(content, list):
+        parts = cast("list[Any]", content)
+        content = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
+    if not isinstance(content, str):
+        raise TypeError("text is a string")
+    # Half a surrogate pair cannot be sent on.
+    return content if content.isascii() else content.encode("utf-8", "replace").decode()
 
 
 def error_words(error: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -135,7 +135,14 @@ class Policy:
         caller's rights are narrowed by a second role, the stricter of both verdicts holds.
         """
         verdicts = [self._decide(name, caller, facts) for name in caller.roles]
-        return min(verdicts, key=lambda verdict: _STRICTNESS[verdict.decision])
+        strictest = min(verdicts, key=lambda verdict: (_STRICTNESS[verdict.decision], verdict.approver is None))
+        if strictest.decision != "ask":
+            return strictest
+        approvers = {verdict.approver for verdict in verdicts if verdict.decision == "ask" and verdict.approver}
+        if len(approvers) > 1:
+            return Verdict(decision="deny", rule=f"two roles want different approvers: {strictest.rule}")
+        times = [verdict.expires for verdict in verdicts if verdict.decision == "ask" and verdict.expires is not None]
+        return replace(strictest, expires=min(times, default=None))
 
     def _decide(self, name: str, caller: Caller, facts: CallFacts) -> Verdict:
         role = self._roles.get(name)

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from graphs import buttons, decisions, history, replies
 from graphs.assemble import Served, steps
 from graphs.chatmodel import HOP_HEADER
-from graphs.errors import InterlockError
+from graphs.errors import GraphUnavailable, InterlockError
 from graphs.events import (
     ApprovalNeeded,
     Cited,
@@ -29,6 +29,7 @@ from graphs.events import (
     FinishReason,
     ModelFinished,
     ReasoningDelta,
+    RefusalDelta,
     TextDelta,
     Usage,
 )
@@ -79,6 +80,10 @@ class TurnRequest:
     """The client's id of the answer that this message follows."""
 
 
+Allowed = Callable[[str, str | None, Caller], bool]
+"""Whether a caller may use a graph, and a LiteLLM model where one was asked for by name."""
+
+
 class Answering:
     """Something that answers, in a task of its own: its events, or its error, are in the outbox."""
 
@@ -95,18 +100,24 @@ class Answering:
 class Asking(Answering):
     """One question to a model, without a graph."""
 
-    def __init__(
-        self, served: Served, model: str | None, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, request: TurnRequest) -> None:
         super().__init__()
+        served = request.served
         self._parts = served.parts
         default = served.parts.snapshot.gateway.models.default
         own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
-        self._request = {**params, "model": model or own or default, "messages": messages}
+        self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
+        self._key = key_of(request)
 
     def said(self, kind: Kind, text: str) -> None:
         """The next piece of the answer."""
-        self.outbox.put(TextDelta(text) if kind == "text" else ReasoningDelta(text))
+        match kind:
+            case "text":
+                self.outbox.put(TextDelta(text))
+            case "reasoning":
+                self.outbox.put(ReasoningDelta(text))
+            case "refusal":
+                self.outbox.put(RefusalDelta(text))
 
     def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """Where it comes from."""
@@ -115,7 +126,7 @@ class Asking(Answering):
     async def work(self) -> None:
         """Asks, and says what comes."""
         try:
-            answer = await self._parts.model.stream(self._request, self)
+            answer = await self._parts.model.stream(self._request, self, key=self._key)
             self.outbox.put(Finished(answer.reason, answer.usage))
         except InterlockError as error:
             self.outbox.fail(error)
@@ -127,9 +138,10 @@ class Asking(Answering):
 class Runner:
     """Starts turns and keeps hold of them until they have ended."""
 
-    def __init__(self, store: Store, graph: Callable[[str], Served | None]) -> None:
+    def __init__(self, store: Store, graph: Callable[[str], Served | None], allowed: Allowed) -> None:
         self.store = store
         self.graph = graph
+        self.allowed = allowed
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, request: TurnRequest) -> Run:
@@ -138,11 +150,9 @@ class Runner:
         run.task = self.keep(run.work(), name=f"turn-{run.id}")
         return run
 
-    def ask_model(
-        self, served: Served, model: str | None, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
-    ) -> Answering:
+    def ask_model(self, request: TurnRequest) -> Answering:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
-        asking = Asking(served, model, messages, params)
+        asking = Asking(request)
         asking.task = self.keep(asking.work(), name=f"turn-{uuid.uuid4().hex}")
         return asking
 
@@ -191,14 +201,19 @@ class Run(Answering):
         try:
             await self._turn()
         except asyncio.CancelledError:
+            self.outbox.fail(GraphUnavailable("This turn was stopped before its end."))
             await self._record("stopped")
             raise
         except InterlockError as error:
-            await self._record("failed")
-            self.outbox.fail(error)
+            await self._failed(error)
         except Exception as error:
             log.exception("turn %s failed", self.id)
+            await self._failed(error)
+
+    async def _failed(self, error: Exception) -> None:
+        try:
             await self._record("failed")
+        finally:  # whatever the store does, whoever waits for the answer must be told
             self.outbox.fail(error)
 
     async def _turn(self) -> None:
@@ -212,22 +227,29 @@ class Run(Answering):
             return
         stored: dict[int, Sequence[Mapping[str, Any]]] = {}
         if request.remembers:
+            # An answer that waits for the client's results is one more text than the closed exchanges have.
+            begun = self._conversation.open
             found = await self._store.turns.find_parents(
                 request.owner,
                 call_ids=history.client_call_ids(request.messages),
                 chat=request.chat,
                 parent_message=request.parent_message,
-                assistant_texts=self._texts,
-                user_digests=self._users[:-1],
+                assistant_texts=[*self._texts, begun.text] if begun else self._texts,
+                user_digests=self._users if begun else self._users[:-1],
             )
             stored = {index: row.messages for index, row in found.rows.items()}
+            if begun is not None and not history.share_calls(
+                request.messages[begun.start : begun.end], stored.get(len(self._texts), ())
+            ):
+                stored.pop(len(self._texts), None)
             parent = found.parent
             if parent is not None:
                 self._parent = parent.id
-                if self._conversation.open is not None:
-                    stored[len(self._texts)] = parent.messages
-                elif parent.status == "waiting" and await self._store.turns.advance(
-                    parent.id, "waiting", status="running"
+                if (
+                    begun is None
+                    and parent.status == "waiting"
+                    and self._surely_follows(parent)
+                    and await self._store.turns.advance(parent.id, "waiting", status="running")
                 ):
                     # Decided elsewhere meanwhile, or not at all: then this message takes its place.
                     await self._store.approvals.supersede_turns([parent.id])
@@ -238,6 +260,12 @@ class Run(Answering):
             message for message in woven[begins:] if message.get("tool_calls") or message["role"] == "tool"
         ]
         await self._run({"messages": []}, self._context_of(woven, request.model))
+
+    def _surely_follows(self, row: TurnRow) -> bool:
+        """Whether this conversation surely goes on with that turn: part of its text is not enough to run its calls."""
+        if row.message is not None and row.message == self._request.parent_message:
+            return True
+        return bool(self._texts) and "".join(row.text.split()) == "".join(self._texts[-1].split()) != ""
 
     async def _act(self, outcome: decisions.Outcome) -> None:
         match outcome:
@@ -262,6 +290,11 @@ class Run(Answering):
         if served is None:
             await self._answer(f"The graph {row.graph!r} is gone, so what waited here cannot go on. Nothing was run.")
             return
+        if not self._runner.allowed(row.graph, kept.get("model"), self._request.caller):
+            await self._store.approvals.supersede_turns([row.id])
+            await self._store.turns.update(row.id, status="finished", request=None)
+            await self._answer(f"You may not use the graph {row.graph!r} any more (access.yaml). Nothing was run.")
+            return
         self._served = served
         self._earlier = kept.get("earlier", ())
         context = self._context_of(kept.get("history", ()), kept.get("model"))
@@ -282,7 +315,7 @@ class Run(Answering):
             client_tools=request.tools,
             client_names=frozenset(str(tool["function"]["name"]) for tool in request.tools),
             started=time.time(),
-            key=request.key if request.served.parts.snapshot.gateway.models.key == "caller" else None,
+            key=key_of(request),
         )
 
     async def _run(self, entry: Any, context: Context) -> None:
@@ -352,9 +385,12 @@ class Run(Answering):
         self.outbox.put(asked)
         if self._request.buttons:
             await self._hand_over((buttons.panel(self.id, asked.pending),), "waiting")
-        else:
-            self._take(TextDelta(replies.question(asked), True))
-            await self._finish("waiting")
+            return
+        # The turn waits before anybody can read the id and decide.
+        text = self._kept_text(TextDelta(replies.question(asked), True))
+        await self._record("waiting")
+        self.outbox.put(TextDelta(text))
+        self.outbox.put(Finished("stop", self._usage))
 
     async def _hand_over(self, calls: tuple[ClientCall, ...], status: Status) -> None:
         """Ends this answer with calls that the client is to run."""
@@ -365,11 +401,8 @@ class Run(Answering):
 
     def _take(self, event: Event) -> None:
         match event:
-            case TextDelta(text, new_paragraph):
-                if new_paragraph and self._text:
-                    text = f"\n\n{text}"
-                self._text.append(text)
-                self.outbox.put(TextDelta(text))
+            case TextDelta():
+                self.outbox.put(TextDelta(self._kept_text(event)))
             case ModelFinished(usage=usage, reason=reason):
                 self._usage += usage
                 self._reason = reason
@@ -378,6 +411,11 @@ class Run(Answering):
                 self._asked = event
             case _:
                 self.outbox.put(event)
+
+    def _kept_text(self, event: TextDelta) -> str:
+        text = f"\n\n{event.text}" if event.new_paragraph and self._text else event.text
+        self._text.append(text)
+        return text
 
     async def _answer(self, text: str) -> None:
         """An answer of our own, without the graph."""
@@ -389,10 +427,16 @@ class Run(Answering):
         self.outbox.put(Finished("stop" if status != "finished" else self._reason, self._usage))
 
     async def _record(self, status: Status) -> None:
-        """Keeps the turn as a row, before the client can ask for the next one; its thread is not needed any more."""
+        """Keeps the turn as a row, before the client can ask for the next one; its thread is not needed any more.
+
+        What is begun here is done to its end, also when the client leaves in the middle of it.
+        """
         if self._recorded:
             return
         self._recorded = True
+        await asyncio.shield(self._runner.keep(self._keep(status)))
+
+    async def _keep(self, status: Status) -> None:
         context = self._context
         waiting = status == "waiting"
         request: dict[str, Any] | None = None
@@ -424,9 +468,19 @@ class Run(Answering):
             thread=context.thread if waiting and context else None,
             request=request,
         )
+        cut_off = status in ("stopped", "failed")
         await self._store.turns.add(row)
         if self._continues is not None and self._produced:
-            # This row holds all of the turn's messages now; the one that waited must not restore them again.
-            await self._store.turns.update(self._continues, status="continued", messages=[], request=None)
+            # One of the two rows holds the turn's messages: this one, or, where it was cut off before any text by which a
+            # client could lead to it, the one that waited.
+            held = row.messages if cut_off and not text else []
+            await self._store.turns.update(self._continues, status="continued", messages=held, request=None)
+        if cut_off:
+            await self._store.approvals.supersede_turns([self.id])
         if context is not None and not waiting:
-            self._runner.keep(self._store.delete_thread(context.thread))
+            await self._store.delete_thread(context.thread)
+
+
+def key_of(request: TurnRequest) -> SecretStr | None:
+    """The caller's own key, where LiteLLM is to get it."""
+    return request.key if request.served.parts.snapshot.gateway.models.key == "caller" else None

@@ -75,4 +75,6 @@ async def not_found(request: Request, error: Exception) -> Response:
 
 async def unreadable(request: Request, error: Exception) -> Response:
     """Path or query parameters that do not fit."""
-    return await told(request, BadRequest(str(error)))
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "not readable"}
+    field = ".".join(str(step) for step in first["loc"][1:]) or None
+    return await told(request, BadRequest(f"{field or 'request'}: {first['msg']}", param=field))

@@ -123,10 +123,11 @@ def chat(
     url: Annotated[str, typer.Option(help="Where Interlock serves.")] = "http://127.0.0.1:8080/v1",
     model: Annotated[str, typer.Option(help="A graph or model of its list.")] = "assistant",
     key: Annotated[str, typer.Option(envvar="INTERLOCK_KEY", help="Default: the generated admin key.")] = "",
+    configs: Configs = None,
 ) -> None:
     """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
     try:
-        asyncio.run(converse(url.rstrip("/"), model, key, Settings().data, " ".join(message or [])))
+        asyncio.run(converse(url.rstrip("/"), model, key, settings_for(configs).data, " ".join(message or [])))
     except ChatFailed as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -55,6 +55,10 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
             f"The signed user header does not hold ({type(error).__name__}). Do Open WebUI's "
             "FORWARD_USER_INFO_HEADER_JWT_SECRET and Interlock's INTERLOCK_FORWARDED_JWT_SECRET say the same?"
         ) from None
-    email = str(claims.get("email") or "")
-    name = str(claims.get("name") or email or claims["sub"])
-    return Person(id=str(claims["sub"]), name=name, email=email, role=str(claims.get("role") or ""))
+    subject, email, role = clean(claims["sub"]), clean(claims.get("email")), clean(claims.get("role"))
+    return Person(id=subject, name=clean(claims.get("name")) or email or subject, email=email, role=role)
+
+
+def clean(claim: object) -> str:
+    """A claim as text that can be kept: half a surrogate pair cannot."""
+    return str(claim or "").encode("utf-8", "replace").decode()

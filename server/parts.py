@@ -11,6 +11,7 @@ from graphs.library import Caller, Library
 from server.forwarded import person
 from server.identity import Keyring
 from server.settings import Settings
+from server.wire.errors import BadRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,9 @@ class Identity:
 async def identity(request: Request, parts: FacadeDep) -> Identity:
     """Who is behind this request. Raises UnknownKey."""
     holder = parts.keyring.holder(request.headers.get("authorization"))
-    who = person(request.headers, parts.settings.forwarded_jwt_secret.get_secret_value())
-    if not holder.forwards_users or who is None:
+    secret = parts.settings.forwarded_jwt_secret.get_secret_value()
+    who = person(request.headers, secret) if holder.forwards_users else None
+    if who is None:
         caller = Caller(user=holder.name, role=holder.role, key=holder.name)
         return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
     roles = parts.library.snapshot.policy.roles
@@ -61,8 +63,20 @@ async def identity(request: Request, parts: FacadeDep) -> Identity:
         key=holder.name,
         narrowed_by=who.role if who.role in roles else None,
     )
-    owner = f"key:{holder.name}" if who.id is None else f"user:{holder.name}:{who.id}"
+    # Without a signature nobody vouches for the person, but two who call themselves differently are two all the same.
+    claimed = who.email or who.name
+    owner = f"claimed:{holder.name}:{claimed}" if who.id is None else f"user:{holder.name}:{who.id}"
     return Identity(caller=caller, owner=owner, remembers=who.id is not None)
 
 
 IdentityDep = Annotated[Identity, Depends(identity)]
+
+
+async def read_bytes(request: Request, largest: int) -> bytes:
+    """The body, if it is no larger than `largest` bytes. Raises BadRequest (413)."""
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > largest:
+            raise BadRequest(f"The body is larger than {largest} bytes.", status=413)
+    return bytes(raw)

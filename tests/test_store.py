@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -222,3 +223,12 @@ async def test_a_turn_cancelled_while_it_saves_leaves_the_file_free(store: Store
         with suppress(asyncio.CancelledError):
             await task
         await asyncio.to_thread(write_elsewhere, store.path)
+
+
+async def test_threads_that_a_killed_process_left_are_forgotten_in_their_time(store: Store) -> None:
+    config: RunnableConfig = {"configurable": {"thread_id": "orphan"}}
+    await counting(store).ainvoke({"n": 1}, config)
+    await store.prune(conversations=DAY, audit=DAY)
+    assert [row async for row in store.saver.alist(config)] != []
+    await store.prune(conversations=DAY, audit=DAY, now=time.time() + 2 * DAY)
+    assert [row async for row in store.saver.alist(config)] == []

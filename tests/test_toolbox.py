@@ -294,7 +294,8 @@ async def test_a_server_that_exits_is_down_with_its_last_words_but_without_its_s
     async with opened({"raw": raw("exit", env={"DB_TOKEN": "hunter2hunter2"})}) as toolbox:
         status = toolbox.status()["raw"]
     assert status.status == "down"
-    assert status.reason == "exited with status 4; it last said: cannot open the database with ***"
+    assert status.reason == "exited with status 4"
+    assert status.last_words == "cannot open the database with ***"
 
 
 async def test_a_server_that_never_answers_the_greeting_is_down_and_can_be_closed() -> None:
@@ -403,7 +404,8 @@ async def test_a_change_that_was_under_way_is_not_repeated(tmp_path: Path) -> No
         message = await ask(toolbox, "test/die")
         assert message.status == "error"
         assert str(message.content).startswith("Outcome unknown: the server of test/die exited with status 3 while")
-        assert toolbox.status()["test"].reason == "exited with status 3; it last said: it hurts"
+        assert toolbox.status()["test"].reason == "exited with status 3"
+        assert toolbox.status()["test"].last_words == "it hurts"
         await until(lambda: toolbox.tools)
         assert lines(log) == ["die"]
 
@@ -428,7 +430,7 @@ async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Pa
         (process,) = processes_of("lonely_server.py")
         process.kill()
         await until(lambda: toolbox.status()["raw"].status == "down")
-        assert "No such file or directory" in str(toolbox.status()["raw"].reason)
+        assert "No such file or directory" in str(toolbox.status()["raw"].last_words)
         message = await good.tool.ainvoke({"type": "tool_call", "id": "1", "name": "raw__good", "args": {}})
         assert toolbox.known("raw__good") is good
     assert message.status == "error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from langgraph.runtime import Runtime
 
 from graphs.chatmodel import endpoint_messages, openai_tool
 from graphs.errors import GraphUnavailable
-from graphs.events import Cited, ModelFinished, ReasoningDelta, TextDelta, Usage
+from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage
 from graphs.expressions import ExpressionError
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
 from graphs.nodes.parts import NodeFunction, Parts, Place
@@ -140,7 +141,7 @@ class Saying:
     def said(self, kind: Kind, text: str) -> None:
         """The next piece."""
         if kind != "text":
-            self._say(ReasoningDelta(text))
+            self._say(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
             return
         self._say(TextDelta(text, new_paragraph=self._fresh_line and not self._text))
         self._text = True
@@ -192,6 +193,11 @@ async def ask_through_langchain(parts: Parts, request: Mapping[str, Any], config
     )
 
 
+def no_number(name: str) -> float:
+    """`NaN` and `Infinity` are no JSON (RFC 8259), though Python reads them."""
+    raise ValueError(f"{name} is no JSON number")
+
+
 def as_message(answer: Answer) -> AIMessage:
     """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
     calls: list[ToolCall] = []
@@ -199,8 +205,11 @@ def as_message(answer: Answer) -> AIMessage:
     for call in answer.calls:
         identity = mint_call_id()
         try:
-            args = orjson.loads(call.arguments or "{}")
-        except orjson.JSONDecodeError as error:
+            args = json.loads(call.arguments or "{}", parse_constant=no_number)
+            orjson.dumps(
+                args
+            )  # what cannot be written again, such as a number over 64 bits, could not be judged either
+        except (ValueError, TypeError, RecursionError) as error:
             args, problem = None, str(error)
         else:
             problem = f"found {type(args).__name__}"

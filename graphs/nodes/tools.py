@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
@@ -14,6 +15,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 
+from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.state import Context, State, VerdictRecord, last_request
@@ -21,6 +23,8 @@ from graphs.store import Claim, Claimed, call_digest
 from graphs.toolbox import told_to
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
+
+log = logging.getLogger(__name__)
 
 NO_VERDICT = "no permission node has allowed it"
 OUTCOME_UNKNOWN = (
@@ -74,12 +78,16 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if not isinstance(message, ToolMessage):
             raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
         failed = message.status == "error"
-        await parts.store.journal.finish([(call_id, result_of(message), failed)])
+        try:
+            await parts.store.journal.finish([(call_id, result_of(message), failed)])
+        except StorageError:
+            # The call took effect: the model must have its result, or it would ask for it again.
+            log.exception("the result of %s could not be kept", people_name)
         seconds = time.monotonic() - began
         say(ToolFinished(call_id, people_name, message.text, failed, seconds, images_of(message)))
         return message
 
-    node = ToolNode([], name=place.name, handle_tool_errors=True, awrap_tool_call=guard)
+    node = ToolNode([], name=place.name, handle_tool_errors=False, awrap_tool_call=guard)
 
     async def tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         context = parts.context(runtime)

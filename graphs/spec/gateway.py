@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -32,6 +33,8 @@ class ModelsSpec(Spec):
     def _is_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("an address begins with http:// or https://; leave it empty for the built-in demo model")
+        if "@" in urlsplit(value).netloc:
+            raise ValueError("holds a user or a password; write the address alone, and the key as api_key")
         return value.rstrip("/")
 
     @field_validator("default")

@@ -90,7 +90,8 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
         "chat": history.chat or None,
         "message": history.parent_message or None,
         "calls": _array([sound(call) for call in history.call_ids]),
-        "wanted": _array([[chain[i + 1], users[i + 1]] for i in range(len(texts))]),
+        # An empty text says nothing: it would fit every turn that ended without one.
+        "wanted": _array([[chain[i + 1] if text else None, users[i + 1]] for i, text in enumerate(texts)]),
         "base": chain[-2] if texts else None,
         "user": last_user,
     }
@@ -108,7 +109,7 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
             case "message":
                 named = id
             case _:
-                if stopped is None and texts and without_space(more).startswith(texts[-1]):
+                if stopped is None and texts and texts[-1] and without_space(more).startswith(texts[-1]):
                     stopped = id
     called = next((calls[call][1] for call in reversed(history.call_ids) if call in calls), None)
     return _Found(by_index=by_index, called=called, named=named, stopped=stopped)
@@ -194,9 +195,9 @@ SELECT 'digest', CAST(key AS TEXT), coalesce(
     (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
      ORDER BY created DESC LIMIT 1),
     (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest AND user_digest = wanted.asked
-     ORDER BY created DESC LIMIT 1),
+     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1),
     (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest
-     ORDER BY created DESC LIMIT 1)), NULL
+     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1)), NULL
 FROM wanted
 UNION ALL
 SELECT 'call', turn_calls.call_id, turns.id, turns.created
@@ -211,6 +212,7 @@ UNION ALL
 SELECT 'stopped', NULL, id, text FROM (
     SELECT id, text FROM turns WHERE owner = :owner AND base = :base
     AND status IN ('running', 'waiting', 'stopped', 'failed')
+    AND (chat = :chat OR ((:chat IS NULL OR chat IS NULL) AND (user_digest = :user OR :user = '')))
     ORDER BY chat IS :chat DESC, user_digest = :user DESC, created DESC LIMIT 8)
 """
 

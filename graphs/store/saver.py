@@ -17,6 +17,9 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 T = TypeVar("T")
 
+_GREGORIAN = 0x01B21DD213814000
+"""1970 in the count of a UUID: steps of 100 ns since 1582-10-15."""
+
 
 class OnThread(Protocol):
     """Runs a function on the thread that writes."""
@@ -40,6 +43,16 @@ class Saver(SqliteSaver):
     async def aclose(self) -> None:
         """Ends the connection."""
         await self._on_thread(self.conn.close)
+
+    async def athreads_before(self, moment: float) -> list[str]:
+        """Threads whose newest checkpoint is older than `moment` (seconds since the epoch)."""
+
+        def work() -> list[str]:
+            with self.cursor(transaction=False) as cursor:
+                cursor.execute("SELECT thread_id, max(checkpoint_id) FROM checkpoints GROUP BY thread_id")
+                return [thread for thread, newest in cursor.fetchall() if made_at(newest) < moment]
+
+        return await self._on_thread(work)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await self._on_thread(lambda: self.get_tuple(config))
@@ -72,3 +85,9 @@ class Saver(SqliteSaver):
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._on_thread(lambda: self.delete_thread(thread_id))
+
+
+def made_at(checkpoint_id: str) -> float:
+    """When a checkpoint was made, in seconds since the epoch: its id is a UUID of version 6 (RFC 9562, section 5.6)."""
+    digits = checkpoint_id.replace("-", "")
+    return (int(digits[:12] + digits[13:16], 16) - _GREGORIAN) / 1e7

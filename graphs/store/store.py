@@ -81,6 +81,9 @@ class Store:
                 if thread is not None:
                     await self.delete_thread(thread)
             forgotten += await self.turns.delete(ids)
+        # A killed process leaves threads that no turn names.
+        for thread in await self.saver.athreads_before(before):
+            await self.delete_thread(thread)
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         return Pruned(turns=forgotten, calls=calls, approvals=approvals)

@@ -24,6 +24,8 @@ class ServerStatus:
     status: State
     reason: str | None
     """In words, while it is not up."""
+    last_words: str | None
+    """The last line of a program that ended badly: for its operator alone, since nobody knows what it may hold."""
     tools: tuple[str, ...]
     """What it serves now, by its own names."""
 
@@ -86,7 +88,8 @@ class Toolbox:
         return {
             name: ServerStatus(
                 status=connection.state,
-                reason=_reason(connection),
+                reason=connection.reason,
+                last_words=connection.last_words if connection.reason is not None else None,
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
             )
             for name, connection in self._connections.items()
@@ -111,9 +114,3 @@ class Toolbox:
         if made is None or made[0] != tool:
             self._made[key] = made = (tool, served(connection, tool))
         return made[1]
-
-
-def _reason(connection: Connection) -> str | None:
-    if connection.reason is None or connection.last_words is None:
-        return connection.reason
-    return f"{connection.reason}; it last said: {connection.last_words}"

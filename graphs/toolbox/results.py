@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+import orjson
 from mcp.types import (
     AudioContent,
     BlobResourceContents,
@@ -40,6 +41,7 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
     """
     parts = [_read(block) for block in raw.content]
     structured: str | None = None if raw.structuredContent is None else json.dumps(raw.structuredContent)
+    portable = structured is not None and _portable(raw.structuredContent)
     if not parts and structured is not None:
         parts = [structured]
     texts = [part for part in parts if isinstance(part, str)]
@@ -52,13 +54,22 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
         text = "The tool failed and gave no reason." if raw.isError else "The tool gave an empty answer."
     content: list[ContentBlock] = [TextContent(type="text", text=text)] if text else []
     keep: dict[str, Any] | None = None
-    if isinstance(raw.structuredContent, dict) and structured is not None and len(structured) <= limit:
+    if isinstance(raw.structuredContent, dict) and portable and len(structured or "") <= limit:
         keep = cast("dict[str, Any]", raw.structuredContent)  # pyright: ignore[reportUnknownMemberType]
     return CallToolResult(
         content=[*content, *images],
         structuredContent=keep,
         isError=raw.isError,
     )
+
+
+def _portable(value: Any) -> bool:
+    """Whether a value can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _cut(text: str, limit: int) -> str:

@@ -8,8 +8,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from graphs.library import Approval, ApprovalStatus, Decision
-from server.parts import FacadeDep, IdentityDep
+from server.parts import FacadeDep, IdentityDep, read_bytes
 from server.wire.errors import BadRequest
+
+LARGEST = 64 * 1024
+"""Bytes that a decision may have."""
 
 router = APIRouter(prefix="/v1/approvals")
 
@@ -62,7 +65,7 @@ async def one(approval_id: str, parts: FacadeDep, identity: IdentityDep) -> dict
 async def decide(approval_id: str, request: Request, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """Decides one, once. What was asked goes on with the conversation's next message, or in a stream that waits."""
     try:
-        body = DecisionBody.model_validate_json(await request.body())
+        body = DecisionBody.model_validate_json(await read_bytes(request, LARGEST))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(step) for step in first["loc"]) or None

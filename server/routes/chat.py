@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from graphs.errors import InterlockError
 from graphs.run import HOP_HEADER, Answering, TurnRequest
-from server.parts import Facade, FacadeDep, IdentityDep
+from server.parts import Facade, FacadeDep, IdentityDep, read_bytes
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
 from server.wire.client import Client, read_client
 from server.wire.errors import BadRequest, refusal
@@ -42,34 +42,30 @@ async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Res
     served, model = await parts.library.resolve(body.model, caller)
     refuse_name_clashes(client, parts)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
-    if client.task:
-        run: Answering = parts.library.runner.ask_model(served, model, messages, passed_on(body))
-    else:
-        run = parts.library.runner.start(
-            TurnRequest(
-                served=served,
-                caller=caller,
-                owner=identity.owner,
-                remembers=identity.remembers,
-                messages=messages,
-                params=passed_on(body, tools=bool(client.tools)),
-                tools=client.tools,
-                buttons=client.buttons,
-                waits=client.waits,
-                model=model,
-                key=bearer(request),
-                chat=client.chat,
-                message=client.message,
-                parent_message=client.parent_message,
-            )
-        )
+    asked = TurnRequest(
+        served=served,
+        caller=caller,
+        owner=identity.owner,
+        remembers=identity.remembers,
+        messages=messages,
+        params=passed_on(body, tools=bool(client.tools)),
+        tools=client.tools,
+        buttons=client.buttons,
+        waits=client.waits,
+        model=model,
+        key=bearer(request),
+        chat=client.chat,
+        message=client.message,
+        parent_message=client.parent_message,
+    )
+    run = parts.library.runner.ask_model(asked) if client.task else parts.library.runner.start(asked)
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if not body.stream:
         return await whole(request, run, Collector(completion_id, body.model, int(time.time())), parts)
     include_usage = body.stream_options is not None and body.stream_options.include_usage
     items = ResponseItems() if client.items else None
     encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
-    return await streamed(run, encoder, parts)
+    return await streamed(request, run, encoder, parts)
 
 
 def bearer(request: Request) -> SecretStr:
@@ -90,13 +86,9 @@ def refuse_name_clashes(client: Client, parts: Facade) -> None:
 
 async def read_body(request: Request, largest: int) -> ChatBody:
     """The validated body. Raises BadRequest naming the field."""
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > largest:
-            raise BadRequest(f"The body is larger than {largest} bytes.", status=413)
+    raw = await read_bytes(request, largest)
     try:
-        body = BODY.validate_json(bytes(raw))
+        body = BODY.validate_json(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(step) for step in first["loc"])
@@ -109,8 +101,7 @@ async def read_body(request: Request, largest: int) -> ChatBody:
 
 async def whole(request: Request, run: Answering, collector: Collector, parts: Facade) -> Response:
     """The events collected into one completion. The client leaving stops the run."""
-    gone = asyncio.create_task(disconnected(request))
-    gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
+    gone = leaving(request, run)
     try:
         while not collector.add(await run.outbox.take(parts.settings.heartbeat)):
             if gone.done():
@@ -121,19 +112,29 @@ async def whole(request: Request, run: Answering, collector: Collector, parts: F
     return JSON(collector.body())
 
 
+def leaving(request: Request, run: Answering) -> asyncio.Task[None]:
+    """Watches for the client to leave, and stops the run then. Cancel it when somebody else watches."""
+    gone = asyncio.create_task(disconnected(request))
+    gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
+    return gone
+
+
 async def disconnected(request: Request) -> None:
     """Returns once the client has left; the body was read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def streamed(run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
+async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
     """The events as they come. Waits a moment for the first, so that an early failure keeps its HTTP status."""
+    gone = leaving(request, run)
     try:
         first = await run.outbox.take(parts.settings.heartbeat)
     except BaseException:
         run.stop()
         raise
+    finally:
+        gone.cancel()
 
     async def chunks() -> AsyncIterator[bytes]:
         events = first

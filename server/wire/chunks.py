@@ -15,6 +15,7 @@ from graphs.events import (
     Finished,
     ModelFinished,
     ReasoningDelta,
+    RefusalDelta,
     TextDelta,
     ToolFinished,
     ToolProgress,
@@ -114,6 +115,9 @@ class ChunkEncoder:
                     parts += (self._before, orjson.dumps(text), self._after)
                 case ReasoningDelta(text):
                     parts += (self._before_thought, orjson.dumps(text), self._after)
+                case RefusalDelta(text):
+                    # Open WebUI knows no refusal and would show an empty bubble.
+                    parts.append(self._chunk({"content" if self._items else "refusal": text}, None))
                 case Cited(annotations):
                     parts.append(self._chunk({"annotations": annotations}, None))
                 case ToolStarted():
@@ -165,6 +169,7 @@ class Collector:
         self._created = created
         self._text: list[str] = []
         self._thoughts: list[str] = []
+        self._refusal: list[str] = []
         self._finished: Finished | None = None
         self._calls: list[dict[str, Any]] = []
         self._annotations: list[Any] = []
@@ -177,6 +182,8 @@ class Collector:
                     self._text.append(text)
                 case ReasoningDelta(text):
                     self._thoughts.append(text)
+                case RefusalDelta(text):
+                    self._refusal.append(text)
                 case ClientCalls():
                     self._calls = call_bodies(event)
                 case Cited(annotations):
@@ -193,6 +200,9 @@ class Collector:
         """The `chat.completion` object."""
         finished = self._finished or Finished("stop", Usage())
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text), "refusal": None}
+        if self._refusal:
+            message["refusal"] = "".join(self._refusal)
+            message["content"] = message["content"] or None
         if self._annotations:
             message["annotations"] = self._annotations
         if self._calls:

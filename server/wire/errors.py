@@ -83,7 +83,11 @@ def model_refusal(error: ModelError) -> Refusal:
             )
         case "invalid_request":
             return Refusal(
-                status=error.status or 400, message=str(error), type="invalid_request_error", code=error.code
+                status=error.status or 400,
+                message=str(error),
+                type="invalid_request_error",
+                code=error.code,
+                param=error.param,
             )
         case "authentication":
             return Refusal(status=502, message=str(error), type="server_error", code="upstream_authentication")

@@ -25,6 +25,25 @@ class Part(TypedDict, total=False):
     text: str
 
 
+class Function(TypedDict, total=False):
+    """What a tool call calls."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict, total=False):
+    """One tool call in the history."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
+
+    id: str
+    type: str
+    function: Function
+
+
 class Message(TypedDict, total=False):
     """One message, handed on as it came."""
 
@@ -32,7 +51,8 @@ class Message(TypedDict, total=False):
 
     role: Annotated[Literal["system", "developer", "user", "assistant", "tool", "function"], Field()]
     content: str | list[dict[str, Any]] | None
-    tool_calls: list[dict[str, Any]] | None
+    tool_calls: list[ToolCall] | None
+    tool_call_id: str | None
 
 
 class ChatBody(BaseModel):

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.facade import ACCESS, ASSISTANT, write_configs
 from support.gateway import Gateway, gateway
 from support.litellm import LiteLLM, litellm_proxy
 from support.mcp_servers import CallsSince, RealServer, behind_mcp_proxy, dbhub, filesystem, prometheus_mcp_server
+from support.official_clients import OfficialClient, PythonClient, node_client
 from support.postgres import Postgres, postgres
 from support.prometheus import prometheus
 from support.scripted_model import ScriptedModel
+from support.tools import Tools
 
 HERE = Path(__file__).parent
 MODELS = ("scripted", "scripted-large")
@@ -124,3 +127,34 @@ def interlock(servers: dict[str, RealServer], litellm: LiteLLM, parts_folder: Pa
 def calls(servers: dict[str, RealServer]) -> CallsSince:
     """What reached the servers since the test began."""
     return CallsSince(servers)
+
+
+@pytest.fixture(scope="session")
+def direct(upstream: ScriptedModel, tools_process: Tools, parts_folder: Path) -> Iterator[Gateway]:
+    """`interlock serve` right before the scripted endpoint, with the tests' own MCP server as `files`.
+
+    The developer may not use the graph `private`.
+    """
+    access = {**ACCESS, "roles": {**ACCESS["roles"]}}
+    access["roles"]["developer"] = {**access["roles"]["developer"], "graphs": ["assistant"]}
+    configs = write_configs(
+        parts_folder / "direct-configs",
+        upstream.url,
+        {"files": {"url": tools_process.url}},
+        access=access,
+        graphs={"assistant": ASSISTANT, "private": ASSISTANT},
+    )
+    with gateway(configs, parts_folder / "direct-data") as served:
+        yield served
+
+
+@pytest.fixture(scope="session", params=["python", "node"])
+def client(
+    request: pytest.FixtureRequest, direct: Gateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OfficialClient]:
+    """Each official client in turn, at `direct`."""
+    if request.param == "python":
+        yield PythonClient(direct.url)
+    else:
+        with node_client(direct.url, tmp_path_factory.mktemp("openai-node")) as connected:
+            yield connected

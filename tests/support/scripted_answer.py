@@ -40,6 +40,10 @@ class Answer:
     """`finish_reason`; None: "tool_calls" with calls, else "stop"."""
     status: int = 200
     error: str = "scripted failure"
+    """The message of a failure."""
+    code: str | None = None
+    """The `code` of a failure; None: its status."""
+    param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     stall_after: int | None = None
     cut_after: int | None = None

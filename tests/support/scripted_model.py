@@ -189,7 +189,8 @@ class ScriptedModel:
         await asyncio.sleep(answer.first)
         if answer.status >= 400:
             kind = "rate_limit_error" if answer.status == 429 else "server_error"
-            error = {"message": answer.error, "type": kind, "param": None, "code": str(answer.status)}
+            code = answer.code or str(answer.status)
+            error = {"message": answer.error, "type": kind, "param": answer.param, "code": code}
             return web.json_response({"error": error}, status=answer.status, headers=answer.headers)
         streaming = bool(request.body.get("stream"))
         identity = {
