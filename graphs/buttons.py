@@ -1,7 +1,7 @@
 """Asking for approval with buttons: the chat page's own `ask_user` tool, called by us, answered by the person.
 
-The answer comes back inside a history that the client writes, so it counts only where it matches what was asked, to the
-letter, and what still waits (DESIGN §4.4).
+The answer comes back inside a history that the client writes, so it counts only where it matches what was asked, and
+what still waits (DESIGN §4.4).
 """
 
 from __future__ import annotations
@@ -51,6 +51,29 @@ def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall:
         name=NAME,
         arguments=orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode(),
     )
+
+
+def same(asked: str, expected: str) -> bool:
+    """Whether both arguments ask the same questions with the same options.
+
+    The page orders keys in its own way, adds some, and strips texts before it sends a panel back.
+    """
+    return what_is_asked(asked) == what_is_asked(expected)
+
+
+def what_is_asked(arguments: str) -> object:
+    """What a person reads on the panel; None where these are no arguments of `ask_user`."""
+    try:
+        return [
+            (
+                str(asked["id"]).strip(),
+                str(asked["question"]).strip(),
+                [(str(option["label"]).strip(), str(option["description"]).strip()) for option in asked["options"]],
+            )
+            for asked in orjson.loads(arguments)["questions"]
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def question(entry: PendingApproval) -> dict[str, Any]:

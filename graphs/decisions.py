@@ -64,7 +64,7 @@ async def by_button(store: Store, answered: buttons.Answered, caller: Caller, ow
     found = [await store.approvals.get(key) for key in answered.questions]
     shown = [entry for entry in found if entry is not None and entry.turn == row.id]
     expected = buttons.panel(row.id, [pending(entry) for entry in shown]).arguments if shown else ""
-    if answered.asked != expected:
+    if not expected or not buttons.same(answered.asked, expected):
         return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
     for entry in shown:

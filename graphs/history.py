@@ -162,7 +162,7 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
     results = {str(message.get("tool_call_id")): message for message in sent if message.get("role") == "tool"}
     ours = {str(m.get("tool_call_id")): m for m in stored if m.get("role") == "tool"}
     known = set(client_call_ids(stored))
-    beside = {key: text_of(m) for m in sent if m.get("role") == "assistant" for key in client_call_ids([m])}
+    beside, moved = texts_beside(sent, known)
     made: list[Message] = []
     for message in stored:
         if message.get("role") == "assistant":
@@ -180,9 +180,33 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
         if unknown:
             made.append({**message, "tool_calls": unknown})
             made += [answer(str(call.get("id")), results) for call in unknown]
-        elif not calls and (text_of(message) or message.get("refusal")):
+        elif not calls and id(message) not in moved and (text_of(message) or message.get("refusal")):
             made.append({name: value for name, value in message.items() if name != "tool_calls"})
     return made
+
+
+def texts_beside(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[str, str], set[int]]:
+    """What the client sent beside each known call, by call id, and which messages (by identity) that used up.
+
+    The page puts the text that came before an approval beside its own panel; it belongs to the call that was approved.
+    """
+    beside: dict[str, str] = {}
+    moved: set[int] = set()
+    held: Message | None = None
+    for message in sent:
+        if message.get("role") != "assistant":
+            continue
+        ids = client_call_ids([message])
+        text = text_of(message)
+        if ids and all(buttons.is_ours(call) for call in calls_of(message)):
+            held = message if text else held
+            continue
+        if held is not None and any(key in known for key in ids):
+            text = text_of(held) + text
+            moved.add(id(held))
+            held = None
+        beside |= dict.fromkeys(ids, text)
+    return beside, moved
 
 
 def answer(call_id: str, results: Mapping[str, Message]) -> Message:

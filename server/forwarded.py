@@ -30,7 +30,7 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
     """The person that the headers name; None where they name nobody.
 
     With a secret, only the signed header counts (HS256, issuer `open-webui`, not expired; RFC 7519): plain ones can be
-    written by anybody who has the key. Raises UnknownKey for a signed header that does not hold.
+    written by anybody who has the key. Raises UnknownKey for a signed header that is missing or does not hold.
     """
     if not secret:
         name = unquote(headers.get("x-openwebui-user-name", ""))
@@ -40,7 +40,11 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
         return Person(id=None, name=name or email, email=email, role=headers.get("x-openwebui-user-role", ""))
     token = headers.get(JWT_HEADER)
     if not token:
-        return None
+        # Open WebUI falls back to unsigned headers when signing fails; nobody may get more rights by that.
+        raise UnknownKey(
+            "This key speaks for many people, and the signed header that says for whom is missing. Set "
+            "ENABLE_FORWARD_USER_INFO_HEADERS=True and FORWARD_USER_INFO_HEADER_JWT_SECRET in Open WebUI."
+        )
     try:
         claims = jwt.decode(
             token,

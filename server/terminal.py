@@ -89,7 +89,7 @@ def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
             answer.append(text)
             console.print(text, end="", markup=False, soft_wrap=True)
     item: Mapping[str, Any] = event.get("item") or {}
-    if event.get("type") == "response.output_item.done" and item.get("type") == "function_call":
+    if event.get("type") == "response.output_item.added" and item.get("type") == "function_call":
         console.print(f"[cyan]> {escape(item['name'])}[/cyan] [dim]{escape(item['arguments'])}[/dim]", soft_wrap=True)
     elif item.get("type") == "function_call_output":
         text = " ".join("".join(part.get("text", "[image]") for part in item["output"]).split())

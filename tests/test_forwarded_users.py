@@ -79,12 +79,16 @@ async def test_the_stricter_of_both_roles_decides_at_the_call(
 
 
 async def test_a_forged_plain_header_changes_nothing(webui: Facade, model: ScriptedModel) -> None:
-    model.script("a", "b")
+    model.script("a")
     await webui.say("go", key=KEY, headers={**signed("Max", "user"), **forged("admin")})
-    await webui.say("go", key=KEY, headers=forged("admin"))
     assert sorted(model.requests[0].tools) == ["files__echo", "files__write"]
     assert model.requests[0].messages[0]["content"] == "You help Max."
-    assert model.requests[1].messages[0]["content"] == "You help open-webui."
+
+    for headers in (forged("admin"), {}):
+        unsigned = await webui.ask("go", key=KEY, headers=headers)
+        assert unsigned.status_code == 401
+        assert "signed header" in unsigned.json()["error"]["message"]
+    assert len(model.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,8 +138,13 @@ async def test_two_people_never_see_each_others_results_or_approvals(
     assert "write y" not in tools.ran()
 
 
-async def test_without_a_verified_person_nothing_is_restored(webui: Facade, model: ScriptedModel) -> None:
+async def test_without_a_verified_person_nothing_is_restored(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBUI_KEY", KEY)
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, access=ACCESS)
     model.script(Answer(calls=[Call("files__echo", {"text": "4711"})]), "Looked.", "Hm.")
-    await webui.say("look", key=KEY)
-    await webui.say("look", said("Looked."), "and?", key=KEY)
+    async with serving(folder, tmp_path / "data") as facade:
+        await facade.say("look", key=KEY)
+        await facade.say("look", said("Looked."), "and?", key=KEY)
     assert model.requests[2].tool_results == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 from support.facade import ADMIN, DEVELOPER, Facade, content, events
@@ -331,3 +333,34 @@ async def test_citations_of_the_model_are_passed_through(facade: Facade, model: 
         if "annotations" in choice["delta"]
     ] == [[note]]
     assert whole["annotations"] == [note]
+
+
+def masked(raw: str) -> str:
+    """A stream without what differs from run to run: times, and ids, which are numbered instead."""
+    seen: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        kind = "approval" if len(match[0]) == 8 else match[0].split("_")[0].split("-")[0]
+        return seen.setdefault(match[0], f"<{kind} {len(seen) + 1}>")
+
+    raw = re.sub(r'"created":\d+', '"created":…', raw)
+    raw = re.sub(r"chatcmpl-[0-9a-f]+|call_[0-9a-f]{32}(_[a-z2-7]{8})?", number, raw)
+    return re.sub(r'(?<=\\"id\\":\\")[a-z2-7]{8}(?=\\")', number, raw)
+
+
+async def test_the_whole_stream_of_a_turn_with_a_card_a_refusal_and_a_question(
+    facade: Facade, model: ScriptedModel, tools: Tools, tmp_path: Path
+) -> None:
+    model.script(
+        Answer("Looking.", calls=[echo("x")], reasoning="hm", usage=(10, 5)),
+        Answer("More.", calls=[Call("files__nosuch", {"a": 1}), write("y")], usage=(20, 6)),
+    )
+    raw = await facade.stream("go", headers=WEBUI, tools=[SEARCH, ASK_USER], stream_options={"include_usage": True})
+    raw += "=== after Approve\n\n"
+    model.script(Answer("Written.", usage=(30, 7)))
+    call = panel(raw)
+    raw += await facade.stream("go", *answer(call, "Approve"), headers=WEBUI, tools=[ASK_USER])
+    found = tmp_path / "openwebui_turn.txt"
+    found.write_text(masked(raw))
+    kept = Path(__file__).with_name("transcripts") / found.name
+    assert found.read_text() == kept.read_text(), f"if this change is wanted, read it and copy {found}"

@@ -74,7 +74,7 @@ async def test_tool_calls_are_shown_only_where_they_are_asked_for(facade: Facade
     items = [event for event in events(raw) if "item" in event]
     shape = [(e["output_index"], e["item"]["type"], e["item"].get("name"), e["item"]["status"]) for e in items]
     assert sorted(shape) == [
-        (1, "function_call", "files__nosuch", "completed"),
+        (1, "function_call", "files__nosuch", "failed"),
         (1, "function_call", "files__nosuch", "in_progress"),
         (2, "function_call_output", None, "failed"),
         (3, "function_call", "files/echo", "completed"),
@@ -83,7 +83,7 @@ async def test_tool_calls_are_shown_only_where_they_are_asked_for(facade: Facade
     ] or sorted(shape) == [
         (1, "function_call", "files/echo", "completed"),
         (1, "function_call", "files/echo", "in_progress"),
-        (2, "function_call", "files__nosuch", "completed"),
+        (2, "function_call", "files__nosuch", "failed"),
         (2, "function_call", "files__nosuch", "in_progress"),
         (3, "function_call_output", None, "failed"),
         (4, "function_call_output", None, "completed"),

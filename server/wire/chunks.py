@@ -52,6 +52,10 @@ class ToolItems(Protocol):
         """Text follows."""
         ...
 
+    def thoughts(self) -> None:
+        """Thinking follows."""
+        ...
+
 
 def sse(payload: dict[str, Any]) -> bytes:
     """One server-sent event."""
@@ -114,6 +118,8 @@ class ChunkEncoder:
                         self._items.text()
                     parts += (self._before, orjson.dumps(text), self._after)
                 case ReasoningDelta(text):
+                    if self._items:
+                        self._items.thoughts()
                     parts += (self._before_thought, orjson.dumps(text), self._after)
                 case RefusalDelta(text):
                     # Open WebUI knows no refusal and would show an empty bubble.

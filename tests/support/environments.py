@@ -40,13 +40,19 @@ def program(name: str, cure: str) -> Path:
     return Path(found) if found else missing(f"the program {name!r}", cure)
 
 
-def python_environment(name: str) -> Path:
-    """The virtual environment with what tests/peers/NAME.txt pins; programs are in its `bin`."""
+def python_environment(name: str, *, wheels: Sequence[str] = ()) -> Path:
+    """The virtual environment with what tests/peers/NAME.txt pins; programs are in its `bin`.
+
+    `wheels` are left out of the lock and come first, by pip with the machine's own settings: it may have been told of a
+    smaller build than the registry's.
+    """
     lock = PEERS / f"{name}.txt"
     uv = [sys.executable, "-m", "uv"]
-    with kept(name, lock.read_bytes() + sys.version.encode()) as (folder, fresh):
+    with kept(name, lock.read_bytes() + "".join(wheels).encode() + sys.version.encode()) as (folder, fresh):
         if fresh:
             make([*uv, "venv", "--quiet", "--python", sys.executable, folder], name)
+            if wheels:
+                make([sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", *wheels], name)
             make([*uv, "pip", "install", "--quiet", "--python", folder, "--requirement", lock], name)
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,10 @@ class Gateway:
 
 
 @contextmanager
-def gateway(configs: Path, data: Path, env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
-    """Serves the folder while the block lasts; entered once every MCP server of it is up."""
+def gateway(configs: Path, data: Path, env: Mapping[str, str] | None = None, port: int = 0) -> Iterator[Gateway]:
+    """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up."""
     command = [Path(sys.executable).with_name("interlock"), "serve", "--configs", configs]
-    port = free_port()
+    port = port or free_port()
     keys = {"INTERLOCK_ADMIN_KEY": ADMIN_KEY, "INTERLOCK_DEVELOPER_KEY": DEVELOPER_KEY}
     settings = {"INTERLOCK_DATA": str(data), "PYTHONUNBUFFERED": "1", **keys, **(env or {})}
     data.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,28 @@ def gateway(configs: Path, data: Path, env: Mapping[str, str] | None = None) -> 
         served = Gateway(f"http://127.0.0.1:{port}/v1", process)
         process.wait_for_json(f"{served.root}/ready", all_up)
         yield served
+
+
+class PinnedGateway:
+    """One that is started at once, at a port that stays when it is restarted."""
+
+    def __init__(self, configs: Path, data: Path, env: Mapping[str, str], port: int) -> None:
+        self._stack = ExitStack()
+        self._how = (configs, data, env, port)
+        self.now = self._stack.enter_context(gateway(*self._how))
+
+    @property
+    def url(self) -> str:
+        """Ends in /v1."""
+        return self.now.url
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    def restart(self) -> None:
+        """Ends the process, and begins another one on the same data."""
+        self.stop()
+        self.now = self._stack.enter_context(gateway(*self._how))
 
 
 def all_up(ready: dict[str, Any]) -> bool:

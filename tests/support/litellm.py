@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +28,24 @@ class LiteLLM:
 
 
 @contextmanager
-def litellm_proxy(upstream: str, models: Sequence[str], folder: Path) -> Iterator[LiteLLM]:
-    """Starts the proxy without waiting for it: see `LiteLLM.wait`."""
+def litellm_proxy(
+    upstream: str, models: Sequence[str], folder: Path, *, elsewhere: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[LiteLLM]:
+    """Starts the proxy without waiting for it: see `LiteLLM.wait`.
+
+    `elsewhere`: further models by name, with `litellm_params` of their own; clients' headers are then handed on.
+    """
     home = python_environment("litellm")
     config = {
         "model_list": [
             {"model_name": name, "litellm_params": {"model": f"openai/{name}", "api_base": upstream, "api_key": "none"}}
             for name in models
-        ],
+        ]
+        + [{"model_name": name, "litellm_params": dict(params)} for name, params in (elsewhere or {}).items()],
         "litellm_settings": {"num_retries": 0, "telemetry": False},
         # One failure on purpose must not take the model away from the next test.
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
-        "general_settings": {"master_key": KEY},
+        "general_settings": {"master_key": KEY, "forward_client_headers_to_llm_api": elsewhere is not None},
     }
     file = folder / "litellm.yaml"
     file.write_text(json.dumps(config))  # JSON is YAML

@@ -1,0 +1,107 @@
+"""What is asked, and the simplest thing that answers: the model alone, without a graph."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from graphs.assemble import Served
+from graphs.errors import InterlockError
+from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDelta
+from graphs.modelstream import Kind
+from graphs.outbox import Outbox
+from graphs.policy import Caller
+from graphs.spec.graph import ModelNodeSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnRequest:
+    """A turn as it was asked for."""
+
+    served: Served
+    caller: Caller
+    owner: str
+    """Whose conversations may be continued."""
+    remembers: bool = True
+    """False where many people share the owner and nobody says who asks: then nothing is restored."""
+    messages: Sequence[Mapping[str, Any]]
+    """The client's OpenAI messages, the newest last."""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tools: Sequence[Mapping[str, Any]] = ()
+    """The client's own function tools (OpenAI tool objects)."""
+    buttons: bool = False
+    """The client has `ask_user`: approvals are asked for with buttons."""
+    waits: bool = False
+    """The answer stays open while an approval is pending, and goes on once it is decided."""
+    model: str | None = None
+    """The LiteLLM model asked for by name; None for a graph."""
+    key: SecretStr | None = None
+    """The caller's own key; used for the model where the gateway file says `key: caller`."""
+    chat: str | None = None
+    message: str | None = None
+    """The client's id for the answer to come."""
+    parent_message: str | None = None
+    """The client's id of the answer that this message follows."""
+
+
+class Answering:
+    """Something that answers, in a task of its own: its events, or its error, are in the outbox."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """The client left: cancels the model's stream, the tools and the rest."""
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Asking(Answering):
+    """One question to a model, without a graph."""
+
+    def __init__(self, request: TurnRequest) -> None:
+        super().__init__()
+        served = request.served
+        self._parts = served.parts
+        default = served.parts.snapshot.gateway.models.default
+        own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
+        self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
+        self._key = key_of(request)
+
+    def said(self, kind: Kind, text: str) -> None:
+        """The next piece of the answer."""
+        match kind:
+            case "text":
+                self.outbox.put(TextDelta(text))
+            case "reasoning":
+                self.outbox.put(ReasoningDelta(text))
+            case "refusal":
+                self.outbox.put(RefusalDelta(text))
+
+    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+        """Where it comes from."""
+        self.outbox.put(Cited(tuple(annotations)))
+
+    async def work(self) -> None:
+        """Asks, and says what comes."""
+        try:
+            answer = await self._parts.model.stream(self._request, self, key=self._key)
+            self.outbox.put(Finished(answer.reason, answer.usage))
+        except InterlockError as error:
+            self.outbox.fail(error)
+        except Exception as error:
+            log.exception("a question to the model failed")
+            self.outbox.fail(error)
+
+
+def key_of(request: TurnRequest) -> SecretStr | None:
+    """The caller's own key, where LiteLLM is to get it."""
+    return request.key if request.served.parts.snapshot.gateway.models.key == "caller" else None
