@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from graphs import buttons, history, replies
 from graphs.errors import NotAllowed
 from graphs.events import PendingApproval
+from graphs.nodes.permission import as_event
 from graphs.policy import Caller
 from graphs.store import AlreadyDecided, Approval, Decision, Expired, NotFound, Store, TurnRow
 
@@ -63,7 +64,7 @@ async def by_button(store: Store, answered: buttons.Answered, caller: Caller, ow
         return Say("This question was not asked of you, or is not known any more. Nothing was run.")
     found = [await store.approvals.get(key) for key in answered.questions]
     shown = [entry for entry in found if entry is not None and entry.turn == row.id]
-    expected = buttons.panel(row.id, [pending(entry) for entry in shown]).arguments if shown else ""
+    expected = buttons.panel(row.id, [as_event(entry) for entry in shown]).arguments if shown else ""
     if not expected or not buttons.same(answered.asked, expected):
         return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
@@ -106,7 +107,7 @@ async def go_on(store: Store, turn: str, words: str) -> Outcome:
     row = await store.turns.get(turn)
     if row is None:
         return Say(f"{words}. It takes effect in the answer that waits for it, if there is one.")
-    waiting = tuple(pending(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
+    waiting = tuple(as_event(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
     if waiting:
         return Still(row, waiting, words)
     if not await store.turns.advance(row.id, "waiting", status="running"):
@@ -119,19 +120,6 @@ async def asked_by(store: Store, row: TurnRow) -> Mapping[str, Approval]:
     ids = history.client_call_ids(row.messages)
     found = await store.approvals.for_calls(ids)
     return {key: found[key] for key in ids if key in found}
-
-
-def pending(entry: Approval) -> PendingApproval:
-    """An approval for whoever is asked."""
-    return PendingApproval(
-        approval_id=entry.id,
-        call_id=entry.call_id,
-        tool=entry.tool,
-        args=entry.args,
-        rule=entry.rule,
-        approver=entry.approver,
-        expires=entry.expires,
-    )
 
 
 def may_know(entry: Approval, caller: Caller, owner: str) -> bool:
