@@ -147,13 +147,13 @@ async def test_an_approver_sees_and_decides_what_waits_for_its_role(
 
 
 async def test_an_expired_approval_is_gone(tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None) -> None:
-    roles = {**ACCESS["roles"], "admin": {"allow": ["*"], "ask": [{"tool": "files/write", "expires": "0.05s"}]}}
+    roles = {**ACCESS["roles"], "admin": {"allow": ["*"], "ask": [{"tool": "files/write", "expires": "1s"}]}}
     access = {**ACCESS, "roles": roles}
     folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, access=access)
     model.script(Answer(calls=[write("x")]))
     async with serving(folder, tmp_path / "data") as facade:
         await facade.say("write x")
         (entry,) = (await get(facade)).json()["data"]
-        await asyncio.sleep(0.06)  # the clock is what is tested
+        await asyncio.sleep(1.05)  # the clock is what is tested
         assert (await post(facade, entry["id"], "approve")).status_code == 410
         assert (await get(facade, f"/{entry['id']}")).json()["status"] == "expired"

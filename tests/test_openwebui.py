@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from support.facade import ADMIN, DEVELOPER, Facade, content, events
+from support.facade import ADMIN, DEVELOPER, Facade, content, events, said
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -364,3 +365,34 @@ async def test_the_whole_stream_of_a_turn_with_a_card_a_refusal_and_a_question(
     found.write_text(masked(raw))
     kept = Path(__file__).with_name("transcripts") / found.name
     assert found.read_text() == kept.read_text(), f"if this change is wanted, read it and copy {found}"
+
+
+async def test_two_models_in_one_chat_each_go_on_with_what_their_own_tools_said(
+    facade: Facade, model: ScriptedModel
+) -> None:
+    model.models = ("left", "right")
+
+    def respond(body: dict[str, Any]) -> Answer | str:
+        results = [message for message in body["messages"] if message["role"] == "tool"]
+        return "Looked." if results else Answer(calls=[echo(f"seen by {body['model']}")])
+
+    model.respond(respond)
+    await asyncio.gather(
+        *(
+            facade.stream("look", model=name, headers={**WEBUI, "x-openwebui-message-id": f"answer-{name}"})
+            for name in ("left", "right")
+        )
+    )
+    for name in ("left", "right"):
+        follows = {**WEBUI, "x-openwebui-user-message-parent-id": f"answer-{name}"}
+        await facade.stream("look", said("Looked."), "and?", model=name, headers=follows)
+        assert model.requests[-1].tool_results == [f"seen by {name}"]
+
+
+async def test_a_question_that_was_rewritten_for_retrieval_is_still_the_same_conversation(
+    facade: Facade, model: ScriptedModel
+) -> None:
+    model.script(Answer(calls=[echo("4711")]), "Looked.", "As I said.")
+    await facade.stream("Use this context: …\n\nlook", headers=WEBUI)
+    await facade.stream("look", said("Looked."), "Use this context: …\n\nand?", headers=WEBUI)
+    assert model.requests[-1].tool_results == ["4711"]
