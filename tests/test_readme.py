@@ -29,6 +29,8 @@ ELSEWHERE = {
     ".venv/bin/interlock studio": "test_studio.py",
     next(line for line in COMMANDS if line.endswith("open-webui serve")): "e2e/",
 }
+MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS")
+"""What a `make test ARGS=…` around this test would hand down to the `make serve` in it."""
 ANSWERS = {
     "list the files, then read welcome.md": "4711",
     "how many customers per country, and how busy is this machine?": "| Germany | 7 |",
@@ -42,6 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict
     folder = tmp_path_factory.mktemp("readme")
     port = str(free_port())
     env = {"INTERLOCK_DATA": str(folder / "data"), "INTERLOCK_DEMO_DELAY": "0", "PORT": port, "PYTHON": sys.executable}
+    env |= dict.fromkeys(MAKE, "")
     with running("make serve", ["make", "serve"], folder / "serve.log", env=env, cwd=ROOT) as process:
         process.wait_for_line(rf"^url http://127\.0\.0\.1:{port}/v1$", timeout=240)
         key = process.wait_for_line(r"^key admin (\S+)$")[1]
@@ -87,6 +90,7 @@ def without_keys(env: dict[str, str]) -> dict[str, str]:
 
 def test_the_named_targets_and_files_exist() -> None:
     for target in re.findall(r"`make (\w+)`", README):
-        subprocess.run(["make", "-n", target], cwd=ROOT, env=dict(os.environ), capture_output=True, check=True)
+        env = {**os.environ, **dict.fromkeys(MAKE, "")}
+        subprocess.run(["make", "-n", target], cwd=ROOT, env=env, capture_output=True, check=True)
     for link in re.findall(r"\]\(((?:docs|deploy)/[^)]+)\)", README):
         assert (ROOT / link).is_file(), link
