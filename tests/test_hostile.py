@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, content, events, said, serving, write_configs
+from support.facade import ACCESS, ADMIN, ASSISTANT, DEVELOPER, Facade, content, events, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -122,17 +122,30 @@ async def test_a_graph_that_may_not_be_used_any_more_runs_nothing_approved(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
 ) -> None:
     servers = {"files": {"url": tools.url}}
-    folder = write_configs(tmp_path / "c", model.url, servers)
+    graphs = {"assistant": ASSISTANT, "other": ASSISTANT}
+    folder = write_configs(tmp_path / "c", model.url, servers, graphs=graphs)
     model.script(Answer(calls=[write("x")]))
     async with serving(folder, tmp_path / "data") as facade:
         asked = await facade.say("write x")
     approval = asked.split("`approve ")[1][:8]
     roles = {**ACCESS["roles"], "admin": {**ACCESS["roles"]["admin"], "graphs": ["other*"]}}
-    write_configs(folder, model.url, servers, access={**ACCESS, "roles": roles})
+    write_configs(folder, model.url, servers, access={**ACCESS, "roles": roles}, graphs=graphs)
     async with serving(folder, tmp_path / "data") as facade:
-        response = await facade.ask("write x", said(asked), f"approve {approval}", model="scripted")
-    assert response.status_code in (200, 403)
+        answer = await facade.say("write x", said(asked), f"approve {approval}", model="other")
+    assert "You may not use the graph 'assistant' any more" in answer
     assert tools.ran() == []
+
+
+async def test_what_a_server_said_last_is_not_shown_to_everybody(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    dies = "import sys; print('cannot reach postgres://u:TOPSECRET@h/db', file=sys.stderr); sys.exit(3)"
+    servers = {"frail": {"command": "python", "args": ["-c", dies]}}
+    folder = write_configs(tmp_path / "c", model.url, servers)
+    async with serving(folder, tmp_path / "data") as facade:
+        ready = await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")
+    assert ready.json()["servers"]["frail"]["reason"] == "exited with status 3"
+    assert "TOPSECRET" not in ready.text
 
 
 async def test_of_two_roles_the_one_with_an_approver_decides(

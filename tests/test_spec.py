@@ -144,3 +144,9 @@ def test_every_setting_is_described_and_no_other_is_allowed(page: Any) -> None:
             assert described.get("description") or page_of_it.get("description"), (
                 f"{schema['title']}.{name} has no docstring"
             )
+
+
+def test_an_address_with_a_password_in_it_is_refused_without_showing_it() -> None:
+    with pytest.raises(ValidationError, match="holds a user or a password") as caught:
+        GatewaySpec.model_validate({"models": {"base_url": "http://me:TOPSECRET@litellm:4000/v1"}})
+    assert "TOPSECRET" not in str(caught.value)

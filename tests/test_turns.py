@@ -502,7 +502,9 @@ async def test_the_callers_key_is_passed_on_where_spend_is_to_be_theirs(
     model.script(Answer(calls=[echo("x")]), "Done.")
     async with serving(folder, tmp_path / "data") as facade:
         assert await facade.say("go") == "Done."
-    assert [request.headers["authorization"] for request in model.requests] == [f"Bearer {ADMIN}"] * 2
+        model.script("A title")
+        await facade.say("### Task: a title", headers={"x-openwebui-task": "title_generation"})
+    assert [request.headers["authorization"] for request in model.requests] == [f"Bearer {ADMIN}"] * 3
     assert ADMIN.encode() not in (tmp_path / "data" / "interlock.db").read_bytes()
 
 
