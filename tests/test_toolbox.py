@@ -24,7 +24,7 @@ from langgraph.prebuilt import ToolNode
 from support.mcp_http import http_server
 from support.mcp_toolbox import QUICK, SUPPORT, ask, children, lines, opened, processes_of, raw, spec, stdio, until
 
-from graphs.toolbox import Toolbox
+from graphs.toolbox import Connections, Toolbox
 from graphs.toolbox.names import model_name
 from graphs.toolbox.results import readable
 from graphs.toolbox.session import RawResult
@@ -523,6 +523,29 @@ async def test_closing_before_anything_was_reached_ends_everything() -> None:
     await toolbox.close()
     assert not toolbox.tools
     assert not await Toolbox({"test": stdio()}).ready(0.01)
+
+
+async def test_toolboxes_share_the_connection_to_a_server_that_both_name_in_the_same_words() -> None:
+    shared = Connections(QUICK)
+    old = Toolbox({"same": stdio(), "gone": stdio(), "changed": stdio()}, connections=shared)
+    await old.start()
+    assert await old.ready(30)
+    new = Toolbox({"same": stdio(), "changed": stdio(timeout=19), "added": stdio()}, connections=shared)
+    await new.start()
+    assert await new.ready(30)
+    pids = {
+        name: {one: (await ask(box, f"{name}/pid")).text for one, box in boxes.items()}
+        for name, boxes in {"same": {"old": old, "new": new}, "changed": {"old": old, "new": new}}.items()
+    }
+    assert pids["same"]["old"] == pids["same"]["new"]
+    assert pids["changed"]["old"] != pids["changed"]["new"]
+    assert len(children()) == 5
+    await old.close()
+    assert not old.tools
+    assert len(children()) == 3
+    assert (await ask(new, "same/pid")).text == pids["same"]["old"]
+    await new.close()
+    assert not children()
 
 
 async def test_a_toolbox_without_servers_is_ready() -> None:

@@ -12,6 +12,7 @@ from mcp.types import Tool
 
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.connection import Connection, State, Timing
+from graphs.toolbox.sharing import Connections
 from graphs.toolbox.tools import ServedTool, served
 
 logger = logging.getLogger(__name__)
@@ -31,32 +32,41 @@ class ServerStatus:
 
 
 class Toolbox:
-    """Connections to MCP servers that live as long as it does. One server's trouble is that server's alone."""
+    """What can be called at a set of MCP servers. One server's trouble is that server's alone.
 
-    def __init__(self, servers: Mapping[str, ServerSpec], *, timing: Timing | None = None) -> None:
+    Toolboxes that are made with the same `connections` share those to servers which both name in the same words.
+    """
+
+    def __init__(
+        self,
+        servers: Mapping[str, ServerSpec],
+        *,
+        timing: Timing | None = None,
+        connections: Connections | None = None,
+    ) -> None:
         self.servers: Mapping[str, ServerSpec] = MappingProxyType(dict(servers))
         self.version = 0
         """Grows whenever the set of tools, or a tool, changes."""
         self.tools: Mapping[str, ServedTool] = MappingProxyType({})
         """What can be called now, by the model's name, in the order of people's names."""
-        timing = timing or Timing()
-        self._connections = {
-            name: Connection(name, spec, timing=timing, changed=self._gather) for name, spec in servers.items()
-        }
+        self._shared = connections or Connections(timing)
+        self._connections: dict[str, Connection] = {}
         self._made: dict[tuple[str, str], tuple[Tool, ServedTool]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
+        self._closing: asyncio.Future[list[None]] | None = None
 
     async def start(self) -> None:
         """Begin to connect to every server, all at once; returns without waiting for any."""
-        if self._tasks:
+        if self._started:
             raise RuntimeError("a toolbox is started once")
-        self._tasks = [
-            asyncio.create_task(connection.run(), name=f"mcp server {name}")
-            for name, connection in self._connections.items()
-        ]
+        self._started = True
+        self._connections = {name: self._shared.take(name, spec, self._gather) for name, spec in self.servers.items()}
+        self._gather()
 
     async def ready(self, timeout: float | None = None) -> bool:
         """Wait until every server was up or down once; false if `timeout` seconds were not enough."""
+        if not self._started:
+            return False
         try:
             async with asyncio.timeout(timeout):
                 for connection in self._connections.values():
@@ -66,10 +76,13 @@ class Toolbox:
         return True
 
     async def close(self) -> None:
-        """End every connection and every process; calls under way get an error result. May be called again."""
-        for connection in self._connections.values():
-            connection.stop()
-        await asyncio.gather(*self._tasks)
+        """End every connection that is this toolbox's alone, with its process; calls under way there get an error
+        result. May be called again."""
+        if self._closing is None:
+            held = self._connections.values()
+            self._closing = asyncio.gather(*(self._shared.give_back(one, self._gather) for one in held))
+        await asyncio.shield(self._closing)
+        self.tools = MappingProxyType({})
 
     def by_people_name(self, name: str) -> ServedTool | None:
         """The tool called `server/tool`, if it can be called now."""
