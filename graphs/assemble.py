@@ -15,6 +15,7 @@ from langgraph.types import RetryPolicy
 
 from graphs.errors import ModelError
 from graphs.events import TextDelta
+from graphs.lease import Lease
 from graphs.loader import Branch, GraphPlan
 from graphs.nodes import BUILDERS, Parts, Place
 from graphs.spec.graph import END as THE_END
@@ -30,6 +31,8 @@ class Served:
     plan: GraphPlan
     graph: Graph
     parts: Parts
+    lease: Lease
+    """Held while the graph runs, so that its services stay."""
 
 
 def worth_retrying(error: Exception) -> bool:

@@ -1,29 +1,26 @@
-"""The graphs being served: one checked snapshot with its services, and what may be asked for by name."""
+"""The graphs being served: the current edition, the swap to the next one when files change, and the end of the last."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graphs import decisions
-from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
-from graphs.errors import ModelError, NotAllowed, UnknownModel
+from graphs.edition import Edition, Listed
+from graphs.errors import ConfigError, Problem
 from graphs.loader import Snapshot, load
-from graphs.nodes import Parts
-from graphs.patterns import matches_any
-from graphs.policy import Caller, Policy
+from graphs.policy import Caller
 from graphs.run import Runner
 from graphs.spec.schemas import schemas
 from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
-from graphs.toolbox import Toolbox
+from graphs.toolbox import Connections, Toolbox
+from graphs.watching import saves
 
 __all__ = [
     "AlreadyDecided",
@@ -31,6 +28,7 @@ __all__ = [
     "ApprovalStatus",
     "Caller",
     "Decision",
+    "Edition",
     "Expired",
     "Library",
     "Listed",
@@ -45,80 +43,106 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-MODELS_FRESH = 30.0
-"""Seconds for which LiteLLM's list of models is taken as it is."""
-MODELS_RETRY = 2.0
-"""Seconds between two questions for the list after a failure, or for a name it did not hold."""
 SERVERS_PATIENCE = 5.0
-"""Seconds that the start waits for MCP servers; the slower ones join when they are up."""
+"""Seconds that a start, or a reload, waits for MCP servers; the slower ones join when they are up."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """One entry of the model list."""
-
-    id: str
-    description: str
-    graph: bool
-    """True for a graph, false for a LiteLLM model that runs through the default graph."""
+Attach = Callable[[Snapshot], object]
+"""Makes what the facade swaps together with a snapshot. Raises ConfigError where the snapshot cannot be served."""
 
 
 class Library:
     """What is served. Open it with `opened()`."""
 
-    def __init__(self, snapshot: Snapshot, toolbox: Toolbox, model: ChatModel, store: Store) -> None:
-        self.snapshot = snapshot
-        self.toolbox = toolbox
-        self.model = model
+    def __init__(
+        self,
+        store: Store,
+        *,
+        storage: str,
+        demo: Callable[[], Awaitable[str]],
+        attach: Attach,
+    ) -> None:
         self.store = store
-        parts = Parts(snapshot=snapshot, toolbox=toolbox, model=model, store=store)
-        self._served = {
-            name: Served(plan=plan, graph=assemble(plan, parts, checkpointer=store.saver), parts=parts)
-            for name, plan in snapshot.graphs.items()
-        }
-        self.runner = Runner(store, self._served.get, self._may_use)
-        self._models: list[str] = []
-        self._asked_at = float("-inf")
-        self._models_problem: str | None = None
-        self._asking = asyncio.Lock()
+        self.problems: tuple[Problem, ...] = ()
+        """What is wrong with the files as they were last saved, while an older snapshot goes on serving."""
+        self._storage = storage
+        self._demo = demo
+        self._attach = attach
+        self._connections = Connections()
+        self._current: Edition | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self.runner = Runner(
+            store,
+            lambda name: self.current.served.get(name),
+            lambda graph, model, caller: self.current.may_use(graph, model, caller),
+        )
 
-    async def listing(self, caller: Caller) -> list[Listed]:
-        """Every graph and every LiteLLM model that this caller may use, graphs first."""
-        policy = self.snapshot.policy
-        graphs = [
-            Listed(id=name, description=served.plan.spec.description, graph=True)
-            for name, served in self._served.items()
-            if may_use_graph(policy, caller, name)
-        ]
-        if not may_use_graph(policy, caller, self.snapshot.gateway.default_graph):
-            return graphs
-        models = [
-            Listed(id=name, description=f"{name} with your tools", graph=False)
-            for name in await self._litellm_models(MODELS_FRESH)
-            if name not in self._served and may_use_model(policy, caller, name)
-        ]
-        return graphs + models
+    @property
+    def current(self) -> Edition:
+        """The newest edition. A request takes it once, holds its lease, and uses it throughout."""
+        if self._current is None:
+            raise RuntimeError("the library is used before its first snapshot")
+        return self._current
 
-    async def resolve(self, name: str, caller: Caller) -> tuple[Served, str | None]:
-        """The graph behind a name, and the LiteLLM model where the name is one.
+    async def serve(self, snapshot: Snapshot) -> None:
+        """Makes `snapshot` the current one as a whole. Turns under way end on the edition on which they began.
 
-        Raises UnknownModel, or NotAllowed where the caller's role may not use it.
+        Raises ConfigError where it cannot take the place of the one before; then nothing has changed.
         """
-        policy = self.snapshot.policy
-        if (served := self._served.get(name)) is not None:
-            if not may_use_graph(policy, caller, name):
-                raise NotAllowed(f"The role {caller.role} may not use the graph {name!r} (access.yaml).")
-            return served, None
-        known = name in await self._litellm_models(MODELS_FRESH) or name in await self._litellm_models(MODELS_RETRY)
-        if not known:
-            raise UnknownModel(
-                f"There is no model {name!r}. GET /v1/models lists what there is."
-                + (f" LiteLLM's models are unknown at present: {self._models_problem}" if self._models_problem else "")
-            )
-        default = self.snapshot.gateway.default_graph
-        if not may_use_model(policy, caller, name) or not may_use_graph(policy, caller, default):
-            raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
-        return self._served[default], name
+        before = self._current
+        self._refuse_other_storage(snapshot)
+        attached = self._attach(snapshot)
+        models = snapshot.gateway.models
+        base_url = models.base_url or await self._demo()
+        async with AsyncExitStack() as stack:
+            model = ChatModel(base_url, models.api_key, silence=models.timeout)
+            stack.push_async_callback(model.close)
+            toolbox = Toolbox(snapshot.servers, connections=self._connections)
+            stack.push_async_callback(toolbox.close)
+            await toolbox.start()
+            await toolbox.ready(SERVERS_PATIENCE)
+            # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
+            edition = await asyncio.to_thread(Edition, snapshot, toolbox, model, self.store, attached)
+            stack.pop_all()
+        self._current = edition
+        if before is not None:
+            task = asyncio.create_task(retire(before), name=f"retire snapshot {before.snapshot.id}")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def reload(self, env: Mapping[str, str]) -> None:
+        """Serves the files as they are now if all is well with them; else nothing changes and `problems` says why."""
+        async with self._reloading:
+            folder = self.current.snapshot.folder
+            try:
+                snapshot = await asyncio.to_thread(load, folder, env)
+                if snapshot.id != self.current.snapshot.id:
+                    await self.serve(snapshot)
+                    log.info("configs changed: snapshot %s is served now", snapshot.id)
+                elif self.problems:
+                    log.info("configs are sound again: snapshot %s stays", snapshot.id)
+                self.problems = ()
+            except ConfigError as error:
+                self.problems = tuple(error.problems)
+                log.error(  # noqa: TRY400  the traceback would only hide the lines that the person must mend
+                    "configs changed, but cannot be served; snapshot %s goes on:\n%s", self.current.snapshot.id, error
+                )
+
+    async def reload_forever(self, env: Mapping[str, str]) -> None:
+        """Reloads whenever a file of the config folder was saved. The outermost layer of its own task."""
+        async for _ in saves(self.current.snapshot.folder):
+            try:
+                await self.reload(env)
+            except Exception:
+                log.exception("configs changed, but the reload failed; snapshot %s goes on", self.current.snapshot.id)
+
+    async def close(self) -> None:
+        """Ends turns under way, then every edition with its servers."""
+        await self.runner.close()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+        if self._current is not None:
+            await shut(self._current)
 
     async def approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
         """What this caller asked for, and what waits for its role; newest first."""
@@ -133,98 +157,79 @@ class Library:
         """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
 
-    def _may_use(self, graph: str, model: str | None, caller: Caller) -> bool:
-        policy = self.snapshot.policy
-        return may_use_graph(policy, caller, graph) and (model is None or may_use_model(policy, caller, model))
-
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
-        await self._litellm_models(MODELS_FRESH)
-        servers = self.toolbox.status()
-        down = [name for name, status in servers.items() if status.status != "up"]
-        missing = [name for name in down if self.snapshot.servers[name].required]
-        graphs: dict[str, dict[str, Any]] = {}
-        for name in self._served:
-            if missing:
-                reason = f"required MCP servers are not up: {', '.join(missing)}"
-                graphs[name] = {"status": "failed", "reason": reason}
-            elif self._models_problem:
-                graphs[name] = {"status": "degraded", "reason": self._models_problem}
-            else:
-                graphs[name] = {"status": "ok", "reason": None}
-        states = {graph["status"] for graph in graphs.values()}
-        status = "failed" if states == {"failed"} else "degraded" if down or states != {"ok"} else "ok"
-        return {
-            "status": status,
-            "snapshot": self.snapshot.id,
-            "graphs": graphs,
-            "servers": {
-                name: {"status": entry.status, "reason": entry.reason, "tools": list(entry.tools)}
-                for name, entry in servers.items()
-            },
-            "problems": [],
-        }
+        state = await self.current.readiness()
+        if self.problems and state["status"] == "ok":
+            state["status"] = "degraded"
+        return {**state, "problems": [str(problem) for problem in self.problems]}
 
     async def prune_forever(self) -> None:
         """Deletes what is older than the retention, once an hour."""
         while True:
-            kept = self.snapshot.gateway.retention
+            kept = self.current.snapshot.gateway.retention
             await self.store.prune(conversations=kept.conversations, audit=kept.audit)
             await asyncio.sleep(3600)
 
-    async def _litellm_models(self, fresh: float) -> list[str]:
-        """LiteLLM's models that `offer` matches; the last known ones while LiteLLM does not answer."""
-        fresh = MODELS_RETRY if self._models_problem else fresh
-        if time.monotonic() - self._asked_at < fresh:
-            return self._models
-        async with self._asking:
-            if time.monotonic() - self._asked_at < fresh:
-                return self._models
-            try:
-                names = await self.model.models()
-                self._models = [name for name in names if matches_any(self.snapshot.gateway.models.offer, name)]
-                self._models_problem = None
-            except ModelError as error:
-                log.warning("%s", error)
-                self._models_problem = str(error)
-            self._asked_at = time.monotonic()
-        return self._models
+    def _refuse_other_storage(self, snapshot: Snapshot) -> None:
+        wanted = self._storage or snapshot.gateway.storage
+        if self._current is not None and wanted != (self._storage or self._current.snapshot.gateway.storage):
+            file, line, column = snapshot.places["storage"].rsplit(":", 2)
+            message = "the storage of a running Interlock cannot be changed; restart it to use this one"
+            raise ConfigError([Problem(file, int(line), int(column), message)])
 
 
-def may_use_graph(policy: Policy, caller: Caller, name: str) -> bool:
-    """Whether all of the caller's roles may use the graph."""
-    return all(policy.graph_allowed(role, name) for role in caller.roles)
+async def retire(edition: Edition) -> None:
+    """Closes an edition once its last turn has ended."""
+    await edition.lease.ended()
+    await shut(edition)
 
 
-def may_use_model(policy: Policy, caller: Caller, name: str) -> bool:
-    """Whether all of the caller's roles may use the model."""
-    return all(policy.model_allowed(role, name) for role in caller.roles)
+async def shut(edition: Edition) -> None:
+    """Closes an edition's servers and its way to the model."""
+    await edition.toolbox.close()
+    await edition.model.close()
+
+
+async def nothing_to_demonstrate() -> str:
+    """The endpoint of a demo model that is not there."""
+    return ""
 
 
 @asynccontextmanager
 async def opened(
-    snapshot: Snapshot, *, storage: str, data: Path, model_url: str | None = None
+    snapshot: Snapshot,
+    *,
+    storage: str,
+    data: Path,
+    demo: Callable[[], Awaitable[str]] = nothing_to_demonstrate,
+    attach: Attach = lambda _: None,
+    reload_with: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Library]:
     """A library with its MCP servers, store and model endpoint; all are closed at the end.
 
-    `model_url` is the endpoint to use where the gateway file names none (the demo model). Raises InterlockError when
-    the store cannot be opened.
+    `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
+    environment that config files read, the folder is watched and reloaded. Raises InterlockError when the store cannot
+    be opened.
     """
-    models = snapshot.gateway.models
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data)
         stack.push_async_callback(store.close)
-        model = ChatModel(models.base_url or model_url or "", models.api_key, silence=models.timeout)
-        stack.push_async_callback(model.close)
-        toolbox = Toolbox(snapshot.servers)
-        stack.push_async_callback(toolbox.close)
-        await toolbox.start()
-        await toolbox.ready(SERVERS_PATIENCE)
-        library = Library(snapshot, toolbox, model, store)
-        stack.push_async_callback(library.runner.close)
-        pruning = asyncio.create_task(library.prune_forever())
-        stack.callback(pruning.cancel)
+        library = Library(store, storage=storage, demo=demo, attach=attach)
+        stack.push_async_callback(library.close)
+        await library.serve(snapshot)
+        tasks = [asyncio.create_task(library.prune_forever(), name="prune")]
+        if reload_with is not None:
+            tasks.append(asyncio.create_task(library.reload_forever(reload_with), name="reload"))
+        for task in tasks:
+            stack.push_async_callback(ended, task)
         yield library
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for its end."""
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def settled_environment(env: Mapping[str, str], data: Path) -> dict[str, str]:

@@ -61,12 +61,14 @@ class Runner:
         """Begins a turn at once."""
         run = Run(self, request)
         run.task = self.keep(run.work(), name=f"turn-{run.id}")
+        hold(request.served, run.task)
         return run
 
     def ask_model(self, request: TurnRequest) -> Answering:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
         asking = Asking(request)
         asking.task = self.keep(asking.work(), name=f"turn-{uuid.uuid4().hex}")
+        hold(request.served, asking.task)
         return asking
 
     def keep(self, work: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
@@ -198,22 +200,29 @@ class Run(Answering):
     async def _resume(self, row: TurnRow, *, addendum: str | None) -> None:
         """Goes on with a turn that waited, whose calls are all decided by now."""
         self._parent = self._continues = row.id
-        served = self._runner.graph(row.graph)
         kept = row.request or {}
-        if served is None:
-            await self._answer(f"The graph {row.graph!r} is gone, so what waited here cannot go on. Nothing was run.")
-            return
-        if not self._runner.allowed(row.graph, kept.get("model"), self._request.caller):
+        if (problem := self._turn_to_newest(row.graph, kept.get("model"))) is not None:
             await self._store.approvals.supersede_turns([row.id])
             await self._store.turns.update(row.id, status="finished", request=None)
-            await self._answer(f"You may not use the graph {row.graph!r} any more (access.yaml). Nothing was run.")
+            await self._answer(problem)
             return
-        self._served = served
         self._earlier = kept.get("earlier", ())
         context = self._context_of(kept.get("history", ()), kept.get("model"))
         await self._run(
             Command(resume=True), replace(context, thread=row.thread or row.id, addendum=addendum, resumed=True)
         )
+
+    def _turn_to_newest(self, graph: str, model: str | None) -> str | None:
+        """What waited goes on with the rules and the graph of now. Why it cannot, in words; None where it can."""
+        served = self._runner.graph(graph)
+        if served is None:
+            return f"The graph {graph!r} is gone, so what waited here cannot go on. Nothing was run."
+        if not self._runner.allowed(graph, model, self._request.caller):
+            return f"You may not use the graph {graph!r} any more (access.yaml). Nothing was run."
+        if served is not self._served and self.task is not None:
+            hold(served, self.task)
+        self._served = served
+        return None
 
     def _context_of(self, history: Sequence[Mapping[str, Any]], model: str | None) -> Context:
         request = self._request
@@ -241,6 +250,11 @@ class Run(Answering):
             self.outbox.put(asked)
             self._take(TextDelta(replies.question(asked), True))
             await self._decided_elsewhere(asked)
+            if (problem := self._turn_to_newest(self._served.plan.id, context.model)) is not None:
+                await self._store.approvals.supersede_turns([context.turn])
+                self._take(TextDelta(problem, True))
+                await self._finish("stopped")
+                return
             context = replace(context, resumed=True, started=time.time())
             if not await self._walk(Command(resume=True), context):
                 return
@@ -392,3 +406,9 @@ class Run(Answering):
             await self._store.approvals.supersede_turns([self.id])
         if context is not None and not waiting:
             await self._store.delete_thread(context.thread)
+
+
+def hold(served: Served, task: asyncio.Task[None]) -> None:
+    """Keeps a graph's services until the task has ended."""
+    served.lease.enter()
+    task.add_done_callback(lambda _: served.lease.leave())

@@ -70,7 +70,7 @@ class Workshop:
     """The services behind Studio's graphs, opened when the first graph is asked for."""
 
     def __init__(self) -> None:
-        self.model_url: str | None = None
+        self.model_url = ""
         """The endpoint to use where the gateway file names none; whoever runs the demo model sets it."""
         self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
@@ -93,10 +93,13 @@ class Workshop:
         snapshot = await asyncio.to_thread(load, configs_folder(), env)
         caller = Caller(user=NAME, role=studio_role(snapshot, env), key=NAME)
         library = await self._stack.enter_async_context(
-            opened(snapshot, storage=env.get("INTERLOCK_STORAGE", ""), data=data_folder(), model_url=self.model_url)
+            opened(snapshot, storage=env.get("INTERLOCK_STORAGE", ""), data=data_folder(), demo=self._demo)
         )
         parts = parts_for(library, caller)
         return {name: assemble(plan, parts, checkpointer=None) for name, plan in snapshot.graphs.items()}
+
+    async def _demo(self) -> str:
+        return self.model_url
 
 
 def parts_for(library: Library, caller: Caller) -> Parts:
@@ -107,9 +110,9 @@ def parts_for(library: Library, caller: Caller) -> Parts:
         return Context(caller=caller, owner=f"studio:{where}", turn=where, thread=where, interactive=True)
 
     return Parts(
-        snapshot=library.snapshot,
-        toolbox=library.toolbox,
-        model=library.model,
+        snapshot=library.current.snapshot,
+        toolbox=library.current.toolbox,
+        model=library.current.model,
         store=library.store,
         standing=standing,
     )

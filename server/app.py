@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from graphs.errors import InterlockError
-from graphs.library import load, opened, settled_environment
+from graphs.library import Snapshot, load, opened, settled_environment
 from server.demo.model.serving import serve_demo_model
-from server.identity import UnknownKey, load_keys
-from server.parts import Facade, LifespanState
+from server.identity import Keyring, UnknownKey, load_keys
+from server.parts import LifespanState
 from server.routes import approvals, chat, health, models
 from server.settings import Settings
 from server.wire.errors import BadRequest, refusal
@@ -32,17 +33,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncGenerator[LifespanState]:
         env = settled_environment(os.environ, chosen.data)
         snapshot = load(chosen.configs, env)
-        keys = load_keys(snapshot, env, chosen.data)
-        for name in keys.off:
-            log.warning("access.yaml: the key %r is off: its variable is not set", name)
         async with AsyncExitStack() as stack:
-            model_url = None
-            if not snapshot.gateway.models.base_url:
-                model_url = await stack.enter_async_context(serve_demo_model())
             library = await stack.enter_async_context(
-                opened(snapshot, storage=chosen.storage, data=chosen.data, model_url=model_url)
+                opened(
+                    snapshot,
+                    storage=chosen.storage,
+                    data=chosen.data,
+                    demo=Demo(stack).url,
+                    attach=Keeper(env, chosen.data).keyring,
+                    reload_with=env,
+                )
             )
-            yield {"facade": Facade(settings=chosen, library=library, keyring=keys.ring)}
+            yield {"settings": chosen, "library": library}
 
     app = FastAPI(title="Interlock", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     for router in (health.router, models.router, chat.router, approvals.router):
@@ -53,6 +55,38 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(Exception, told)
     return app
+
+
+class Demo:
+    """The demo model, started when a gateway file first names no other."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._url: str | None = None
+
+    async def url(self) -> str:
+        """Its base url."""
+        if self._url is None:
+            self._url = await self._stack.enter_async_context(serve_demo_model())
+        return self._url
+
+
+class Keeper:
+    """Reads the keys of each snapshot."""
+
+    def __init__(self, env: Mapping[str, str], data: Path) -> None:
+        self._env = env
+        self._data = data
+        self._configured = False
+
+    def keyring(self, snapshot: Snapshot) -> Keyring:
+        """The keys that are on. Raises ConfigError where a reload would put generated keys in the place of real ones:
+        the address may be one that others reach."""
+        keys = load_keys(snapshot, self._env, self._data, generate=not self._configured)
+        self._configured = not keys.generated
+        for name in keys.off:
+            log.warning("access.yaml: the key %r is off: its variable is not set", name)
+        return keys.ring
 
 
 async def told(_: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphs.errors import ConfigError, Problem
 from graphs.library import Snapshot
 
 KEYS_FILE = "keys.env"
@@ -61,8 +62,11 @@ class Keys:
     """Names of keys whose variable is unset."""
 
 
-def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path) -> Keys:
-    """The keys of `access.yaml`. Where not one of them is set, keys are generated and kept in DATA/keys.env (0600)."""
+def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generate: bool = True) -> Keys:
+    """The keys of `access.yaml`. Where not one of them is set, keys are generated and kept in DATA/keys.env (0600).
+
+    Raises ConfigError there unless `generate`.
+    """
     holders: list[Holder] = []
     off: list[str] = []
     for spec in snapshot.keys:
@@ -77,6 +81,9 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path) -> Keys:
         holders.append(Holder(name=spec.name, role=spec.role, digest=digest, forwards_users=spec.forwards_users))
     if holders:
         return Keys(ring=Keyring(holders), generated={}, off=off)
+    if not generate:
+        message = "no key of this file is on, and keys are not made while serving; set the variable of one, or restart"
+        raise ConfigError([Problem("access.yaml", 0, 0, message)])
     wanted = {spec.name: (spec.role, spec.forwards_users) for spec in snapshot.keys}
     wanted = wanted or {role: (role, False) for role in snapshot.policy.roles}
     generated = generated_keys(data / KEYS_FILE, list(wanted))

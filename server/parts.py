@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
-from graphs.library import Caller, Library
+from graphs.library import Caller, Edition, Library
 from server.forwarded import person
 from server.identity import Keyring
 from server.settings import Settings
@@ -16,22 +16,30 @@ from server.wire.errors import BadRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Facade:
-    """Everything a route may need; made once, in `create_app`'s lifespan."""
+    """Everything a route may need."""
 
     settings: Settings
     library: Library
-    keyring: Keyring
+    edition: Edition
+    """The one that is current when the request comes: its keys, rules and graphs belong together."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys of the edition."""
+        return cast(Keyring, self.edition.attached)
 
 
 class LifespanState(TypedDict):
     """What Starlette puts on every request's state."""
 
-    facade: Facade
+    settings: Settings
+    library: Library
 
 
 async def facade(request: Request) -> Facade:
-    """The parts of this process. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
-    return cast(Facade, request.state.facade)
+    """The parts of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
+    library = cast(Library, request.state.library)
+    return Facade(settings=cast(Settings, request.state.settings), library=library, edition=library.current)
 
 
 FacadeDep = Annotated[Facade, Depends(facade)]
@@ -55,7 +63,7 @@ async def identity(request: Request, parts: FacadeDep) -> Identity:
     if who is None:
         caller = Caller(user=holder.name, role=holder.role, key=holder.name)
         return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
-    roles = parts.library.snapshot.policy.roles
+    roles = parts.edition.snapshot.policy.roles
     caller = Caller(
         user=who.name,
         email=who.email,

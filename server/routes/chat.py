@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from graphs.errors import InterlockError
 from graphs.run import HOP_HEADER, Answering, TurnRequest
-from server.parts import Facade, FacadeDep, IdentityDep, read_bytes
+from server.parts import Facade, FacadeDep, Identity, IdentityDep, read_bytes
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
 from server.wire.client import Client, read_client
 from server.wire.errors import BadRequest, refusal
@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 @router.post("/chat/completions")
 async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Runs one turn. Raises what `wire/errors.py` words for the client."""
+    with parts.edition.lease.held():
+        return await answer(request, parts, identity)
+
+
+async def answer(request: Request, parts: Facade, identity: Identity) -> Response:
+    """The response to one turn, on one edition. A turn that has begun holds the edition itself."""
     body = await read_body(request, parts.settings.max_body)
     if HOP_HEADER in request.headers:
         raise BadRequest(
@@ -39,7 +45,7 @@ async def chat(request: Request, parts: FacadeDep, identity: IdentityDep) -> Res
         )
     client = read_client(request.headers, body)
     caller = identity.caller
-    served, model = await parts.library.resolve(body.model, caller)
+    served, model = await parts.edition.resolve(body.model, caller)
     refuse_name_clashes(client, parts)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
     asked = TurnRequest(
@@ -77,7 +83,7 @@ def refuse_name_clashes(client: Client, parts: Facade) -> None:
     """A client's tool must not bear the name of one that runs here: nobody could tell whose it is."""
     for index, tool in enumerate(client.tools):
         name = tool["function"]["name"]
-        if name in parts.library.toolbox.tools:
+        if name in parts.edition.toolbox.tools:
             raise BadRequest(
                 f"tools[{index}]: {name!r} is a tool that runs here already; leave it out, or rename yours",
                 param=f"tools.{index}",

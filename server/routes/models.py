@@ -54,13 +54,13 @@ def card(entry: Listed) -> dict[str, Any]:
 @router.get("/models")
 async def models(parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """What this key may use."""
-    return {"object": "list", "data": [card(entry) for entry in await parts.library.listing(identity.caller)]}
+    return {"object": "list", "data": [card(entry) for entry in await parts.edition.listing(identity.caller)]}
 
 
 @router.get("/models/{name:path}")
 async def model(name: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """One of them. Raises UnknownModel, also for what this key may not use."""
-    for entry in await parts.library.listing(identity.caller):
+    for entry in await parts.edition.listing(identity.caller):
         if entry.id == name:
             return card(entry)
     raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.")

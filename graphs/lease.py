@@ -1,0 +1,40 @@
+"""Who still uses something that is to be closed once nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class Lease:
+    """Counts its users. For one event loop."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Uses it while the block lasts."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """One user more."""
+        self._users += 1
+        self._unused.clear()
+
+    def leave(self) -> None:
+        """One user less."""
+        self._users -= 1
+        if not self._users:
+            self._unused.set()
+
+    async def ended(self) -> None:
+        """Returns once nobody uses it."""
+        await self._unused.wait()
