@@ -201,7 +201,7 @@ class Run(Answering):
         """Goes on with a turn that waited, whose calls are all decided by now."""
         self._parent = self._continues = row.id
         kept = row.request or {}
-        if (problem := self._turn_to_newest(row.graph, kept.get("model"))) is not None:
+        if (problem := await self._turn_to_newest(row.graph, row.thread or row.id, kept.get("model"))) is not None:
             await self._store.approvals.supersede_turns([row.id])
             await self._store.turns.update(row.id, status="finished", request=None)
             await self._answer(problem)
@@ -212,13 +212,19 @@ class Run(Answering):
             Command(resume=True), replace(context, thread=row.thread or row.id, addendum=addendum, resumed=True)
         )
 
-    def _turn_to_newest(self, graph: str, model: str | None) -> str | None:
+    async def _turn_to_newest(self, graph: str, thread: str, model: str | None) -> str | None:
         """What waited goes on with the rules and the graph of now. Why it cannot, in words; None where it can."""
         served = self._runner.graph(graph)
         if served is None:
             return f"The graph {graph!r} is gone, so what waited here cannot go on. Nothing was run."
         if not self._runner.allowed(graph, model, self._request.caller):
             return f"You may not use the graph {graph!r} any more (access.yaml). Nothing was run."
+        state = await served.graph.aget_state({"configurable": {"thread_id": thread}})
+        if not state.next:
+            return (
+                f"The graph {graph!r} was changed while this waited, and the node that asked is not in it any more. "
+                "Nothing was run."
+            )
         if served is not self._served and self.task is not None:
             hold(served, self.task)
         self._served = served
@@ -250,7 +256,8 @@ class Run(Answering):
             self.outbox.put(asked)
             self._take(TextDelta(replies.question(asked), True))
             await self._decided_elsewhere(asked)
-            if (problem := self._turn_to_newest(self._served.plan.id, context.model)) is not None:
+            graph = self._served.plan.id
+            if (problem := await self._turn_to_newest(graph, context.thread, context.model)) is not None:
                 await self._store.approvals.supersede_turns([context.turn])
                 self._take(TextDelta(problem, True))
                 await self._finish("stopped")

@@ -11,7 +11,7 @@ from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableTy
 
 log = logging.getLogger(__name__)
 
-QUIET = 150
+QUIET = 100
 """Milliseconds without a further change that end a save: editors write, rename and touch."""
 LOOK = 10_000
 """Milliseconds between two looks at a folder of which nothing is heard: some file systems (NFS) tell nobody."""

@@ -130,6 +130,10 @@ def record(item: Judged, approval: Approval | None) -> VerdictRecord:
         # An `ask` that got here without an approval was never put to anybody: closed.
         decision = "allow" if verdict.decision == "allow" else "deny"
         return VerdictRecord(decision=decision, digest=item.digest, rule=refusal_words(verdict))
+    if verdict.decision == "ask" and verdict.approver != approval.approver:
+        who = verdict.approver or "whoever asked"
+        rule = f"the rules changed meanwhile: it must now be approved by {who} ({refusal_words(verdict)}); ask again"
+        return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
     if approval.status == "approved" and approval.digest == item.digest:
         return VerdictRecord(decision="allow", digest=item.digest, rule=verdict.rule, approval=approval.id)
     who = f" by {approval.decided_by}" if approval.decided_by else ""
