@@ -271,7 +271,7 @@ async def test_a_hundred_reloads_under_sixteen_streams_fail_mix_and_leak_nothing
             await saved(facade, configs / "servers.yaml", {"mcpServers": servers(str(number))})
         else:
             await saved(facade, configs / "graphs/assistant.yaml", prompting(f"version {number}"))
-        assert not any(chat.done() for chat in chats), [chat for chat in chats if chat.done()][0].result()
+        assert not any(chat.done() for chat in chats), next(chat for chat in chats if chat.done()).result()
     stop.set()
     turns = await asyncio.gather(*chats)
     assert min(turns) > 1
