@@ -111,7 +111,7 @@ async def store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Findin
     except InterlockError as error:
         return [Finding(where=where, subject="storage", sound=False, words=str(error))]
     await opened.close()
-    return [Finding(where=where, subject="storage", sound=True, words=str(opened.path))]
+    return [Finding(where=where, subject="storage", sound=True, words=opened.place)]
 
 
 def keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:

@@ -18,7 +18,7 @@ from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
 from graphs.store import Approval, Claim, Store, TurnRow, call_digest
-from graphs.store.database import sqlite_path
+from graphs.store.sqlite import sqlite_path
 
 DAY = 86_400.0
 
@@ -105,9 +105,9 @@ async def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
 async def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     await (await Store.open("", tmp_path)).close()
     with sqlite3.connect(tmp_path / "interlock.db") as connection:
-        connection.execute("UPDATE interlock_schema SET version = 7")
+        connection.execute("UPDATE interlock_schema SET version_num = '0999_later'")
     connection.close()
-    with pytest.raises(StorageError, match="shape 7, this Interlock knows 1"):
+    with pytest.raises(StorageError, match="shape 0999_later, this Interlock knows 0"):
         await Store.open("", tmp_path)
 
 
@@ -210,7 +210,7 @@ async def test_more_old_turns_than_one_transaction_takes_are_all_forgotten(store
 
 def write_elsewhere(path: Path) -> None:
     with closing(sqlite3.connect(path, timeout=5)) as other, other:
-        other.execute("UPDATE interlock_schema SET version = version")
+        other.execute("UPDATE interlock_schema SET version_num = version_num")
 
 
 async def test_a_turn_cancelled_while_it_saves_leaves_the_file_free(store: Store) -> None:
@@ -222,7 +222,7 @@ async def test_a_turn_cancelled_while_it_saves_leaves_the_file_free(store: Store
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(write_elsewhere, store.path)
+        await asyncio.to_thread(write_elsewhere, Path(store.place))
 
 
 async def test_threads_that_a_killed_process_left_are_forgotten_in_their_time(store: Store) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, case, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from graphs.errors import InterlockError
 from graphs.store.database import Database
@@ -90,6 +90,7 @@ class Expired(ApprovalError):
 _NAMES = tuple(item.name for item in fields(Approval))
 _ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
 _GET = _ALL.where(approvals.c.id == bindparam("which"))
+_GET_TO_DECIDE = _GET.with_for_update()
 _FOR_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=True)))
 _ADD = insert(approvals).on_conflict_do_nothing()
 _DECIDE = update(approvals).where(approvals.c.id == bindparam("which"), approvals.c.status == "pending")
@@ -117,7 +118,9 @@ class Approvals:
             return ()
 
         def work(connection: Connection) -> dict[str, Approval]:
-            connection.execute(_ADD, [_to_row(approval) for approval in wanted])
+            # Always in the same order, so that no two processes wait for each other.
+            in_order = sorted(wanted, key=lambda approval: approval.call_id)
+            connection.execute(_ADD, [_to_row(approval) for approval in in_order])
             stored = _for_calls(connection, [approval.call_id for approval in wanted])
             # An id of eight characters can be taken: then its row is the only one missing.
             while missing := [approval for approval in wanted if approval.call_id not in stored]:
@@ -175,10 +178,10 @@ class Approvals:
         moment = time.time() if now is None else now
 
         def work(connection: Connection) -> tuple[bool, Approval | None]:
-            before = _get(connection, id)
+            # Nobody else can change the row from here on.
+            before = _get(connection, id, _GET_TO_DECIDE)
             if before is None or before.status != "pending":
                 return False, before
-            # The write lock is held since before the reading, so nobody came between.
             if (after := _as_of(before, moment)).status == "pending":
                 status = "approved" if decision == "approve" else "rejected"
                 after = replace(before, status=status, decided=moment, decided_by=by, note=note)
@@ -222,8 +225,8 @@ class Approvals:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 
-def _get(connection: Connection, id: str) -> Approval | None:
-    row = connection.execute(_GET, {"which": id}).first()
+def _get(connection: Connection, id: str, statement: AnySelect = _GET) -> Approval | None:
+    row = connection.execute(statement, {"which": id}).first()
     return None if row is None else _from_row(row)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from graphs.store.database import Database
-from graphs.store.tables import approvals, journal
+from graphs.store.tables import AnyRow, approvals, journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,8 @@ _KNOWN = select(
     journal.c.failed,
     journal.c.result,
 ).where(journal.c.call_id.in_(bindparam("calls", expanding=True)))
-_BEGIN = insert(journal)
+_BEGIN = insert(journal).on_conflict_do_nothing().returning(journal.c.call_id)
+_TAKE_BACK = delete(journal).where(journal.c.call_id == bindparam("call"))
 _USE = (
     update(approvals)
     .where(
@@ -96,36 +98,45 @@ class Journal:
 
 
 def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]:
-    known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": [call.call_id for call in calls]})}
+    mine: set[str] = set()
+    known: dict[str, AnyRow] = {}
+    # Always in the same order, so that no two processes wait for each other.
+    unsettled: list[Claim] = sorted(calls, key=lambda call: call.call_id)
+    while unsettled:
+        # The insert decides: where another process claims the same call, it waits until that one is through.
+        mine.update(connection.scalars(_BEGIN, [_begun(call) for call in unsettled]))
+        if others := [call.call_id for call in calls if call.call_id not in mine]:
+            known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": others})}
+        # Neither: it was pruned between the two statements.
+        unsettled = [call for call in unsettled if call.call_id not in mine and call.call_id not in known]
     answers: dict[str, Claimed] = {}
-    begun: list[dict[str, Any]] = []
     for call in calls:
-        row = known.get(call.call_id)
-        if row is None:
-            if call.needs_approval and not _use_approval(connection, call):
-                answers[call.call_id] = Claimed(state="refused")
-                continue
+        if call.call_id in mine:
             answers[call.call_id] = Claimed(state="claimed", since=call.now)
-            begun.append(
-                {
-                    "call_id": call.call_id,
-                    "thread": call.thread,
-                    "tool": call.tool,
-                    "digest": call.digest,
-                    "claimed": call.now,
-                    "finished": False,
-                    "failed": False,
-                }
-            )
-        elif (row.tool, row.digest) != (call.tool, call.digest):
+            if call.needs_approval and not _use_approval(connection, call):
+                connection.execute(_TAKE_BACK, {"call": call.call_id})
+                answers[call.call_id] = Claimed(state="refused")
+            continue
+        row = known[call.call_id]
+        if (row.tool, row.digest) != (call.tool, call.digest):
             answers[call.call_id] = Claimed(state="refused")
         elif row.finished:
             answers[call.call_id] = Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
         else:
             answers[call.call_id] = Claimed(state="running", since=row.claimed)
-    if begun:
-        connection.execute(_BEGIN, begun)
     return answers
+
+
+def _begun(call: Claim) -> dict[str, Any]:
+    return {
+        "call_id": call.call_id,
+        "thread": call.thread,
+        "tool": call.tool,
+        "digest": call.digest,
+        "claimed": call.now,
+        "finished": False,
+        "failed": False,
+    }
 
 
 def _use_approval(connection: Connection, call: Claim) -> bool:

@@ -1,19 +1,15 @@
-"""The store: one file, opened once per process, that holds everything a restart must not lose."""
+"""The store: one database, opened once per process, that holds everything a restart must not lose."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphs.errors import StorageError
-from graphs.store import tables
 from graphs.store.approvals import Approvals
-from graphs.store.database import BUSY_SECONDS, Database, sqlite_path
+from graphs.store.database import Database
 from graphs.store.journal import Journal
-from graphs.store.saver import Saver
+from graphs.store.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.turns import Turns
 
 
@@ -27,41 +23,28 @@ class Pruned:
 
 
 class Store:
-    """Checkpoints, turns, approvals and the journal. Make one with `open`; many processes may share its file."""
+    """Checkpoints, turns, approvals and the journal. Make one with `open`; many processes may share a database."""
 
-    def __init__(self, database: Database, saver: Saver, resources: AsyncExitStack) -> None:
-        self.path = database.path
-        self.saver = saver
+    def __init__(self, database: Database) -> None:
+        self.place = database.place
+        """Where it is, for people."""
+        self.saver = database.saver
         self.turns = Turns(database)
         self.approvals = Approvals(database)
         self.journal = Journal(database)
-        self._resources = resources
+        self._database = database
 
     @classmethod
     async def open(cls, url: str, data: Path) -> Store:
         """Opens what `url` names; empty = `data`/interlock.db. Folders, file and tables are made where missing.
 
-        Raises StorageError for anything but a usable SQLite file.
+        Raises StorageError for anything but a usable database.
         """
-        path = sqlite_path(url, data)
-        resources = AsyncExitStack()
-        try:
-            database = await Database.open(path, tables.prepare)
-            resources.push_async_callback(database.close)
-            saver = Saver(await database.on_thread(lambda: connected(path)), database.on_thread)
-            resources.push_async_callback(saver.aclose)
-            await saver.asetup()
-        except sqlite3.Error as error:
-            await resources.aclose()
-            raise StorageError(f"the database {path} cannot be used: {error}") from error
-        except BaseException:
-            await resources.aclose()
-            raise
-        return cls(database, saver, resources)
+        return cls(await SqliteDatabase.open(sqlite_path(url, data)))
 
     async def close(self) -> None:
         """Ends all connections and their threads. A second call does nothing."""
-        await self._resources.aclose()
+        await self._database.close()
 
     async def delete_thread(self, thread: str) -> None:
         """Forgets the checkpoints of one turn."""
@@ -87,10 +70,3 @@ class Store:
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         return Pruned(turns=forgotten, calls=calls, approvals=approvals)
-
-
-def connected(path: Path) -> sqlite3.Connection:
-    """The saver's own connection: it manages its transactions itself. Made and used on the writing thread alone."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection

@@ -1,4 +1,4 @@
-"""Our tables, their indexes, and the version that says which shape a file has."""
+"""Our tables and their indexes. Who changes them adds a migration: see `migrations/__init__.py`."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ import orjson
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
     Dialect,
     Float,
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     Row,
     Select,
     String,
     Table,
     Text,
     TypeDecorator,
-    insert,
-    select,
 )
-
-from graphs.errors import StorageError
-
-VERSION = 1
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
@@ -78,7 +72,16 @@ def _loads(text: str) -> Any:
 
 metadata = MetaData()
 
-schema = Table("interlock_schema", metadata, Column("version", Integer, nullable=False))
+schema = Table(
+    "interlock_schema",
+    metadata,
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="interlock_schema_pkc"),
+)
+"""The revision that the database is at. Alembic's own table, whose columns it prescribes."""
+
+before = Table(schema.name, MetaData(), Column("version", Integer, nullable=False))
+"""The same in files that were made before there were migrations."""
 
 turns = Table(
     "turns",
@@ -110,8 +113,15 @@ Index(
     turns.c.digest,
     turns.c.created,
     sqlite_where=turns.c.chat.is_not(None),
+    postgresql_where=turns.c.chat.is_not(None),
 )
-Index("turns_by_message", turns.c.owner, turns.c.message, sqlite_where=turns.c.message.is_not(None))
+Index(
+    "turns_by_message",
+    turns.c.owner,
+    turns.c.message,
+    sqlite_where=turns.c.message.is_not(None),
+    postgresql_where=turns.c.message.is_not(None),
+)
 
 turn_calls = Table(
     "turn_calls",
@@ -161,16 +171,3 @@ journal = Table(
     Column("failed", Boolean, nullable=False),
     Column("result", Json),
 )
-
-
-def prepare(connection: Connection) -> None:
-    """Makes what is missing, under the write lock. Raises StorageError for a file that a newer version wrote."""
-    metadata.create_all(connection)
-    version = connection.scalar(select(schema.c.version))
-    if version is None:
-        connection.execute(insert(schema), {"version": VERSION})
-    elif version != VERSION:
-        raise StorageError(
-            f"the database has shape {version}, this Interlock knows {VERSION}: "
-            "start the version that wrote it, or let `storage` name another file"
-        )

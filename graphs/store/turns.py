@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_new
+from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find

@@ -1,0 +1,190 @@
+"""The road to the SQLite file: one thread that writes, one that reads, each with a connection of its own.
+
+Measured against SQLAlchemy's asyncio engine over aiosqlite: that hops to a thread and back for every statement, fetch
+and commit, and costs three to four times the CPU. Here a whole transaction is one hop. It is also safe to cancel: a
+transaction that began always ends, whoever waits for it, so a client that leaves never keeps a lock or half a claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from graphs.errors import StorageError
+from graphs.store import shape
+from graphs.store.sqlite_saver import SqliteCheckpoints
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for the write lock of another connection or process."""
+
+BEGIN = "interlock_begin"
+"""The execution option that says how a transaction begins; empty: not at all."""
+
+
+def sqlite_path(url: str, data: Path) -> Path:
+    """The file that `url` names: empty = `data`/interlock.db, `sqlite:///relative`, `sqlite:////absolute` or a path.
+
+    Raises StorageError for everything that is no SQLite file. Its words never hold the URL, which may hold a password.
+    """
+    if not url:
+        return data / "interlock.db"
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        path = url
+    elif scheme.lower() in {"postgresql", "postgres"} or scheme.lower().startswith(("postgresql+", "postgres+")):
+        raise StorageError(
+            "storage: PostgreSQL is not built yet in this version; leave `storage` empty, or name a SQLite file "
+            "such as sqlite:///data/interlock.db"
+        )
+    elif scheme.lower() != "sqlite":
+        raise StorageError(f"storage: unknown kind {scheme!r}; expected sqlite:///path/to/file.db, a path, or nothing")
+    elif not rest.startswith("/"):
+        raise StorageError("storage: a SQLite address has three slashes and a path, as in sqlite:///data/interlock.db")
+    else:
+        path = rest[1:]
+    if path in {"", ":memory:"} or "?" in path or path.startswith("file:"):
+        raise StorageError(
+            "storage: a SQLite file is needed, without options; several connections share it, so it cannot be in memory"
+        )
+    return Path(path)
+
+
+class SqliteDatabase:
+    """A `Database` in one file. Make one with `open`; many processes may share the file."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self.place = str(path)
+        self._path = path
+        self._reading = engine.execution_options(**{BEGIN: "BEGIN"})
+        # The write lock comes first: a transaction that reads and then writes would fail if another wrote in between.
+        self._writing = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        # SQLite does not change to WAL inside a transaction.
+        self._outside = engine.execution_options(**{BEGIN: ""})
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._beside: sqlite3.Connection | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteDatabase:
+        """Opens or makes the file and its tables, newest shape; many processes may do so at once.
+
+        Raises StorageError if the file cannot be used.
+        """
+        database = cls(path, _engine(path))
+        try:
+            await database._call(database._writer, database._prepare)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    @property
+    def saver(self) -> SqliteCheckpoints:
+        return self._saver
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await self._call(self._reader, lambda: _transact(self._reading, work))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        return await self._call(self._writer, lambda: _transact(self._writing, work))
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run on the writing thread: for a connection that is not ours but shares the file, so
+        that the two never wait for each other's lock."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._reader, int)
+        # Everything queued has run by then, so the shutdowns below do not block the loop.
+        await loop.run_in_executor(self._writer, self._disconnect)
+        self._reader.shutdown()
+        self._writer.shutdown()
+
+    async def _call(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except (DBAPIError, sqlite3.Error) as error:
+            said = error.orig if isinstance(error, DBAPIError) else error
+            raise StorageError(f"the database {self.place} cannot be used: {said}") from error
+
+    def _prepare(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Conversations are private: the file is its owner's only, and SQLite gives its -wal and -shm the same mode.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StorageError(f"the database {self.place} cannot be opened: {error.strerror}") from error
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                _transact(self._outside, _switch_to_wal)
+                _transact(self._writing, shape.prepare)
+            except OperationalError as error:
+                # While another process switches the new file to WAL, SQLite answers "locked" without waiting.
+                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                break
+        # The saver manages its transactions itself, on a connection of its own.
+        self._beside = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+        self._beside.execute("PRAGMA synchronous=NORMAL")
+        self._saver = SqliteCheckpoints(self._beside, self.on_thread)
+        self._saver.setup()
+
+    def _disconnect(self) -> None:
+        self._reading.dispose()
+        if self._beside is not None:
+            self._beside.close()
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _switch_to_wal(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        pool_size=2,
+        # No transaction of the driver's own making: it would begin without the write lock and fail half-way.
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
+        # Errors are logged; what people said is not.
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:  # pyright: ignore[reportUnusedFunction]
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        if statement := connection.get_execution_options().get(BEGIN):
+            connection.exec_driver_sql(statement)
+
+    return engine
