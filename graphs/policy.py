@@ -1,4 +1,7 @@
-"""Allow, ask or deny one tool call, and the rule that said so. Pure: it reads no file, no clock, no store."""
+"""Allow, ask or deny one tool call, and the rule that said so.
+
+It keeps nothing and has no clock and no store; a rule's own functions may look at files and names of hosts.
+"""
 
 from __future__ import annotations
 
@@ -113,6 +116,8 @@ class _Relevant:
     deny: tuple[Rule, ...]
     ask: tuple[Rule, ...]
     allow: tuple[Rule, ...]
+    waits: bool
+    """Whether one of their conditions may wait for something outside this process."""
 
 
 class Policy:
@@ -170,6 +175,10 @@ class Policy:
             return Verdict(decision="deny", rule=said, reason=_reason(rule, why))
         return Verdict(decision="deny", rule=f"role {role.name} says nothing about it ({role.where})")
 
+    def may_wait(self, caller: Caller, tool: ToolFacts) -> bool:
+        """Whether to decide about this tool may take long: then it is not for the event loop's thread."""
+        return any(name in self._roles and self._of(name, str(tool)).waits for name in caller.roles)
+
     def may_see(self, role: str, server: str, tool: str) -> bool:
         """Whether there are any arguments with which the role could call the tool, or ask to."""
         if role not in self._roles:
@@ -211,6 +220,7 @@ class Policy:
             deny=tuple(rule for rule in rules if rule.decision == "deny"),
             ask=tuple(rule for rule in rules if rule.decision == "ask"),
             allow=tuple(rule for rule in rules if rule.decision == "allow"),
+            waits=any(rule.when is not None and rule.when.waits for rule in rules),
         )
         # Names come from the model, which may invent any number of them.
         if len(self._relevant) >= _REMEMBERED:

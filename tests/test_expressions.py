@@ -179,8 +179,16 @@ def test_a_pattern_takes_no_more_than_linear_time() -> None:
         ("args.x.matches('a')", 7, "matches looks for the pattern anywhere in the text; write full_match(text,"),
         ("matches(args.x, 'a')", 0, "matches looks for the pattern anywhere in the text; write full_match(text,"),
         ("true && pathwithin(args.x, '/')", 8, "there is no function 'pathwithin'. Did you mean 'path_within'?"),
-        ("path_within(args.x)", 0, "path_within(path, folder) takes two texts; found another number of them"),
-        ("path_within(5, '/x')", 0, "path_within(path, folder) takes two texts; found (int, string)"),
+        (
+            "path_within(args.x)",
+            0,
+            "path_within(path, folder, …) takes texts, or lists of texts; found another number of them",
+        ),
+        (
+            "path_within(5, '/x')",
+            0,
+            "path_within(path, folder, …) takes texts, or lists of texts; found (int, string)",
+        ),
         ("path_within(args.x, 'work')", 20, "'work' is no absolute path of a folder, such as '/workspace'"),
         ("sql_read_only(args.x, 'sqlit')", 22, "'sqlit' is no SQL dialect known here; choose one of: postgres,"),
         ("full_match(args.x, 'a)|(b')", 19, "'a)|(b' is no regular expression (RE2)"),

@@ -129,7 +129,17 @@ def test_of_several_asks_the_one_with_an_approver_stands(policy: Policy) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "/workspace/../etc", "/workspace/%2e%2e/etc", "/workspace\0/x", "a", None, 5, ["/workspace"], {}],
+    [
+        "/etc/passwd",
+        "/workspace/../etc",
+        "/workspace/%2e%2e/etc",
+        "/workspace\0/x",
+        "a",
+        None,
+        5,
+        ["/workspace", "/etc"],
+        {},
+    ],
 )
 def test_hostile_paths_are_denied(policy: Policy, path: Any) -> None:
     assert decide(policy, "developer", "files/read_file", path=path).decision == "deny"

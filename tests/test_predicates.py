@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 from sqlglot import exp
 
-from graphs.expressions.predicates import path_within
+from graphs.expressions import compile_access
+from graphs.expressions.paths import path_within
 from graphs.expressions.sqlcheck import DIALECTS, MAX_CHARACTERS, sql_read_only
 from graphs.expressions.sqlnames import KNOWN_PURE
 
@@ -77,10 +78,55 @@ def test_what_is_in_the_folder_is_within(path: str) -> None:
         "/workspace/a＼b",
         "file:///workspace/a",
         " /workspace/a",
+        "/workspace/a\r/../../etc",
+        "/workspace/a\x1b",
+        "/workspace/\x7f",
+        "/workspace/%09/../../etc",
+        "/workspace/..%252f..%252fetc",
+        "/workspace/%2e%2e%5cetc",
+        "/workspace/..%c0%afetc",
+        "/workspace/%e0%80%ae%e0%80%ae/etc",
+        "/workspace/..\u2215etc",
+        "/workspace/..\u2044..\u2044etc",
+        "/workspace/..\u29f8etc",
+        "/workspace/..\u2216etc",
+        "/workspace/\u2024\u2024/etc",
+        "/workspace/\ufe52\ufe52/etc",
+        "/workspace/a/../..%2fetc",
+        "/workspace%2f..%2fetc",
+        "%2fetc",
+        "%2fworkspace/a",
+        "/%2fworkspace/a",
+        "/workspace/\ud800/a",
+        "/workspaceX/../workspace2",
+        "/workspace/../../../../../../etc/shadow",
+        "/proc/self/root/etc/passwd",
+        "/workspace/./../workspace/../etc",
     ],
 )
 def test_what_may_lead_out_of_the_folder_is_not_within(path: str) -> None:
     assert not path_within(path, "/workspace")
+
+
+def test_several_paths_and_several_folders() -> None:
+    assert path_within(["/workspace/a", "/srv/b"], "/workspace", "/srv")
+    assert path_within("/srv/b", ["/workspace", "/srv"])
+    assert not path_within(["/workspace/a", "/etc/b"], "/workspace", "/srv")
+    assert not path_within(["/workspace/a", "/workspace/../etc"], "/workspace")
+    assert not path_within([], "/workspace")
+    assert not path_within("/workspace/a", [])
+    with pytest.raises(ValueError, match="no text"):
+        path_within(["/workspace/a", 5], "/workspace")
+
+
+def test_a_rule_with_lists_fails_closed() -> None:
+    rule = compile_access('path_within(args.paths, "/workspace", "/srv")')
+    assert rule.evaluate({"args": {"paths": ["/srv/a", "/workspace/b"]}}) is True
+    assert rule.evaluate({"args": {"paths": "/srv/a"}}) is True
+    assert rule.evaluate({"args": {"paths": ["/srv/a", "/etc/b"]}}) is False
+    for odd in (["/srv/a", None], ["/srv/a", ["/srv/b"]], {"a": "/srv"}, 5, None):
+        assert rule.evaluate({"args": {"paths": odd}}) is None
+    assert compile_access('path_within(args.p, ["/a", "/b"])').evaluate({"args": {"p": "/b/c"}}) is True
 
 
 def test_a_path_that_is_encoded_over_and_over_is_not_within() -> None:

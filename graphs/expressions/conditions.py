@@ -10,6 +10,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from graphs.expressions import celtree
+from graphs.expressions.functions import FUNCTIONS
 from graphs.expressions.language import ExpressionError, ScopeName, compile_in, run_words, type_words
 from graphs.expressions.values import clean, fault, named
 
@@ -24,6 +25,10 @@ class Condition:
     def __init__(self, text: str, scope: ScopeName, program: cel.Expression, tree: celtree.Tree) -> None:
         self.text = text
         """The condition as it was written, without the white space around it."""
+        self.waits = any(
+            node.kind == "call" and node.name in FUNCTIONS and FUNCTIONS[node.name].waits for node in tree.root.walk()
+        )
+        """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
         self._program = program
         self._args = tree.names("args") if scope == "access" else frozenset[str]()
         self._looks_at_call_args = scope == "next" and any(

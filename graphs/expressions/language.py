@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from cel_expr_python import cel
 
 from graphs.errors import InterlockError
 from graphs.expressions import celtree
-from graphs.expressions.predicates import path_within
-from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
+from graphs.expressions.functions import FUNCTIONS, declarations
 from graphs.words import did_you_mean
 
 MAX_EXPRESSION = 10_000
@@ -55,11 +54,6 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
 }
 _CALL_FIELDS = ("id", "tool", "args", "verdict")
 _RENDERED = {"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"}
-_OURS = {
-    "path_within": "path_within(path, folder) takes two texts",
-    "sql_read_only": "sql_read_only(sql) or sql_read_only(sql, dialect) takes texts",
-    "full_match": "full_match(text, pattern) takes two texts",
-}
 _LIBRARY = (
     "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "int", "uint",
     "double", "string", "bool", "bytes", "duration", "timestamp", "type", "dyn", "getHours", "getMinutes", "getDate",
@@ -77,46 +71,10 @@ _CONFIG = "name: interlock\nstdlib:\n  exclude_functions:\n    - name: matches\n
 
 @cache  # a constant that is costly to build, and that nothing can change
 def _environment(scope: ScopeName) -> cel.Env:
-    def overload(name: str, function: Any, count: int) -> cel.Overload:
-        return cel.Overload(f"{name}_{count}", _T.BOOL, [_T.STRING] * count, False, function)
-
-    functions = cel.CelExtension(
-        "interlock",
-        [
-            cel.FunctionDecl("path_within", [overload("path_within", path_within, 2)]),
-            cel.FunctionDecl("full_match", [overload("full_match", full_match, 2)]),
-            cel.FunctionDecl(
-                "sql_read_only",
-                [overload("sql_read_only", sql_read_only, 1), overload("sql_read_only", sql_read_only, 2)],
-            ),
-        ],
-    )
     config = cel.NewEnvConfigFromYaml(_CONFIG)
-    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[functions])
-
-
-@cache  # likewise
-def _matcher() -> cel.Expression:
-    # RE2, which takes time linear in the text whatever the pattern: Python's own `re` can be made to hang.
-    return cel.NewEnv(variables={"text": _T.STRING, "pattern": _T.STRING}).compile("text.matches(pattern)")
-
-
-def full_match(text: str, pattern: str) -> bool:
-    """Whether `pattern`, a regular expression as RE2 has them, matches the whole of `text`.
-
-    Raises ValueError for a wrong pattern.
-    """
-    # Alone first: `a)|(b` is no pattern, and would match more than it should between brackets.
-    for candidate in (pattern, rf"\A(?:{pattern})\z"):
-        result = _matcher().eval(data={"text": text, "pattern": candidate})
-        if result.type() != cel.Type.BOOL:
-            said = (
-                str(result.plain_value())
-                .removeprefix("INVALID_ARGUMENT: ")
-                .removeprefix("invalid regular expression: ")
-            )
-            raise ValueError(f"{pattern!r} is no regular expression (RE2): {said.split(': ')[0]}")
-    return result.value() is True
+    return cel.NewEnv(
+        config=config, variables=dict(_SCOPES[scope]), extensions=[declarations(waiting=scope == "access")]
+    )
 
 
 def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
@@ -149,22 +107,14 @@ def _check_call_fields(tree: celtree.Tree) -> None:
 def _check_literals(tree: celtree.Tree) -> None:
     """What is written out in a call of ours is checked here, not when the first tool call comes."""
     for node in tree.root.walk():
-        if node.kind != "call" or node.name not in _OURS or len(node.children) < 2:
+        if node.kind != "call" or node.name not in FUNCTIONS:
             continue
-        argument = node.children[1]
-        if argument.text is None:
-            continue
-        offset = tree.offsets.get(argument.id, 0)
-        if node.name == "path_within" and not path_within(argument.text, argument.text):
-            raise ExpressionError(f"{argument.text!r} is no absolute path of a folder, such as '/workspace'", offset)
-        if node.name == "sql_read_only" and argument.text not in DIALECTS:
-            message = f"{argument.text!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}"
-            raise ExpressionError(message + did_you_mean(argument.text, DIALECTS), offset)
-        if node.name == "full_match":
-            try:
-                full_match("", argument.text)
-            except ValueError as error:
-                raise ExpressionError(str(error), offset) from None
+        written = (
+            item for child in node.children[1:] for item in (child.children if child.kind == "list" else (child,))
+        )
+        for argument in written:
+            if argument.text is not None and (wrong := FUNCTIONS[node.name].fault(argument.text)) is not None:
+                raise ExpressionError(wrong, tree.offsets.get(argument.id, 0))
 
 
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -189,8 +139,8 @@ def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
         return ExpressionError(_undeclared_words(name, scope, called), start)
     if (overload := _OVERLOAD.search(message)) is not None:
         name, types = overload.groups()
-        if name in _OURS:
-            return ExpressionError(f"{_OURS[name]}; found {types}", _start_of_name(text, name, offset))
+        if name in FUNCTIONS:
+            return ExpressionError(f"{FUNCTIONS[name].usage}; found {types}", _start_of_name(text, name, offset))
         shown = name.strip("_").replace("_", " ") if name.startswith(("_", "!", "-")) else name
         return ExpressionError(f"'{shown}' cannot be used on {types}", _start_of_name(text, name, offset))
     if message.startswith("Syntax error: "):
@@ -212,11 +162,13 @@ def _start_of_name(text: str, name: str, offset: int) -> int:
 def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
     if name == "matches":
         return "matches looks for the pattern anywhere in the text; write full_match(text, 'pattern') instead"
-    if called and name in _OURS:
-        return f"{_OURS[name]}; found another number of them"
+    if called and name in FUNCTIONS and FUNCTIONS[name].waits and scope != "access":
+        return f"{name} may wait for a name server, so only the rules of access.yaml may call it"
+    if called and name in FUNCTIONS:
+        return f"{FUNCTIONS[name].usage}; found another number of them"
     if called:
-        choices = [*_OURS, *_LIBRARY]
-        hint = did_you_mean(name, choices) or f"; ours are {', '.join(_OURS)}"
+        choices = [*FUNCTIONS, *_LIBRARY]
+        hint = did_you_mean(name, choices) or f"; ours are {', '.join(FUNCTIONS)}"
         return f"there is no function {name!r}{hint}"
     variables = _SCOPES[scope]
     fields = [other for other in variables if other.startswith(f"{name}.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     offered = {name: node.tools for name, node in model_nodes(place.plan)}
 
+    policy = parts.snapshot.policy
+
     def judge(call: ToolCall, state: State, context: Context) -> Judged:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
@@ -61,8 +64,14 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             calls=state.get("calls", 0),
             now=datetime.now(UTC),
         )
-        verdict = parts.snapshot.policy.decide(context.caller, facts)
+        verdict = policy.decide(context.caller, facts)
         return Judged(call, call_id, digest, served.people_name, verdict)
+
+    async def judged_aside(call: ToolCall, state: State, context: Context) -> Judged:
+        served = parts.toolbox.known(call["name"])
+        if served is not None and policy.may_wait(context.caller, ToolFacts(served.server, served.name)):
+            return await asyncio.to_thread(judge, call, state, context)
+        return judge(call, state, context)
 
     async def permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         message = last_request(state)
@@ -70,7 +79,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             return {"verdicts": {}}
         context = parts.context(runtime)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
-        judged = [judge(call, state, context) for call in calls]
+        judged = [await judged_aside(call, state, context) for call in calls]
         room = max(0, place.plan.spec.limits.tool_calls - state.get("calls", 0))
         judged = [
             item

@@ -1,0 +1,143 @@
+"""The functions that rules may call beside CEL's own: their types, how they are called, and what may be written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cel_expr_python import cel
+
+from graphs.expressions.paths import path_within
+from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
+from graphs.expressions.sqltables import sql_tables
+from graphs.expressions.urls import host, public_url
+from graphs.words import did_you_mean
+
+_T = cel.Type
+MOST_FOLDERS = 4
+"""Folders that one call of `path_within` may name one by one; a list holds any number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """One of ours. A wrong type, or an exception inside, gives an error value, which no `allow` takes for true."""
+
+    usage: str
+    """How it is called, in words for the author of a rule."""
+    body: Callable[..., Any]
+    returns: cel.Type
+    takes: tuple[tuple[cel.Type, ...], ...]
+    """The types of its arguments, one tuple for each way to call it. Concrete types: a `DYN` compiles and never
+    matches."""
+    fault: Callable[[str], str | None] = lambda _: None
+    """What is wrong with a text that is written out after the first argument; None if nothing is."""
+    waits: bool = False
+    """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
+
+
+@cache  # a constant that nothing can change
+def _matcher() -> cel.Expression:
+    # RE2, which takes time linear in the text whatever the pattern: Python's own `re` can be made to hang.
+    return cel.NewEnv(variables={"text": _T.STRING, "pattern": _T.STRING}).compile("text.matches(pattern)")
+
+
+def full_match(text: str, pattern: str) -> bool:
+    """Whether `pattern`, a regular expression as RE2 has them, matches the whole of `text`.
+
+    Raises ValueError for a wrong pattern.
+    """
+    # Alone first: `a)|(b` is no pattern, and would match more than it should between brackets.
+    for candidate in (pattern, rf"\A(?:{pattern})\z"):
+        result = _matcher().eval(data={"text": text, "pattern": candidate})
+        if result.type() != cel.Type.BOOL:
+            said = (
+                str(result.plain_value())
+                .removeprefix("INVALID_ARGUMENT: ")
+                .removeprefix("invalid regular expression: ")
+            )
+            raise ValueError(f"{pattern!r} is no regular expression (RE2): {said.split(': ')[0]}")
+    return result.value() is True
+
+
+def _no_folder(text: str) -> str | None:
+    return None if path_within(text, text) else f"{text!r} is no absolute path of a folder, such as '/workspace'"
+
+
+def _no_dialect(text: str) -> str | None:
+    if text in DIALECTS:
+        return None
+    return f"{text!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}{did_you_mean(text, DIALECTS)}"
+
+
+def _no_pattern(text: str) -> str | None:
+    try:
+        full_match("", text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _path_types() -> tuple[tuple[cel.Type, ...], ...]:
+    named = [(path, *[_T.STRING] * count) for path in (_T.STRING, _T.LIST) for count in range(1, MOST_FOLDERS + 1)]
+    return (*named, *((path, _T.LIST) for path in (_T.STRING, _T.LIST)))
+
+
+_ONE_OR_TWO = ((_T.STRING,), (_T.STRING, _T.STRING))
+
+FUNCTIONS = {
+    "path_within": Function(
+        usage="path_within(path, folder, …) takes texts, or lists of texts",
+        body=path_within,
+        returns=_T.BOOL,
+        takes=_path_types(),
+        fault=_no_folder,
+    ),
+    "sql_read_only": Function(
+        usage="sql_read_only(sql) or sql_read_only(sql, dialect) takes texts",
+        body=sql_read_only,
+        returns=_T.BOOL,
+        takes=_ONE_OR_TWO,
+        fault=_no_dialect,
+    ),
+    "sql_tables": Function(
+        usage="sql_tables(sql) or sql_tables(sql, dialect) takes texts",
+        body=sql_tables,
+        returns=_T.List(_T.STRING),
+        takes=_ONE_OR_TWO,
+        fault=_no_dialect,
+    ),
+    "host": Function(usage="host(url) takes a text", body=host, returns=_T.STRING, takes=((_T.STRING,),)),
+    "public_url": Function(
+        usage="public_url(url) takes a text", body=public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits=True
+    ),
+    "full_match": Function(
+        usage="full_match(text, pattern) takes two texts",
+        body=full_match,
+        returns=_T.BOOL,
+        takes=((_T.STRING, _T.STRING),),
+        fault=_no_pattern,
+    ),
+}
+
+
+def declarations(*, waiting: bool) -> cel.CelExtension:
+    """All of them, or those that never wait, as CEL's library wants them."""
+    chosen = {name: function for name, function in FUNCTIONS.items() if waiting or not function.waits}
+    return cel.CelExtension(
+        "interlock", [cel.FunctionDecl(name, _overloads(name, function)) for name, function in chosen.items()]
+    )
+
+
+def _overloads(name: str, function: Function) -> Sequence[cel.Overload]:
+    return [
+        cel.Overload(
+            "_".join([name, *(kind.name().lower() for kind in kinds)]),
+            function.returns,
+            list(kinds),
+            False,
+            function.body,
+        )
+        for kinds in function.takes
+    ]
