@@ -16,6 +16,7 @@ from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDel
 from graphs.modelstream import Kind
 from graphs.outbox import Outbox
 from graphs.policy import Caller
+from graphs.seeing import model_call
 from graphs.spec.graph import ModelNodeSpec
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,11 @@ class Asking(Answering):
         super().__init__()
         served = request.served
         self._parts = served.parts
+        self._graph = served.plan.id
         default = served.parts.snapshot.gateway.models.default
         own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
-        self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
+        self._model = request.model or own or default
+        self._request = {**request.params, "model": self._model, "messages": request.messages}
         self._key = key_of(request)
 
     def said(self, kind: Kind, text: str) -> None:
@@ -93,7 +96,9 @@ class Asking(Answering):
     async def work(self) -> None:
         """Asks, and says what comes."""
         try:
-            answer = await self._parts.model.stream(self._request, self, key=self._key)
+            with model_call(self._parts.metrics, self._graph, self._model) as seen:
+                answer = await self._parts.model.stream(self._request, self, key=self._key)
+                seen.usage = answer.usage
             self.outbox.put(Finished(answer.reason, answer.usage))
         except InterlockError as error:
             self.outbox.fail(error)

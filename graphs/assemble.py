@@ -13,6 +13,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy
 
+from graphs import seeing
 from graphs.errors import ModelError
 from graphs.events import TextDelta
 from graphs.lease import Lease
@@ -57,6 +58,7 @@ def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver
     builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
     for name, node in plan.spec.nodes.items():
         function = BUILDERS[node.type](Place(plan=plan, name=name), parts)
+        function = seeing.node(function, graph=plan.id, name=name, kind=node.type, metrics=parts.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
         )

@@ -12,6 +12,7 @@ from graphs.chatmodel import ChatModel
 from graphs.errors import NotAllowed, UnknownModel
 from graphs.lease import Lease
 from graphs.loader import Snapshot
+from graphs.metrics import Metrics
 from graphs.nodes import Parts
 from graphs.offered import Offered
 from graphs.policy import Caller, Policy
@@ -33,7 +34,13 @@ class Edition:
     """One snapshot with everything that serves it. A request takes the current one once and stays with it."""
 
     def __init__(
-        self, snapshot: Snapshot, toolbox: Toolbox, model: ChatModel, store: Store, attached: object = None
+        self,
+        snapshot: Snapshot,
+        toolbox: Toolbox,
+        model: ChatModel,
+        store: Store,
+        metrics: Metrics,
+        attached: object = None,
     ) -> None:
         self.snapshot = snapshot
         self.toolbox = toolbox
@@ -42,7 +49,7 @@ class Edition:
         """What the facade makes of the snapshot, and swaps with it: the keys."""
         self.lease = Lease()
         """Held by every request and turn that uses this edition."""
-        parts = Parts(snapshot=snapshot, toolbox=toolbox, model=model, store=store)
+        parts = Parts(snapshot=snapshot, toolbox=toolbox, model=model, store=store, metrics=metrics)
         self.served: Mapping[str, Served] = MappingProxyType(
             {
                 name: Served(

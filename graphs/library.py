@@ -13,10 +13,12 @@ from graphs import decisions
 from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
 from graphs.edition import Edition, Listed
-from graphs.errors import ConfigError, Problem
+from graphs.errors import ConfigError, Problem, StorageError
 from graphs.loader import Snapshot, load
+from graphs.metrics import Metrics
 from graphs.policy import Caller
 from graphs.run import Runner
+from graphs.seeing import Seeing
 from graphs.spec.schemas import schemas
 from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
 from graphs.toolbox import Connections, Toolbox
@@ -67,7 +69,8 @@ class Library:
         self._storage = storage
         self._demo = demo
         self._attach = attach
-        self._connections = Connections()
+        self.metrics = Metrics()
+        self._connections = Connections(changed=self._servers_changed)
         self._current: Edition | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
@@ -75,6 +78,7 @@ class Library:
             store,
             lambda name: self.current.served.get(name),
             lambda graph, model, caller: self.current.may_use(graph, model, caller),
+            Seeing(self.metrics),
         )
 
     @property
@@ -102,9 +106,10 @@ class Library:
             await toolbox.start()
             await toolbox.ready(SERVERS_PATIENCE)
             # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
-            edition = await asyncio.to_thread(Edition, snapshot, toolbox, model, self.store, attached)
+            edition = await asyncio.to_thread(Edition, snapshot, toolbox, model, self.store, self.metrics, attached)
             stack.pop_all()
         self._current = edition
+        self._servers_changed()
         if before is not None:
             task = asyncio.create_task(retire(before), name=f"retire snapshot {before.snapshot.id}")
             self._retiring.add(task)
@@ -118,12 +123,14 @@ class Library:
                 snapshot = await asyncio.to_thread(load, folder, env)
                 if snapshot.id != self.current.snapshot.id:
                     await self.serve(snapshot)
+                    self.metrics.reloaded("ok")
                     log.info("configs changed: snapshot %s is served now", snapshot.id)
                 elif self.problems:
                     log.info("configs are sound again: snapshot %s stays", snapshot.id)
                 self.problems = ()
             except ConfigError as error:
                 self.problems = tuple(error.problems)
+                self.metrics.reloaded("failed")
                 log.error(  # noqa: TRY400  the traceback would only hide the lines that the person must mend
                     "configs changed, but cannot be served; snapshot %s goes on:\n%s", self.current.snapshot.id, error
                 )
@@ -134,6 +141,7 @@ class Library:
             try:
                 await self.reload(env)
             except Exception:
+                self.metrics.reloaded("failed")
                 log.exception("configs changed, but the reload failed; snapshot %s goes on", self.current.snapshot.id)
 
     async def close(self) -> None:
@@ -164,12 +172,26 @@ class Library:
             state["status"] = "degraded"
         return {**state, "problems": [str(problem) for problem in self.problems]}
 
+    async def scraped(self, accept: str) -> tuple[bytes, str]:
+        """The metrics page and its content type, in the form that the `Accept` header asks for."""
+        try:
+            approvals: Mapping[str, int] = {**await self.store.approvals.counts()}
+        except StorageError as error:  # what else is known is wanted all the more
+            log.warning("approvals are left out of /metrics: %s", error)
+            approvals = {}
+        return self.metrics.page(accept, approvals)
+
     async def prune_forever(self) -> None:
         """Deletes what is older than the retention, once an hour."""
         while True:
             kept = self.current.snapshot.gateway.retention
             await self.store.prune(conversations=kept.conversations, audit=kept.audit)
             await asyncio.sleep(3600)
+
+    def _servers_changed(self) -> None:
+        if self._current is not None:
+            status = self._current.toolbox.status()
+            self.metrics.servers({name: entry.status == "up" for name, entry in status.items()})
 
     def _refuse_other_storage(self, snapshot: Snapshot) -> None:
         wanted = self._storage or snapshot.gateway.storage

@@ -31,6 +31,7 @@ from graphs.events import (
     Usage,
 )
 from graphs.policy import Caller
+from graphs.seeing import Seeing
 from graphs.state import Context, owed_by_client
 from graphs.store import Store, TurnRow, digest_chain
 
@@ -51,8 +52,9 @@ Allowed = Callable[[str, str | None, Caller], bool]
 class Runner:
     """Starts turns and keeps hold of them until they have ended."""
 
-    def __init__(self, store: Store, graph: Callable[[str], Served | None], allowed: Allowed) -> None:
+    def __init__(self, store: Store, graph: Callable[[str], Served | None], allowed: Allowed, seeing: Seeing) -> None:
         self.store = store
+        self.seeing = seeing
         self.graph = graph
         self.allowed = allowed
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +62,7 @@ class Runner:
     def start(self, request: TurnRequest) -> Run:
         """Begins a turn at once."""
         run = Run(self, request)
-        run.task = self.keep(run.work(), name=f"turn-{run.id}")
+        run.task = self.keep(self.seeing.over(run.seen, run.work), name=f"turn-{run.id}")
         hold(request.served, run.task)
         return run
 
@@ -93,6 +95,7 @@ class Run(Answering):
     def __init__(self, runner: Runner, request: TurnRequest) -> None:
         super().__init__()
         self.id = uuid.uuid4().hex
+        self.seen = runner.seeing.begun(self.id, request.served.plan.id)
         self._runner = runner
         self._store = runner.store
         self._request = request
@@ -368,6 +371,7 @@ class Run(Answering):
         if self._recorded:
             return
         self._recorded = True
+        self.seen.status = status
         await asyncio.shield(self._runner.keep(self._keep(status)))
 
     async def _keep(self, status: Status) -> None:

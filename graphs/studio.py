@@ -114,6 +114,7 @@ def parts_for(library: Library, caller: Caller) -> Parts:
         toolbox=library.current.toolbox,
         model=library.current.model,
         store=library.store,
+        metrics=library.metrics,
         standing=standing,
     )
 

@@ -17,7 +17,7 @@ from graphs.library import Snapshot, load, opened, settled_environment
 from server.demo.model.serving import serve_demo_model
 from server.identity import Keyring, UnknownKey, load_keys
 from server.parts import LifespanState
-from server.routes import approvals, chat, health, models
+from server.routes import approvals, chat, health, metrics, models
 from server.settings import Settings
 from server.wire.errors import BadRequest, refusal
 from server.wire.json import JSON
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield {"settings": chosen, "library": library}
 
     app = FastAPI(title="Interlock", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (health.router, models.router, chat.router, approvals.router):
+    for router in (health.router, metrics.router, models.router, chat.router, approvals.router):
         app.include_router(router)
     for kind in (InterlockError, UnknownKey):
         app.add_exception_handler(kind, told)

@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from graphs.library import Snapshot, load, settled_environment
 from server.identity import Keys, load_keys
 from server.settings import Settings
+from server.workers import counting_together
 
 
 class CannotServe(Exception):
@@ -56,7 +57,8 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     )
     threading.Thread(target=announce, args=(address, snapshot, keys), daemon=True).start()
     if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        with counting_together(settings.data):
+            Multiprocess(config, sockets=[listener]).run()
         return
     server = uvicorn.Server(config)
     server.run(sockets=[listener])

@@ -22,6 +22,7 @@ from graphs.expressions import ExpressionError
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.patterns import matches_any
+from graphs.seeing import first_words, model_call
 from graphs.spec.graph import LimitsSpec, ModelNodeSpec
 from graphs.state import Context, State, mint_call_id
 
@@ -107,10 +108,12 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             request.pop("tool_choice", None)
 
         saying = Saying(say, fresh_line=rounds > 0)
-        if handler_of_tokens(config):
-            answer = await ask_through_langchain(parts, request, config)
-        else:
-            answer = await parts.model.stream(request, saying, key=context.key)
+        with model_call(parts.metrics, place.plan.id, request["model"]) as seen:
+            if handler_of_tokens(config):
+                answer = await ask_through_langchain(parts, request, config)
+            else:
+                answer = await parts.model.stream(request, saying, key=context.key)
+            seen.usage = answer.usage
         if reached:
             answer.calls.clear()
             saying.said("text", f"{saying.gap()}_{reached}_")
@@ -143,8 +146,11 @@ class Saying:
         if kind != "text":
             self._say(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
             return
-        self._say(TextDelta(text, new_paragraph=self._fresh_line and not self._text))
-        self._text = True
+        first = not self._text
+        if first:
+            self._text = True
+            first_words()
+        self._say(TextDelta(text, new_paragraph=first and self._fresh_line))
 
     def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """Where it comes from."""

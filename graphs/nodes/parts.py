@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langgraph.runtime import Runtime
 
 from graphs.chatmodel import ChatModel
 from graphs.loader import GraphPlan, Snapshot
+from graphs.metrics import Metrics
 from graphs.state import Context, State
 from graphs.store import Store
 from graphs.toolbox import Toolbox
@@ -23,6 +24,7 @@ class Parts:
     toolbox: Toolbox
     model: ChatModel
     store: Store
+    metrics: Metrics = field(default_factory=Metrics)
     standing: Callable[[str | None], Context] | None = None
     """Makes the context, from a thread id, where no request brings one (Studio)."""
 

@@ -90,9 +90,15 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         asked = [item for item in judged if item.verdict.decision == "ask"]
         approvals: Mapping[str, Approval] = {}
         if asked:
-            await parts.store.approvals.request([wanted(item, context, place, parts) for item in asked])
+            wished = [wanted(item, context, place, parts) for item in asked]
+            for entry, stored in zip(wished, await parts.store.approvals.request(wished), strict=True):
+                if stored.id == entry.id:  # else it was asked for before
+                    parts.metrics.verdict(entry.graph, entry.tool, "ask")
         if asked or context.resumed:
             approvals = await settled(judged, context, runtime, parts)
+        for item in judged:
+            tool = item.people_name if parts.toolbox.known(item.call["name"]) else None
+            parts.metrics.verdict(place.plan.id, tool, outcome(item, approvals.get(item.call_id)))
         return {"verdicts": {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}}
 
     return permission
@@ -153,6 +159,13 @@ def record(item: Judged, approval: Approval | None) -> VerdictRecord:
         "superseded": "nobody approved it; the person went on with another message instead",
     }.get(approval.status, "the approval is for other arguments")
     return VerdictRecord(decision="deny", digest=item.digest, rule=f"{words} (asked for by {approval.rule})")
+
+
+def outcome(item: Judged, approval: Approval | None) -> str:
+    """What became of a call, in one word: `allow`, `deny`, or what came of its approval."""
+    if item.verdict.decision == "deny" or approval is None:
+        return "allow" if item.verdict.decision == "allow" else "deny"
+    return approval.status
 
 
 def refusal_words(verdict: Verdict) -> str:

@@ -18,6 +18,7 @@ from langgraph.types import Command
 from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.seeing import tool_call, tool_refused
 from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import Claim, Claimed, call_digest
 from graphs.toolbox import told_to
@@ -47,10 +48,12 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         verdict = state.get("verdicts", {}).get(call_id)
         digest = call_digest(people_name, call["args"])
         if (why := objection(verdict, digest)) is not None:
+            tool_refused(parts.metrics, served and served.server, served and served.name)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
         if served is None:
             why = "its server went away"
+            tool_refused(parts.metrics, None, None)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
 
@@ -66,6 +69,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if claimed.state != "claimed":
             message = not_again(claimed, call_id, call["name"])
             if message.status == "error":
+                tool_refused(parts.metrics, served.server, served.name)
                 say(ToolRefused(call_id, people_name, call["args"], str(message.content)))
             return message
 
@@ -73,11 +77,14 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         began = time.monotonic()
         # Progress arrives in the connection's own task, where the stream writer would not know its run.
         here = copy_context()
-        with told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))):
+        with (
+            tool_call(parts.metrics, served.server, served.name) as seen,
+            told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))),
+        ):
             message = await execute(request.override(tool=served.tool))
-        if not isinstance(message, ToolMessage):
-            raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
-        failed = message.status == "error"
+            if not isinstance(message, ToolMessage):
+                raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
+            failed = seen.failed = message.status == "error"
         try:
             await parts.store.journal.finish([(call_id, result_of(message), failed)])
         except StorageError:
@@ -99,6 +106,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             for call in request.invalid_tool_calls:
                 why = f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
                 name = call["name"] or ""
+                tool_refused(parts.metrics, None, None)
                 runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
                 messages.append(refusal(call["id"] or "", name, name, why))
             if mine:

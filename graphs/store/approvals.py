@@ -6,9 +6,9 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, bindparam, case, delete, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from graphs.errors import InterlockError
@@ -95,6 +95,10 @@ _FOR_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=Tru
 _ADD = insert(approvals).on_conflict_do_nothing()
 _DECIDE = update(approvals).where(approvals.c.id == bindparam("which"), approvals.c.status == "pending")
 _IN_TIME = approvals.c.expires.is_(None) | (approvals.c.expires > bindparam("now"))
+_NOW = select(
+    case((approvals.c.status != "pending", approvals.c.status), (_IN_TIME, "pending"), else_="expired").label("status")
+).subquery()
+_COUNT = select(_NOW.c.status, func.count()).group_by(_NOW.c.status)
 _SUPERSEDE = (
     update(approvals)
     .where(approvals.c.status == "pending")
@@ -167,6 +171,16 @@ class Approvals:
             statement = statement.where(approvals.c.status == status)
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
         return tuple(_as_of(_from_row(row), moment) for row in rows)
+
+    async def counts(self, *, now: float | None = None) -> dict[ApprovalStatus, int]:
+        """How many there are of each status."""
+        moment = time.time() if now is None else now
+
+        def work(connection: Connection) -> dict[ApprovalStatus, int]:
+            found = {row[0]: row[1] for row in connection.execute(_COUNT, {"now": moment})}
+            return {status: found.get(status, 0) for status in get_args(ApprovalStatus)}
+
+        return await self._database.read(work)
 
     async def decide(
         self, id: str, decision: Decision, by: str, note: str | None = None, now: float | None = None

@@ -19,10 +19,14 @@ class _Held:
 
 
 class Connections:
-    """Every connection that some toolbox has. It ends when the last of them gives it back."""
+    """Every connection that some toolbox has. It ends when the last of them gives it back.
 
-    def __init__(self, timing: Timing | None = None) -> None:
+    `changed` is called, synchronously, whenever the state or the tools of any of them are different from before.
+    """
+
+    def __init__(self, timing: Timing | None = None, changed: Callable[[], None] = lambda: None) -> None:
         self._timing = timing or Timing()
+        self._changed = changed
         self._held: list[_Held] = []
 
     def take(self, name: str, spec: ServerSpec, changed: Callable[[], None]) -> Connection:
@@ -39,6 +43,7 @@ class Connections:
         def tell() -> None:
             for listener in list(listeners):
                 listener()
+            self._changed()
 
         connection = Connection(name, spec, timing=self._timing, changed=tell)
         task = asyncio.create_task(connection.run(), name=f"mcp server {name}")

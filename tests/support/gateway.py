@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +38,19 @@ class Gateway:
 
 
 @contextmanager
-def gateway(configs: Path, data: Path, env: Mapping[str, str] | None = None, port: int = 0) -> Iterator[Gateway]:
-    """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up."""
+def gateway(
+    configs: Path, data: Path, env: Mapping[str, str] | None = None, port: int = 0, options: Sequence[str] = ()
+) -> Iterator[Gateway]:
+    """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up.
+
+    `options` are further ones of `interlock serve`.
+    """
     command = [Path(sys.executable).with_name("interlock"), "serve", "--configs", configs]
     port = port or free_port()
     keys = {"INTERLOCK_ADMIN_KEY": ADMIN_KEY, "INTERLOCK_DEVELOPER_KEY": DEVELOPER_KEY}
     settings = {"INTERLOCK_DATA": str(data), "PYTHONUNBUFFERED": "1", **keys, **(env or {})}
     data.mkdir(parents=True, exist_ok=True)
-    options = ["--host", "127.0.0.1", "--port", str(port)]
+    options = ["--host", "127.0.0.1", "--port", str(port), *options]
     with running("interlock serve", [*command, *options], data / "serve.log", env=settings, cwd=data) as process:
         served = Gateway(f"http://127.0.0.1:{port}/v1", process)
         process.wait_for_json(f"{served.root}/ready", all_up)

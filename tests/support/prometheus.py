@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -13,15 +13,16 @@ from support.processes import free_port, running
 
 
 @contextmanager
-def prometheus(folder: Path, metrics: Mapping[str, float]) -> Iterator[str]:
-    """Its address, once it knows the metrics; it also watches itself."""
+def prometheus(folder: Path, metrics: Mapping[str, float], scraped: Sequence[str] = ()) -> Iterator[str]:
+    """Its address, once it knows the metrics; it also watches itself, and those of `scraped` (`host:port`)."""
     command = program("prometheus", "install Debian's package prometheus, or put prometheus on the PATH")
     port = free_port()
     rules = [{"record": name, "expr": f"vector({value})"} for name, value in metrics.items()]
     groups = {"groups": [{"name": "tests", "interval": "1s", "rules": rules}]}
     (folder / "rules.yml").write_text(json.dumps(groups))  # JSON is YAML
     job = {"job_name": "itself", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-    config = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [job]}
+    jobs = [job, {"job_name": "scraped", "static_configs": [{"targets": list(scraped)}]}]
+    config = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": jobs}
     (folder / "prometheus.yml").write_text(json.dumps(config))
     address = f"127.0.0.1:{port}"
     options = ["--config.file=prometheus.yml", "--storage.tsdb.path=tsdb", f"--web.listen-address={address}"]

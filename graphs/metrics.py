@@ -1,0 +1,284 @@
+"""What is counted and timed, for Prometheus: by graph, node, tool, verdict and server; never by what people write."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client is told, before it is loaded, that several processes count together."""
+
+UNKNOWN = "unknown"
+"""The label of a tool that no server has: the model made its name up, and names must not be endless."""
+
+TurnStatus = Literal["waiting", "finished", "stopped", "failed"]
+ToolOutcome = Literal["ok", "error", "refused", "cut"]
+
+SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeMeter:
+    """One node of one graph."""
+
+    running: Gauge
+    seconds: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class TurnMeter:
+    """One graph's turns."""
+
+    running: Gauge
+    ended: Mapping[str, Counter]
+    """By status."""
+    seconds: Histogram
+    first_token: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMeter:
+    """One tool of one server."""
+
+    calls: Mapping[ToolOutcome, Counter]
+    seconds: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMeter:
+    """One model in one graph."""
+
+    prompt: Counter
+    completion: Counter
+
+
+class Metrics:
+    """The metrics of this process, or of all workers of one start where FOLDER is set.
+
+    Children of a metric are looked up once and kept: `labels()` costs more than counting does.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(folder) if (folder := os.environ.get(FOLDER)) else None
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._own = own = CollectorRegistry()
+        self._turns = Counter(
+            "interlock_turns", "Turns that ended, by how they ended.", ["graph", "status"], registry=own
+        )
+        self._turn_seconds = Histogram(
+            "interlock_turn_seconds", "From a turn's beginning to its end.", ["graph"], buckets=LONG, registry=own
+        )
+        self._first_token = Histogram(
+            "interlock_first_token_seconds",
+            "From a turn's beginning to the first piece of its text.",
+            ["graph"],
+            buckets=LONG,
+            registry=own,
+        )
+        self._turns_running = Gauge(
+            "interlock_turns_running", "Turns under way.", ["graph"], multiprocess_mode="livesum", registry=own
+        )
+        self._node_seconds = Histogram(
+            "interlock_node_seconds", "One run of a node.", ["graph", "node", "type"], buckets=SHORT, registry=own
+        )
+        self._node_running = Gauge(
+            "interlock_node_running",
+            "Turns that are in this node now.",
+            ["graph", "node"],
+            multiprocess_mode="livesum",
+            registry=own,
+        )
+        self._model_requests = Counter(
+            "interlock_model_requests", "Requests to the model endpoint.", ["model", "outcome"], registry=own
+        )
+        self._tokens = Counter(
+            "interlock_tokens", "Tokens that the model endpoint counted.", ["graph", "model", "kind"], registry=own
+        )
+        self._tool_calls = Counter(
+            "interlock_tool_calls", "Tool calls, refused ones too.", ["server", "tool", "outcome"], registry=own
+        )
+        self._tool_seconds = Histogram(
+            "interlock_tool_seconds", "Tool calls that ran.", ["server", "tool"], buckets=SHORT, registry=own
+        )
+        self._verdicts = Counter(
+            "interlock_verdicts", "Verdicts on tool calls, one a call.", ["graph", "tool", "verdict"], registry=own
+        )
+        self._server_up = Gauge(
+            "interlock_server_up",
+            "1 while the MCP server is connected; of several workers, in all of them.",
+            ["server"],
+            multiprocess_mode="livemin",
+            registry=own,
+        )
+        self._reloads = Counter("interlock_reloads", "Reloads of the config folder.", ["outcome"], registry=own)
+        self._http = Counter(
+            "interlock_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=own
+        )
+        self._http_seconds = Histogram(
+            "interlock_http_request_seconds",
+            "From an HTTP request to the end of its answer.",
+            ["route"],
+            buckets=LONG,
+            registry=own,
+        )
+        self._shown = _Shown(own if self._folder is None else MultiProcessCollector(None, str(self._folder)))
+        self._turn_meters: dict[str, TurnMeter] = {}
+        self._tool_meters: dict[tuple[str, str], ToolMeter] = {}
+        self._token_meters: dict[tuple[str, str], TokenMeter] = {}
+        self._counters: dict[tuple[str, ...], Counter] = {}
+        self._http_meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._ups: dict[str, bool] = {}
+
+    def node(self, graph: str, name: str, kind: str) -> NodeMeter:
+        """What one node counts with; once per snapshot."""
+        return NodeMeter(self._node_running.labels(graph, name), self._node_seconds.labels(graph, name, kind))
+
+    def turn(self, graph: str) -> TurnMeter:
+        """What a graph's turns count with."""
+        meter = self._turn_meters.get(graph)
+        if meter is None:
+            statuses: tuple[TurnStatus, ...] = ("waiting", "finished", "stopped", "failed")
+            meter = self._turn_meters[graph] = TurnMeter(
+                running=self._turns_running.labels(graph),
+                ended={status: self._turns.labels(graph, status) for status in statuses},
+                seconds=self._turn_seconds.labels(graph),
+                first_token=self._first_token.labels(graph),
+            )
+        return meter
+
+    def tool(self, server: str, tool: str) -> ToolMeter:
+        """What calls of one tool count with. `tool` is a name that the server lists, or UNKNOWN."""
+        meter = self._tool_meters.get((server, tool))
+        if meter is None:
+            outcomes: tuple[ToolOutcome, ...] = ("ok", "error", "refused", "cut")
+            meter = self._tool_meters[server, tool] = ToolMeter(
+                calls={outcome: self._tool_calls.labels(server, tool, outcome) for outcome in outcomes},
+                seconds=self._tool_seconds.labels(server, tool),
+            )
+        return meter
+
+    def verdict(self, graph: str, tool: str | None, verdict: str) -> None:
+        """Counts one verdict; `tool` is `server/tool`, None for one that no server has."""
+        tool = tool or UNKNOWN
+        counter = self._counters.get((graph, tool, verdict))
+        if counter is None:
+            counter = self._counters[graph, tool, verdict] = self._verdicts.labels(graph, tool, verdict)
+        counter.inc()
+
+    def model_request(self, model: str, outcome: str) -> None:
+        """Counts one request to the model endpoint: `ok`, `cut`, or the kind of the error."""
+        counter = self._counters.get((model, outcome))
+        if counter is None:
+            counter = self._counters[model, outcome] = self._model_requests.labels(model, outcome)
+        counter.inc()
+
+    def tokens(self, graph: str, model: str, prompt: int, completion: int) -> None:
+        """Counts what one model call used."""
+        meter = self._token_meters.get((graph, model))
+        if meter is None:
+            prompts, completions = (self._tokens.labels(graph, model, kind) for kind in ("prompt", "completion"))
+            meter = self._token_meters[graph, model] = TokenMeter(prompts, completions)
+        meter.prompt.inc(prompt)
+        meter.completion.inc(completion)
+
+    def http(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts one answered request. `method` and `route` come from the routes that there are."""
+        meters = self._http_meters.get((method, route, status))
+        if meters is None:
+            counter = self._http.labels(method, route, str(status))
+            meters = self._http_meters[method, route, status] = (counter, self._http_seconds.labels(route))
+        meters[0].inc()
+        meters[1].observe(seconds)
+
+    def servers(self, up: Mapping[str, bool]) -> None:
+        """Says which of the configured MCP servers are up. One that is not configured any more is left out."""
+        if up == self._ups:
+            return
+        for name in self._ups.keys() - up.keys():
+            if self._folder is None:
+                self._server_up.remove(name)
+            else:  # from a file that workers share, no label can be taken back
+                self._server_up.labels(name).set(math.nan)
+        for name, is_up in up.items():
+            self._server_up.labels(name).set(is_up)
+        self._ups = dict(up)
+
+    def reloaded(self, outcome: Literal["ok", "failed"]) -> None:
+        """Counts one reload of the config folder."""
+        self._reloads.labels(outcome).inc()
+
+    def running(self) -> Mapping[str, Mapping[str, int]]:
+        """Graph → node → turns that are in it now, in all workers; under "" the graph's turns under way."""
+        found: dict[str, dict[str, int]] = {}
+        for metric in self._gauges():
+            if metric.name in ("interlock_turns_running", "interlock_node_running"):
+                for sample in metric.samples:
+                    nodes = found.setdefault(sample.labels["graph"], {})
+                    nodes[sample.labels.get("node", "")] = int(sample.value)
+        return found
+
+    def page(self, accept: str, approvals: Mapping[str, int]) -> tuple[bytes, str]:
+        """What a scrape reads, and its content type, in the form that the `Accept` header asks for.
+
+        `approvals` are those in the store now, by status.
+        """
+        self._forget_the_dead()
+        encode, kind = choose_encoder(accept)
+        return encode(_Shown(self._shown, _Approvals(approvals))), kind
+
+    def _gauges(self) -> Iterator[Metric]:
+        if self._folder is None:
+            yield from self._turns_running.collect()
+            yield from self._node_running.collect()
+        else:
+            self._forget_the_dead()
+            files = [str(file) for file in self._folder.glob("gauge_livesum_*.db")]
+            yield from cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # pyright: ignore[reportUnknownMemberType]
+
+    def _forget_the_dead(self) -> None:
+        """A worker that was killed runs nothing any more; what it counted stays counted."""
+        if self._folder is None:
+            return
+        for file in self._folder.glob("gauge_live*_*.db"):
+            try:
+                os.kill(int(file.stem.rpartition("_")[2]), 0)
+            except ProcessLookupError:
+                file.unlink(missing_ok=True)
+
+
+class _Approvals(Collector):
+    """The approvals in the store: counted where they are kept, since every replica sees the same ones."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("interlock_approvals", "Approvals in the store, by status.", labels=["status"])
+        for status, count in self._counts.items():
+            family.add_metric([status], count)
+        yield family
+
+
+class _Shown(Collector):
+    """Collectors one after the other, without the `_created` series that nobody asks for."""
+
+    def __init__(self, *collectors: Collector) -> None:
+        self._collectors = collectors
+
+    def collect(self) -> Iterator[Metric]:
+        for collector in self._collectors:
+            for metric in collector.collect():
+                metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+                yield metric

@@ -1,0 +1,16 @@
+"""`GET /metrics`, for Prometheus: numbers by graph, node, tool, verdict, server; no texts, so it asks for no key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from server.parts import FacadeDep
+
+router = APIRouter()
+
+
+@router.get("/metrics")
+async def metrics(request: Request, parts: FacadeDep) -> Response:
+    """The metrics of all workers, in Prometheus' text format or in OpenMetrics."""
+    page, kind = await parts.library.scraped(request.headers.get("accept", ""))
+    return Response(page, headers={"content-type": kind})

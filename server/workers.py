@@ -1,0 +1,51 @@
+"""Where the workers of one start count together: prometheus_client's files, in a folder that is this start's alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client reads it when it is loaded: it must be in the environment that workers are started with."""
+PREFIX = "metrics-"
+
+
+@contextmanager
+def counting_together(data: Path) -> Generator[None]:
+    """While the block lasts, processes that are started count in one folder below `data`, which is gone afterwards."""
+    data.mkdir(parents=True, exist_ok=True)
+    remove_left_behind(data)
+    before = os.environ.get(FOLDER)
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=data.resolve())
+    os.environ[FOLDER] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if before is None:
+            del os.environ[FOLDER]
+        else:
+            os.environ[FOLDER] = before
+
+
+def remove_left_behind(data: Path) -> None:
+    """Removes the folders of starts that were killed. In a container every start may have the same process id."""
+    for folder in data.glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
