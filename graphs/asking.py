@@ -16,7 +16,7 @@ from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDel
 from graphs.modelstream import Kind
 from graphs.outbox import Outbox
 from graphs.policy import Caller
-from graphs.seeing import model_call
+from graphs.seeing import Turn, model_call
 from graphs.spec.graph import ModelNodeSpec
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,11 @@ class Answering:
     def __init__(self) -> None:
         self.outbox = Outbox()
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def seen(self) -> Turn | None:
+        """What is seen of the turn, where it is one."""
+        return None
 
     def stop(self) -> None:
         """The client left: cancels the model's stream, the tools and the rest."""

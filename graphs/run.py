@@ -31,11 +31,11 @@ from graphs.events import (
     Usage,
 )
 from graphs.policy import Caller
-from graphs.seeing import Seeing
+from graphs.seeing import Seeing, Turn, current_turn
 from graphs.state import Context, owed_by_client
 from graphs.store import Store, TurnRow, digest_chain
 
-__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "TurnRequest"]
+__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "Turn", "TurnRequest", "current_turn"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Run(Answering):
     def __init__(self, runner: Runner, request: TurnRequest) -> None:
         super().__init__()
         self.id = uuid.uuid4().hex
-        self.seen = runner.seeing.begun(self.id, request.served.plan.id)
+        self._seen = runner.seeing.begun(self.id, request.served.plan.id)
         self._runner = runner
         self._store = runner.store
         self._request = request
@@ -113,6 +113,11 @@ class Run(Answering):
         self._served = request.served
         self._context: Context | None = None
         self._recorded = False
+
+    @property
+    def seen(self) -> Turn:
+        """What is seen of it while it runs."""
+        return self._seen
 
     async def work(self) -> None:
         """The whole turn. Stopped or failed, it is recorded with what there was."""
@@ -371,7 +376,7 @@ class Run(Answering):
         if self._recorded:
             return
         self._recorded = True
-        self.seen.status = status
+        self._seen.status = status
         await asyncio.shield(self._runner.keep(self._keep(status)))
 
     async def _keep(self, status: Status) -> None:

@@ -17,6 +17,7 @@ from graphs.library import Snapshot, load, opened, settled_environment
 from server.demo.model.serving import serve_demo_model
 from server.identity import Keyring, UnknownKey, load_keys
 from server.parts import LifespanState
+from server.requests import ObservedFastAPI
 from server.routes import approvals, chat, health, metrics, models
 from server.settings import Settings
 from server.wire.errors import BadRequest, refusal
@@ -46,7 +47,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             )
             yield {"settings": chosen, "library": library}
 
-    app = FastAPI(title="Interlock", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = ObservedFastAPI(
+        title="Interlock",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # we have our own
+    )
     for router in (health.router, metrics.router, models.router, chat.router, approvals.router):
         app.include_router(router)
     for kind in (InterlockError, UnknownKey):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -51,10 +51,15 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option(min=1, help="How many processes serve.")] = 1,
+    log: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="How to log: for the eye, or a JSON object a line.", show_default="text"),
+    ] = None,
 ) -> None:
     """Serves the graphs as an OpenAI-compatible API."""
     try:
-        serve_forever(settings_for(configs), host=host, port=port, workers=workers)
+        settings = settings_for(configs) if log is None else settings_for(configs).model_copy(update={"log": log})
+        serve_forever(settings, host=host, port=port, workers=workers)
     except (InterlockError, CannotServe) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

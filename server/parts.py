@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from graphs.library import Caller, Edition, Library
 from server.forwarded import person
 from server.identity import Keyring
+from server.requests import noted
 from server.settings import Settings
 from server.wire.errors import BadRequest
 
@@ -58,6 +59,7 @@ class Identity:
 async def identity(request: Request, parts: FacadeDep) -> Identity:
     """Who is behind this request. Raises UnknownKey."""
     holder = parts.keyring.holder(request.headers.get("authorization"))
+    noted().key = holder.name
     secret = parts.settings.forwarded_jwt_secret.get_secret_value()
     who = person(request.headers, secret) if holder.forwards_users else None
     if who is None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import logging
 import os
 import shlex
 import socket
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from graphs.library import Snapshot, load, settled_environment
+from server import logs
+from server.app import create_app
 from server.identity import Keys, load_keys
 from server.settings import Settings
 from server.workers import counting_together
@@ -29,9 +30,7 @@ class CannotServe(Exception):
 
 def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serves until SIGTERM or SIGINT. Raises ConfigError or CannotServe before anything is listened to."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("mcp").setLevel(logging.WARNING)
+    logs.set_up(settings.log)
     if not settings.configs.is_dir():
         raise CannotServe(f"{settings.configs}: no such folder. Name one with --configs or INTERLOCK_CONFIGS.")
     env = settled_environment(os.environ, settings.data)
@@ -46,10 +45,12 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     address = shown_address(listener, host)
     hand_to_workers(settings)
     config = uvicorn.Config(
-        "server.app:create_app",
+        "server.serve:logging_app",
         factory=True,
         workers=workers,
+        log_config=None,
         log_level="warning",
+        access_log=False,  # ours says more: server/requests.py
         timeout_graceful_shutdown=int(settings.grace),
         server_header=False,
         # A busy machine may take long to import everything: uvicorn's 5 s would end workers that are just starting.
@@ -64,6 +65,13 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     server.run(sockets=[listener])
     if not server.started:
         raise CannotServe("The start failed; the log above says why.")
+
+
+def logging_app() -> FastAPI:
+    """The facade in a process of its own, which logs as the settings say: workers do not inherit that."""
+    settings = Settings()
+    logs.set_up(settings.log)
+    return create_app(settings)
 
 
 def is_loopback(host: str) -> bool:

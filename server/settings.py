@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
     """Where the database, the generated keys and the demo's files live."""
     forwarded_jwt_secret: SecretStr = SecretStr("")
     """The secret with which Open WebUI signs for whom it asks; with one, its unsigned headers are not believed."""
+    log: Literal["text", "json"] = "text"
+    """How the log is written: for the eye, or a JSON object a line."""
     heartbeat: float = Field(default=5.0, gt=0)
     """Seconds of silence after which a stream gets a comment line, so that proxies keep it open."""
     grace: float = Field(default=30.0, ge=0)

@@ -16,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from graphs.errors import InterlockError
 from graphs.run import HOP_HEADER, Answering, TurnRequest
 from server.parts import Facade, FacadeDep, Identity, IdentityDep, read_bytes
+from server.requests import noted
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
 from server.wire.client import Client, read_client
 from server.wire.errors import BadRequest, refusal
@@ -46,6 +47,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
     client = read_client(request.headers, body)
     caller = identity.caller
     served, model = await parts.edition.resolve(body.model, caller)
+    noted().graph = served.plan.id
     refuse_name_clashes(client, parts)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
     asked = TurnRequest(
@@ -65,6 +67,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
         parent_message=client.parent_message,
     )
     run = parts.library.runner.ask_model(asked) if client.task else parts.library.runner.start(asked)
+    noted().turn = run.seen
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if not body.stream:
         return await whole(request, run, Collector(completion_id, body.model, int(time.time())), parts)

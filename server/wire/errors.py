@@ -8,6 +8,7 @@ from typing import Any
 from graphs.errors import GraphUnavailable, InterlockError, ModelError, NotAllowed, UnknownModel
 from graphs.library import AlreadyDecided, Expired, NotFound
 from server.identity import UnknownKey
+from server.requests import current_request
 
 
 class BadRequest(InterlockError):
@@ -64,10 +65,15 @@ def refusal(error: BaseException) -> Refusal:
         case _:
             return Refusal(
                 status=500,
-                message="Something inside Interlock failed; its log has the details.",
+                message=f"Something inside Interlock failed; its log has the details{by_id()}.",
                 type="server_error",
                 code="internal_error",
             )
+
+
+def by_id() -> str:
+    """Where in the log to look."""
+    return f" under request_id {request.id}" if (request := current_request()) is not None else ""
 
 
 def model_refusal(error: ModelError) -> Refusal:

@@ -1,0 +1,126 @@
+"""The log: a line for each event, JSON or for the eye, with the ids by which the lines of one request are found.
+
+What people write never gets into it: neither messages nor arguments nor results. Our own lines hold none. Those of
+libraries may quote some, and so may exceptions, so of these only the first line is kept, and of the MCP SDK's, which
+quote whole messages, only the place.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
+
+import orjson
+
+from graphs.run import current_turn
+from server.requests import current_request
+
+Form = Literal["text", "json"]
+
+OWN = ("graphs", "server")
+QUOTING = ("root", "mcp")
+"""Loggers whose words are left out. The MCP SDK also uses the root logger, which nobody else here does."""
+LONGEST = 300
+
+
+def set_up(form: Form) -> None:
+    """Makes this process log to stderr in that form. For the whole process: called by what starts it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONLines() if form == "json" else Text())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for name in ("httpx", "mcp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with the ids of its request."""
+        line: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": words(record),
+            "pid": record.process,
+            **ids(),
+            **record.__dict__.get("fields", {}),
+        }
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            line["exception"] = exception_text(error)
+        return orjson.dumps(line, default=str).decode()
+
+
+class Text(logging.Formatter):
+    """For the eye: the words first, then whatever there is to know."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with the ids of its request."""
+        known = {**record.__dict__.get("fields", {}), **ids()}
+        for shown in ("method", "route", "path", "status"):  # in the words already
+            known.pop(shown, None)
+        facts = "".join(f" {name}={shortened(value)}" for name, value in known.items() if value not in ([], None))
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {words(record)}{facts}"
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            line = f"{line}\n{exception_text(error)}"
+        return line
+
+
+def shortened(value: object) -> str:
+    """A fact without spaces."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def ids() -> dict[str, str]:
+    """Whose line this is: the request, its key's name, the turn and its graph."""
+    found: dict[str, str] = {}
+    request, turn = current_request(), current_turn()
+    if request is not None:
+        found["request_id"] = request.id
+        if request.key is not None:
+            found["key"] = request.key
+        if request.graph is not None:
+            found["graph"] = request.graph
+        turn = turn or request.turn
+    if turn is not None:
+        found["turn"] = turn.id
+        found["graph"] = turn.graph
+    return found
+
+
+def words(record: logging.LogRecord) -> str:
+    """What the record says, as far as it may be shown."""
+    family = record.name.partition(".")[0]
+    if family in OWN:
+        return record.getMessage()
+    if family in QUOTING:
+        return f"(said at {record.module}:{record.lineno}; left out, since it may quote what people wrote)"
+    return first_line(record.getMessage())
+
+
+def first_line(text: str) -> str:
+    """Further lines are where pydantic shows its input and SQLAlchemy its parameters."""
+    lines = text.strip().splitlines()
+    return lines[0][:LONGEST] if lines else ""
+
+
+def exception_text(error: BaseException) -> str:
+    """Where it happened, and what, for the error and what led to it, the latest first."""
+    return "\n".join(told(error, set()))
+
+
+def told(error: BaseException | None, seen: set[int]) -> Iterator[str]:
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        yield f"{type(error).__module__}.{type(error).__qualname__}: {first_line(str(error))}"
+        for one in cast("Sequence[BaseException]", getattr(error, "exceptions", ())):  # of an exception group
+            yield from told(one, seen)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None:
+            yield "which followed from:"
