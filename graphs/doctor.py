@@ -17,6 +17,8 @@ from graphs.toolbox import Toolbox
 
 PATIENCE = 45.0
 """Seconds that a server gets to come up: npx may have to download it first."""
+STORE_PATIENCE = 5.0
+"""Seconds that PostgreSQL gets to answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ async def store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Findin
     """Whether the store opens and can be written."""
     where = snapshot.places["storage"]
     try:
-        opened = await Store.open(storage or snapshot.gateway.storage, data)
+        opened = await Store.open(storage or snapshot.gateway.storage, data, patience=STORE_PATIENCE)
     except InterlockError as error:
         return [Finding(where=where, subject="storage", sound=False, words=str(error))]
     await opened.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -11,8 +13,11 @@ from typing import Any
 
 import pytest
 from support.facade import KEYS, Facade, serving, write_configs
+from support.postgres import Postgres, postgres
 from support.scripted_model import ScriptedModel
 from support.tools import SERVER, Tools
+
+from graphs.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +64,57 @@ async def facade(configs: Path, tmp_path: Path, keys: None) -> AsyncIterator[Fac
     """The facade on that folder."""
     async with serving(configs, tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One PostgreSQL for the whole session, whose database `ready` has the store's tables."""
+    folder = tmp_path_factory.mktemp("postgres")
+    with postgres(folder / "postgres.log") as server:
+        server.run("CREATE DATABASE ready TEMPLATE template0 ENCODING 'UTF8'")
+        asyncio.run(made(server.url_of("ready")))
+        yield server
+
+
+async def made(url: str) -> None:
+    await (await Store.open(url, Path())).close()
+
+
+numbers = itertools.count()
+
+
+@pytest.fixture
+def postgres_url(postgres_shared: Postgres) -> Iterator[str]:
+    """The address of a database of this test's own, with empty tables."""
+    with postgres_shared.database(f"test{next(numbers)}", "ready") as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_empty(postgres_shared: Postgres) -> Iterator[str]:
+    """The address of a database of this test's own, with nothing in it."""
+    with postgres_shared.database(f"test{next(numbers)}") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store that is not made yet: of each kind in turn."""
+    if request.param == "sqlite":
+        return str(tmp_path / "new" / "interlock.db")
+    return request.getfixturevalue("postgres_empty")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store: of each kind in turn."""
+    if request.param == "sqlite":
+        return str(tmp_path / "data" / "interlock.db")
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+async def store(storage: str, tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(storage, tmp_path)
+    yield store
+    await store.close()

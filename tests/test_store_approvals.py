@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,6 @@ from graphs.store import (
 TOOL = "filesystem/write_file"
 ARGS = {"path": "/workspace/notes.txt", "content": "hello"}
 NOW = 1_000_000.0
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open("", tmp_path)
-    yield store
-    await store.close()
 
 
 def question(id: str = "abcdefgh", call_id: str = "call", **fields: Any) -> Approval:
@@ -100,7 +93,7 @@ async def test_an_id_that_is_taken_is_replaced(store: Store) -> None:
 @pytest.mark.parametrize(("decision", "status"), [("approve", "approved"), ("reject", "rejected")])
 async def test_a_decision_is_kept_with_who_and_why(store: Store, decision: Any, status: str) -> None:
     await store.approvals.request([question()])
-    decided = await store.approvals.decide("abcdefgh", decision, "root", "looks \ud800 fine", now=NOW + 1)
+    decided = await store.approvals.decide("abcdefgh", decision, "root", "looks \ud800 fine\x00", now=NOW + 1)
     assert (decided.status, decided.decided, decided.decided_by) == (status, NOW + 1, "root")
     stored = await store.approvals.get("abcdefgh", now=NOW + 9999)
     assert stored is not None
@@ -221,9 +214,9 @@ async def test_a_yes_that_was_used_is_used_up_even_if_the_journal_forgot(store: 
     assert await states(store, [claim()]) == {"call": "refused"}
 
 
-async def test_of_ten_at_once_one_decides_and_one_runs(store: Store, tmp_path: Path) -> None:
+async def test_of_ten_at_once_one_decides_and_one_runs(store: Store, storage: str, tmp_path: Path) -> None:
     await store.approvals.request([question()])
-    others = [await Store.open("", tmp_path) for _ in range(3)]
+    others = [await Store.open(storage, tmp_path) for _ in range(3)]
     stores = [store, *others]
     decided = await asyncio.gather(
         *(stores[n % 4].approvals.decide("abcdefgh", "approve", f"p{n}", now=NOW) for n in range(10)),

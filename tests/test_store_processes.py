@@ -1,4 +1,4 @@
-"""Several processes on one file: they make it together, and no call runs twice."""
+"""Several processes on one database: they make it together, and no call runs twice."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def claim(call_id: str, needs_approval: bool) -> Claim:
     return Claim(call_id=call_id, thread="t", tool=TOOL, digest=DIGEST, needs_approval=needs_approval, now=2.0)
 
 
-async def work(folder: Path, worker: int, start: Callable[[], object]) -> Counter[str]:
+async def work(storage: str, worker: int, start: Callable[[], object]) -> Counter[str]:
     """What one process does, at the same moment as the others: everything that a run does, for the same calls."""
     start()
-    store = await Store.open("", folder)
+    store = await Store.open(storage, Path())
     counts: Counter[str] = Counter()
 
     async def one(number: int) -> None:
@@ -78,27 +78,27 @@ def wait_at(barrier: Barrier) -> None:
     start_line = barrier
 
 
-def run(folder: Path, worker: int) -> Counter[str]:
-    return asyncio.run(work(folder, worker, start_line.wait))
+def run(storage: str, worker: int) -> Counter[str]:
+    return asyncio.run(work(storage, worker, start_line.wait))
 
 
 @pytest.mark.timeout(120)
-def test_processes_that_start_at_once_share_one_new_file_and_run_each_call_once(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_share_one_new_store_and_run_each_call_once(new_storage: str) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(PROCESSES)
     with ProcessPoolExecutor(PROCESSES, context, wait_at, (barrier,)) as pool:
-        futures = [pool.submit(run, tmp_path / "new", worker) for worker in range(PROCESSES)]
+        futures = [pool.submit(run, new_storage, worker) for worker in range(PROCESSES)]
         counts = sum((future.result(timeout=100) for future in futures), Counter[str]())
     assert counts["decided"] == 10
     assert counts["too late"] == 10 * (PROCESSES - 1)
     assert counts["claimed"] == 20
     assert counts["running"] + counts["done"] == 20 * (PROCESSES - 1)
     assert counts["refused"] == 0
-    assert asyncio.run(finished(tmp_path / "new")) == 10 * PROCESSES
+    assert asyncio.run(finished(new_storage)) == 10 * PROCESSES
 
 
-async def finished(folder: Path) -> int:
-    store = await Store.open("", folder)
+async def finished(storage: str) -> int:
+    store = await Store.open(storage, Path())
     rows = [await store.turns.get(f"{worker}.{number}") for worker in range(PROCESSES) for number in range(10)]
     await store.close()
     return sum(row is not None and row.status == "finished" for row in rows)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, make_url
 
 from graphs.errors import StorageError
-from graphs.store import Claim, Store, migrations, tables
+from graphs.store import Claim, Store, TurnRow, migrations, tables
 from graphs.store.migrations.__main__ import write
 from graphs.store.migrations.upgrade import config, upgrade
-from graphs.store.shape import prepare
+from graphs.store.shape import is_newest, prepare
 
 VERSION_1 = Path(__file__).parent / "support" / "store_version_1.sql"
 
@@ -34,12 +36,30 @@ def differences(connection: Connection) -> list[Any]:
     ]
 
 
+@pytest.fixture
+def connection(new_storage: str) -> Iterator[Connection]:
+    """To an empty database, of each kind in turn, in one transaction."""
+    url = make_url("sqlite://")
+    if new_storage.startswith("postgresql"):
+        url = make_url(new_storage).set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 @pytest.mark.parametrize("make", [prepare, upgrade])
-def test_migrations_and_tables_agree(make: Callable[[Connection], None]) -> None:
-    with create_engine("sqlite://").connect() as connection:
-        make(connection)
-        assert differences(connection) == []
-        prepare(connection)
+def test_migrations_and_tables_agree(connection: Connection, make: Callable[[Connection], None]) -> None:
+    make(connection)
+    assert differences(connection) == []
+    assert is_newest(connection)
+    prepare(connection)
+
+
+def test_a_difference_would_be_seen(connection: Connection) -> None:
+    prepare(connection)
+    connection.exec_driver_sql("ALTER TABLE journal DROP COLUMN thread")
+    assert [difference[0] for difference in differences(connection)] == ["add_column"]
 
 
 def test_the_migrations_are_one_line_named_as_their_files() -> None:
@@ -86,30 +106,47 @@ def next_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(write("what_comes"))
 
 
-async def test_an_older_file_is_migrated_with_its_rows(tmp_path: Path, next_shape: Path) -> None:
-    older = next_shape.read_text()
+async def test_an_older_store_is_migrated_with_its_rows(new_storage: str, tmp_path: Path, next_shape: Path) -> None:
+    script = next_shape.read_text()
     next_shape.rename(next_shape.with_suffix(".txt"))
-    with closing(sqlite3.connect(tmp_path / "interlock.db")) as connection, connection:
-        connection.executescript(VERSION_1.read_text())
-    await (await Store.open("", tmp_path)).close()
+    store = await Store.open(new_storage, tmp_path)
+    await store.turns.add(TurnRow(id="t1", owner="ada", graph="g", created=1.0, status="waiting", base=""))
+    await store.close()
     more = 'op.add_column("turns", sa.Column("colour", sa.Text(), server_default="green", nullable=False))'
-    next_shape.write_text(older.replace("pass", more))
+    next_shape.write_text(script.replace("pass", more))
 
-    await (await Store.open("", tmp_path)).close()
+    stores = await asyncio.gather(*(Store.open(new_storage, tmp_path) for _ in range(4)))
 
-    with closing(sqlite3.connect(tmp_path / "interlock.db")) as connection:
-        assert connection.execute("SELECT id, colour FROM turns").fetchall() == [("t1", "green")]
-        assert connection.execute("SELECT * FROM interlock_schema").fetchall() == [(next_shape.stem,)]
+    assert [await store.turns.get("t1") is not None for store in stores] == [True] * 4
+    assert look(new_storage, "SELECT id, colour FROM turns") == [("t1", "green")]
+    assert look(new_storage, "SELECT * FROM interlock_schema") == [(next_shape.stem,)]
+    for store in stores:
+        await store.close()
 
 
-async def test_a_migration_that_fails_changes_nothing(tmp_path: Path, next_shape: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "interlock.db")) as connection, connection:
-        connection.executescript(VERSION_1.read_text())
-    next_shape.write_text(
-        next_shape.read_text().replace("pass", 'op.drop_table("journal"); op.execute("SELECT nonsense FROM turns")')
-    )
-    with pytest.raises(StorageError, match="no such column: nonsense"):
-        await Store.open("", tmp_path)
-    with closing(sqlite3.connect(tmp_path / "interlock.db")) as connection:
-        assert connection.execute("SELECT call_id FROM journal").fetchall() == [("call_0",)]
-        assert connection.execute("SELECT * FROM interlock_schema").fetchall() == [(1,)]
+async def test_a_migration_that_fails_changes_nothing(new_storage: str, tmp_path: Path, next_shape: Path) -> None:
+    script = next_shape.read_text()
+    next_shape.rename(next_shape.with_suffix(".txt"))
+    await (await Store.open(new_storage, tmp_path)).close()
+    before = look(new_storage, "SELECT * FROM interlock_schema")
+    next_shape.write_text(script.replace("pass", 'op.drop_table("journal"); op.execute("SELECT nonsense FROM turns")'))
+    with pytest.raises(StorageError, match="nonsense"):
+        await Store.open(new_storage, tmp_path)
+    assert look(new_storage, "SELECT * FROM journal") == []
+    assert look(new_storage, "SELECT * FROM interlock_schema") == before
+
+
+async def test_a_store_of_a_newer_version_is_refused(storage: str, tmp_path: Path) -> None:
+    await (await Store.open(storage, tmp_path)).close()
+    look(storage, "UPDATE interlock_schema SET version_num = '0999_later' RETURNING 1")
+    with pytest.raises(StorageError, match="shape 0999_later, this Interlock knows 0"):
+        await Store.open(storage, tmp_path)
+
+
+def look(storage: str, query: str) -> list[tuple[Any, ...]]:
+    """What the database itself answers, whatever Interlock believes."""
+    if storage.startswith("postgresql"):
+        with psycopg.connect(storage) as connection:
+            return connection.execute(query.encode()).fetchall()
+    with closing(sqlite3.connect(storage)) as connection, connection:
+        return connection.execute(query).fetchall()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from graphs.errors import StorageError
 from graphs.store import Restored, Store, TurnRow, TurnStatus, call_digest, digest_chain, extend_digest, restore
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = await Store.open("", tmp_path)
-    yield store
-    await store.close()
+from graphs.store.postgres import SESSION
 
 
 def calls(*ids: str) -> list[dict[str, Any]]:
@@ -113,15 +111,24 @@ async def test_a_turn_comes_back_as_it_was_kept(store: Store) -> None:
         status="waiting",
         base="b",
         digest="d",
-        text="Zoë \U0001f600 \x00",
+        text="Zoë \U0001f600",
         user_digest="u",
-        messages=[{"role": "tool", "content": "x", "n": 2**70, "half": "\ud800"}],
+        messages=[{"role": "tool", "content": "x\x00", "n": 2**70, "half": "\ud800"}],
         thread="th",
         request={"model": "assistant"},
     )
     await store.turns.add(row)
     assert await store.turns.get("t1") == row
     assert await store.turns.get("t2") is None
+
+
+async def test_a_nul_is_not_kept_and_its_answer_is_found_nevertheless(store: Store) -> None:
+    await Talk(store, chat="c\x00").say("t1", "q", [], "a\x00b", message="m\x00", call_ids=["c\x00"])
+    kept = await store.turns.get("t1")
+    assert kept is not None
+    assert kept.text == "ab"
+    assert (await store.turns.find_parents("ada", chat="c\x00", assistant_texts=["a\x00b"])).parent == kept
+    assert (await store.turns.find_parents("ada", call_ids=["c\x00"])).parent == kept
 
 
 async def test_a_text_that_utf8_cannot_say_is_kept_as_far_as_it_can(store: Store) -> None:
@@ -397,12 +404,47 @@ async def test_hostile_ids_fail_nothing(store: Store) -> None:
     assert await store.turns.find_parents("ada", call_ids=odd, assistant_texts=odd) == Restored()
 
 
-@pytest.mark.parametrize("statement", [restore.IDS, restore.ROWS])
-async def test_no_look_up_reads_all_turns_of_an_owner(store: Store, statement: str) -> None:
-    names = ("owner", "chat", "message", "base", "user", "depth")
-    parameters = dict.fromkeys(names, "x") | dict.fromkeys(("calls", "wanted", "starts", "others"), "[]")
-    plan = store.saver.conn.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    steps = [row[3] for row in plan.fetchall()]
+LISTS = ("calls", "wanted", "starts", "others")
+HISTORY: dict[str, Any] = dict.fromkeys(("owner", "chat", "message", "base", "user"), "x")
+HISTORY |= dict.fromkeys(LISTS, "[]") | {"depth": 9}
+
+
+@pytest.mark.parametrize("words", [restore.IDS, restore.ROWS])
+async def test_no_look_up_reads_all_turns_of_an_owner(tmp_path: Path, words: str) -> None:
+    store = await Store.open("", tmp_path)
+    statement = words.format(**restore.WORDS["sqlite"])
+    with closing(sqlite3.connect(store.place)) as connection:
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", HISTORY)]
     assert [step for step in steps if " turns" in step or " turn_calls" in step] != []
     assert [step for step in steps if step.startswith(("SCAN turn", "SEARCH turn")) and "(owner=?)" in step] == []
     assert [step for step in steps if step.startswith("SCAN turn")] == []
+    await store.close()
+
+
+MANY = """
+INSERT INTO turns SELECT 't' || n, 't' || n - 1, 'ada', 'c' || n % 50, 'm' || n, 'g', n, 'finished', md5((n - 1)::text),
+    md5(n::text), 'text', md5(n::text), '[]', NULL, NULL FROM generate_series(1, 5000) n;
+INSERT INTO turn_calls SELECT 'c' || n, 't' || n FROM generate_series(1, 5000) n;
+ANALYZE turns, turn_calls
+"""
+
+
+@pytest.mark.parametrize("words", [restore.IDS, restore.ROWS])
+def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str, words: str) -> None:
+    statement = words.format(**restore.WORDS["postgresql"])
+    values = HISTORY | {
+        "owner": "ada",
+        "calls": '["c1", "c2"]',
+        "wanted": '[["d", "u"]]',
+        "starts": '["t1"]',
+        "others": '["t2"]',
+    }
+    for name, value in values.items():
+        statement = re.sub(rf":{name}\b", f"'{value}'::text" if isinstance(value, str) else str(value), statement)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(MANY.encode())
+        connection.execute(SESSION.encode())
+        plan = [row[0] for row in connection.execute(f"EXPLAIN {statement}".encode())]
+    assert [step for step in plan if "Index" in step and "turn" in step] != []
+    assert [step for step in plan if "Seq Scan on turn" in step] == []
+    assert [step for step in plan if step.strip() == "Index Cond: ((owner)::text = 'ada'::text)"] == []

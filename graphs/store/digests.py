@@ -13,8 +13,8 @@ from typing import Any
 
 
 def without_space(text: str) -> str:
-    """`text` without any (Unicode) white space."""
-    return "".join(text.split())
+    """`text` without any (Unicode) white space, and without NUL, which not every database keeps."""
+    return "".join(text.split()).replace("\0", "")
 
 
 def extend_digest(digest: str, text: str) -> str:

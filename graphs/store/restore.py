@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Integer, String, TextClause, bindparam, text
+from sqlalchemy.types import TypeEngine
 
 from graphs.store.digests import digest_chain, without_space
 from graphs.store.rows import ALL, TurnRow, from_row
@@ -71,7 +72,7 @@ def find(connection: Connection, history: History) -> Restored:
         "others": _array(sorted(set(found.by_index.values()) - starts)),
         "depth": len(texts) + DELETED,
     }
-    rows = {row.id: row for row in map(from_row, connection.execute(_ROWS, parameters))}
+    rows = {row.id: row for row in map(from_row, connection.execute(_ROWS[connection.dialect.name], parameters))}
     parent, index = _choose_parent(found, rows, texts)
     if parent is None:
         return Restored()
@@ -85,11 +86,12 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
     chain = digest_chain(texts)
     users = ["", *[""] * (len(texts) - len(history.user_digests)), *history.user_digests][-len(texts) - 1 :]
     last_user = users[-1] if texts else ""
+    called_ids = [sound(call) for call in history.call_ids]
     parameters = {
         "owner": history.owner,
         "chat": history.chat or None,
         "message": history.parent_message or None,
-        "calls": _array([sound(call) for call in history.call_ids]),
+        "calls": _array(called_ids),
         # An empty text says nothing: it would fit every turn that ended without one.
         "wanted": _array([[chain[i + 1] if text else None, users[i + 1]] for i, text in enumerate(texts)]),
         "base": chain[-2] if texts else None,
@@ -99,19 +101,19 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
     calls: dict[str, tuple[float, str]] = {}
     named: str | None = None
     stopped: str | None = None
-    for kind, key, id, more in connection.execute(_IDS, parameters):
+    for kind, key, id, created, said in connection.execute(_IDS[connection.dialect.name], parameters):
         match kind:
             case "digest":
                 if id is not None:
                     by_index[int(key)] = id
             case "call":
-                calls[key] = max(calls.get(key, (0.0, "")), (more, id))
+                calls[key] = max(calls.get(key, (0.0, "")), (created, id))
             case "message":
                 named = id
             case _:
-                if stopped is None and texts and texts[-1] and without_space(more).startswith(texts[-1]):
+                if stopped is None and texts and texts[-1] and without_space(said).startswith(texts[-1]):
                     stopped = id
-    called = next((calls[call][1] for call in reversed(history.call_ids) if call in calls), None)
+    called = next((calls[call][1] for call in reversed(called_ids) if call in calls), None)
     return _Found(by_index=by_index, called=called, named=named, stopped=stopped)
 
 
@@ -187,8 +189,7 @@ def _array(values: list[Any]) -> str:
 # Written as SQL, which here is shorter than its making. Lists travel as JSON, so the statements never change and stay
 # prepared. CROSS JOIN keeps SQLite from starting at the owner's turns, of which there may be many.
 IDS = """
-WITH wanted AS (SELECT key, json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS asked
-                FROM json_each(:wanted))
+WITH wanted AS ({wanted})
 SELECT 'digest', CAST(key AS TEXT), coalesce(
     (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
      AND user_digest = wanted.asked ORDER BY created DESC LIMIT 1),
@@ -197,39 +198,70 @@ SELECT 'digest', CAST(key AS TEXT), coalesce(
     (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest AND user_digest = wanted.asked
      AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1),
     (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest
-     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1)), NULL
+     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1)), CAST(NULL AS FLOAT), CAST(NULL AS TEXT)
 FROM wanted
 UNION ALL
-SELECT 'call', turn_calls.call_id, turns.id, turns.created
-FROM json_each(:calls) AS calls
-CROSS JOIN turn_calls ON turn_calls.call_id = calls.value
-CROSS JOIN turns ON turns.id = turn_calls.turn
-WHERE turns.owner = :owner
+SELECT 'call', turn_calls.call_id, turns.id, turns.created, NULL
+FROM {calls}
+CROSS JOIN turn_calls
+CROSS JOIN turns
+WHERE turn_calls.call_id = calls.value AND turns.id = turn_calls.turn AND turns.owner = :owner
 UNION ALL
-SELECT 'message', NULL, id, NULL FROM (
-    SELECT id FROM turns WHERE owner = :owner AND message = :message AND chat IS :chat ORDER BY created DESC LIMIT 1)
+SELECT 'message', NULL, id, NULL, NULL FROM (
+    SELECT id FROM turns WHERE owner = :owner AND message = :message AND {same_chat} ORDER BY created DESC LIMIT 1)
+    AS named
 UNION ALL
-SELECT 'stopped', NULL, id, text FROM (
+SELECT 'stopped', NULL, id, NULL, text FROM (
     SELECT id, text FROM turns WHERE owner = :owner AND base = :base
     AND status IN ('running', 'waiting', 'stopped', 'failed')
     AND (chat = :chat OR ((:chat IS NULL OR chat IS NULL) AND (user_digest = :user OR :user = '')))
-    ORDER BY chat IS :chat DESC, user_digest = :user DESC, created DESC LIMIT 8)
+    ORDER BY ({same_chat}) DESC, (user_digest = :user) DESC, created DESC LIMIT 8) AS stopped
 """
 
 # The owner is asked again at every step: a parent that was ever set wrong must not open another's conversation.
 ROWS = """
 WITH RECURSIVE up(id, parent, depth) AS (
-    SELECT turns.id, turns.parent, 0 FROM json_each(:starts) AS starts CROSS JOIN turns ON turns.id = starts.value
-    WHERE turns.owner = :owner
+    SELECT turns.id, turns.parent, 0 FROM {starts} CROSS JOIN turns
+    WHERE turns.id = starts.value AND turns.owner = :owner
     UNION ALL
-    SELECT turns.id, turns.parent, depth + 1 FROM up CROSS JOIN turns ON turns.id = up.parent
-    WHERE turns.owner = :owner AND depth < :depth),
-behind(id) AS (SELECT id FROM up UNION SELECT value FROM json_each(:others))
+    SELECT turns.id, turns.parent, depth + 1 FROM up CROSS JOIN turns
+    WHERE turns.id = up.parent AND turns.owner = :owner AND depth < :depth),
+behind(id) AS (SELECT id FROM up UNION SELECT value FROM {others})
 SELECT turns.id, parent, owner, chat, message, graph, created, status, base, digest, text, user_digest, messages,
     thread, request
-FROM behind CROSS JOIN turns ON turns.id = behind.id
-WHERE owner = :owner
+FROM behind CROSS JOIN turns
+WHERE turns.id = behind.id AND owner = :owner
 """
 
-_IDS = text(IDS)
-_ROWS = text(ROWS).columns(*ALL.selected_columns)
+WORDS = {
+    "sqlite": {
+        "wanted": "SELECT key, json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS asked "
+        "FROM json_each(:wanted)",
+        "same_chat": "chat IS :chat",
+        **{name: f"json_each(:{name}) AS {name}" for name in ("calls", "starts", "others")},
+    },
+    "postgresql": {
+        "wanted": "SELECT place - 1 AS key, pair ->> 0 AS digest, pair ->> 1 AS asked "
+        "FROM json_array_elements(CAST(:wanted AS JSON)) WITH ORDINALITY AS pairs(pair, place)",
+        "same_chat": "chat IS NOT DISTINCT FROM :chat",
+        **{
+            name: f"json_array_elements_text(CAST(:{name} AS JSON)) AS {name}(value)"
+            for name in ("calls", "starts", "others")
+        },
+    },
+}
+"""What the databases say differently."""
+
+
+def _statement(words: str, **types: TypeEngine[Any]) -> dict[str, TextClause]:
+    """By the name of the database. PostgreSQL must be told the types."""
+    parameters = [bindparam(name, type_=type) for name, type in types.items()]
+    return {name: text(words.format(**fragments)).bindparams(*parameters) for name, fragments in WORDS.items()}
+
+
+_WORD = String()
+_IDS = _statement(IDS, owner=_WORD, chat=_WORD, message=_WORD, calls=_WORD, wanted=_WORD, base=_WORD, user=_WORD)
+_ROWS = {
+    name: statement.columns(*ALL.selected_columns)
+    for name, statement in _statement(ROWS, owner=_WORD, starts=_WORD, others=_WORD, depth=Integer()).items()
+}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
-from graphs.store.tables import AnyRow, AnySelect, turns
+from graphs.store.tables import AnyRow, AnySelect, sound, turns
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
 
@@ -56,4 +56,6 @@ def to_row(turn: TurnRow) -> dict[str, Any]:
 
 def calls_in(messages: Sequence[dict[str, Any]]) -> set[str]:
     """The ids of all tool calls that these messages make."""
-    return {str(call["id"]) for message in messages for call in message.get("tool_calls") or () if call.get("id")}
+    return {
+        sound(str(call["id"])) for message in messages for call in message.get("tool_calls") or () if call.get("id")
+    }

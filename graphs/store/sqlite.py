@@ -45,13 +45,10 @@ def sqlite_path(url: str, data: Path) -> Path:
     scheme, separator, rest = url.partition("://")
     if not separator:
         path = url
-    elif scheme.lower() in {"postgresql", "postgres"} or scheme.lower().startswith(("postgresql+", "postgres+")):
-        raise StorageError(
-            "storage: PostgreSQL is not built yet in this version; leave `storage` empty, or name a SQLite file "
-            "such as sqlite:///data/interlock.db"
-        )
     elif scheme.lower() != "sqlite":
-        raise StorageError(f"storage: unknown kind {scheme!r}; expected sqlite:///path/to/file.db, a path, or nothing")
+        raise StorageError(
+            f"storage: unknown kind {scheme!r}; expected postgresql://…, sqlite:///path/to/file.db, a path, or nothing"
+        )
     elif not rest.startswith("/"):
         raise StorageError("storage: a SQLite address has three slashes and a path, as in sqlite:///data/interlock.db")
     else:

@@ -35,12 +35,20 @@ class Store:
         self._database = database
 
     @classmethod
-    async def open(cls, url: str, data: Path) -> Store:
-        """Opens what `url` names; empty = `data`/interlock.db. Folders, file and tables are made where missing.
+    async def open(cls, url: str, data: Path, *, patience: float = 30.0) -> Store:
+        """Opens what `url` names: PostgreSQL, or a SQLite file; empty = `data`/interlock.db. Folders, file and tables
+        are made where missing.
 
-        Raises StorageError for anything but a usable database.
+        Waits up to `patience` seconds for a PostgreSQL that is not up yet. Raises StorageError for anything but a
+        usable database.
         """
-        return cls(await SqliteDatabase.open(sqlite_path(url, data)))
+        if not is_postgres(url):
+            return cls(await SqliteDatabase.open(sqlite_path(url, data)))
+        # Not above: the driver takes 0.3 s to import, which who uses SQLite need not wait for.
+        from graphs.store.address import postgres_address  # noqa: PLC0415
+        from graphs.store.postgres import PostgresDatabase  # noqa: PLC0415
+
+        return cls(await PostgresDatabase.open(postgres_address(url), patience))
 
     async def close(self) -> None:
         """Ends all connections and their threads. A second call does nothing."""
@@ -70,3 +78,8 @@ class Store:
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         return Pruned(turns=forgotten, calls=calls, approvals=approvals)
+
+
+def is_postgres(url: str) -> bool:
+    """Whether the address is PostgreSQL's, in one of the forms that its users know."""
+    return url.partition("://")[0].lower() in {"postgresql", "postgres", "postgresql+psycopg"} and "://" in url

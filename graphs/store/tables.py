@@ -28,7 +28,7 @@ AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
 class Words(TypeDecorator[str]):
-    """Text of people and models, made fit for UTF-8: a lone surrogate must not fail a turn."""
+    """Text of people and models, made fit for every database: a lone surrogate or a NUL must not fail a turn."""
 
     impl = Text
     cache_ok = True
@@ -38,8 +38,8 @@ class Words(TypeDecorator[str]):
 
 
 def sound(text: str) -> str:
-    """`text` with "?" for what UTF-8 cannot say."""
-    return text.encode("utf-8", "replace").decode()
+    """`text` with "?" for what UTF-8 cannot say, and without NUL, which PostgreSQL does not keep."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 class Json(TypeDecorator[Any]):

@@ -3,34 +3,80 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psycopg
 from support.environments import python_environment
-from support.processes import free_port, running
+from support.processes import Process, free_port, running
 
 
-@dataclass(frozen=True)
 class Postgres:
-    """A server with one database and one superuser, both named postgres, that trusts loopback."""
+    """A server with a database and a superuser, both named postgres, that trusts loopback."""
 
-    port: int
-    programs: Path
+    def __init__(self, port: int, programs: Path, data: Path, user: str | None, log: Path) -> None:
+        self.port = port
+        self.programs = programs
+        self._data = data
+        self._user = user
+        self._log = log
+        self._running = ExitStack()
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres?sslmode=disable"
+        return self.url_of("postgres")
 
-    def query(self, sql: str) -> str:
+    def url_of(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    def query(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL with psql; rows as lines, columns separated by `|`."""
-        command = [self.programs / "psql", self.url, "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        command = [self.programs / "psql", self.url_of(database), "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1"]
+        return subprocess.run([*command, "-c", sql], check=True, capture_output=True, text=True).stdout.strip()
+
+    @contextmanager
+    def database(self, name: str, template: str = "template0") -> Iterator[str]:
+        """The address of a new database while the block lasts."""
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+        yield self.url_of(name)
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def run(self, statement: str, database: str = "postgres") -> None:
+        """Runs one statement outside a transaction."""
+        with psycopg.connect(self.url_of(database), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def start(self) -> Process:
+        """Starts it, at the port that it always has; returns once it takes connections."""
+        command = [
+            self.programs / "postgres",
+            "-D",
+            self._data,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-k",
+            "",
+            "-F",
+        ]
+        ready = re.compile("database system is ready to accept connections")
+        before = len(ready.findall(self._log.read_text())) if self._log.exists() else 0
+        # SIGINT is its "fast" stop: it does not wait for clients to leave.
+        program = running("PostgreSQL", command, self._log, cwd=self._data, user=self._user, stop=signal.SIGINT)
+        process = self._running.enter_context(program)
+        process.wait_for_line(rf"(?s)(.*{ready.pattern}){{{before + 1}}}", timeout=30)
+        return process
+
+    def stop(self) -> None:
+        """Ends it; all connections are lost."""
+        self._running.close()
 
 
 @contextmanager
@@ -46,12 +92,12 @@ def postgres(log: Path) -> Iterator[Postgres]:
         initdb = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         identity = {"user": user, "group": "nogroup", "extra_groups": []} if user else {}
         subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, cwd=folder, **identity)
-        port = free_port()
-        command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", "", "-F"]
-        # SIGINT is its "fast" stop: it does not wait for clients to leave.
-        with running("PostgreSQL", command, log, cwd=folder, user=user, stop=signal.SIGINT) as process:
-            process.wait_for_line("database system is ready to accept connections", timeout=30)
-            yield Postgres(port, programs)
+        server = Postgres(free_port(), programs, data, user, log)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def programs_for_us(folder: Path) -> tuple[Path, str | None]:
