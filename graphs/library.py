@@ -12,6 +12,7 @@ from typing import Any
 from graphs import decisions
 from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
+from graphs.drawing import Shape, mermaid, png, sketches, svg
 from graphs.edition import Edition, Listed
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.loader import Snapshot, load
@@ -35,12 +36,17 @@ __all__ = [
     "Library",
     "Listed",
     "NotFound",
+    "Shape",
     "Snapshot",
     "examine",
     "load",
+    "mermaid",
     "opened",
+    "png",
     "schemas",
     "settled_environment",
+    "sketches",
+    "svg",
 ]
 
 log = logging.getLogger(__name__)

@@ -37,6 +37,8 @@ class GraphPlan:
     """The prompt of each model node that has one."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The ways on from every node, in order; never empty."""
+    written: Mapping[Path, str]
+    """The texts of the spec that variables went into, as they are written: what went in may be secret."""
 
 
 def plan(graph: str, reading: Reading[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
@@ -50,7 +52,8 @@ def plan(graph: str, reading: Reading[GraphSpec]) -> tuple[GraphPlan | None, lis
     prompts, branches = planner.prompts(), planner.branches()
     if planner.check_names() and reading.whole:
         planner.check_shape()
-    made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches)
+    written = reading.source.written
+    made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches, written=written)
     return (made if reading.whole and not planner.problems else None), planner.problems
 
 

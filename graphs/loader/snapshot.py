@@ -108,9 +108,8 @@ class _Loader:
         return self._read(path if path.exists() else DEFAULTS / name, name, spec)
 
     def _graphs(self) -> dict[str, tuple[Reading[GraphSpec], GraphPlan | None]]:
-        files = sorted(_graph_files(self.folder / "graphs")) or sorted(_graph_files(DEFAULTS / "graphs"))
         found: dict[str, tuple[Reading[GraphSpec], GraphPlan | None]] = {}
-        for path in files:
+        for path in graph_files(self.folder):
             name = f"graphs/{path.name}"
             if not patterns.is_id(path.stem):
                 message = f"{path.stem!r} is no name for a graph; use letters, digits, '.', '_' and '-'"
@@ -185,6 +184,11 @@ class _Loader:
         if "/" in command and not Path(command).is_absolute():
             command = str(self.folder / command)
         return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
+
+
+def graph_files(folder: Path) -> list[Path]:
+    """The graph files of a folder of configs, in order; the shipped ones where it has none. Raises OSError."""
+    return sorted(_graph_files(folder / "graphs")) or sorted(_graph_files(DEFAULTS / "graphs"))
 
 
 def _graph_files(folder: Path) -> list[Path]:

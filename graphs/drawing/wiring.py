@@ -1,0 +1,59 @@
+"""What goes round, and what hangs together, among boxes that are known by number only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+Wire = tuple[int, int]
+"""From one box to another."""
+
+
+def loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
+    """The wires, by index, that lead back to a box on the way to their own beginning."""
+    onward: dict[int, list[int]] = defaultdict(list)
+    for at, (source, _) in enumerate(wires):
+        onward[source].append(at)
+    found: set[int] = set()
+    seen: set[int] = set()
+    for first in range(count):
+        # By hand rather than by recursion: a chain may be longer than Python's stack.
+        path: dict[int, list[int]] = {}
+        waiting = [first] if first not in seen else []
+        while waiting:
+            box = waiting[-1]
+            if box not in path:
+                seen.add(box)
+                path[box] = list(reversed(onward[box]))
+            if not path[box]:
+                del path[waiting.pop()]
+                continue
+            at = path[box].pop()
+            target = wires[at][1]
+            if target in path:
+                found.add(at)
+            elif target not in seen:
+                waiting.append(target)
+    return frozenset(found)
+
+
+def loose(count: int, wires: Sequence[Wire]) -> list[int]:
+    """One box of each part of the graph that does not hang together with the first box."""
+    beside: dict[int, list[int]] = {box: [] for box in range(count)}
+    for source, target in wires:
+        beside[source].append(target)
+        beside[target].append(source)
+    reached: set[int] = set()
+    found: list[int] = []
+    for first in range(count):
+        if first in reached:
+            continue
+        if first:
+            found.append(first)
+        waiting = [first]
+        while waiting:
+            box = waiting.pop()
+            if box not in reached:
+                reached.add(box)
+                waiting += beside[box]
+    return found
