@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from graphs.errors import ConfigError, InterlockError
-from graphs.library import examine, load, schemas, settled_environment
+from graphs.library import examine, load, schemas, settled_environment, sketches
+from server.drawing import CannotDraw, Format, chosen, chosen_format, write
 from server.serve import CannotServe, serve_forever
 from server.settings import Settings
 from server.studio import run_studio
@@ -99,6 +100,42 @@ def doctor(
     for finding in findings:
         typer.echo(str(finding))
     if not all(finding.sound for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def draw(
+    graph: Annotated[str | None, typer.Argument(help="A graph, by its name or file; without it, all.")] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Default: what the ending of --output says, or mermaid.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="A file (.mmd, .svg, .png), or a folder for one file a graph. Default: stdout.")
+    ] = None,
+    configs: Configs = None,
+) -> None:
+    """Draws graphs as Mermaid, SVG or PNG, with what is wrong in them. Exit 0: drawn; 1: with problems; 2: usage."""
+    settings = settings_for(configs)
+    if not settings.configs.is_dir():
+        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
+        raise typer.Exit(2)
+    env = settled_environment(os.environ, settings.data)
+    sound = True
+    try:
+        load(settings.configs, env)
+    except ConfigError as error:
+        sound = False
+        typer.echo(str(error), err=True)
+    try:
+        for path in write(chosen(sketches(settings.configs, env), graph), chosen_format(format, output), output):
+            typer.echo(path)
+    except CannotDraw as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2 if sound else 1) from None
+    except OSError:
+        # The folder cannot be read, which `load` has said already.
+        raise typer.Exit(1) from None
+    if not sound:
         raise typer.Exit(1)
 
 

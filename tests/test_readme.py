@@ -57,6 +57,7 @@ def run(command: str, port: str, env: dict[str, str]) -> str:
         command += f" --url http://127.0.0.1:{port}/v1"
         env = {**env, "INTERLOCK_KEY": env["INTERLOCK_ADMIN_KEY"]}
     here = command.replace(f":{PORT}/", f":{port}/").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    here = here.replace(" data/", f" {env['INTERLOCK_DATA']}/")
     result = subprocess.run(
         ["bash", "-c", here], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
     )
@@ -77,6 +78,10 @@ def test_every_command_does_what_it_says(served: tuple[str, dict[str, str]]) -> 
                 assert ANSWERS[question] in printed
             case [".venv/bin/interlock", "doctor"]:
                 assert "FAIL" not in printed
+            case [".venv/bin/interlock", "draw"]:
+                assert printed.startswith("%% graphs/assistant.yaml\nflowchart TD\n")
+            case [".venv/bin/interlock", "draw", "assistant", "--output", _]:
+                assert "<svg " in Path(printed.strip()).read_text()
             case ["curl", *_]:
                 assert '"tool":"filesystem/write_file"' in printed
             case _:
