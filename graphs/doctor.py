@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.chatmodel import ChatModel
+from graphs.environment import SecretUnreadable
 from graphs.errors import InterlockError, ModelError
 from graphs.loader import Snapshot
 from graphs.patterns import matches_any
+from graphs.spec.access import KeySpec
 from graphs.store import Store
 from graphs.toolbox import Toolbox
 
@@ -118,15 +120,26 @@ async def store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Findin
 
 def keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
     """Which keys are on. Where none is, keys are generated at the start, and that is sound."""
-    on = [key for key in snapshot.keys if key.sha256 or (key.env and env.get(key.env))]
+    unreadable: dict[str, str] = {}
+
+    def is_on(key: KeySpec) -> bool:
+        try:
+            return bool(key.sha256 or (key.env and env.get(key.env)))
+        except SecretUnreadable as error:
+            unreadable[key.name] = str(error)
+            return True
+
+    on = [key for key in snapshot.keys if is_on(key)]
     found: list[Finding] = []
     for key in snapshot.keys:
         where = snapshot.places[f"key {key.name}"]
         subject = f"key {key.name}"
-        if key in on:
+        if key.name in unreadable:
+            found.append(Finding(where=where, subject=subject, sound=False, words=unreadable[key.name]))
+        elif key in on:
             found.append(Finding(where=where, subject=subject, sound=True, words=f"on, role {key.role}"))
         elif on:
-            words = f"off: set {key.env}, or remove the key"
+            words = f"off: set {key.env} (or {key.env}_FILE), or remove the key"
             found.append(Finding(where=where, subject=subject, sound=False, words=words))
         else:
             words = f"{key.env} is not set; no key is, so one is generated at the start"

@@ -14,6 +14,7 @@ from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
 from graphs.drawing import Shape, mermaid, png, sketches, svg
 from graphs.edition import Edition, Listed
+from graphs.environment import Environment, SecretUnreadable
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.loader import Snapshot, load
 from graphs.metrics import Metrics
@@ -32,10 +33,12 @@ __all__ = [
     "Caller",
     "Decision",
     "Edition",
+    "Environment",
     "Expired",
     "Library",
     "Listed",
     "NotFound",
+    "SecretUnreadable",
     "Shape",
     "Snapshot",
     "examine",
@@ -260,6 +263,7 @@ async def ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def settled_environment(env: Mapping[str, str], data: Path) -> dict[str, str]:
-    """The environment that config files read, with the data folder as an absolute path: servers run elsewhere."""
-    return {**env, "INTERLOCK_DATA": str(data.resolve())}
+def settled_environment(env: Mapping[str, str], data: Path) -> Environment:
+    """The environment that config files read: secrets may be in files (`NAME_FILE`), and the data folder is absolute,
+    because servers run elsewhere."""
+    return Environment({**env, "INTERLOCK_DATA": str(data.resolve())})

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from graphs.errors import ConfigError, InterlockError
-from graphs.library import examine, load, schemas, settled_environment, sketches
+from graphs.library import SecretUnreadable, examine, load, schemas, settled_environment, sketches
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
 from server.serve import CannotServe, serve_forever
 from server.settings import Settings
@@ -31,8 +31,11 @@ Configs = Annotated[
 
 
 def settings_for(configs: Path | None) -> Settings:
-    """Settings from the environment; the command line wins."""
-    return Settings() if configs is None else Settings(configs=configs)
+    """Settings from the environment; the command line wins. Ends the command where a file with one cannot be read."""
+    try:
+        return Settings() if configs is None else Settings(configs=configs)
+    except SecretUnreadable as error:
+        raise complain(error) from None
 
 
 def schema_text(content: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.errors import ConfigError, Problem
-from graphs.library import Snapshot
+from graphs.library import SecretUnreadable, Snapshot
 
 KEYS_FILE = "keys.env"
 
@@ -65,12 +65,16 @@ class Keys:
 def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generate: bool = True) -> Keys:
     """The keys of `access.yaml`. Where not one of them is set, keys are generated and kept in DATA/keys.env (0600).
 
-    Raises ConfigError there unless `generate`.
+    Raises ConfigError there unless `generate`, and where the file of a key cannot be read.
     """
     holders: list[Holder] = []
     off: list[str] = []
     for spec in snapshot.keys:
-        value = env.get(spec.env, "") if spec.env else ""
+        try:
+            value = env.get(spec.env, "") if spec.env else ""
+        except SecretUnreadable as error:
+            file, line, column = snapshot.places[f"key {spec.name}"].rsplit(":", 2)
+            raise ConfigError([Problem(file, int(line), int(column), f"key {spec.name}: {error}")]) from None
         if spec.sha256 is not None:
             digest = bytes.fromhex(spec.sha256)
         elif value:

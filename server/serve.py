@@ -106,8 +106,8 @@ def shown_address(listener: socket.socket, host: str) -> str:
 
 
 def hand_to_workers(settings: Settings) -> None:
-    """Worker processes make their settings from the environment."""
-    for name, value in settings.model_dump(mode="json", exclude={"forwarded_jwt_secret"}).items():
+    """Worker processes make their settings from the environment; secrets, perhaps in files, they find themselves."""
+    for name, value in settings.model_dump(mode="json", exclude={"forwarded_jwt_secret", "storage"}).items():
         os.environ[f"INTERLOCK_{name.upper()}"] = str(value)
     os.environ["INTERLOCK_DATA"] = str(settings.data.resolve())
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from graphs.library import Environment
+
+PREFIX = "INTERLOCK_"
 
 
 class Settings(BaseSettings):
-    """Process settings, from the environment (DESIGN §1) or from the command line."""
+    """Process settings, from the environment (DESIGN §1), from files it names, or from the command line."""
 
-    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     configs: Path = Path("configs")
     """The folder with gateway.yaml, servers.yaml, access.yaml and graphs/."""
@@ -30,3 +36,26 @@ class Settings(BaseSettings):
     """Seconds that running turns get to finish after SIGTERM."""
     max_body: int = Field(default=32 * 1024 * 1024, gt=0)
     """The largest request body, in bytes."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the program sets, then variables, then the files that variables name."""
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`INTERLOCK_NAME_FILE` for every setting, as config files have it. Raises SecretUnreadable."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return Environment(os.environ).get(f"{PREFIX}{field_name.upper()}"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value}

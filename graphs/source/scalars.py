@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graphs.environment import SecretUnreadable
+
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)", re.ASCII)
@@ -95,7 +97,11 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
         pieces.append(text[last : match.start()])
         last = match.end()
         name, default = match.groups()
-        value = env.get(name) if name is not None else None
+        try:
+            value = env.get(name) if name is not None else None
+        except SecretUnreadable as error:
+            faults.append((match.start(), str(error)))
+            continue
         if match[0] == "$$":
             pieces.append("$")
         elif name is None:
