@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -19,9 +19,13 @@ class Problem:
     line: int
     column: int
     message: str
+    excerpt: str = field(default="", compare=False, repr=False)
+    """The line as it is written with a caret beneath, for whoever may read the file; empty where there is none."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        said = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        # One line whatever the file holds: scripts and logs rely on it.
+        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)
 
 
 class ConfigError(InterlockError):

@@ -35,7 +35,10 @@ def tool_fault(pattern: str) -> str | None:
     if "__" in pattern:
         server, tool = pattern.split("__", 1)
         return f"tools are written server/tool; write {server + '/' + tool!r}"
-    return f"tools are written server/tool, so {pattern!r} matches none; write {pattern + '/*'!r} for a whole server"
+    return (
+        f"tools are written server/tool, so {pattern!r} matches none; write {pattern + '/*'!r} for a whole server, or"
+        f" {'*/' + pattern!r} for the tool of any"
+    )
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from graphs.errors import ConfigError, InterlockError
+from graphs.errors import ConfigError, InterlockError, Problem
 from graphs.library import SecretUnreadable, examine, load, schemas, settled_environment, sketches
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
 from server.serve import CannotServe, serve_forever
@@ -49,6 +51,18 @@ def complain(error: InterlockError) -> typer.Exit:
     return typer.Exit(1)
 
 
+def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:
+    """Each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
+
+    `excerpts` None: where both go to the same kind of place, a terminal or a log, so that none is torn from its line.
+    """
+    shown = sys.stdout.isatty() == sys.stderr.isatty() if excerpts is None else excerpts
+    for problem in problems:
+        typer.echo(str(problem))
+        if shown and problem.excerpt:
+            typer.echo(problem.excerpt, err=True)
+
+
 @app.command()
 def serve(
     configs: Configs = None,
@@ -73,6 +87,14 @@ def serve(
 def check(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder; the same as --configs.")] = None,
     configs: Configs = None,
+    excerpts: Annotated[
+        bool | None,
+        typer.Option(
+            "--excerpts/--no-excerpts",
+            help="Show the line of each problem too, with a caret under the place; it goes to stderr.",
+            show_default="shown, unless another program reads the problems",
+        ),
+    ] = None,
 ) -> None:
     """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
     chosen = settings_for(folder or configs)
@@ -82,7 +104,7 @@ def check(
     try:
         snapshot = load(chosen.configs, settled_environment(os.environ, chosen.data))
     except ConfigError as error:
-        typer.echo(str(error))
+        tell(error.problems, excerpts)
         raise typer.Exit(1) from None
     typer.echo(f"{chosen.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
 

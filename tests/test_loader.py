@@ -93,7 +93,7 @@ def test_every_mistake_of_all_files_is_found_at_once(tmp_path: Path) -> None:
         "graphs/assistant.yaml:3:24: there is no setting 'temprature' for a 'model' node. Did you mean 'temperature'?",
         "graphs/assistant.yaml:4:3: 'permision' is not a node type; choose one of: model, permission, tools."
         " Did you mean 'permission'?",
-        "graphs/broken.yaml:2:1: this is no YAML: a bracket is opened and never closed",
+        "graphs/broken.yaml:1:8: this is no YAML: a '[' is opened here and never closed",
         "servers.yaml:2:3: 'files' has both 'command' and 'url'; a server is either started here or reached there",
         "servers.yaml:3:9: 'url': an address begins with http:// or https:// and names a host",
     ]
@@ -330,7 +330,8 @@ def test_a_graph_with_half_its_nodes_wrong_is_not_called_disconnected(tmp_path: 
 def test_a_pattern_of_tools_that_matches_nothing_is_refused(tmp_path: Path) -> None:
     text = 'start: a\nnodes:\n  a: {type: model, tools: [filesystem, a__b, "x[1]/y", filesytem/*, "*"], next: end}\n'
     assert graph_problems(tmp_path, text) == [
-        "3:28: tools are written server/tool, so 'filesystem' matches none; write 'filesystem/*' for a whole server",
+        "3:28: tools are written server/tool, so 'filesystem' matches none; write 'filesystem/*' for a whole server, or"
+        " '*/filesystem' for the tool of any",
         "3:40: tools are written server/tool; write 'a/b'",
         "3:46: the pattern 'x[1]/y' holds '['; only '*' and '?' are special, and a list holds several",
         "3:56: there is no server 'filesytem' in servers.yaml. Did you mean 'filesystem'?",
@@ -355,7 +356,8 @@ def test_a_malformed_pattern_is_an_error_and_never_a_rule_that_matches_nothing(t
               - {tool: [database/*, ""]}
         """
     assert access_problems(tmp_path, text) == [
-        "4:9: tools are written server/tool, so 'filesystem' matches none; write 'filesystem/*' for a whole server",
+        "4:9: tools are written server/tool, so 'filesystem' matches none; write 'filesystem/*' for a whole server, or"
+        " '*/filesystem' for the tool of any",
         "5:9: the pattern 'filesystem/{read,write}_file' holds '{'; only '*' and '?' are special, and a list holds"
         " several",
         "6:9: the pattern '!monitoring/*' holds '!'; only '*' and '?' are special, and a list holds several",

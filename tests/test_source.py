@@ -240,7 +240,7 @@ def test_a_huge_file_is_refused() -> None:
             "f.yaml:1:4: this is no YAML: found undefined alias 'x'; an alias needs its anchor '&name' before it",
         ),
         ("a: 1\n---\nb: 1\n", "f.yaml:2:1: this is no YAML: the file holds several documents; keep one, without '---'"),
-        ("a: b: c", "f.yaml:1:5: this is no YAML: a ': ' stands where no key can be"),
+        ("a: b: c", "f.yaml:1:5: this is no YAML: a second ': ' on this line; put the text"),
         ("a: \x01", "f.yaml:1:4: the character U+0001 may not stand in a YAML file; remove it"),
         ("? [a]\n: 1\n", "f.yaml:1:3: a key is a text; this is a list or a mapping"),
     ],

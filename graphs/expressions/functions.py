@@ -57,7 +57,8 @@ def full_match(text: str, pattern: str) -> bool:
                 .removeprefix("INVALID_ARGUMENT: ")
                 .removeprefix("invalid regular expression: ")
             )
-            raise ValueError(f"{pattern!r} is no regular expression (RE2): {said.split(': ')[0]}")
+            hint = "; RE2 cannot look ahead or behind" if "invalid perl operator" in said else ""
+            raise ValueError(f"{pattern!r} is no regular expression (RE2): {said.split(': ')[0]}{hint}")
     return result.value() is True
 
 

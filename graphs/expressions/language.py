@@ -52,6 +52,17 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
     },
     "text": {"graph": _T.STRING, "now": _T.TIMESTAMP, **_CALLER},
 }
+_PLACES: Mapping[ScopeName, str] = {
+    "access": "in the rules of access.yaml",
+    "next": "under 'next'",
+    "text": "in prompts",
+}
+_OTHERWISE: Mapping[ScopeName, str] = {
+    "access": "; a text stands in quotes",
+    "next": "; a text stands in quotes",
+    "text": "; to write the braces themselves, write {{ '{{' }}",
+}
+"""What somebody may have meant by a name that is like none."""
 _CALL_FIELDS = ("id", "tool", "args", "verdict")
 _RENDERED = {"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"}
 _LIBRARY = (
@@ -61,7 +72,7 @@ _LIBRARY = (
 )  # fmt: skip
 _TYPES = {
     "STRING": "a text", "BOOL": "true or false", "INT": "a whole number", "UINT": "a whole number",
-    "DOUBLE": "a number", "TIMESTAMP": "a time", "DURATION": "a length of time", "BYTES": "bytes",
+    "DOUBLE": "a number", "DYN": "anything", "TIMESTAMP": "a time", "DURATION": "a length of time", "BYTES": "bytes",
     "NULL": "nothing", "TYPE": "a type",
 }  # fmt: skip
 
@@ -117,9 +128,16 @@ def _check_literals(tree: celtree.Tree) -> None:
                 raise ExpressionError(wrong, tree.offsets.get(argument.id, 0))
 
 
+_MEANT = {
+    "and": "&&", "or": "||", "not": "!", "&": "&&", "|": "||", "=": "== to compare", "is": "== to compare",
+    "<>": "!= to compare",
+}  # fmt: skip
+"""What people write who know another language, and how it is written here."""
+
 _ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _UNDECLARED = re.compile(r"undeclared reference to '(.+?)' ")
-_OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '(.*?)'")
+_OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '\((.*?)\)'")
+_SELECTED = re.compile(r"expression of type '(.+?)' cannot be the operand of a select")
 
 
 def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
@@ -140,9 +158,14 @@ def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
     if (overload := _OVERLOAD.search(message)) is not None:
         name, types = overload.groups()
         if name in FUNCTIONS:
-            return ExpressionError(f"{FUNCTIONS[name].usage}; found {types}", _start_of_name(text, name, offset))
-        shown = name.strip("_").replace("_", " ") if name.startswith(("_", "!", "-")) else name
-        return ExpressionError(f"'{shown}' cannot be used on {types}", _start_of_name(text, name, offset))
+            return ExpressionError(
+                f"{FUNCTIONS[name].usage}; found {_types_words(types)}", _start_of_name(text, name, offset)
+            )
+        shown = name.replace("_", " ").strip() if name.startswith(("_", "!", "-")) else name.lstrip("@")
+        used = f"'{shown}' cannot be used on {_types_words(types)}"
+        return ExpressionError(used, _start_of_name(text, name, offset))
+    if (selected := _SELECTED.search(message)) is not None:
+        return ExpressionError(f"{type_words(selected[1].upper())} has no fields", offset)
     if message.startswith("Syntax error: "):
         return ExpressionError(f"this is no CEL expression: {_syntax_words(message)}", offset)
     return ExpressionError(message, offset)
@@ -150,7 +173,15 @@ def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
 
 def _syntax_words(message: str) -> str:
     said = message.removeprefix("Syntax error: ").split(" expecting ")[0]
-    return "it ends too early" if "'<EOF>'" in said else said
+    if "'<EOF>'" in said:
+        return "it ends too early"
+    found = re.search(r"(?:input|at:) '\s*([^\s]+)\s*'", said)
+    if found is None:
+        return said
+    if found[1][0] in "'\"":
+        return "a quote is opened here and never closed"
+    meant = _MEANT.get(found[1].lower())
+    return f"{found[1]!r} was not expected here" + (f"; write {meant}" if meant else "")
 
 
 def _start_of_name(text: str, name: str, offset: int) -> int:
@@ -179,12 +210,26 @@ def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
     if siblings:
         return f"there is no {name!r}; there is {', '.join(siblings)}{did_you_mean(name, siblings)}"
     roots = dict.fromkeys(other.split(".")[0] for other in variables)
-    return f"there is no {name!r} here; there is {', '.join(roots)}{did_you_mean(name, [*roots, *variables])}"
+    elsewhere = [
+        place for other, place in _PLACES.items() if any(each.split(".")[0] == root for each in _SCOPES[other])
+    ]
+    if elsewhere:
+        hint = f"; {root!r} is there {' and '.join(elsewhere)} only"
+    else:
+        hint = did_you_mean(root, [*roots, *variables]) or _OTHERWISE[scope]
+    return f"there is no {root!r} here; there is {', '.join(roots)}{hint}"
+
+
+def _types_words(types: str) -> str:
+    """`int, list(string)` as `a whole number and a list`."""
+    kinds = re.findall(r"[A-Za-z_.]+(?:\([^()]*\))?", types)
+    return " and ".join(type_words(kind.upper()) for kind in kinds) or "nothing"
 
 
 def type_words(kind: str) -> str:
     if kind.startswith("LIST"):
         return "a list"
+    kind = kind.rpartition(".")[2]
     return "a mapping" if kind.startswith("MAP") else _TYPES.get(kind, kind.lower())
 
 

@@ -102,13 +102,15 @@ class _Planner:
     def check_names(self) -> bool:
         """Checks every name that the graph uses; whether all targets exist."""
         for name in self.known:
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name, re.ASCII):
+            if name == END:
+                self._say(("nodes", name), f"{name!r} is the name of the turn's end; choose another for this node")
+            elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name, re.ASCII):
                 self._say(("nodes", name), f"{name!r} is no name for a node; use letters, digits, '_' and '-'")
         for name, node in self.spec.nodes.items():
             for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
                 if (wrong := patterns.tool_fault(pattern)) is not None:
                     self._say(("nodes", name, "tools", at), wrong)
-        all_known = self._check_target(("start",), self.spec.start, self.known)
+        all_known = self._check_target(("start",), self.spec.start, self.known) and END not in self.known
         for name, node in self.spec.nodes.items():
             for at, branch in enumerate(node.next):
                 path: Path = ("nodes", name, "next", at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graphs import patterns
@@ -15,7 +15,7 @@ from graphs.loader.reading import AnySpec, Reading, read_spec
 from graphs.loader.rights import rights
 from graphs.policy import Policy
 from graphs.source import Path as At
-from graphs.source import Source, read
+from graphs.source import Source, excerpt, read
 from graphs.spec.access import AccessSpec, KeySpec
 from graphs.spec.gateway import GatewaySpec
 from graphs.spec.graph import GraphSpec, ModelNodeSpec
@@ -65,6 +65,8 @@ class _Loader:
     env: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list[Problem])
     sources: list[Source] = field(default_factory=list[Source])
+    texts: dict[str, str] = field(default_factory=dict[str, str])
+    """What was read, as it is written: nothing of the environment is in it."""
 
     def load(self) -> Snapshot:
         self._check_names()
@@ -78,7 +80,7 @@ class _Loader:
         self._check_servers(servers, access, graphs)
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
         if self.problems or gateway.spec is None or servers.spec is None or access.spec is None or policy is None:
-            raise ConfigError(list(dict.fromkeys(self.problems)))
+            raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
         return Snapshot(
             id=self._digest(),
             folder=self.folder,
@@ -94,6 +96,9 @@ class _Loader:
                 "storage": _place(gateway.source, ("storage",)),
             },
         )
+
+    def _shown(self, problem: Problem) -> Problem:
+        return replace(problem, excerpt=excerpt(self.texts.get(problem.file, ""), problem.line, problem.column))
 
     def _check_names(self) -> None:
         """A file whose name is nearly right would be passed over, and the default would take its place."""
@@ -134,10 +139,12 @@ class _Loader:
             if path.stat().st_size > _MAX_BYTES:
                 self.problems.append(Problem(name, 0, 0, f"the file is larger than {_MAX_BYTES:,} bytes"))
                 return ""
-            return path.read_bytes().decode("utf-8")
+            self.texts[name] = path.read_bytes().decode("utf-8")
+            return self.texts[name]
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            column = error.start - error.object.rfind(b"\n", 0, error.start)
+            self.texts[name] = error.object.decode("utf-8", "replace")
+            before = error.object[: error.start].decode("utf-8")
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
             self.problems.append(Problem(name, line, column, "the file is not UTF-8 from here on; save it as UTF-8"))
         except OSError as error:
             self.problems.append(Problem(name, 0, 0, f"the file cannot be read: {error.strerror}"))
@@ -169,7 +176,7 @@ class _Loader:
         """A server that does not exist may be one to come; one that is nearly spelled like another is a mistake."""
         names = servers.names("mcpServers")
         for name in names:
-            if not patterns.is_server_name(name):
+            if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken:
                 message = f"{name!r} is no name for a server; use letters, digits, '-' and single '_'"
                 self.problems.append(servers.original.problem(("mcpServers", name), message))
         for source, path, pattern in (*_rule_patterns(access), *_node_patterns(graphs)):

@@ -9,8 +9,9 @@ from typing import Any, cast
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from graphs.errors import Problem
+from graphs.source.complaints import Unreadable
 from graphs.source.scalars import Plain, expand, key_fault, plain
-from graphs.source.yamlnodes import AliasNode, Unreadable, compose, written_tag
+from graphs.source.yamlnodes import AliasNode, compose, written_tag
 
 Path = tuple[str | int, ...]
 """Where something is in the data: `("nodes", "agent", "next", 0)`."""
@@ -219,7 +220,9 @@ class _Reader:
         if isinstance(node, AliasNode):
             node = cast(Node, node.value)
         if not isinstance(node, ScalarNode):
-            self._say_at(path, node, "a key is a text; this is a list or a mapping")
+            braces = self.text[node.start_mark.index - 1 : node.start_mark.index + 1] == "{{"
+            cure = "; a text that begins with '{{' stands in quotes" if braces else ""
+            self._say_at(path, node, f"a key is a text; this is a list or a mapping{cure}")
             return None
         text = cast(str, node.value)
         self._check_tag(node, (*path, text))
@@ -231,7 +234,8 @@ class _Reader:
 
     def _check_tag(self, node: Node, path: Path) -> None:
         if (tag := written_tag(node)) is not None:
-            self._say_at(path, node, f"tags such as {tag} are not used here; remove it")
+            cure = "" if tag.startswith("!!") else ", or put a text that begins with '!' in quotes"
+            self._say_at(path, node, f"tags such as {tag} are not used here; remove it{cure}")
 
     def _scalar(self, node: ScalarNode, path: Path) -> Plain:
         text = cast(str, node.value)

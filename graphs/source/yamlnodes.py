@@ -1,8 +1,7 @@
-"""YAML text into nodes with places: PyYAML's composer, without its readings, and its complaints in words."""
+"""YAML text into nodes with places: PyYAML's composer, without its readings."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 import yaml
@@ -10,14 +9,7 @@ from yaml.events import AliasEvent
 from yaml.nodes import Node
 from yaml.reader import ReaderError
 
-
-class Unreadable(Exception):
-    """The text is no YAML. Line and column count from 1."""
-
-    def __init__(self, line: int, column: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-        self.column = column
+from graphs.source.complaints import Unreadable, unreadable
 
 
 class AliasNode(Node):
@@ -36,7 +28,7 @@ def compose(text: str) -> Node | None:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise _unreadable(error, text) from None
+        raise unreadable(error, text) from None
     except ReaderError as error:
         at = int(error.position)
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
@@ -68,38 +60,3 @@ class _Loader(yaml.SafeLoader):
             # What was written, not what it comes to: `!!str 5` looks like any text afterwards.
             node.tag = _WRITTEN + str(event.tag)
         return node
-
-
-def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
-    # A quote or bracket that is never closed: what people look for is where it opens, not the end of the file.
-    unclosed = error.problem is not None and re.search("end of stream|stream end", error.problem)
-    mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
-    if mark is None:
-        return Unreadable(1, 1, f"this is no YAML: {_words(error)}")
-    bare = text[mark.index - 1 : mark.index + 1] == "${"
-    words = 'between [ ] or { } a variable stands in quotes: "${NAME}"' if bare else _words(error)
-    return Unreadable(mark.line + 1, mark.column + 1, f"this is no YAML: {words}")
-
-
-def _words(error: yaml.MarkedYAMLError) -> str:
-    """PyYAML's own words, with the cure for the mistakes that everybody makes."""
-    said = " ".join(part for part in (error.context, error.problem) if part)
-    if "'\\t'" in said:
-        return "a tab is used to indent; use spaces"
-    if "unexpected end of stream" in said and "quoted" in said:
-        return "a quote is opened here and never closed"
-    if "<stream end>" in said:
-        return "a bracket is opened and never closed"
-    if "while parsing a flow" in said:
-        return f"{error.problem}; between [ ] or {{ }} a text that holds commas, brackets or quotes stands in quotes"
-    if "mapping values are not allowed" in said:
-        return "a ': ' stands where no key can be; put the text in quotes, or mind the indentation"
-    if "undefined alias" in said:
-        return f"{error.problem}; an alias needs its anchor '&name' before it"
-    if "could not find expected ':'" in said:
-        return "a key without ': ' after it"
-    if "expected a single document" in said:
-        return "the file holds several documents; keep one, without '---' in between"
-    if "unknown escape character" in said:
-        return f"{error.problem} in a text in double quotes; use single quotes"
-    return said

@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
+from graphs.words import kind_of
+
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w|)", re.ASCII)
 _LONGEST = 100 * 365 * 86400.0
@@ -24,20 +26,23 @@ class Spec(BaseModel):
     unsupported: ClassVar[Mapping[str, str]] = {}
     """Keys of the config language that are not built yet, each with the sentence that refuses it."""
 
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """What other programs call a setting of ours, for a better guess at what was meant."""
+
 
 def seconds(value: Any) -> Any:
     """`"15m"`, `"20s"`, `"30d"` or a plain number of seconds, as float seconds.
 
-    Raises ValueError with the words for the user; what is no text and no number is left to pydantic's own check.
+    Raises ValueError with the words for the user.
     """
-    if isinstance(value, bool):
-        raise ValueError("found true or false; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"found {kind_of(value)}; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
             raise ValueError("this is no length of time; write one such as 20s, 15m, 2h or 30d")
         value = float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, int | float) and not (math.isfinite(value) and 0 < value <= _LONGEST):
+    if not (math.isfinite(value) and 0 < value <= _LONGEST):
         raise ValueError("a length of time is more than nothing and at most a hundred years")
     return value
 

@@ -33,7 +33,11 @@ class ModelsSpec(Spec):
     def _is_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("an address begins with http:// or https://; leave it empty for the built-in demo model")
-        if "@" in urlsplit(value).netloc:
+        try:
+            host = urlsplit(value).netloc
+        except ValueError:
+            raise ValueError("is no address; write one such as http://localhost:4000") from None
+        if "@" in host:
             raise ValueError("holds a user or a password; write the address alone, and the key as api_key")
         return value.rstrip("/")
 

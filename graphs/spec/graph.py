@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from graphs.spec.base import Seconds, Spec
+
+_WEEK = 7 * 86400.0
 
 END = "end"
 """The target that ends the turn."""
@@ -19,6 +21,13 @@ class BranchSpec(Spec):
     """A CEL condition over tool_calls, text, turn, caller and now. Absent: always."""
     to: str
     """The node to go to, or `end`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("is a text; write 'next: NODE' without brackets, or {to: NODE}")  # noqa: TRY004
+        return value
 
 
 def _branches(value: Any) -> Any:
@@ -81,7 +90,14 @@ class LimitsSpec(Spec):
     tool_calls: Annotated[int, Field(ge=1, le=10_000)] = 40
     """How many tool calls may run."""
     seconds: Seconds = 300.0
-    """How long a turn may take."""
+    """How long a turn may take, without the time that it waits for an approval. At most 7d."""
+
+    @field_validator("seconds")
+    @classmethod
+    def _limits_something(cls, value: float) -> float:
+        if value > _WEEK:
+            raise ValueError("is longer than 7d, which limits nothing; write a shorter time")
+        return value
 
 
 class GraphSpec(Spec):
@@ -95,9 +111,3 @@ class GraphSpec(Spec):
     """The nodes, by name."""
     limits: LimitsSpec = LimitsSpec()
     """Where a turn ends at the latest."""
-
-    @model_validator(mode="after")
-    def _end_is_taken(self) -> GraphSpec:
-        if END in self.nodes:
-            raise ValueError("a node is called 'end', which is the name of the turn's end; choose another name")
-        return self

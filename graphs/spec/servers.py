@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,10 @@ class ServerSpec(Spec):
     unsupported: ClassVar[Mapping[str, str]] = {
         "per_user": "every caller shares the server's one connection",
     }
+    other_names: ClassVar[Mapping[str, str]] = {
+        "transport": "type", "environment": "env", "arguments": "args", "address": "url", "endpoint": "url",
+        "serverUrl": "url", "enabled": "disabled",
+    }  # fmt: skip
 
     command: str | None = None
     """The program to start. `python` is the interpreter that runs Interlock."""
@@ -54,6 +58,20 @@ class ServerSpec(Spec):
             return self.type
         return "stdio" if self.command is not None else "http"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_mapping(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("is a text; write {command: …, args: […]} for a program, {url: …} for an address")  # noqa: TRY004
+        return value
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _is_one_text(cls, value: object) -> object:
+        if isinstance(value, list):
+            raise ValueError("is a list; write the program alone, and the rest as 'args'")  # noqa: TRY004
+        return value
+
     @field_validator("type", mode="before")
     @classmethod
     def _other_names(cls, value: object) -> object:
@@ -64,7 +82,7 @@ class ServerSpec(Spec):
     @classmethod
     def _is_not_empty(cls, value: str | None) -> str | None:
         if value is not None and not value.strip():
-            raise ValueError("is empty")
+            raise ValueError("is empty; write it out, or leave the setting out")
         return value
 
     @field_validator("url")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
@@ -80,16 +81,20 @@ def _words(kind: str, context: Mapping[str, Any], message: str, path: Path, spec
         case "literal_error":
             is_name = isinstance(found, str) and len(found) < 40 and "hidden" not in context
             shown = repr(found) if is_name else kind_of(found)
-            return f"{name} is {shown}; expected {context.get('expected')}"
+            expected = str(context.get("expected"))
+            hint = did_you_mean(found, re.findall(r"'(\w+)'", expected)) if isinstance(found, str) and is_name else ""
+            return f"{name} is {shown}; expected {expected}{hint}"
         case "value_error":
             said = str(context.get("error", message))
             return f"{name} {said}" if said.startswith(("is ", "has ", "holds ")) else f"{name}: {said}"
-        case "too_short" | "string_too_short":
+        case "too_short":
             return f"{name} is empty; write at least one"
+        case "string_too_short":
+            return f"{name} is empty; write a name"
         case "greater_than_equal":
-            return f"{name} is too small; the least is {context.get('ge')}"
+            return f"{name} is too small; the least is {context.get('ge', 0):g}"
         case "less_than_equal":
-            return f"{name} is too large; the most is {context.get('le')}"
+            return f"{name} is too large; the most is {context.get('le', 0):g}"
         case _:
             return _wrong_kind(name, _EXPECTED.get(kind), found, message)
 
@@ -101,8 +106,14 @@ def _wrong_kind(name: str, expected: str | None, found: object, message: str) ->
     cure = ""
     if expected == "a text" and kind in ("a number", "true or false"):
         cure = "; put it in quotes"
-    if expected == "a list" and kind != "a mapping":
+    elif expected == "a list" and kind == "a mapping":
+        cure = "; write each as an item that begins with '- '"
+    elif expected == "a list":
         cure = "; write it as [one, two], or one '- ' a line"
+    elif expected == "a mapping" and kind == "a list":
+        cure = "; write each by its name, without '- '"
+    elif expected == "a mapping" and kind == "nothing":
+        cure = "; write its settings below it, or remove it"
     return f"{name} is {kind}; expected {expected}{cure}"
 
 
@@ -119,6 +130,12 @@ def _unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
     if name in holder.unsupported:
         return f"{name!r} is not supported yet; {holder.unsupported[name]}"
     known = list(holder.model_fields)
+    if name in holder.other_names:
+        return f"there is no setting {name!r}. Did you mean {holder.other_names[name]!r}?"
+    for field, described in holder.model_fields.items():
+        for page in _union(described.annotation):
+            if isinstance(page, type) and issubclass(page, Spec) and name in page.model_fields:
+                return f"there is no setting {name!r} here; it belongs under {field!r}"
     place = f" for a {_type_of(holder)[0]!r} node" if _type_of(holder) else ""
     hint = did_you_mean(name, known) or f"; there is {', '.join(known)}"
     return f"there is no setting {name!r}{place}{hint}"

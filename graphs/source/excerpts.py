@@ -1,0 +1,87 @@
+"""The line of a file that a problem speaks of, with a caret beneath: what a person at a terminal looks at first."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from rich.cells import cell_len
+
+WIDEST = 100
+"""Cells of a line that are shown; what is longer is cut on the sides that are far from the caret."""
+_BEFORE = 60
+"""Cells shown before the caret where the line is cut."""
+
+_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+"""What YAML takes for the end of a line."""
+
+# Files may hold what should not be in them, and excerpts end in the logs of CI: a password written out, or a key where
+# the name of its variable belongs.
+_SECRET = re.compile(
+    r"""
+    (?: (?:key|token|secret|password|passwd|pwd|authorization|cookie|sha256)["']?\s*[:=]\s*(?:(?:bearer|basic)\s+)?
+      | \benv["']?\s*:\s*(?!["']?[a-z_][a-z0-9_]*["']?\s*(?:[,}\#]|$))
+      | \b(?:bearer|basic)\s+
+    )
+    (?P<value>"[^"]*"|'[^']*'|[^\s"',{}\[\]\#][^,{}\[\]\#]*)
+    | (?P<prefixed>\b(?:sk|pk|ilk|ghp|gho|glpat|xox[abp])[-_][a-z0-9_-]{8,})
+    | (?P<login>(?<=://)[^/\s@"']+(?=@))
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_SHORTEST_SECRET = 8
+
+
+def excerpt(text: str, line: int, column: int) -> str:
+    """The line (from 1) of a file's text as it is written, numbered, and a caret under the column (from 1).
+
+    Empty where there is no such line. Variables stand there by their names, and what looks like a secret is blotted
+    out. The caret is right in terminals that give wide characters two cells.
+    """
+    lines = _LINE_END.split(text.removeprefix("\ufeff"))
+    if not 0 < line <= len(lines):
+        return ""
+    shown = [_visible(character) for character in _without_secrets(lines[line - 1].rstrip())]
+    at = min(column - 1, len(shown))
+    start, end = _window(shown, at)
+    before = ("…" if start else "") + "".join(shown[start:at])
+    after = "".join(shown[at:end]) + ("…" if end < len(shown) else "")
+    number = f"{line:>5} | "
+    return f"{number}{before}{after}\n{' ' * (len(number) - 2)}| {' ' * cell_len(before)}^"
+
+
+def _visible(character: str) -> str:
+    """A character as it is shown: none may move the cursor, turn the line's direction or change the terminal."""
+    if character == "\t":
+        return "→   "
+    return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
+
+
+def _window(shown: list[str], at: int) -> tuple[int, int]:
+    """Which characters are shown: all of them, or those around the caret."""
+    if cell_len("".join(shown)) <= WIDEST:
+        return 0, len(shown)
+    start, end, width = at, at, 0
+    while start > 0 and width + cell_len(shown[start - 1]) <= _BEFORE:
+        start -= 1
+        width += cell_len(shown[start])
+    while end < len(shown) and width + cell_len(shown[end]) <= WIDEST:
+        width += cell_len(shown[end])
+        end += 1
+    return start, end
+
+
+def _without_secrets(line: str) -> str:
+    """The line with stars, as many as characters, in place of what looks like a secret that is written out."""
+
+    def blot(match: re.Match[str]) -> str:
+        kind = match.lastgroup or "value"
+        secret = match[kind].strip()
+        if "${" in secret or len(secret) < _SHORTEST_SECRET:
+            return match[0]
+        begin = match.start(kind) - match.start() + len(match[kind]) - len(match[kind].lstrip())
+        quoted = secret[0] in "\"'" and secret[-1] == secret[0]
+        hidden = f"{secret[0]}{'*' * (len(secret) - 2)}{secret[0]}" if quoted else "*" * len(secret)
+        return match[0][:begin] + hidden + match[0][begin + len(secret) :]
+
+    return _SECRET.sub(blot, line)
