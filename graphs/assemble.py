@@ -90,10 +90,14 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     would be worse.
     """
     branches = plan.branches[name]
+    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
 
     def route(state: State, runtime: Runtime[Context]) -> str:
         context = parts.context(runtime)
         if context.client_names and owed_by_client(state, context):
+            return THE_END
+        # The round after the last was the last answer, which says so: whatever the graph would do next, it is over.
+        if rounds is not None and state.get("rounds", 0) > rounds:
             return THE_END
         values: Mapping[str, Any] | None = None
         for branch in branches:

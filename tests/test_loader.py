@@ -234,7 +234,7 @@ def test_a_node_that_no_path_leads_to_is_a_problem(tmp_path: Path) -> None:
           a: {type: model, next: end}
           b: {type: tools, next: a}
         """
-    assert graph_problems(tmp_path, text) == ["4:3: no path from 'a' leads to node 'b'"]
+    assert graph_problems(tmp_path, text) == ["4:3: no path from 'a' leads to node 'b'; lead one to it, or remove it"]
 
 
 def test_a_circle_without_a_way_out_is_a_problem(tmp_path: Path) -> None:
@@ -246,8 +246,7 @@ def test_a_circle_without_a_way_out_is_a_problem(tmp_path: Path) -> None:
           c: {type: tools, next: b}
         """
     assert graph_problems(tmp_path, text) == [
-        "4:3: no path leads from node 'b' to 'end', so a turn could not finish",
-        "5:3: no path leads from node 'c' to 'end', so a turn could not finish",
+        "4:3: no path leads from nodes 'b', 'c' to 'end', so a turn could not finish; give one a way there",
     ]
 
 
@@ -267,14 +266,64 @@ def test_a_list_of_conditions_needs_no_last_branch(tmp_path: Path) -> None:
     assert loaded(tmp_path, {"graphs/assistant.yaml": text}).graphs["assistant"].branches["a"][0].to == "end"
 
 
-def test_a_graph_that_forgets_the_permission_node_loads(tmp_path: Path) -> None:
+def test_a_graph_that_forgets_the_permission_node_is_refused(tmp_path: Path) -> None:
     text = """\
         start: a
         nodes:
           a: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: b}, {to: end}]}
           b: {type: tools, next: a}
         """
-    assert list(loaded(tmp_path, {"graphs/assistant.yaml": text}).graphs) == ["assistant"]
+    assert graph_problems(tmp_path, text) == [
+        "4:3: no verdict can reach 'b': no permission node stands between 'a' and it, so every call would be refused;"
+        " lead the way through a permission node"
+    ]
+
+
+GOOD_SHAPES = {
+    "two models, each with its own way to the one permission node": """\
+        start: plan
+        nodes:
+          plan: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: write}]}
+          write: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: end}]}
+          check: {type: permission, next: act}
+          act: {type: tools, next: [{when: turn.rounds > 3, to: write}, {to: plan}]}
+        """,
+    "two permission nodes in a row, and two tools nodes": """\
+        start: agent
+        nodes:
+          agent: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: end}]}
+          check: {type: permission, next: [{when: size(tool_calls) > 3, to: again}, {to: one}]}
+          again: {type: permission, next: one}
+          one: {type: tools, next: two}
+          two: {type: tools, next: agent}
+        """,
+    "models that ask each other without tools": """\
+        start: writer
+        nodes:
+          writer: {type: model, next: critic}
+          critic: {type: model, next: [{when: text.contains("good"), to: end}, {to: writer}]}
+        """,
+    "refused calls answered by another model": """\
+        start: agent
+        nodes:
+          agent: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: end}]}
+          check: {type: permission, next: act}
+          act: {type: tools, next: [{when: 'tool_calls.exists(c, c.verdict == "deny")', to: excuse}, {to: agent}]}
+          excuse: {type: model, next: end}
+        """,
+    "a way through the permission node before there is anything to judge": """\
+        start: check
+        nodes:
+          check: {type: permission, next: act}
+          act: {type: tools, next: agent}
+          agent: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: end}]}
+        """,
+}
+
+
+@pytest.mark.parametrize("shape", GOOD_SHAPES)
+def test_a_graph_that_works_is_not_complained_of(tmp_path: Path, shape: str) -> None:
+    assert list(loaded(tmp_path, {"graphs/assistant.yaml": GOOD_SHAPES[shape]}).graphs) == ["assistant"]
 
 
 def test_the_start_and_the_names_of_nodes_are_checked(tmp_path: Path) -> None:

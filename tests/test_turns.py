@@ -125,8 +125,10 @@ async def test_a_withheld_tool_is_refused_at_the_call_and_the_rule_is_named(
 
 
 async def test_a_path_around_the_permission_node_runs_nothing(
-    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The loader refuses such a graph (test_mistakes.py): without it, the tools node is still a closed door.
+    monkeypatch.setattr("graphs.loader.shape.faults", lambda spec: [])
     careless: dict[str, Any] = {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}}
     ways = [
         {"when": "size(tool_calls) > 5", "to": "check"},
@@ -162,6 +164,25 @@ async def test_a_model_that_never_stops_gets_one_last_answer_without_tools(
     assert tools.ran() == ["echo again"] * 2
     assert answer == "I give up.\n\n_Stopped here: the limit of 2 rounds of tool calls in one turn is reached._"
     assert "No more tools" in model.requests[-1].messages[-1]["content"]
+
+
+async def test_models_that_never_agree_end_at_the_limit(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    graph = {
+        "start": "writer",
+        "nodes": {
+            "writer": {"type": "model", "next": "critic"},
+            "critic": {"type": "model", "next": [{"when": "text == 'good'", "to": "end"}, {"to": "writer"}]},
+        },
+        "limits": {"rounds": 4},
+    }
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, graphs={"assistant": graph})
+    model.respond(lambda body: "no")
+    async with serving(folder, tmp_path / "data") as facade:
+        answer = await facade.say("go")
+    assert len(model.requests) == 5
+    assert answer.count("Stopped here: the limit of 4 rounds") == 1
 
 
 async def test_calls_beyond_the_limit_are_refused(

@@ -1,17 +1,18 @@
-"""One graph file, checked: its spec, with prompts and conditions compiled. Every path must lead to the end."""
+"""One graph file, checked: its spec, with prompts and conditions compiled."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphs import patterns
 from graphs.errors import Problem
 from graphs.expressions import Condition, ExpressionError, Text, compile_next, compile_text
+from graphs.loader import shape
 from graphs.loader.reading import Reading
 from graphs.source import Path, Source
-from graphs.spec.graph import END, BranchSpec, GraphSpec, ModelNodeSpec, NodeSpec
+from graphs.spec.graph import END, BranchSpec, GraphSpec, ModelNodeSpec
 from graphs.words import did_you_mean
 
 
@@ -50,7 +51,7 @@ def plan(graph: str, reading: Reading[GraphSpec]) -> tuple[GraphPlan | None, lis
         return None, []
     planner = _Planner(reading.spec, reading.source, reading.names("nodes"))
     prompts, branches = planner.prompts(), planner.branches()
-    if planner.check_names() and reading.whole:
+    if planner.check_names() and reading.whole and not planner.problems:
         planner.check_shape()
     written = reading.source.written
     made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches, written=written)
@@ -130,40 +131,6 @@ class _Planner:
         return False
 
     def check_shape(self) -> None:
-        """Every node is on a path from the start, and every path can come to the end."""
-        reached = self._reachable()
-        for name in self.spec.nodes:
-            if name not in reached:
-                self._say(("nodes", name), f"no path from {self.spec.start!r} leads to node {name!r}")
-        ending = self._ending()
-        for name in self.spec.nodes:
-            if name in reached and name not in ending:
-                self._say(("nodes", name), f"no path leads from node {name!r} to 'end', so a turn could not finish")
-
-    def _targets(self, node: NodeSpec) -> Iterator[str]:
-        for branch in node.next:
-            yield branch.to
-            if branch.when is None:
-                return
-
-    def _reachable(self) -> set[str]:
-        reached: set[str] = set()
-        waiting = [self.spec.start]
-        while waiting:
-            name = waiting.pop()
-            if name != END and name not in reached:
-                reached.add(name)
-                waiting += self._targets(self.spec.nodes[name])
-        return reached
-
-    def _ending(self) -> set[str]:
-        ending: set[str] = {END}
-        while True:
-            more = {
-                name
-                for name, node in self.spec.nodes.items()
-                if name not in ending and any(to in ending for to in self._targets(node))
-            }
-            if not more:
-                return ending
-            ending |= more
+        """Every node has its use, every way comes to the end, and no call runs past its verdict."""
+        for path, message in shape.faults(self.spec):
+            self._say(path, message)
