@@ -228,7 +228,9 @@ def test_what_variables_filled_in_is_not_drawn(tmp_path: Path) -> None:
             type: model
             model: m-${SECRET}
             tools: ["*", "x/${SECRET}"]
-            next: [{when: 'text == "${SECRET}"', to: "${GOAL}"}, {to: end}]
+            next: [{when: 'text == "${SECRET}"', to: "${GOAL}"}, {when: size(tool_calls) > 0, to: p}, {to: end}]
+          p: {type: permission, next: t}
+          t: {type: tools, next: a}
         """
     env = {"SECRET": "sk_4711", "GOAL": "end"}
     plan = loaded(tmp_path, {"gateway.yaml": "default_graph: g\n", "graphs/g.yaml": text}, env).graphs["g"]
@@ -237,7 +239,7 @@ def test_what_variables_filled_in_is_not_drawn(tmp_path: Path) -> None:
         for drawn in (svg(made), mermaid(made)):
             assert "4711" not in drawn
             assert "SECRET" in drawn
-        assert len(Picture(svg(made)).ways) == 3
+        assert len(Picture(svg(made)).ways) == 6
 
 
 def test_hostile_texts_stay_texts() -> None:
