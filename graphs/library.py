@@ -21,6 +21,7 @@ from graphs.metrics import Metrics
 from graphs.policy import Caller
 from graphs.run import Runner
 from graphs.seeing import Seeing
+from graphs.spec.identities import LiteLLMKeysSpec, OidcSpec
 from graphs.spec.schemas import schemas
 from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
 from graphs.toolbox import Connections, Toolbox
@@ -37,7 +38,9 @@ __all__ = [
     "Expired",
     "Library",
     "Listed",
+    "LiteLLMKeysSpec",
     "NotFound",
+    "OidcSpec",
     "SecretUnreadable",
     "Shape",
     "Snapshot",

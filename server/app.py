@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -15,7 +16,8 @@ from starlette.exceptions import HTTPException
 from graphs.errors import InterlockError
 from graphs.library import Snapshot, load, opened, settled_environment
 from server.demo.model.serving import serve_demo_model
-from server.identity import Keyring, UnknownKey, load_keys
+from server.identity import Identities
+from server.keys import UnknownKey, load_keys
 from server.parts import LifespanState
 from server.requests import ObservedFastAPI
 from server.routes import approvals, chat, health, metrics, models
@@ -35,13 +37,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         env = settled_environment(os.environ, chosen.data)
         snapshot = load(chosen.configs, env)
         async with AsyncExitStack() as stack:
+            http = await stack.enter_async_context(httpx.AsyncClient())
+            keeper = Keeper(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
             library = await stack.enter_async_context(
                 opened(
                     snapshot,
                     storage=chosen.storage,
                     data=chosen.data,
                     demo=Demo(stack).url,
-                    attach=Keeper(env, chosen.data).keyring,
+                    attach=keeper.identities,
                     reload_with=env,
                 )
             )
@@ -80,21 +84,23 @@ class Demo:
 
 
 class Keeper:
-    """Reads the keys of each snapshot."""
+    """Knows who may call, for each snapshot anew."""
 
-    def __init__(self, env: Mapping[str, str], data: Path) -> None:
+    def __init__(self, env: Mapping[str, str], data: Path, forwarded_secret: str, http: httpx.AsyncClient) -> None:
         self._env = env
         self._data = data
+        self._secret = forwarded_secret
+        self._http = http
         self._configured = False
 
-    def keyring(self, snapshot: Snapshot) -> Keyring:
-        """The keys that are on. Raises ConfigError where a reload would put generated keys in the place of real ones:
-        the address may be one that others reach."""
+    def identities(self, snapshot: Snapshot) -> Identities:
+        """All who are known. Raises ConfigError where a reload would put generated keys in the place of real ones: the
+        address may be one that others reach."""
         keys = load_keys(snapshot, self._env, self._data, generate=not self._configured)
         self._configured = not keys.generated
         for name in keys.off:
             log.warning("access.yaml: the key %r is off: its variable is not set", name)
-        return keys.ring
+        return Identities(snapshot, keys.ring, self._secret, self._http)
 
 
 async def told(_: Request, error: Exception) -> Response:

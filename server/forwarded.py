@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import jwt
 
-from server.identity import UnknownKey
+from server.keys import UnknownKey
 
 JWT_HEADER = "x-openwebui-user-jwt"
 ISSUER = "open-webui"

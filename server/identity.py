@@ -1,126 +1,78 @@
-"""A bearer key into a caller. Keys are kept and compared as SHA-256 digests, in constant time."""
+"""The one place where a caller is made: from a key of access.yaml, of LiteLLM, or a token of an issuer."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from graphs.errors import ConfigError, Problem
-from graphs.library import SecretUnreadable, Snapshot
+import httpx
 
-KEYS_FILE = "keys.env"
-
-
-class UnknownKey(Exception):
-    """The request carries no key that is on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holder:
-    """Who a key stands for."""
-
-    name: str
-    role: str
-    digest: bytes
-    forwards_users: bool
-
-
-class Keyring:
-    """The keys that are on."""
-
-    def __init__(self, holders: Sequence[Holder]) -> None:
-        self._holders = tuple(holders)
-
-    def holder(self, authorization: str | None) -> Holder:
-        """The holder of `Authorization: Bearer KEY`. Raises UnknownKey."""
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise UnknownKey("No API key was given. Send it as `Authorization: Bearer KEY`.")
-        digest = hashlib.sha256(key.strip().encode()).digest()
-        found: Holder | None = None
-        for holder in self._holders:  # all of them, so that time tells nothing
-            if hmac.compare_digest(holder.digest, digest):
-                found = holder
-        if found is None:
-            raise UnknownKey("This API key is not known here. The keys are listed in access.yaml.")
-        return found
+from graphs.library import Caller, Snapshot
+from server.forwarded import person
+from server.keys import Holder, Keyring, bearer
+from server.litellm_keys import LiteLLMKeys
+from server.oidc import Issuer, looks_signed, unverified_issuer
+from server.vouched import Vouched
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keys:
-    """The keyring, and what the start has to tell about it."""
+class Identity:
+    """Who asks, and whose conversations that opens."""
 
-    ring: Keyring
-    generated: Mapping[str, str]
-    """Key name → the generated key itself; empty when keys are configured."""
-    off: Sequence[str]
-    """Names of keys whose variable is unset."""
-
-
-def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generate: bool = True) -> Keys:
-    """The keys of `access.yaml`. Where not one of them is set, keys are generated and kept in DATA/keys.env (0600).
-
-    Raises ConfigError there unless `generate`, and where the file of a key cannot be read.
-    """
-    holders: list[Holder] = []
-    off: list[str] = []
-    for spec in snapshot.keys:
-        try:
-            value = env.get(spec.env, "") if spec.env else ""
-        except SecretUnreadable as error:
-            file, line, column = snapshot.places[f"key {spec.name}"].rsplit(":", 2)
-            raise ConfigError([Problem(file, int(line), int(column), f"key {spec.name}: {error}")]) from None
-        if spec.sha256 is not None:
-            digest = bytes.fromhex(spec.sha256)
-        elif value:
-            digest = hashlib.sha256(value.encode()).digest()
-        else:
-            off.append(spec.name)
-            continue
-        holders.append(Holder(name=spec.name, role=spec.role, digest=digest, forwards_users=spec.forwards_users))
-    if holders:
-        return Keys(ring=Keyring(holders), generated={}, off=off)
-    if not generate:
-        message = "no key of this file is on, and keys are not made while serving; set the variable of one, or restart"
-        raise ConfigError([Problem("access.yaml", 0, 0, message)])
-    wanted = {spec.name: (spec.role, spec.forwards_users) for spec in snapshot.keys}
-    wanted = wanted or {role: (role, False) for role in snapshot.policy.roles}
-    generated = generated_keys(data / KEYS_FILE, list(wanted))
-    holders = [
-        Holder(name=name, role=role, digest=hashlib.sha256(generated[name].encode()).digest(), forwards_users=forwards)
-        for name, (role, forwards) in wanted.items()
-    ]
-    return Keys(ring=Keyring(holders), generated=generated, off=())
+    caller: Caller
+    owner: str
+    remembers: bool
+    """False where many people share the key and nobody vouches for who asks."""
+    litellm_knows: bool = True
+    """Whether the key that was shown may be a key of LiteLLM's too; an issuer's token never is."""
 
 
-def generated_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
-    """`name=key` lines of the file; makes what is missing. Several workers may start at once: the first one writes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
-            new.write("# Keys made by Interlock because access.yaml sets none. Delete this file to get new ones.\n")
-    except FileExistsError:
-        pass
-    keys = read_keys(file)
-    missing = [name for name in names if name not in keys]
-    if missing:
-        fresh = {name: f"ilk_{secrets.token_urlsafe(32)}" for name in missing}
-        with os.fdopen(os.open(file, os.O_APPEND | os.O_WRONLY), "w") as more:
-            more.write("".join(f"{name}={key}\n" for name, key in fresh.items()))
-        keys = read_keys(file)  # the first line of a name wins, also when another worker wrote it
-    return {name: keys[name] for name in names}
+class Identities:
+    """All who are known to one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, keyring: Keyring, forwarded_secret: str, http: httpx.AsyncClient) -> None:
+        self._keyring = keyring
+        self._secret = forwarded_secret
+        self._roles = snapshot.policy.roles
+        spec = snapshot.identities
+        base_url = snapshot.gateway.models.base_url
+        self._issuers = {issuer.issuer: Issuer(issuer, self._roles, http) for issuer in spec.oidc}
+        self._litellm = (
+            LiteLLMKeys(spec.litellm, base_url, self._roles, http) if spec.litellm is not None and base_url else None
+        )
+
+    async def identify(self, headers: Mapping[str, str]) -> Identity:
+        """Who is behind a request. Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable
+        where whoever vouches for it does not answer."""
+        key = bearer(headers.get("authorization"))
+        holder = self._keyring.holding(key)
+        if holder is not None:
+            return self._of_holder(holder, headers)
+        if self._issuers and looks_signed(key) and (issuer := self._issuers.get(unverified_issuer(key) or "")):
+            return of_vouched(await issuer.vouch(key), litellm_knows=False)
+        if self._litellm is not None:
+            return of_vouched(await self._litellm.vouch(key), litellm_knows=True)
+        raise self._keyring.unknown()
+
+    def _of_holder(self, holder: Holder, headers: Mapping[str, str]) -> Identity:
+        who = person(headers, self._secret) if holder.forwards_users else None
+        if who is None:
+            caller = Caller(user=holder.name, role=holder.role, key=holder.name)
+            return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
+        caller = Caller(
+            user=who.name,
+            email=who.email,
+            role=holder.role,
+            key=holder.name,
+            narrowed_by=who.role if who.role in self._roles else None,
+        )
+        # Without a signature nobody vouches for the person, but two who call themselves differently are two.
+        claimed = who.email or who.name
+        owner = f"claimed:{holder.name}:{claimed}" if who.id is None else f"user:{holder.name}:{who.id}"
+        return Identity(caller=caller, owner=owner, remembers=who.id is not None)
 
 
-def read_keys(file: Path) -> dict[str, str]:
-    """The file's `name=key` lines; the first of a name counts."""
-    keys: dict[str, str] = {}
-    for line in file.read_text().splitlines():
-        name, equals, key = line.partition("=")
-        if equals and not line.startswith("#"):
-            keys.setdefault(name.strip(), key.strip())
-    return keys
+def of_vouched(who: Vouched, *, litellm_knows: bool) -> Identity:
+    """The identity of a caller for whom somebody vouches."""
+    caller = Caller(user=who.user, email=who.email, role=who.role, key=who.key)
+    return Identity(caller=caller, owner=who.owner, remembers=True, litellm_knows=litellm_knows)

@@ -7,9 +7,8 @@ from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 
-from graphs.library import Caller, Edition, Library
-from server.forwarded import person
-from server.identity import Keyring
+from graphs.library import Edition, Library
+from server.identity import Identities, Identity
 from server.requests import noted
 from server.settings import Settings
 from server.wire.errors import BadRequest
@@ -25,9 +24,9 @@ class Facade:
     """The one that is current when the request comes: its keys, rules and graphs belong together."""
 
     @property
-    def keyring(self) -> Keyring:
-        """The keys of the edition."""
-        return cast(Keyring, self.edition.attached)
+    def identities(self) -> Identities:
+        """All who are known to the edition."""
+        return cast(Identities, self.edition.attached)
 
 
 class LifespanState(TypedDict):
@@ -46,37 +45,11 @@ async def facade(request: Request) -> Facade:
 FacadeDep = Annotated[Facade, Depends(facade)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Who asks, and whose conversations that opens."""
-
-    caller: Caller
-    owner: str
-    remembers: bool
-    """False where many people share the key and nobody vouches for who asks."""
-
-
 async def identity(request: Request, parts: FacadeDep) -> Identity:
-    """Who is behind this request. Raises UnknownKey."""
-    holder = parts.keyring.holder(request.headers.get("authorization"))
-    noted().key = holder.name
-    secret = parts.settings.forwarded_jwt_secret.get_secret_value()
-    who = person(request.headers, secret) if holder.forwards_users else None
-    if who is None:
-        caller = Caller(user=holder.name, role=holder.role, key=holder.name)
-        return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
-    roles = parts.edition.snapshot.policy.roles
-    caller = Caller(
-        user=who.name,
-        email=who.email,
-        role=holder.role,
-        key=holder.name,
-        narrowed_by=who.role if who.role in roles else None,
-    )
-    # Without a signature nobody vouches for the person, but two who call themselves differently are two all the same.
-    claimed = who.email or who.name
-    owner = f"claimed:{holder.name}:{claimed}" if who.id is None else f"user:{holder.name}:{who.id}"
-    return Identity(caller=caller, owner=owner, remembers=who.id is not None)
+    """Who is behind this request. Raises what `Identities.identify` raises."""
+    found = await parts.identities.identify(request.headers)
+    noted().key = found.caller.key
+    return found
 
 
 IdentityDep = Annotated[Identity, Depends(identity)]

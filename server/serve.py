@@ -19,7 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from graphs.library import Snapshot, load, settled_environment
 from server import logs
 from server.app import create_app
-from server.identity import Keys, load_keys
+from server.keys import Keys, load_keys
 from server.settings import Settings
 from server.workers import counting_together
 

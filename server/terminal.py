@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
-from server.identity import KEYS_FILE, read_keys
+from server.keys import KEYS_FILE, read_keys
 from server.wire.client import SHOW_TOOLS
 
 LONGEST_RESULT = 300

@@ -27,6 +27,7 @@ def rights(reading: Reading[AccessSpec]) -> tuple[Policy | None, list[Problem]]:
     roles = [builder.role(name, role) for name, role in reading.spec.roles.items()]
     builder.check_includes()
     builder.check_keys()
+    builder.check_identities()
     return (Policy(roles) if reading.whole and not builder.problems else None), builder.problems
 
 
@@ -150,3 +151,18 @@ class _Builder:
                     self._say((*path, kind), f"two keys have this {kind!r}; the other is on line {line}")
                 else:
                     seen[kind, value] = at
+
+    def check_identities(self) -> None:
+        spec = self.spec.identities
+        sources = [(("identities", "litellm"), spec.litellm)] if spec.litellm is not None else []
+        every = [*sources, *((("identities", "oidc", at), issuer) for at, issuer in enumerate(spec.oidc))]
+        for path, source in every:
+            for value, role in source.roles.items():
+                if role not in self.known:
+                    self._say((*path, "roles", value), self._no_role(role))
+            if source.default is not None and source.default not in self.known:
+                self._say((*path, "default"), self._no_role(source.default))
+        issuers = [issuer.issuer for issuer in spec.oidc]
+        for at, issuer in enumerate(issuers):
+            if issuer in issuers[:at]:
+                self._say(("identities", "oidc", at, "issuer"), "two entries have this issuer; keep one")

@@ -19,6 +19,7 @@ from graphs.source import Source, excerpt, read
 from graphs.spec.access import AccessSpec, KeySpec
 from graphs.spec.gateway import GatewaySpec
 from graphs.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.spec.identities import IdentitiesSpec
 from graphs.spec.servers import ServerSpec, ServersSpec
 from graphs.words import did_you_mean
 
@@ -40,6 +41,7 @@ class Snapshot:
     """Without the disabled ones; paths are absolute."""
     policy: Policy
     keys: tuple[KeySpec, ...]
+    identities: IdentitiesSpec
     graphs: Mapping[str, GraphPlan]
     places: Mapping[str, str]
     """`FILE:LINE:COL` of `server NAME`, `key NAME`, `models` and `storage`."""
@@ -88,6 +90,7 @@ class _Loader:
             servers={name: self._settled(spec) for name, spec in servers.spec.mcpServers.items() if not spec.disabled},
             policy=policy,
             keys=tuple(access.spec.keys),
+            identities=access.spec.identities,
             graphs=plans,
             places={
                 **{f"server {name}": _place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from graphs.spec.base import Seconds, Spec, one_or_many
+from graphs.spec.identities import IdentitiesSpec
 
 _OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
 
@@ -106,3 +107,5 @@ class AccessSpec(Spec):
     """The roles, by name."""
     keys: list[KeySpec] = []
     """The keys that callers show."""
+    identities: IdentitiesSpec = IdentitiesSpec()
+    """Who else vouches for callers: LiteLLM for its virtual keys, issuers for their tokens."""

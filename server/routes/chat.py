@@ -15,7 +15,9 @@ from pydantic import SecretStr, ValidationError
 
 from graphs.errors import InterlockError
 from graphs.run import HOP_HEADER, Answering, TurnRequest
-from server.parts import Facade, FacadeDep, Identity, IdentityDep, read_bytes
+from server.identity import Identity
+from server.keys import bearer
+from server.parts import Facade, FacadeDep, IdentityDep, read_bytes
 from server.requests import noted
 from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
 from server.wire.client import Client, read_client
@@ -61,7 +63,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
         buttons=client.buttons,
         waits=client.waits,
         model=model,
-        key=bearer(request),
+        key=SecretStr(bearer(request.headers.get("authorization"))) if identity.litellm_knows else None,
         chat=client.chat,
         message=client.message,
         parent_message=client.parent_message,
@@ -75,11 +77,6 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
     items = ResponseItems() if client.items else None
     encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
     return await streamed(request, run, encoder, parts)
-
-
-def bearer(request: Request) -> SecretStr:
-    """The key that the caller showed, which identity has checked."""
-    return SecretStr(request.headers.get("authorization", "").partition(" ")[2].strip())
 
 
 def refuse_name_clashes(client: Client, parts: Facade) -> None:

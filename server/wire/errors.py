@@ -7,7 +7,7 @@ from typing import Any
 
 from graphs.errors import GraphUnavailable, InterlockError, ModelError, NotAllowed, UnknownModel
 from graphs.library import AlreadyDecided, Expired, NotFound
-from server.identity import UnknownKey
+from server.keys import UnknownKey
 from server.requests import current_request
 
 

@@ -1,0 +1,67 @@
+"""What the ways to vouch for a caller have in common: who it is, and the role that a field of theirs names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graphs.errors import NotAllowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vouched:
+    """A caller for whom somebody else vouches."""
+
+    user: str
+    email: str = ""
+    role: str
+    key: str
+    """What logs and rules call the way it came: `litellm:ALIAS` or `oidc`."""
+    owner: str
+    """Whose conversations it may continue: the same for the same person or key, for ever."""
+
+
+def found_role(
+    facts: Mapping[str, Any], field: str, roles: Mapping[str, str], known: Sequence[str], default: str | None
+) -> str:
+    """The role that `field` of `facts` names: by the mapping first, in its order, then by its own name.
+
+    Raises NotAllowed where it names none and there is no default.
+    """
+    said = texts(at(facts, field))
+    for value, role in roles.items():
+        if value in said:
+            return role
+    for value in said:
+        if value in known:
+            return value
+    if default is not None:
+        return default
+    found = ", ".join(map(repr, said[:5])) or "nothing"
+    raise NotAllowed(
+        f"This caller is known, but has no role here: {field} says {found}. Map it to a role under `identities` in "
+        "access.yaml, or set a `default` there."
+    )
+
+
+def at(facts: Mapping[str, Any], field: str) -> object:
+    """What a dotted path leads to; None where it leads nowhere. A name with dots in it (a claim that is a URL) counts
+    as a whole."""
+    if field in facts:
+        return facts[field]
+    value: object = facts
+    for step in field.split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = cast("Mapping[str, object]", value).get(step)
+    return value
+
+
+def texts(value: object) -> list[str]:
+    """One text, or the texts of a list; everything else says nothing."""
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, list):
+        return [item for item in cast("list[object]", value) if isinstance(item, str) and item]
+    return []

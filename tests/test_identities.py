@@ -1,0 +1,278 @@
+"""Keys of LiteLLM and tokens of issuers: who shows them is the caller, with the role that they map to, or refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from support.facade import ACCESS, ADMIN, Facade, serving, write_configs
+from support.scripted_model import Answer, Call, ScriptedModel
+from support.tools import Tools
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+
+
+class Elsewhere:
+    """LiteLLM's /key/info, as its proxy answers it, and an OpenID Connect issuer, in one server."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
+        self.published: list[dict[str, Any]] = [public(KEY, "first"), public(CURVE, "curve")]
+        self.fetched = 0
+        self.failing = False
+
+    async def __aenter__(self) -> Elsewhere:
+        app = web.Application()
+        app.router.add_get("/key/info", self._info)
+        app.router.add_get("/realm/.well-known/openid-configuration", self._discovery)
+        app.router.add_get("/realm/keys", self._jwks)
+        app.router.add_route("*", "/v1/{rest:.*}", self._model)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.root = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def issuer(self) -> str:
+        return f"{self.root}/realm"
+
+    async def _info(self, request: web.Request) -> web.Response:
+        assert not request.query_string
+        key = request.headers["authorization"].removeprefix("Bearer ")
+        self.asked.append(key)
+        if self.failing:
+            return web.Response(status=500, text="no database")
+        if key not in self.keys:
+            error = {"message": f"Authentication Error, Invalid proxy server token passed {key}", "code": "401"}
+            return web.json_response({"error": error}, status=401)
+        return web.json_response({"key": "hash-of-it", "info": self.keys[key]})
+
+    async def _discovery(self, _: web.Request) -> web.Response:
+        return web.json_response({"issuer": self.issuer, "jwks_uri": f"{self.issuer}/keys"})
+
+    async def _jwks(self, _: web.Request) -> web.Response:
+        self.fetched += 1
+        return web.json_response({"keys": self.published}, status=500 if self.failing else 200)
+
+    async def _model(self, request: web.Request) -> web.StreamResponse:
+        raise web.HTTPTemporaryRedirect(f"{self.model}{request.path}")
+
+    model = ""
+
+    def token(self, *, key: Any = KEY, kid: str | None = "first", algorithm: str = "RS256", **claims: Any) -> str:
+        """A token as the issuer makes them; a claim that is None is left out."""
+        now = int(time.time())
+        whole = {
+            "iss": self.issuer,
+            "aud": "interlock",
+            "sub": "u-1",
+            "exp": now + 60,
+            "iat": now,
+            "name": "Ada",
+            "email": "ada@example.com",
+            "realm_access": {"roles": ["offline", "staff"]},
+            **claims,
+        }
+        headers = {"kid": kid} if kid else {}
+        return jwt.encode({k: v for k, v in whole.items() if v is not None}, key, algorithm, headers)
+
+
+def public(key: Any, kid: str) -> dict[str, Any]:
+    kind = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
+    algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+    return {**json.loads(kind.to_jwk(key.public_key())), "kid": kid, "use": "sig", "alg": algorithm}
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Elsewhere]:
+    async with Elsewhere() as served:
+        yield served
+
+
+def access(elsewhere: Elsewhere, litellm: Mapping[str, Any] | None = None, **oidc: Any) -> dict[str, Any]:
+    identities: dict[str, Any] = {
+        "litellm": {"roles": {"team-data": "developer"}, "role_from": "team_id", **(litellm or {})}
+    }
+    issuer = {"issuer": elsewhere.issuer, "audience": "interlock", "role_from": "realm_access.roles"}
+    identities["oidc"] = [{**issuer, "roles": {"staff": "developer", "boss": "admin"}, **oidc}]
+    return {**ACCESS, "identities": identities}
+
+
+@pytest.fixture
+async def gate(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, elsewhere: Elsewhere, keys: None
+) -> AsyncIterator[Facade]:
+    """The facade; LiteLLM's address is Elsewhere's, which sends on to the scripted model what is for a model."""
+    elsewhere.model = model.url.removesuffix("/v1")
+    configs = write_configs(
+        tmp_path / "configs", f"{elsewhere.root}/v1", {"files": {"url": tools.url}}, access=access(elsewhere)
+    )
+    async with serving(configs, tmp_path / "data") as running:
+        yield running
+
+
+async def status(gate: Facade, key: str) -> tuple[int, str]:
+    answer = await gate.http.get(f"{gate.url}/approvals", headers={"authorization": f"Bearer {key}"})
+    return answer.status_code, answer.json().get("error", {}).get("message", "")
+
+
+async def test_a_key_of_litellm_gets_the_role_of_its_team_and_no_more(
+    gate: Facade, model: ScriptedModel, tools: Tools, elsewhere: Elsewhere
+) -> None:
+    elsewhere.keys["sk-virtual"] = {"key_alias": "etl", "user_id": "ada", "team_id": "team-data", "metadata": {}}
+    both = [Call("files__echo", {"text": "x"}), Call("files__write", {"text": "y"})]
+    model.script(Answer(calls=both), "Done.")
+    answer = await gate.http.post(
+        f"{gate.url}/chat/completions",
+        json={"model": "assistant", "messages": [{"role": "user", "content": "go"}]},
+        headers={"authorization": "Bearer sk-virtual"},
+        follow_redirects=True,
+    )
+    assert answer.status_code == 200, answer.text
+    assert tools.ran() == ["echo x"]
+    assert model.requests[0].messages[0]["content"] == "You help ada."
+    assert {tool["function"]["name"] for tool in model.requests[0].body["tools"]} == {"files__echo"}
+
+
+async def test_litellm_is_asked_once_and_believed_for_a_while(gate: Facade, elsewhere: Elsewhere) -> None:
+    elsewhere.keys["sk-virtual"] = {"team_id": "team-data"}
+    for _ in range(5):
+        assert (await status(gate, "sk-virtual"))[0] == 200
+    assert elsewhere.asked == ["sk-virtual"]
+    elsewhere.failing = True
+    assert (await status(gate, "sk-virtual"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "words"),
+    [
+        ({"team_id": "team-other"}, 403, "has no role here: team_id says 'team-other'"),
+        ({"team_id": None}, 403, "has no role here: team_id says nothing"),
+        ({}, 403, "has no role here"),
+        ({"team_id": ["team-data"]}, 200, ""),
+        ({"team_id": "developer"}, 200, ""),
+        ({"team_id": "team-data", "blocked": True}, 401, "known neither here nor at LiteLLM"),
+        (None, 401, "known neither here nor at LiteLLM"),
+    ],
+)
+async def test_what_litellm_says_of_a_key_decides(
+    gate: Facade, elsewhere: Elsewhere, facts: dict[str, Any] | None, expected: int, words: str
+) -> None:
+    if facts is not None:
+        elsewhere.keys["sk-virtual"] = facts
+    code, message = await status(gate, "sk-virtual")
+    assert code == expected, message
+    assert words in message
+    assert "sk-virtual" not in message
+
+
+async def test_while_litellm_is_away_its_keys_wait_and_ours_work(gate: Facade, elsewhere: Elsewhere) -> None:
+    elsewhere.failing = True
+    code, message = await status(gate, "sk-virtual")
+    assert (code, "sk-virtual" in message) == (503, False)
+    assert (await status(gate, ADMIN))[0] == 200
+    elsewhere.failing = False
+    elsewhere.keys["sk-virtual"] = {"team_id": "team-data"}
+    assert (await status(gate, "sk-virtual"))[0] == 200
+
+
+async def test_a_token_gets_the_role_that_its_claim_maps_to(
+    gate: Facade, model: ScriptedModel, tools: Tools, elsewhere: Elsewhere
+) -> None:
+    model.script(Answer(calls=[Call("files__echo", {"text": "x"}), Call("files__write", {"text": "y"})]), "Done.")
+    assert await gate.say("go", key=elsewhere.token()) == "Done."
+    assert tools.ran() == ["echo x"]
+    assert model.requests[0].messages[0]["content"] == "You help Ada."
+    assert elsewhere.asked == []
+    assert (await status(gate, elsewhere.token(key=CURVE, kid="curve", algorithm="ES256")))[0] == 200
+
+
+async def test_conversations_belong_to_the_subject_whatever_the_token(
+    gate: Facade, model: ScriptedModel, elsewhere: Elsewhere
+) -> None:
+    boss = {"realm_access": {"roles": ["boss"]}}
+    model.script(Answer(calls=[Call("files__write", {"text": "y"})]))
+    await gate.say("write", key=elsewhere.token(**boss))
+
+    async def waiting(**claims: Any) -> int:
+        headers = {"authorization": f"Bearer {elsewhere.token(**boss, **claims)}"}
+        return len((await gate.http.get(f"{gate.url}/approvals", headers=headers)).json()["data"])
+
+    assert await waiting(exp=int(time.time()) + 300, name="Ada L.") == 1
+    assert await waiting(sub="u-2") == 0
+
+
+def hostile(elsewhere: Elsewhere) -> dict[str, tuple[str, int, str]]:
+    now = int(time.time())
+    token = elsewhere.token
+    head, body, signature = token().split(".")
+    forged = jwt.utils.base64url_encode(json.dumps({"sub": "x"}).encode()).decode()
+    pem = KEY.public_key().public_bytes_raw() if hasattr(KEY.public_key(), "public_bytes_raw") else b"x" * 32
+    return {
+        "expired": (token(exp=now - 3600), 401, "it has expired"),
+        "just expired, within the skew": (token(exp=now - 5), 200, ""),
+        "not yet": (token(nbf=now + 3600), 401, "not valid yet"),
+        "another audience": (token(aud="other"), 401, "another audience"),
+        "one audience of several": (token(aud=["other", "interlock"]), 200, ""),
+        "no audience": (token(aud=None), 401, "no claim 'aud'"),
+        "no expiry": (token(exp=None), 401, "no claim 'exp'"),
+        "no subject": (token(sub=None), 401, "no claim 'sub'"),
+        "another key": (token(key=OTHER), 401, "its signature is wrong"),
+        "a key that is not published": (token(key=OTHER, kid="second"), 401, "does not publish"),
+        "no key named": (token(kid=None), 401, "does not publish"),
+        "its algorithm is none": (token(key=None, algorithm="none"), 401, "signed in a way that its key is not for"),
+        "signed with the public key as a secret": (
+            token(key=pem, algorithm="HS256"), 401, "signed in a way that its key is not for"
+        ),
+        "the wrong algorithm for the key": (token(algorithm="PS256"), 401, "signed in a way that its key is not for"),
+        "a cut signature": (f"{head}.{body}.{signature[:-8]}AAAAAAAA", 401, "its signature is wrong"),
+        "another body": (f"{head}.{forged}.{signature}", 401, "known neither here nor at LiteLLM"),
+        "another issuer": (token(iss="https://evil.example"), 401, "known neither here nor at LiteLLM"),
+        "no role": (token(realm_access={"roles": ["guest"]}), 403, "says 'guest'"),
+        "roles that are no list": (token(realm_access={"roles": {"staff": True}}), 403, "says nothing"),
+        "roles that are missing": (token(realm_access=None), 403, "says nothing"),
+    }  # fmt: skip
+
+
+async def test_tokens_that_do_not_hold_let_nobody_in(gate: Facade, elsewhere: Elsewhere) -> None:
+    for name, (token, expected, words) in hostile(elsewhere).items():
+        code, message = await status(gate, token)
+        assert code == expected, f"{name}: {message}"
+        assert words in message, name
+        assert token.split(".")[2] == "" or token.split(".")[2] not in message
+    assert elsewhere.fetched < 4
+
+
+async def test_an_issuers_new_key_is_found_and_made_up_ones_do_not_flood_it(
+    gate: Facade, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await status(gate, elsewhere.token()))[0] == 200
+    for number in range(20):
+        await status(gate, elsewhere.token(key=OTHER, kid=f"made-up-{number}"))
+    assert elsewhere.fetched == 1
+    elsewhere.published.append(public(OTHER, "second"))
+    monkeypatch.setattr("server.oidc.RETRY", 0.0)
+    assert (await status(gate, elsewhere.token(key=OTHER, kid="second")))[0] == 200
+    elsewhere.failing = True
+    monkeypatch.setattr("server.oidc.FRESH", 0.0)
+    assert (await status(gate, elsewhere.token()))[0] == 200
+
+
+async def test_while_the_issuer_is_away_its_tokens_wait(gate: Facade, elsewhere: Elsewhere) -> None:
+    elsewhere.failing = True
+    code, message = await status(gate, elsewhere.token())
+    assert (code, "cannot be had now" in message) == (503, True)
