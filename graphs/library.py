@@ -197,7 +197,10 @@ class Library:
         """Deletes what is older than the retention, once an hour."""
         while True:
             kept = self.current.snapshot.gateway.retention
-            await self.store.prune(conversations=kept.conversations, audit=kept.audit)
+            try:
+                await self.store.prune(conversations=kept.conversations, audit=kept.audit)
+            except StorageError as error:
+                log.warning("what is old could not be deleted, which is tried again in an hour: %s", error)
             await asyncio.sleep(3600)
 
     def _servers_changed(self) -> None:

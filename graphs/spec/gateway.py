@@ -66,6 +66,7 @@ class GatewaySpec(Spec):
     default_graph: Annotated[str, Field(min_length=1)] = "assistant"
     """The graph that LiteLLM's models run through."""
     storage: str = ""
-    """Empty: SQLite in the data folder. Or a SQLite path, or the URL of a database."""
+    """Empty: SQLite in the data folder. Or the path of a SQLite file, or `postgresql://USER:PASSWORD@HOST/DATABASE` for
+    several replicas that share it."""
     retention: RetentionSpec = RetentionSpec()
     """How long things are kept."""
