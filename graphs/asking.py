@@ -80,8 +80,7 @@ class Asking(Answering):
         self._graph = served.plan.id
         default = served.parts.snapshot.gateway.models.default
         own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
-        self._model = request.model or own or default
-        self._request = {**request.params, "model": self._model, "messages": request.messages}
+        self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
         self._key = key_of(request)
 
     def said(self, kind: Kind, text: str) -> None:
@@ -101,9 +100,9 @@ class Asking(Answering):
     async def work(self) -> None:
         """Asks, and says what comes."""
         try:
-            with model_call(self._parts.metrics, self._graph, self._model) as seen:
+            with model_call(self._parts.metrics, self._graph, self._request, self._parts.model.base_url) as seen:
                 answer = await self._parts.model.stream(self._request, self, key=self._key)
-                seen.usage = answer.usage
+                seen.usage, seen.reason = answer.usage, answer.reason
             self.outbox.put(Finished(answer.reason, answer.usage))
         except InterlockError as error:
             self.outbox.fail(error)

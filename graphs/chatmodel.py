@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from graphs.errors import ModelError, ModelErrorKind
 from graphs.modelstream import Answer, Listener, StreamReader, error_words, interrupted
+from graphs.tracing import passed_on
 
 HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
@@ -125,8 +126,8 @@ class ChatModel:
 
     def _headers_with(self, key: SecretStr | None) -> Mapping[str, str]:
         if key is None:
-            return self._headers
-        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}"}
+            return {**self._headers, **passed_on()}
+        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **passed_on()}
 
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:

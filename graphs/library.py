@@ -25,9 +25,11 @@ from graphs.spec.identities import LiteLLMKeysSpec, OidcSpec
 from graphs.spec.schemas import schemas
 from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
 from graphs.toolbox import Connections, Toolbox
+from graphs.tracing import SILENT, Span, Tracing, come_in, current_ids, gone
 from graphs.watching import saves
 
 __all__ = [
+    "SILENT",
     "AlreadyDecided",
     "Approval",
     "ApprovalStatus",
@@ -44,7 +46,12 @@ __all__ = [
     "SecretUnreadable",
     "Shape",
     "Snapshot",
+    "Span",
+    "Tracing",
+    "come_in",
+    "current_ids",
     "examine",
+    "gone",
     "load",
     "mermaid",
     "opened",
@@ -74,6 +81,7 @@ class Library:
         storage: str,
         demo: Callable[[], Awaitable[str]],
         attach: Attach,
+        tracing: Tracing,
     ) -> None:
         self.store = store
         self.problems: tuple[Problem, ...] = ()
@@ -82,6 +90,7 @@ class Library:
         self._demo = demo
         self._attach = attach
         self.metrics = Metrics()
+        self.tracing = tracing
         self._connections = Connections(changed=self._servers_changed)
         self._current: Edition | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -90,7 +99,7 @@ class Library:
             store,
             lambda name: self.current.served.get(name),
             lambda graph, model, caller: self.current.may_use(graph, model, caller),
-            Seeing(self.metrics),
+            Seeing(self.metrics, tracing),
         )
 
     @property
@@ -242,6 +251,7 @@ async def opened(
     demo: Callable[[], Awaitable[str]] = nothing_to_demonstrate,
     attach: Attach = lambda _: None,
     reload_with: Mapping[str, str] | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncGenerator[Library]:
     """A library with its MCP servers, store and model endpoint; all are closed at the end.
 
@@ -252,7 +262,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data)
         stack.push_async_callback(store.close)
-        library = Library(store, storage=storage, demo=demo, attach=attach)
+        library = Library(store, storage=storage, demo=demo, attach=attach, tracing=tracing or Tracing())
         stack.push_async_callback(library.close)
         await library.serve(snapshot)
         tasks = [asyncio.create_task(library.prune_forever(), name="prune")]

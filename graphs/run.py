@@ -69,7 +69,7 @@ class Runner:
     def ask_model(self, request: TurnRequest) -> Answering:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
         asking = Asking(request)
-        asking.task = self.keep(asking.work(), name=f"turn-{uuid.uuid4().hex}")
+        asking.task = self.keep(self.seeing.aside(asking.work), name=f"turn-{uuid.uuid4().hex}")
         hold(request.served, asking.task)
         return asking
 
@@ -95,7 +95,7 @@ class Run(Answering):
     def __init__(self, runner: Runner, request: TurnRequest) -> None:
         super().__init__()
         self.id = uuid.uuid4().hex
-        self._seen = runner.seeing.begun(self.id, request.served.plan.id)
+        self._seen = runner.seeing.begun(self.id, request.served.plan.id, request.chat)
         self._runner = runner
         self._store = runner.store
         self._request = request

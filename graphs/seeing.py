@@ -1,4 +1,4 @@
-"""What happens in a turn, as metrics: for each place where something happens, one function here to wrap it in."""
+"""What happens in a turn, as metrics and spans: for each place where something happens, one function to wrap it in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from functools import wraps
 from time import perf_counter
 from typing import Any
 
-from graphs.errors import ModelError
-from graphs.events import Usage
+from graphs import genai
+from graphs.events import FinishReason, Usage
 from graphs.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
+from graphs.tracing import Tracing, error_type, trace_from_here
 
 Function = Callable[..., Awaitable[Mapping[str, Any]]]
 
@@ -23,6 +24,8 @@ class Turn:
 
     id: str
     graph: str
+    conversation: str | None
+    """The client's id of the chat."""
     meter: TurnMeter
     began: float
     """Seconds of `perf_counter`, like the next two."""
@@ -32,6 +35,7 @@ class Turn:
     """When the latest model call said its first piece of text."""
     status: TurnStatus | None = None
     """How it ended."""
+    usage: Usage = field(default_factory=Usage)
     tools: list[str] = field(default_factory=list[str])
     """Tools that ran, as `server/tool`."""
 
@@ -47,23 +51,38 @@ def current_turn() -> Turn | None:
 class Seeing:
     """Sees turns begin and end."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
+        self.tracing = tracing
 
-    def begun(self, turn: str, graph: str) -> Turn:
+    def begun(self, turn: str, graph: str, conversation: str | None) -> Turn:
         """A turn that is about to run."""
-        return Turn(id=turn, graph=graph, meter=self.metrics.turn(graph), began=perf_counter())
+        meter = self.metrics.turn(graph)
+        return Turn(id=turn, graph=graph, conversation=conversation, meter=meter, began=perf_counter())
 
     async def over(self, turn: Turn, work: Callable[[], Awaitable[None]]) -> None:
         """Runs the whole work of a turn, in the task that is this turn's alone."""
         _turn.set(turn)
+        trace_from_here(self.tracing)
         turn.meter.running.inc()
         try:
-            await work()
+            with genai.agent(self.tracing, turn.graph, turn.id, turn.conversation) as span:
+                try:
+                    await work()
+                finally:
+                    if span.recording:
+                        span.note({"interlock.turn.status": turn.status or "failed", **genai.used(turn.usage)})
+                        if turn.status in (None, "failed"):
+                            span.failed("turn_failed")
         finally:
             turn.meter.running.dec()
             turn.meter.ended[turn.status or "failed"].inc()
             turn.meter.seconds.observe(perf_counter() - turn.began)
+
+    async def aside(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs what is no turn, in a task of its own."""
+        trace_from_here(self.tracing)
+        await work()
 
 
 def first_words() -> None:
@@ -86,7 +105,8 @@ def node(function: Function, *, graph: str, name: str, kind: str, metrics: Metri
         began = perf_counter()
         meter.running.inc()
         try:
-            return await function(*args, **kwargs)
+            with genai.node(graph, name, kind):
+                return await function(*args, **kwargs)
         finally:
             meter.running.dec()
             meter.seconds.observe(perf_counter() - began)
@@ -96,26 +116,37 @@ def node(function: Function, *, graph: str, name: str, kind: str, metrics: Metri
 
 @dataclass(slots=True)
 class ModelCall:
-    """One model call; whoever makes it says what it used."""
+    """One model call; whoever makes it says what came of it."""
 
     usage: Usage | None = None
+    reason: FinishReason | None = None
 
 
 @contextmanager
-def model_call(metrics: Metrics, graph: str, model: str) -> Generator[ModelCall]:
+def model_call(metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str) -> Generator[ModelCall]:
     """Around one request to the model endpoint."""
+    turn = _turn.get()
+    model = str(request["model"])
     call = ModelCall()
     outcome = "cut"
+    began = perf_counter()
     try:
-        yield call
-        outcome = "ok"
-    except ModelError as error:
-        outcome = error.kind
+        with genai.chat(request, endpoint, turn and turn.conversation) as span:
+            yield call
+            outcome = "ok"
+            if span.recording and call.usage is not None:
+                span.note({**genai.used(call.usage), "gen_ai.response.finish_reasons": (call.reason or "stop",)})
+                if turn is not None and turn.spoke >= began:
+                    span.note({"gen_ai.response.time_to_first_chunk": turn.spoke - began})
+    except Exception as error:
+        outcome = error_type(error)
         raise
     finally:
         metrics.model_request(model, outcome)
         if call.usage is not None:
             metrics.tokens(graph, model, call.usage.prompt, call.usage.completion)
+            if turn is not None:
+                turn.usage += call.usage
 
 
 @dataclass(slots=True)
@@ -126,8 +157,8 @@ class ToolCall:
 
 
 @contextmanager
-def tool_call(metrics: Metrics, server: str, tool: str) -> Generator[ToolCall]:
-    """Around one call that carries an allow."""
+def tool_call(metrics: Metrics, server: str, tool: str, call_id: str, *, approved: bool) -> Generator[ToolCall]:
+    """Around one call that carries an allow; `approved`: because a person said so."""
     turn = _turn.get()
     if turn is not None:
         turn.tools.append(f"{server}/{tool}")
@@ -136,13 +167,18 @@ def tool_call(metrics: Metrics, server: str, tool: str) -> Generator[ToolCall]:
     outcome: ToolOutcome = "cut"
     began = perf_counter()
     try:
-        yield call
-        outcome = "error" if call.failed else "ok"
+        with genai.tool(f"{server}/{tool}", call_id, "approved" if approved else "allow") as span:
+            yield call
+            outcome = "error" if call.failed else "ok"
+            if call.failed:
+                span.failed("tool_error")
     finally:
         meter.calls[outcome].inc()
         meter.seconds.observe(perf_counter() - began)
 
 
-def tool_refused(metrics: Metrics, server: str | None, tool: str | None) -> None:
+def tool_refused(metrics: Metrics, server: str | None, tool: str | None, call_id: str) -> None:
     """A call that was not run. None, None: no server has such a tool."""
     metrics.tool(server or UNKNOWN, tool or UNKNOWN).calls["refused"].inc()
+    with genai.tool(f"{server}/{tool}" if server else UNKNOWN, call_id, "deny") as span:
+        span.failed("refused")

@@ -22,6 +22,7 @@ from server.parts import LifespanState
 from server.requests import ObservedFastAPI
 from server.routes import approvals, chat, health, metrics, models
 from server.settings import Settings
+from server.telemetry import tracing_by
 from server.wire.errors import BadRequest, refusal
 from server.wire.json import JSON
 
@@ -39,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(httpx.AsyncClient())
             keeper = Keeper(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
+            tracing = await stack.enter_async_context(tracing_by(os.environ))
             library = await stack.enter_async_context(
                 opened(
                     snapshot,
@@ -47,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                     demo=Demo(stack).url,
                     attach=keeper.identities,
                     reload_with=env,
+                    tracing=tracing,
                 )
             )
             yield {"settings": chosen, "library": library}

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
+from graphs.library import current_ids
 from graphs.run import current_turn
 from server.requests import current_request
 
@@ -90,6 +91,8 @@ def ids() -> dict[str, str]:
     if turn is not None:
         found["turn"] = turn.id
         found["graph"] = turn.graph
+    if (trace := current_ids()) is not None:
+        found["trace_id"], found["span_id"] = trace
     return found
 
 

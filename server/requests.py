@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -13,14 +13,17 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphs.library import Library
+from graphs.library import SILENT, Library, Span, Tracing, come_in, gone
 from graphs.run import Turn
 
 log = logging.getLogger(__name__)
 
 HEADER = b"x-request-id"
+TRACE_CONTEXT = (b"traceparent", b"tracestate")
+READ = frozenset({HEADER, b"host", *TRACE_CONTEXT})
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/health", "/ready", "/metrics"})
@@ -75,11 +78,12 @@ class Requests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Noted(request_id(scope["headers"]))
-        header = (HEADER, request.id.encode())
         began = perf_counter()
+        told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in READ}
+        request = Noted(request_id(told))
+        header = (HEADER, request.id.encode())
 
-        def told(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
+        def passed(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), header]}
@@ -88,15 +92,34 @@ class Requests:
             return send(message)
 
         _noted.set(request)  # for good: the server logs what this raises, in the same task, which is the request's own
+        library = cast(Library, scope["state"]["library"])
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        carried = {name.decode(): told[name] for name in TRACE_CONTEXT if name in told}
+        token = come_in(carried) if carried else None
         try:
-            await self._app(scope, receive, told)
+            with span_of(library.tracing, scope, method, told.get(b"host", "")) as span:
+                try:
+                    await self._app(scope, receive, passed)
+                finally:
+                    route = route_of(scope)
+                    span.named(f"{method} {route}")
+                    span.note(
+                        {
+                            "http.route": route,
+                            "http.response.status_code": request.status,
+                            "interlock.request.id": request.id,
+                        }
+                    )
+                    if request.status >= 500:
+                        span.failed(str(request.status))
+                    seconds = perf_counter() - began
+                    library.metrics.http(method, route, request.status, seconds)
+                    self._log(scope, request, method, route, seconds)
         finally:
-            self._noted(scope, request, perf_counter() - began)
+            if token is not None:
+                gone(token)
 
-    def _noted(self, scope: Scope, request: Noted, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        route = route_of(scope)
-        cast(Library, scope["state"]["library"]).metrics.http(method, route, request.status, seconds)
+    def _log(self, scope: Scope, request: Noted, method: str, route: str, seconds: float) -> None:
         level = logging.DEBUG if route in PROBES and request.status < 400 else logging.INFO
         if not log.isEnabledFor(level):
             return
@@ -116,12 +139,27 @@ class Requests:
         log.log(level, "%s %s %d", method, fields.get("path", route), request.status, extra={"fields": fields})
 
 
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+def request_id(told: Mapping[bytes, str]) -> str:
     """The id that the client or a proxy gave, if it is one that can stand in a log; else a new one."""
-    for name, value in headers:
-        if name == HEADER and SANE.fullmatch(given := value.decode("latin-1")):
-            return given
-    return secrets.token_hex(16)
+    given = told.get(HEADER, "")
+    return given if SANE.fullmatch(given) else secrets.token_hex(16)
+
+
+def span_of(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
+    """The span of a request, by OpenTelemetry's conventions for HTTP servers; none for probes."""
+    if not tracing.on or scope["path"] in PROBES:
+        return SILENT
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "url.scheme": scope["scheme"],
+        "url.path": quote(scope["path"])[:200],
+    }
+    name, _, port = host.rpartition(":")
+    if port.isdecimal():
+        attributes |= {"server.address": name, "server.port": int(port)}
+    elif host:
+        attributes["server.address"] = host
+    return tracing.span(method, attributes, SpanKind.SERVER)
 
 
 def route_of(scope: Scope) -> str:

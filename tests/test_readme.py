@@ -82,6 +82,8 @@ def test_every_command_does_what_it_says(served: tuple[str, dict[str, str]]) -> 
                 assert printed.startswith("%% graphs/assistant.yaml\nflowchart TD\n")
             case [".venv/bin/interlock", "draw", "assistant", "--output", _]:
                 assert "<svg " in Path(printed.strip()).read_text()
+            case ["curl", *_, address] if address.endswith("/metrics"):
+                assert 'interlock_turns_total{graph="assistant",status="finished"}' in printed
             case ["curl", *_]:
                 assert '"tool":"filesystem/write_file"' in printed
             case _:

@@ -48,12 +48,12 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         verdict = state.get("verdicts", {}).get(call_id)
         digest = call_digest(people_name, call["args"])
         if (why := objection(verdict, digest)) is not None:
-            tool_refused(parts.metrics, served and served.server, served and served.name)
+            tool_refused(parts.metrics, served and served.server, served and served.name, call_id)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
         if served is None:
             why = "its server went away"
-            tool_refused(parts.metrics, None, None)
+            tool_refused(parts.metrics, None, None, call_id)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
 
@@ -69,7 +69,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if claimed.state != "claimed":
             message = not_again(claimed, call_id, call["name"])
             if message.status == "error":
-                tool_refused(parts.metrics, served.server, served.name)
+                tool_refused(parts.metrics, served.server, served.name, call_id)
                 say(ToolRefused(call_id, people_name, call["args"], str(message.content)))
             return message
 
@@ -78,7 +78,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         # Progress arrives in the connection's own task, where the stream writer would not know its run.
         here = copy_context()
         with (
-            tool_call(parts.metrics, served.server, served.name) as seen,
+            tool_call(parts.metrics, served.server, served.name, call_id, approved=claim.needs_approval) as seen,
             told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))),
         ):
             message = await execute(request.override(tool=served.tool))
@@ -106,7 +106,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             for call in request.invalid_tool_calls:
                 why = f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
                 name = call["name"] or ""
-                tool_refused(parts.metrics, None, None)
+                tool_refused(parts.metrics, None, None, call["id"] or "")
                 runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
                 messages.append(refusal(call["id"] or "", name, name, why))
             if mine:

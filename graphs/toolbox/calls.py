@@ -14,6 +14,7 @@ from graphs.toolbox.connection import Connection, ServerDown
 from graphs.toolbox.names import people_name
 from graphs.toolbox.results import failure, readable
 from graphs.toolbox.session import Lost, RawResult, Session
+from graphs.toolbox.wire import traced
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Call:
         return readable(raw, limit=spec.max_result)
 
     async def _answer(self) -> RawResult:
+        spec = self._connection.spec
         attempts = 0
         while True:
             self._phase = "connecting"
@@ -60,7 +62,7 @@ class Call:
                 self._phase = "queued"
                 async with self._connection.slots:
                     self._phase = "running"
-                    return await session.call(self._tool, self._arguments)
+                    return await traced(session, self._connection.name, spec, self._tool, self._arguments)
             except Lost as lost:
                 reason, sent = await self._verdict(session, lost)
                 self._begun |= sent

@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
 from graphs.spec.servers import ServerSpec
+from graphs.toolbox.wire import repeat_in_header
 
 _CONNECT = 10.0
 _SILENCE = 3600.0
@@ -58,6 +59,7 @@ def _client(
     """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit."""
     return httpx.AsyncClient(
         headers=headers,
+        event_hooks={"request": [repeat_in_header]},
         verify=trusted,
         timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
         limits=httpx.Limits(max_connections=None),

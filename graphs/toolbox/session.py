@@ -29,6 +29,7 @@ from mcp.types import (
     JSONRPCResponse,
     ListToolsRequest,
     PaginatedRequestParams,
+    RequestParams,
     ServerNotification,
     ServerRequest,
     Tool,
@@ -37,6 +38,7 @@ from mcp.types import (
 from pydantic import BaseModel, ValidationError
 
 from graphs.toolbox.progress import listener, words
+from graphs.tracing import on_the_wire
 
 SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
@@ -114,7 +116,9 @@ class Session(ClientSession):
         that is none. The answer is not held against the tool's output schema: the model gets what the server said.
         """
         request_id = self._request_id
-        request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments))
+        carried = on_the_wire(request_id)
+        meta = RequestParams.Meta.model_validate(carried) if carried else None
+        request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments, _meta=meta))
         try:
             return await self.send_request(ClientRequest(request), RawResult, progress_callback=_progress())
         except asyncio.CancelledError:

@@ -5,6 +5,7 @@ Every call is a line in the file LOG, so a test can count what really ran.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -94,6 +95,17 @@ def build(log: Path | None) -> FastMCP:
         await context.report_progress(1, 2, "half way")
         await context.report_progress(2, 2)
         return "there"
+
+    @server.tool(annotations=READS, structured_output=False)
+    async def traced(context: Context[Any, Any, Any]) -> str:
+        """What came in of a trace: in the message, and in the headers of an HTTP request."""
+        meta = context.request_context.meta
+        request = context.request_context.request
+        told = {
+            "message": (meta.model_extra or {}).get("traceparent") if meta else None,
+            "header": request.headers.get("traceparent") if request else None,
+        }
+        return json.dumps(told)
 
     @server.tool()
     async def hang(mark: str) -> str:

@@ -137,7 +137,7 @@ def running(
 
 def plain_environment() -> dict[str, str]:
     """The tests' environment, less what would send loopback traffic through a proxy or configure the product."""
-    unwanted = re.compile(r"(?i)^(https?|all)_proxy$|^INTERLOCK_|^LITELLM_|^OPENAI_")
+    unwanted = re.compile(r"(?i)^(https?|all)_proxy$|^INTERLOCK_|^OTEL_|^LITELLM_|^OPENAI_")
     return {name: value for name, value in os.environ.items() if not unwanted.match(name)}
 
 

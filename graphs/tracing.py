@@ -1,0 +1,184 @@
+"""Spans of a trace, and the W3C trace context on its way out. Names and numbers only: nothing that people wrote.
+
+Off, which is the default, nothing is made; a trace context that came in with the request is passed on all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Protocol
+
+from langgraph.errors import GraphBubbleUp
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from graphs.errors import ModelError
+
+Value = str | int | float | bool | tuple[str, ...]
+
+PROPAGATOR = TraceContextTextMapPropagator()
+"""Not OpenTelemetry's global one: baggage may hold anything, and would reach every model and server."""
+
+
+class Span(Protocol):
+    """Something under way, as a trace shows it; entered, it is the parent of what happens inside."""
+
+    recording: bool
+    """Whether it is worth working out what to note."""
+
+    def note(self, attributes: Mapping[str, Value]) -> None:
+        """Attributes of it."""
+        ...
+
+    def named(self, name: str) -> None:
+        """Gives it a better name than it began with."""
+        ...
+
+    def failed(self, kind: str) -> None:
+        """It ended badly; `kind` is one of few words."""
+        ...
+
+    def __enter__(self) -> Span: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Silent:
+    """No span. One is enough for all."""
+
+    recording = False
+
+    def note(self, attributes: Mapping[str, Value]) -> None:
+        """Nothing."""
+
+    def named(self, name: str) -> None:
+        """Nothing."""
+
+    def failed(self, kind: str) -> None:
+        """Nothing."""
+
+    def __enter__(self) -> Span:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+SILENT: Span = Silent()
+
+
+class Traced:
+    """A span of OpenTelemetry."""
+
+    def __init__(self, tracer: Tracer, name: str, kind: SpanKind, attributes: Mapping[str, Value]) -> None:
+        self._span = tracer.start_span(name, kind=kind, attributes=dict(attributes))
+        self._token: Token[Context] | None = None
+        self._failed = False
+        self.recording = self._span.is_recording()
+
+    def note(self, attributes: Mapping[str, Value]) -> None:
+        """Attributes of it."""
+        self._span.set_attributes(dict(attributes))
+
+    def named(self, name: str) -> None:
+        """Gives it a better name than it began with."""
+        self._span.update_name(name)
+
+    def failed(self, kind: str) -> None:
+        """It ended badly. What it said is not noted: that may quote anything."""
+        self._failed = True
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(StatusCode.ERROR)
+
+    def __enter__(self) -> Span:
+        self._token = otel.attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        if self._token is not None:
+            otel.detach(self._token)
+        if isinstance(error, GraphBubbleUp):
+            self.note({"interlock.paused": True})
+        elif error is not None and not self._failed:
+            self.failed(error_type(error))
+        self._span.end()
+
+
+class Tracing:
+    """Makes spans, or none where there is no tracer: decided once, at the start."""
+
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
+        self.on = tracer is not None
+
+    def span(self, name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL) -> Span:
+        """A span that begins now, below the one that this code runs in."""
+        return SILENT if self._tracer is None else Traced(self._tracer, name, kind, attributes)
+
+
+_tracing: ContextVar[Tracing | None] = ContextVar("tracing", default=None)
+
+
+def trace_from_here(tracing: Tracing) -> None:
+    """What this task does from now on is traced, unless tracing is off."""
+    if tracing.on:
+        _tracing.set(tracing)
+
+
+def current_tracing() -> Tracing | None:
+    """What makes spans here; None while tracing is off."""
+    return _tracing.get()
+
+
+def passed_on() -> dict[str, str]:
+    """The headers that let another program's spans hang below the current one; none outside of a trace."""
+    carrier: dict[str, str] = {}
+    PROPAGATOR.inject(carrier)
+    return carrier
+
+
+def on_the_wire(request_id: int) -> dict[str, str]:
+    """`passed_on`, for a JSON-RPC request whose id the current span is to bear."""
+    carrier = passed_on()
+    if carrier:
+        trace.get_current_span().set_attribute("jsonrpc.request.id", str(request_id))
+    return carrier
+
+
+def come_in(headers: Mapping[str, str]) -> Token[Context]:
+    """Continues the trace that these headers (lower-case names) tell of; give the token to `gone`."""
+    return otel.attach(PROPAGATOR.extract(dict(headers)))
+
+
+def gone(token: Token[Context]) -> None:
+    """The end of what came in."""
+    otel.detach(token)
+
+
+def current_ids() -> tuple[str, str] | None:
+    """Trace and span of this code, as hexadecimal; None outside of a trace."""
+    where = trace.get_current_span().get_span_context()
+    return (trace.format_trace_id(where.trace_id), trace.format_span_id(where.span_id)) if where.is_valid else None
+
+
+def error_type(error: BaseException) -> str:
+    """An error in one of few words (OpenTelemetry, `error.type`)."""
+    match error:
+        case ModelError():
+            return error.kind
+        case asyncio.CancelledError():
+            return "cancelled"
+        case TimeoutError():
+            return "timeout"
+        case _:
+            return type(error).__qualname__
