@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -52,7 +51,7 @@ def exporter_by(env: Mapping[str, str]) -> SpanExporter | None:
     if wanted == "none" or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if wanted == "console":
-        return ConsoleSpanExporter(out=sys.stderr)
+        return ConsoleSpanExporter()
     protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if wanted != "otlp" or protocol not in (None, "", "http/protobuf"):
         log.warning(

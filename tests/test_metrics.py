@@ -34,6 +34,34 @@ async def test_turns_are_counted_by_graph_and_by_how_they_ended(facade: Facade, 
     assert seen("interlock_approvals", status="pending") == 1
 
 
+async def test_requests_are_counted_by_route_and_status_whatever_their_path(
+    facade: Facade, model: ScriptedModel
+) -> None:
+    model.script("Hello.")
+    root = facade.url.removesuffix("/v1")
+    await facade.say("hi")
+    await facade.ask("hi", key="wrong")
+    for path in ("a", "b", "v1/models/no/such", "v1/approvals/aaaaaaaa"):
+        await facade.http.get(f"{root}/{path}", headers={"authorization": f"Bearer {ADMIN}"})
+    await facade.http.request("PROPFIND", f"{root}/health")
+    seen = await awaited(
+        facade.http, facade.url, lambda seen: seen("interlock_http_requests_total", method="_OTHER") == 1
+    )
+    answered = {
+        (one.labels["method"], one.labels["route"], one.labels["status"]): one.value
+        for one in seen.samples
+        if one.name == "interlock_http_requests_total" and one.labels["route"] != "/metrics"
+    }
+    assert answered == {
+        ("POST", "/v1/chat/completions", "200"): 1,
+        ("POST", "/v1/chat/completions", "401"): 1,
+        ("GET", "unmatched", "404"): 2,
+        ("GET", "/v1/models/{name:path}", "404"): 1,
+        ("GET", "/v1/approvals/{approval_id}", "404"): 1,
+        ("_OTHER", "/health", "405"): 1,
+    }
+
+
 async def test_what_runs_now_is_told_by_graph_and_node_until_the_client_leaves(
     facade: Facade, model: ScriptedModel
 ) -> None:
