@@ -10,10 +10,12 @@ from pathlib import Path
 
 from graphs import patterns
 from graphs.errors import ConfigError, Problem
+from graphs.loader.known import known_secrets
 from graphs.loader.plans import GraphPlan, plan
 from graphs.loader.reading import AnySpec, Reading, read_spec
 from graphs.loader.rights import rights
 from graphs.policy import Policy
+from graphs.redaction import Redaction
 from graphs.source import Path as At
 from graphs.source import Source, excerpt, read
 from graphs.spec.access import AccessSpec, KeySpec
@@ -45,6 +47,8 @@ class Snapshot:
     graphs: Mapping[str, GraphPlan]
     places: Mapping[str, str]
     """`FILE:LINE:COL` of `server NAME`, `key NAME`, `models` and `storage`."""
+    redaction: Redaction = field(compare=False, repr=False)
+    """Makes copies of arguments without the secrets of these files."""
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
@@ -83,6 +87,7 @@ class _Loader:
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
         if self.problems or gateway.spec is None or servers.spec is None or access.spec is None or policy is None:
             raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
+        secrets = known_secrets(gateway.spec, servers.spec.mcpServers.values(), access.spec.keys, self.env)
         return Snapshot(
             id=self._digest(),
             folder=self.folder,
@@ -98,6 +103,7 @@ class _Loader:
                 "models": _place(gateway.source, ("models",)),
                 "storage": _place(gateway.source, ("storage",)),
             },
+            redaction=Redaction(secrets),
         )
 
     def _shown(self, problem: Problem) -> Problem:

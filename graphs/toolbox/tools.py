@@ -13,6 +13,7 @@ from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
 from mcp.types import CallToolResult, Tool
 from pydantic import Field
 
+from graphs.redaction import Shape, shape_of
 from graphs.toolbox.calls import Call
 from graphs.toolbox.connection import Connection
 from graphs.toolbox.names import model_name, people_name
@@ -35,6 +36,8 @@ class ServedTool:
     people_name: str
     description: str
     input_schema: dict[str, Any] = field(hash=False)
+    secrets: Shape | None = field(hash=False)
+    """Where its schema says that arguments hold secrets."""
     read_only: bool
     idempotent: bool
     destructive: bool
@@ -94,6 +97,7 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
         people_name=shown,
         description=description,
         input_schema=schema,
+        secrets=shape_of(schema),
         read_only=read_only,
         idempotent=idempotent,
         destructive=destructive,

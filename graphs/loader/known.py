@@ -1,0 +1,40 @@
+"""The secrets that a config folder holds, so that records can leave them out whatever they look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import unquote, urlsplit
+
+from graphs.redaction import says_secret
+from graphs.spec.access import KeySpec
+from graphs.spec.gateway import GatewaySpec
+from graphs.spec.servers import ServerSpec
+
+_HARMLESS_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "origin", "user-agent"))
+
+
+def known_secrets(
+    gateway: GatewaySpec, servers: Iterable[ServerSpec], keys: Iterable[KeySpec], env: Mapping[str, str]
+) -> frozenset[str]:
+    """Keys, headers, passwords in addresses, and variables whose names say that they are secrets."""
+    found = {gateway.models.api_key.get_secret_value(), *_passwords(gateway.storage)}
+    found.update(env.get(key.env, "") for key in keys if key.env is not None)
+    for server in servers:
+        found.update(value for name, value in server.headers.items() if name.lower() not in _HARMLESS_HEADERS)
+        found.update(value for name, value in server.env.items() if says_secret(name))
+        for text in (server.url or "", *server.args, *server.env.values()):
+            found.update(_passwords(text))
+    return frozenset(found - {""})
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """The password of an address, as it is written and as it is meant."""
+    if "://" not in text or "@" not in text:
+        return
+    try:
+        password = urlsplit(text).password
+    except ValueError:
+        return
+    if password:
+        yield password
+        yield unquote(password)

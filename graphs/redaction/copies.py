@@ -1,0 +1,147 @@
+"""A bounded copy of a call's arguments, without secrets. Never raises, whatever a model wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from graphs.redaction.names import said_by, says_secret
+from graphs.redaction.shapes import Shape
+from graphs.redaction.texts import REDACTED, exact, scrubbed
+
+LONGEST = 1000
+"""Characters of one text that are kept."""
+LONGEST_NAME = 100
+BUDGET = 8000
+"""Characters of all texts of one call together."""
+DEEPEST = 8
+MOST = 50
+"""Members of one list or object that are kept."""
+SHORTEST_KNOWN = 6
+"""Characters of a configured value that is hidden wherever it stands: shorter ones are everyday words."""
+
+_AHEAD = 4000
+"""Characters that are looked through beyond what is kept: a secret may begin before the cut and end after it."""
+_TAIL = 600
+"""Characters before the end of what was looked through, in which a secret may stand whose end is not there."""
+
+_LABELS = ("name", "key", "header", "field", "parameter")
+
+
+class Redaction:
+    """Makes copies without secrets. `known` are values of the configuration that are secrets themselves."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        values = {part for value in known for part in (value, *value.split()) if len(part) >= SHORTEST_KNOWN}
+        self._hide = exact(sorted(values))
+
+    def text(self, text: str, longest: int = LONGEST) -> str:
+        """`text` without secrets, cut to `longest` characters, with its length said then."""
+        if len(text) <= longest:
+            return self._scrub(text)
+        window = longest + _AHEAD
+        clean = self._scrub(text[:window])
+        kept = min(longest, len(clean) - _TAIL) if len(text) > window else longest
+        return f"{clean[: max(0, kept)]}… [{len(text)} characters]"
+
+    def copy(self, args: Mapping[str, Any], shape: Shape | None = None) -> dict[str, Any]:
+        """The arguments as a record may show them; `shape` is what the tool's schema says of secrets."""
+        return _Copying(self).mapping(args, shape, 0)
+
+    def _scrub(self, text: str) -> str:
+        if self._hide is not None:
+            text = self._hide(text)
+        return scrubbed(text)
+
+
+class _Copying:
+    """One copy under way."""
+
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+        self._left = BUDGET
+
+    def value(self, value: object, shape: Shape | None, depth: int) -> Any:
+        match value:
+            case None | bool():
+                return value
+            case str():
+                return self.text(value)
+            case int() | float():
+                return self.number(value)
+            case Mapping():
+                known = cast("Mapping[str, object]", value)
+                return self.mapping(known, shape, depth) if depth < DEEPEST else f"[{len(known)} members]"
+            case list() | tuple():
+                items = cast("Sequence[object]", value)
+                return self.items(items, shape, depth) if depth < DEEPEST else f"[{len(items)} items]"
+            case _:
+                return f"[{type(value).__name__}]"
+
+    def text(self, text: str) -> str:
+        if self._left <= 0:
+            return f"[{len(text)} characters]"
+        copied = self._redaction.text(text, min(LONGEST, self._left))
+        self._left -= len(copied)
+        return copied
+
+    def number(self, value: float) -> Any:
+        if isinstance(value, int) and value.bit_length() > 1024:
+            return f"[a number of {value.bit_length()} bits]"
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        self._left -= 8
+        written = str(value)
+        return value if len(written) < SHORTEST_KNOWN or self._redaction.text(written) == written else REDACTED
+
+    def mapping(self, value: Mapping[str, object], shape: Shape | None, depth: int) -> dict[str, Any]:
+        copied: dict[str, Any] = {}
+        # `{"name": "Authorization", "value": …}` is how lists of headers and variables are written.
+        labelled = any(isinstance(label := value.get(key), str) and says_secret(label) for key in _LABELS)
+        for index, (name, part) in enumerate(value.items()):
+            if index == MOST or self._left <= 0:
+                copied["…"] = f"[{len(value) - index} more]"
+                break
+            inner = (shape.properties.get(name) or shape.rest) if shape is not None else None
+            self._left -= 8
+            # The name is the model's own text as well.
+            shown = self._redaction.text(name, LONGEST_NAME)
+            if hidden(name, part, inner) or (labelled and name == "value" and isinstance(part, str)):
+                copied[shown] = REDACTED
+            else:
+                copied[shown] = self.value(part, inner, depth + 1)
+        return copied
+
+    def items(self, value: Sequence[object], shape: Shape | None, depth: int) -> list[Any]:
+        copied: list[Any] = []
+        inner = shape.rest if shape is not None else None
+        before: object = None
+        for index, part in enumerate(value):
+            if index == MOST or self._left <= 0:
+                copied.append(f"[{len(value) - index} more]")
+                break
+            self._left -= 2
+            # `["--password", "x"]` and `["Authorization", "x"]`: a command's words, a header as a pair.
+            follows = isinstance(before, str) and (before.startswith("-") or len(value) == 2) and names_next(before)
+            if (follows and isinstance(part, str)) or (inner is not None and inner.secret):
+                copied.append(REDACTED)
+            else:
+                copied.append(self.value(part, inner, depth + 1))
+            before = part
+        return copied
+
+
+def hidden(name: str, value: object, shape: Shape | None) -> bool:
+    """Whether a member's whole value is a secret. Yes, no and nothing tell nobody anything."""
+    if value is None or isinstance(value, bool):
+        return False
+    if shape is not None and shape.secret:
+        return True
+    said = said_by(name)
+    return said == "secret" or (said == "secret text" and not isinstance(value, (int, float)))
+
+
+def names_next(word: str) -> bool:
+    """Whether a word of a list says that the next one is a secret: an option or a header's name, no sentence."""
+    return len(word) <= 40 and " " not in word and "=" not in word and says_secret(word)

@@ -1,0 +1,98 @@
+"""What a tool's input schema says of secrets: `format: password` and `writeOnly: true`, wherever they stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+DEEPEST = 10
+MOST = 2000
+"""Schemas of a tool that are looked at: they come from its server, which may be anybody's."""
+
+_BRANCHES = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SINGLE_BRANCHES = ("if", "then", "else")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where secrets may stand in a value."""
+
+    secret: bool = False
+    properties: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
+    rest: Shape | None = None
+    """Of every property that is not named, and of every item."""
+
+
+def shape_of(schema: Mapping[str, Any]) -> Shape | None:
+    """The secrets of a JSON Schema; None where it marks none. Never raises, whatever the schema is."""
+    return _Reader(schema).shape(schema, 0, ())
+
+
+class _Reader:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = MOST
+
+    def shape(self, schema: object, depth: int, refs: tuple[str, ...]) -> Shape | None:
+        if not isinstance(schema, Mapping) or depth > DEEPEST or self._left <= 0:
+            return None
+        self._left -= 1
+        said = cast("Mapping[str, object]", schema)
+        if said.get("format") == "password" or said.get("writeOnly") is True:
+            return Shape(secret=True)
+        found = self._own(said, depth, refs)
+        for branch, known in self._branches(said, refs):
+            found = _merged(found, self.shape(branch, depth + 1, known))
+        return found
+
+    def _own(self, said: Mapping[str, object], depth: int, refs: tuple[str, ...]) -> Shape | None:
+        properties: dict[str, Shape] = {}
+        for name, part in _mapping(said.get("properties")).items():
+            if (shape := self.shape(part, depth + 1, refs)) is not None:
+                properties[name] = shape
+        rest: Shape | None = None
+        for part in (
+            said.get("items"),
+            said.get("additionalProperties"),
+            *_mapping(said.get("patternProperties")).values(),
+        ):
+            rest = _merged(rest, self.shape(part, depth + 1, refs))
+        return Shape(properties=properties, rest=rest) if properties or rest else None
+
+    def _branches(self, said: Mapping[str, object], refs: tuple[str, ...]) -> Iterator[tuple[object, tuple[str, ...]]]:
+        ref = said.get("$ref")
+        if isinstance(ref, str) and ref not in refs:
+            yield self._referred(ref), (*refs, ref)
+        for name in _BRANCHES:
+            parts = said.get(name)
+            for part in cast("list[object]", parts) if isinstance(parts, list) else ():
+                # An item by its place is an item like the others: which one it is does not matter here.
+                yield ({"items": part} if name == "prefixItems" else part), refs
+        for name in _SINGLE_BRANCHES:
+            yield said.get(name), refs
+
+    def _referred(self, ref: str) -> object:
+        """What `#/$defs/Name` points to in this schema; nothing else is followed."""
+        if not ref.startswith("#/"):
+            return None
+        here: object = self._root
+        for step in ref[2:].split("/"):
+            here = _mapping(here).get(step.replace("~1", "/").replace("~0", "~"))
+        return here
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+
+
+def _merged(one: Shape | None, other: Shape | None) -> Shape | None:
+    """Secret where either says so."""
+    if one is None or other is None:
+        return one or other
+    if one.secret or other.secret:
+        return Shape(secret=True)
+    properties = {**one.properties}
+    for name, shape in other.properties.items():
+        properties[name] = _merged(properties.get(name), shape) or shape
+    return Shape(properties=properties, rest=_merged(one.rest, other.rest))
