@@ -49,7 +49,7 @@ async def by_text(store: Store, reply: replies.Reply, caller: Caller, owner: str
     if entry.approver is not None and not caller.is_a(entry.approver):
         return Say(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
     try:
-        entry = await store.approvals.decide(entry.id, reply.decision, by=caller.user, now=time.time())
+        entry = await decided(store, entry.id, reply.decision, caller)
     except (AlreadyDecided, Expired) as error:
         return Say(f"{capital(error)} Nothing was run by this message.")
     if entry.caller_owner != owner:
@@ -74,7 +74,7 @@ async def by_button(store: Store, answered: buttons.Answered, caller: Caller, ow
             continue
         decision = "approve" if answered.decisions.get(entry.id, False) else "reject"
         try:
-            await store.approvals.decide(entry.id, decision, by=caller.user, now=time.time())
+            await decided(store, entry.id, decision, caller)
         except (AlreadyDecided, Expired) as error:
             notes.append(capital(error))
     words = " ".join(notes)
@@ -99,7 +99,22 @@ async def by_api(store: Store, approval_id: str, decision: Decision, caller: Cal
     entry = await known(store, approval_id, caller, owner)
     if entry.approver is not None and not caller.is_a(entry.approver):
         raise NotAllowed(f"Only the role {entry.approver} may decide {entry.id}.")
-    return await store.approvals.decide(entry.id, decision, by=caller.user, note=note or None, now=time.time())
+    return await decided(store, entry.id, decision, caller, note or None)
+
+
+async def decided(
+    store: Store, approval_id: str, decision: Decision, caller: Caller, note: str | None = None
+) -> Approval:
+    """The decision as it is kept, with who took it. Raises NotFound, AlreadyDecided or Expired."""
+    return await store.approvals.decide(
+        approval_id,
+        decision,
+        by=caller.user,
+        note=note,
+        now=time.time(),
+        key=caller.key,
+        role=" & ".join(caller.roles),
+    )
 
 
 async def go_on(store: Store, turn: str, words: str) -> Outcome:

@@ -22,6 +22,8 @@ class VerdictRecord(TypedDict):
     rule: str
     approval: NotRequired[str]
     """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
+    snapshot: NotRequired[str]
+    """Id of the configuration whose rules decided."""
 
 
 class State(TypedDict, total=False):

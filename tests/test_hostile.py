@@ -88,8 +88,8 @@ async def test_a_stopped_turn_leaves_no_approval_behind(
     asked = asyncio.Event()
     request = Approvals.request
 
-    async def slow(self: Approvals, wanted: Any) -> Any:
-        found = await request(self, wanted)
+    async def slow(self: Approvals, wanted: Any, records: Any = ()) -> Any:
+        found = await request(self, wanted, records)
         asked.set()
         await asyncio.sleep(10)
         return found

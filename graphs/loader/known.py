@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
+from graphs.environment import SecretUnreadable
 from graphs.redaction import says_secret
 from graphs.spec.access import KeySpec
 from graphs.spec.gateway import GatewaySpec
@@ -18,13 +19,23 @@ def known_secrets(
 ) -> frozenset[str]:
     """Keys, headers, passwords in addresses, and variables whose names say that they are secrets."""
     found = {gateway.models.api_key.get_secret_value(), *_passwords(gateway.storage)}
-    found.update(env.get(key.env, "") for key in keys if key.env is not None)
+    found.update(_value(env, key.env) for key in keys if key.env is not None)
+    found.add(_value(env, "INTERLOCK_FORWARDED_JWT_SECRET"))
+    found.update(_passwords(_value(env, "INTERLOCK_STORAGE")))
     for server in servers:
         found.update(value for name, value in server.headers.items() if name.lower() not in _HARMLESS_HEADERS)
         found.update(value for name, value in server.env.items() if says_secret(name))
         for text in (server.url or "", *server.args, *server.env.values()):
             found.update(_passwords(text))
     return frozenset(found - {""})
+
+
+def _value(env: Mapping[str, str], name: str) -> str:
+    """A variable's value; what cannot be read is said by whoever needs it."""
+    try:
+        return env.get(name, "")
+    except SecretUnreadable:
+        return ""
 
 
 def _passwords(text: str) -> Iterator[str]:

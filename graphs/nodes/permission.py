@@ -15,12 +15,13 @@ from langgraph.types import interrupt
 
 from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.loader import GraphPlan
+from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.patterns import matches_any
 from graphs.policy import CallFacts, ToolFacts, Verdict
 from graphs.spec.graph import ModelNodeSpec
 from graphs.state import Context, State, VerdictRecord, last_request
-from graphs.store import AlreadyDecided, Approval, Expired, call_digest, new_approval_id
+from graphs.store import AlreadyDecided, Approval, AuditEntry, Expired, call_digest, new_approval_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +90,54 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         ]
         asked = [item for item in judged if item.verdict.decision == "ask"]
         approvals: Mapping[str, Approval] = {}
+        # What is allowed is recorded when it begins, in the transaction that claims the call.
+        said = [
+            tell(item, Ruling(decision=item.verdict.decision, rule=refusal_words(item.verdict)), state, context)
+            for item in judged
+            if item.verdict.decision != "allow"
+        ]
         if asked:
             wished = [wanted(item, context, place, parts) for item in asked]
-            for entry, stored in zip(wished, await parts.store.approvals.request(wished), strict=True):
+            for entry, stored in zip(wished, await parts.store.approvals.request(wished, said), strict=True):
                 if stored.id == entry.id:  # else it was asked for before
                     parts.metrics.verdict(entry.graph, entry.tool, "ask")
+        elif said:
+            await parts.store.audit.append(said)
         if asked or context.resumed:
             approvals = await settled(judged, context, runtime, parts)
         for item in judged:
             tool = item.people_name if parts.toolbox.known(item.call["name"]) else None
             parts.metrics.verdict(place.plan.id, tool, outcome(item, approvals.get(item.call_id)))
-        return {"verdicts": {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}}
+        verdicts = {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}
+        for verdict in verdicts.values():
+            verdict["snapshot"] = parts.snapshot.id
+        await refused_after_all(judged, verdicts, approvals, state, context)
+        return {"verdicts": verdicts}
+
+    def tell(item: Judged, ruling: Ruling, state: State, context: Context) -> AuditEntry:
+        asker = state.get("asker", "")
+        return account(place, parts, context, asker, item.call, item.people_name, item.digest, ruling)
+
+    async def refused_after_all(
+        judged: Sequence[Judged],
+        verdicts: Mapping[str, VerdictRecord],
+        approvals: Mapping[str, Approval],
+        state: State,
+        context: Context,
+    ) -> None:
+        """Records what the rules left to a person and is refused now; and that nobody decided in time."""
+        entries: list[AuditEntry] = []
+        late: list[str] = []
+        for item in judged:
+            verdict, approval = verdicts[item.call_id], approvals.get(item.call_id)
+            if item.verdict.decision == "deny" or verdict["decision"] == "allow":
+                continue
+            if approval is not None and approval.status == "expired":
+                late.append(item.call_id)
+            ruling = Ruling(decision="deny", rule=verdict["rule"], approval=approval.id if approval else None)
+            entries.append(tell(item, ruling, state, context))
+        await parts.store.approvals.supersede(late)
+        await parts.store.audit.append(entries)
 
     return permission
 
@@ -132,7 +170,12 @@ async def decide_by_value(answer: object, pending: Iterable[Approval], context: 
             continue
         try:
             await parts.store.approvals.decide(
-                entry.id, "approve" if word == "approve" else "reject", by=context.caller.user, now=time.time()
+                entry.id,
+                "approve" if word == "approve" else "reject",
+                by=context.caller.user,
+                now=time.time(),
+                key=context.caller.key,
+                role=context.caller.role,
             )
         except (AlreadyDecided, Expired):
             continue

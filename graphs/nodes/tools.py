@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any, cast
 
-from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AnyMessage, HumanMessage, InvalidToolCall, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -17,28 +19,38 @@ from langgraph.types import Command
 
 from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.seeing import tool_call, tool_refused
 from graphs.state import Context, State, VerdictRecord, last_request
-from graphs.store import Claim, Claimed, call_digest
-from graphs.toolbox import told_to
+from graphs.store import AuditEntry, Claim, Claimed, call_digest
+from graphs.toolbox import ServedTool, told_to
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
 log = logging.getLogger(__name__)
 
 NO_VERDICT = "no permission node has allowed it"
+GONE = "its server went away"
+USED_UP = "its approval is used up or gone"
 OUTCOME_UNKNOWN = (
     "An earlier attempt of this call was cut off. Whether it took effect is unknown, so it was not repeated. "
     "Check before you try again."
 )
 
 
+class _Round(State):
+    """The state as LangGraph's node gets it."""
+
+    records: Mapping[str, AuditEntry]
+    """By call id."""
+
+
 def build(place: Place, parts: Parts) -> NodeFunction:
     """The function of one tools node: LangGraph's ToolNode behind a guard."""
 
     async def guard(request: ToolCallRequest, execute: Execute) -> ToolMessage | Command[Any]:
-        state = cast(State, request.state)
+        state = cast(_Round, request.state)
         call = request.tool_call
         call_id = call["id"] or ""
         served = parts.toolbox.known(call["name"])
@@ -47,13 +59,10 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         say = runtime.stream_writer
         verdict = state.get("verdicts", {}).get(call_id)
         digest = call_digest(people_name, call["args"])
-        if (why := objection(verdict, digest)) is not None:
+        record = state["records"][call_id]
+        if (why := objection(verdict, digest, served)) is not None or served is None:
+            why = why or GONE
             tool_refused(parts.metrics, served and served.server, served and served.name, call_id)
-            say(ToolRefused(call_id, people_name, call["args"], why))
-            return refusal(call_id, call["name"], people_name, why)
-        if served is None:
-            why = "its server went away"
-            tool_refused(parts.metrics, None, None, call_id)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
 
@@ -64,10 +73,15 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             digest=digest,
             needs_approval=verdict is not None and "approval" in verdict,
             now=time.time(),
+            record=record,
         )
         claimed = (await parts.store.journal.claim([claim]))[call_id]
         if claimed.state != "claimed":
             message = not_again(claimed, call_id, call["name"])
+            if claimed.state == "running":
+                await parts.store.audit.append([replace(record, kind="call", time=time.time(), outcome="unknown")])
+            elif claimed.state == "refused":
+                await parts.store.audit.append([replace(record, verdict="deny", rule=USED_UP)])
             if message.status == "error":
                 tool_refused(parts.metrics, served.server, served.name, call_id)
                 say(ToolRefused(call_id, people_name, call["args"], str(message.content)))
@@ -77,20 +91,29 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         began = time.monotonic()
         # Progress arrives in the connection's own task, where the stream writer would not know its run.
         here = copy_context()
-        with (
-            tool_call(parts.metrics, served.server, served.name, call_id, approved=claim.needs_approval) as seen,
-            told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))),
-        ):
-            message = await execute(request.override(tool=served.tool))
-            if not isinstance(message, ToolMessage):
-                raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
-            failed = seen.failed = message.status == "error"
         try:
-            await parts.store.journal.finish([(call_id, result_of(message), failed)])
+            with (
+                tool_call(parts.metrics, served.server, served.name, call_id, approved=claim.needs_approval) as seen,
+                told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))),
+            ):
+                message = await execute(request.override(tool=served.tool))
+                if not isinstance(message, ToolMessage):
+                    raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
+                failed = seen.failed = message.status == "error"
+        except asyncio.CancelledError:
+            stopped = replace(
+                record, kind="call", time=time.time(), outcome="stopped", seconds=time.monotonic() - began
+            )
+            await asyncio.shield(parts.store.audit.append([stopped]))
+            raise
+        seconds = time.monotonic() - began
+        outcome = "failed" if failed else "ok"
+        ended = replace(record, kind="call", time=time.time(), outcome=outcome, seconds=seconds)
+        try:
+            await parts.store.journal.finish([(call_id, result_of(message), failed)], [ended])
         except StorageError:
             # The call took effect: the model must have its result, or it would ask for it again.
             log.exception("the result of %s could not be kept", people_name)
-        seconds = time.monotonic() - began
         say(ToolFinished(call_id, people_name, message.text, failed, seconds, images_of(message)))
         return message
 
@@ -103,14 +126,20 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         ran = 0
         if request is not None:
             mine = [call for call in request.tool_calls if call["name"] not in context.client_names]
-            for call in request.invalid_tool_calls:
-                why = f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
+            records = {call["id"] or "": tell(call, state, context) for call in mine}
+            unreadable = [(call, unread(call)) for call in request.invalid_tool_calls]
+            refused = [tell_unread(call, why, state, context) for call, why in unreadable]
+            # What the permission node refused, it has recorded; here are the refusals of this node's own.
+            refused += [record for record in records.values() if record.verdict == "deny" and not judged(record, state)]
+            await parts.store.audit.append(refused)
+            for call, why in unreadable:
                 name = call["name"] or ""
                 tool_refused(parts.metrics, None, None, call["id"] or "")
                 runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
                 messages.append(refusal(call["id"] or "", name, name, why))
             if mine:
-                only_mine = {**state, "messages": [request.model_copy(update={"tool_calls": mine})]}
+                asked = [request.model_copy(update={"tool_calls": mine})]
+                only_mine = {**state, "messages": asked, "records": records}
                 output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
                 messages += output["messages"]
                 verdicts = state.get("verdicts", {})
@@ -119,10 +148,41 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             messages.append(HumanMessage(context.addendum, id=f"addendum-{context.turn}"))
         return {"messages": messages, "calls": state.get("calls", 0) + ran}
 
+    def tell(call: ToolCall, state: State, context: Context) -> AuditEntry:
+        """What the audit is told of a call before it begins, or of why it does not."""
+        served = parts.toolbox.known(call["name"])
+        people_name = served.people_name if served else call["name"]
+        digest = call_digest(people_name, call["args"])
+        verdict = state.get("verdicts", {}).get(call["id"] or "")
+        why = objection(verdict, digest, served)
+        ruling = Ruling(
+            decision="allow" if why is None else "deny",
+            rule=why or (verdict["rule"] if verdict is not None else ""),
+            approval=verdict.get("approval") if verdict is not None else None,
+            snapshot=verdict.get("snapshot") if verdict is not None else None,
+        )
+        return account(place, parts, context, state.get("asker", ""), call, people_name, digest, ruling)
+
+    def tell_unread(call: InvalidToolCall, why: str, state: State, context: Context) -> AuditEntry:
+        name, digest = call["name"] or "", call_digest(call["name"] or "", {"text": call["args"]})
+        ruling = Ruling(decision="deny", rule=why)
+        return account(place, parts, context, state.get("asker", ""), call, name, digest, ruling)
+
     return tools
 
 
-def objection(verdict: VerdictRecord | None, digest: str) -> str | None:
+def judged(record: AuditEntry, state: State) -> bool:
+    """Whether the permission node refused this call itself."""
+    verdict = state.get("verdicts", {}).get(record.call_id)
+    return verdict is not None and verdict["decision"] != "allow"
+
+
+def unread(call: InvalidToolCall) -> str:
+    """Why a call is refused whose arguments could not be read."""
+    return f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
+
+
+def objection(verdict: VerdictRecord | None, digest: str, served: ServedTool | None) -> str | None:
     """Why this call may not run; None when it carries an allow for exactly these arguments."""
     if verdict is None:
         return NO_VERDICT
@@ -130,7 +190,7 @@ def objection(verdict: VerdictRecord | None, digest: str) -> str | None:
         return verdict["rule"]
     if verdict["digest"] != digest:
         return "its arguments were changed after it was allowed"
-    return None
+    return GONE if served is None else None
 
 
 def refusal(call_id: str, name: str, people_name: str, why: str) -> ToolMessage:
@@ -149,7 +209,7 @@ def not_again(claimed: Claimed, call_id: str, name: str) -> ToolMessage:
             status=stored["status"],
             artifact=stored.get("artifact"),
         )
-    words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: its approval is used up or gone."
+    words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: {USED_UP}."
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
 
 

@@ -1,18 +1,21 @@
-"""What outlives a request: checkpoints, turns, approvals and the journal of tool calls, in one SQLite file."""
+"""What outlives a request: checkpoints, turns, approvals, the journal of calls and the audit, in one SQLite file."""
 
 from __future__ import annotations
 
-from graphs.store.approvals import (
+from graphs.store.approval import (
     AlreadyDecided,
     Approval,
     ApprovalError,
-    Approvals,
     ApprovalStatus,
     Decision,
     Expired,
     NotFound,
     new_approval_id,
 )
+from graphs.store.approvals import Approvals
+from graphs.store.audit import Audit, AuditFilter
+from graphs.store.audit_chain import Checked, Flaw, Head, check_export
+from graphs.store.audit_record import AuditEntry, AuditRecord, Kind, NotARecord, from_line, line
 from graphs.store.digests import call_digest, digest_chain, extend_digest
 from graphs.store.journal import Claim, Claimed, Journal
 from graphs.store.restore import Restored
@@ -26,11 +29,20 @@ __all__ = [
     "ApprovalError",
     "ApprovalStatus",
     "Approvals",
+    "Audit",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditRecord",
+    "Checked",
     "Claim",
     "Claimed",
     "Decision",
     "Expired",
+    "Flaw",
+    "Head",
     "Journal",
+    "Kind",
+    "NotARecord",
     "NotFound",
     "Pruned",
     "Restored",
@@ -40,7 +52,10 @@ __all__ = [
     "TurnStatus",
     "Turns",
     "call_digest",
+    "check_export",
     "digest_chain",
     "extend_digest",
+    "from_line",
+    "line",
     "new_approval_id",
 ]

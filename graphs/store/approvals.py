@@ -2,90 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, get_args
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from graphs.errors import InterlockError
+from graphs.store.approval import (
+    AlreadyDecided,
+    Approval,
+    ApprovalStatus,
+    Decision,
+    Expired,
+    NotFound,
+    new_approval_id,
+)
+from graphs.store.audit import append
+from graphs.store.audit_approvals import record, with_approval
+from graphs.store.audit_record import AuditEntry
 from graphs.store.database import Database
 from graphs.store.tables import AnyRow, AnySelect, approvals
-
-ApprovalStatus = Literal["pending", "approved", "rejected", "expired", "superseded"]
-Decision = Literal["approve", "reject"]
-
-ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-
-
-def new_approval_id() -> str:
-    """Eight characters of `[a-z2-7]`: short enough to type."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(8))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approval:
-    """One call that somebody must decide, and what was decided. Times are seconds since the epoch."""
-
-    id: str
-    turn: str
-    thread: str
-    call_id: str
-    graph: str
-    snapshot: str
-    """Id of the configuration under which it was asked for."""
-    tool: str
-    """`server/tool`."""
-    args: Mapping[str, Any]
-    digest: str
-    """`call_digest(tool, args)`: only this call may use the approval."""
-    rule: str
-    caller_owner: str
-    caller: str
-    """The caller's name for people."""
-    approver: str | None = None
-    """The role that may decide; None: whoever asked."""
-    created: float
-    expires: float | None = None
-    status: ApprovalStatus = "pending"
-    decided: float | None = None
-    decided_by: str | None = None
-    note: str | None = None
-    used: float | None = None
-    """When the call ran."""
-
-
-class ApprovalError(InterlockError):
-    """A decision that cannot be taken."""
-
-
-class NotFound(ApprovalError):
-    """There is no approval with this id."""
-
-    def __init__(self, id: str) -> None:
-        super().__init__(f"there is no approval {id!r}")
-        self.id = id
-
-
-class AlreadyDecided(ApprovalError):
-    """It was decided before, or its conversation went on without it."""
-
-    def __init__(self, approval: Approval) -> None:
-        by = f" by {approval.decided_by}" if approval.decided_by else ""
-        super().__init__(f"approval {approval.id} is already {approval.status}{by}; it cannot be decided again")
-        self.approval = approval
-
-
-class Expired(ApprovalError):
-    """Nobody decided in time."""
-
-    def __init__(self, approval: Approval) -> None:
-        super().__init__(f"approval {approval.id} has expired; ask for the call again")
-        self.approval = approval
-
 
 _NAMES = tuple(item.name for item in fields(Approval))
 _ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
@@ -103,6 +41,7 @@ _SUPERSEDE = (
     update(approvals)
     .where(approvals.c.status == "pending")
     .values(status=case((_IN_TIME, "superseded"), else_="expired"))
+    .returning(*(approvals.c[name] for name in _NAMES))
 )
 
 
@@ -112,8 +51,9 @@ class Approvals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def request(self, wanted: Sequence[Approval]) -> tuple[Approval, ...]:
-        """Asks for these calls, and returns what is now stored, in the same order.
+    async def request(self, wanted: Sequence[Approval], records: Sequence[AuditEntry] = ()) -> tuple[Approval, ...]:
+        """Asks for these calls, and returns what is now stored, in the same order. What is new of `records` goes into
+        the audit with it.
 
         A call that was asked for before keeps its first approval, with its id and its decision: a node that runs again
         asks for nothing new.
@@ -130,6 +70,7 @@ class Approvals:
             while missing := [approval for approval in wanted if approval.call_id not in stored]:
                 connection.execute(_ADD, [_to_row(replace(approval, id=new_approval_id())) for approval in missing])
                 stored = _for_calls(connection, [approval.call_id for approval in wanted])
+            append(connection, [with_approval(record, stored) for record in records], once=True)
             return stored
 
         stored = await self._database.write(work)
@@ -183,9 +124,17 @@ class Approvals:
         return await self._database.read(work)
 
     async def decide(
-        self, id: str, decision: Decision, by: str, note: str | None = None, now: float | None = None
+        self,
+        id: str,
+        decision: Decision,
+        by: str,
+        note: str | None = None,
+        now: float | None = None,
+        *,
+        key: str = "",
+        role: str = "",
     ) -> Approval:
-        """Decides once: of many that try, in any process, one succeeds.
+        """Decides once: of many that try, in any process, one succeeds. `key` and `role` are for the record.
 
         Raises NotFound, AlreadyDecided or Expired.
         """
@@ -201,6 +150,7 @@ class Approvals:
                 after = replace(before, status=status, decided=moment, decided_by=by, note=note)
             changed = {"status": after.status, "decided": after.decided, "decided_by": after.decided_by}
             connection.execute(_DECIDE, {"which": id, **changed, "note": after.note})
+            record(connection, [after], moment, key=key, role=role)
             return after.status != "expired", after
 
         decided, approval = await self._database.write(work)
@@ -219,19 +169,19 @@ class Approvals:
         """
         if not call_ids:
             return {}
-        statement = _SUPERSEDE.where(approvals.c.call_id.in_(call_ids))
+        which = approvals.c.call_id.in_(call_ids)
 
         def work(connection: Connection) -> dict[str, Approval]:
-            connection.execute(statement, {"now": time.time() if now is None else now})
+            _supersede(connection, which, time.time() if now is None else now)
             return _for_calls(connection, call_ids)
 
         return await self._database.write(work)
 
     async def supersede_turns(self, turn_ids: Sequence[str], *, now: float | None = None) -> None:
         """The same for everything that these turns ask for."""
-        statement = _SUPERSEDE.where(approvals.c.turn.in_(turn_ids))
-        moment = {"now": time.time() if now is None else now}
-        await self._database.write(lambda connection: connection.execute(statement, moment).rowcount)
+        which = approvals.c.turn.in_(turn_ids)
+        moment = time.time() if now is None else now
+        await self._database.write(lambda connection: _supersede(connection, which, moment))
 
     async def prune(self, before: float) -> int:
         """Forgets what was asked before this time, and returns how many there were."""
@@ -247,6 +197,11 @@ def _get(connection: Connection, id: str, statement: AnySelect = _GET) -> Approv
 def _for_calls(connection: Connection, call_ids: Sequence[str]) -> dict[str, Approval]:
     rows = map(_from_row, connection.execute(_FOR_CALLS, {"calls": call_ids}))
     return {approval.call_id: approval for approval in rows}
+
+
+def _supersede(connection: Connection, which: ColumnElement[bool], moment: float) -> None:
+    closed = [_from_row(row) for row in connection.execute(_SUPERSEDE.where(which), {"now": moment})]
+    record(connection, closed, moment)
 
 
 def _as_of(approval: Approval, now: float | None) -> Approval:

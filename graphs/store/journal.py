@@ -9,6 +9,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from graphs.store.audit import append
+from graphs.store.audit_record import AuditEntry
 from graphs.store.database import Database
 from graphs.store.tables import AnyRow, approvals, journal
 
@@ -23,6 +25,8 @@ class Claim:
     digest: str
     needs_approval: bool
     now: float
+    record: AuditEntry | None = None
+    """What the audit says of it, once it is claimed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,19 +81,35 @@ class Journal:
     async def claim(self, calls: Sequence[Claim]) -> dict[str, Claimed]:
         """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
 
-        An approval that is needed is used up in the same transaction. Raises ValueError if two claims have one id.
+        An approval that is needed is used up, and what is claimed is recorded, in the same transaction. Raises
+        ValueError if two claims have one id.
         """
         if len({call.call_id for call in calls}) != len(calls):
             raise ValueError("two tool calls with one id cannot be claimed together")
         if not calls:
             return {}
-        return await self._database.write(lambda connection: _claim(connection, calls))
 
-    async def finish(self, results: Sequence[tuple[str, dict[str, Any], bool]]) -> None:
-        """Keeps (call id, result, failed) of calls that ended. The first result of a call stays."""
+        def work(connection: Connection) -> dict[str, Claimed]:
+            answers = _claim(connection, calls)
+            claimed = [call.record for call in calls if answers[call.call_id].state == "claimed"]
+            append(connection, [record for record in claimed if record is not None])
+            return answers
+
+        return await self._database.write(work)
+
+    async def finish(
+        self, results: Sequence[tuple[str, dict[str, Any], bool]], records: Sequence[AuditEntry] = ()
+    ) -> None:
+        """Keeps (call id, result, failed) of calls that ended, with the records of them. The first result of a call
+        stays."""
         rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
+
+        def work(connection: Connection) -> None:
+            connection.execute(_FINISH, rows)
+            append(connection, records)
+
         if rows:
-            await self._database.write(lambda connection: connection.execute(_FINISH, rows).rowcount)
+            await self._database.write(work)
 
     async def prune(self, before: float) -> int:
         """Forgets calls that were claimed before this time, and returns how many there were."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.store.approvals import Approvals
+from graphs.store.audit import Audit
 from graphs.store.database import Database
 from graphs.store.journal import Journal
 from graphs.store.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.turns import Turns
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,11 @@ class Pruned:
     turns: int
     calls: int
     approvals: int
+    records: int
 
 
 class Store:
-    """Checkpoints, turns, approvals and the journal. Make one with `open`; many processes may share a database."""
+    """Checkpoints, turns, approvals, journal and audit. Make one with `open`; many processes may share a database."""
 
     def __init__(self, database: Database) -> None:
         self.place = database.place
@@ -32,6 +37,7 @@ class Store:
         self.turns = Turns(database)
         self.approvals = Approvals(database)
         self.journal = Journal(database)
+        self.audit = Audit(database)
         self._database = database
 
     @classmethod
@@ -59,8 +65,8 @@ class Store:
         await self.saver.adelete_thread(thread)
 
     async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> Pruned:
-        """Forgets turns, their checkpoints and their tool results after `conversations` seconds, and approvals after
-        `audit` seconds. In small transactions, so that requests go on meanwhile."""
+        """Forgets turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
+        records after `audit` seconds. In small transactions, so that requests go on meanwhile."""
         moment = time.time() if now is None else now
         before = moment - conversations
         forgotten = 0
@@ -77,7 +83,11 @@ class Store:
             await self.delete_thread(thread)
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
-        return Pruned(turns=forgotten, calls=calls, approvals=approvals)
+        records = await self.audit.prune(moment - audit, now=moment)
+        if (head := await self.audit.head()).seq:
+            # A log is kept elsewhere: who changes the audit would have to change it there as well.
+            log.info("audit head %s", head)
+        return Pruned(turns=forgotten, calls=calls, approvals=approvals, records=records)
 
 
 def is_postgres(url: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Dialect,
@@ -171,3 +172,43 @@ journal = Table(
     Column("failed", Boolean, nullable=False),
     Column("result", Json),
 )
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", Float, nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("turn", String, nullable=False),
+    Column("thread", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("graph", String, nullable=False),
+    Column("snapshot", String, nullable=False),
+    Column("node", String, nullable=False),
+    Column("tool", String, nullable=False),
+    Column("call_id", String, nullable=False, index=True),
+    Column("args_digest", String, nullable=False),
+    Column("args", Text),
+    Column("verdict", String, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("approval", String),
+    Column("note", Text),
+    Column("outcome", String),
+    Column("seconds", Float),
+    Column("previous", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Index("audit_by_turn", "turn", "seq"),
+    Index("audit_by_owner", "owner", "seq"),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+)
+"""One row: the newest record. It gives the next one its place, and shows where the newest ones were removed."""
