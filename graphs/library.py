@@ -10,6 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from graphs import decisions
+from graphs.auditing import (
+    BadExport,
+    Inspection,
+    NoStore,
+    chosen,
+    inspect,
+    moment,
+    opened_audit,
+    read_export,
+    read_head,
+)
 from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
 from graphs.drawing import Shape, mermaid, png, sketches, svg
@@ -23,7 +34,20 @@ from graphs.run import Runner
 from graphs.seeing import Seeing
 from graphs.spec.identities import LiteLLMKeysSpec, OidcSpec
 from graphs.spec.schemas import schemas
-from graphs.store import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound, Store
+from graphs.store import (
+    AlreadyDecided,
+    Approval,
+    ApprovalStatus,
+    AuditFilter,
+    AuditRecord,
+    Decision,
+    Expired,
+    Head,
+    Kind,
+    NotFound,
+    Store,
+    line,
+)
 from graphs.toolbox import Connections, Toolbox
 from graphs.tracing import SILENT, Span, Tracing, come_in, current_ids, gone
 from graphs.watching import saves
@@ -33,14 +57,21 @@ __all__ = [
     "AlreadyDecided",
     "Approval",
     "ApprovalStatus",
+    "AuditFilter",
+    "AuditRecord",
+    "BadExport",
     "Caller",
     "Decision",
     "Edition",
     "Environment",
     "Expired",
+    "Head",
+    "Inspection",
+    "Kind",
     "Library",
     "Listed",
     "LiteLLMKeysSpec",
+    "NoStore",
     "NotFound",
     "OidcSpec",
     "SecretUnreadable",
@@ -48,14 +79,21 @@ __all__ = [
     "Snapshot",
     "Span",
     "Tracing",
+    "chosen",
     "come_in",
     "current_ids",
     "examine",
     "gone",
+    "inspect",
+    "line",
     "load",
     "mermaid",
+    "moment",
     "opened",
+    "opened_audit",
     "png",
+    "read_export",
+    "read_head",
     "schemas",
     "settled_environment",
     "sketches",

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.library import SecretUnreadable, examine, load, schemas, settled_environment, sketches
+from graphs.library import examine, load, schemas, settled_environment, sketches
+from server.auditing import audit
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
+from server.options import Configs, complain, settings_for
 from server.serve import CannotServe, serve_forever
-from server.settings import Settings
 from server.studio import run_studio
 from server.terminal import ChatFailed, converse
 
@@ -27,28 +28,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Configs = Annotated[
-    Path | None, typer.Option("--configs", help="The folder with the config files.", show_default="configs")
-]
-
-
-def settings_for(configs: Path | None) -> Settings:
-    """Settings from the environment; the command line wins. Ends the command where a file with one cannot be read."""
-    try:
-        return Settings() if configs is None else Settings(configs=configs)
-    except SecretUnreadable as error:
-        raise complain(error) from None
+app.add_typer(audit)
 
 
 def schema_text(content: dict[str, Any]) -> str:
     """A schema as it is kept in a file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def complain(error: InterlockError) -> typer.Exit:
-    """Shows an error of ours and ends with exit code 1."""
-    typer.echo(str(error), err=True)
-    return typer.Exit(1)
 
 
 def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:

@@ -84,6 +84,10 @@ def test_every_command_does_what_it_says(served: tuple[str, dict[str, str]]) -> 
                 assert "<svg " in Path(printed.strip()).read_text()
             case ["curl", *_, address] if address.endswith("/metrics"):
                 assert 'interlock_turns_total{graph="assistant",status="finished"}' in printed
+            case [".venv/bin/interlock", "audit", "show"]:
+                assert "filesystem/write_file" in printed
+            case [".venv/bin/interlock", "audit", "verify", *_]:
+                assert re.search(r"^the store: .* whole$", printed, re.MULTILINE)
             case ["curl", *_]:
                 assert '"tool":"filesystem/write_file"' in printed
             case _:

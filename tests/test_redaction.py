@@ -92,13 +92,13 @@ def test_a_secret_in_a_text_is_hidden_wherever_the_text_stands(text: str) -> Non
         assert REDACTED in kept
 
 
-@pytest.mark.parametrize("padding", [0, 900, 990, 998, 1000, 4000, 4400, 4900, 4990, 4998, 5000, 20_000])
 @pytest.mark.parametrize("text", TEXTS)
-def test_no_part_of_a_secret_is_left_where_a_text_is_cut(text: str, padding: int) -> None:
-    kept = Redaction().copy({"a": "x" * padding + " " + text + " " + "y" * 9000})["a"]
-    assert secrets_in(kept) == []
-    assert not any(SECRET[:length] in kept for length in range(5, len(SECRET)))
-    assert kept.endswith("characters]")
+def test_no_part_of_a_secret_is_left_where_a_text_is_cut(text: str) -> None:
+    for padding in (0, 900, 990, 998, 1000, 4000, 4400, 4900, 4990, 4998, 5000, 20_000):
+        kept = Redaction().copy({"a": "x" * padding + " " + text + " " + "y" * 9000})["a"]
+        assert secrets_in(kept) == [], padding
+        assert not any(SECRET[:length] in kept for length in range(5, len(SECRET))), padding
+        assert kept.endswith("characters]")
 
 
 @pytest.mark.parametrize(

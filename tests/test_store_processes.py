@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.store import AlreadyDecided, Approval, Claim, Store, TurnRow, call_digest
+from graphs.store import AlreadyDecided, Approval, AuditEntry, Claim, Store, TurnRow, call_digest
 
 PROCESSES = 4
 TOOL = "filesystem/write_file"
@@ -38,7 +38,19 @@ def question(number: int) -> Approval:
 
 
 def claim(call_id: str, needs_approval: bool) -> Claim:
-    return Claim(call_id=call_id, thread="t", tool=TOOL, digest=DIGEST, needs_approval=needs_approval, now=2.0)
+    return Claim(
+        call_id=call_id,
+        thread="t",
+        tool=TOOL,
+        digest=DIGEST,
+        needs_approval=needs_approval,
+        now=2.0,
+        record=said(call_id, "allow"),
+    )
+
+
+def said(call_id: str, verdict: str) -> AuditEntry:
+    return AuditEntry(time=2.0, kind="decision", call_id=call_id, verdict=verdict, args={"ä": [0.1, None]})
 
 
 async def work(storage: str, worker: int, start: Callable[[], object]) -> Counter[str]:
@@ -51,7 +63,7 @@ async def work(storage: str, worker: int, start: Callable[[], object]) -> Counte
         await store.turns.add(
             TurnRow(id=f"{worker}.{number}", owner="ada", graph="g", created=1.0, status="running", base="")
         )
-        (asked,) = await store.approvals.request([question(number)])
+        (asked,) = await store.approvals.request([question(number)], [said(f"call{number}", "ask")])
         try:
             await store.approvals.decide(asked.id, "approve", f"p{worker}")
             counts["decided"] += 1
@@ -61,7 +73,9 @@ async def work(storage: str, worker: int, start: Callable[[], object]) -> Counte
             claimed = (await store.journal.claim([claim(call, needed)]))[call]
             counts[claimed.state] += 1
             if claimed.state == "claimed":
-                await store.journal.finish([(call, {"by": worker}, False)])
+                await store.journal.finish(
+                    [(call, {"by": worker}, False)], [AuditEntry(time=3.0, kind="call", call_id=call, outcome="ok")]
+                )
         await store.turns.update(f"{worker}.{number}", status="finished", text="done")
         await store.delete_thread("none")
 
@@ -95,6 +109,15 @@ def test_processes_that_start_at_once_share_one_new_store_and_run_each_call_once
     assert counts["running"] + counts["done"] == 20 * (PROCESSES - 1)
     assert counts["refused"] == 0
     assert asyncio.run(finished(new_storage)) == 10 * PROCESSES
+    # 10 questions, 10 approvals, 20 claims, 20 results: in one chain, whoever wrote them.
+    assert asyncio.run(recorded(new_storage)) == (60, None)
+
+
+async def recorded(storage: str) -> tuple[int, object]:
+    store = await Store.open(storage, Path())
+    found = await store.audit.verify()
+    await store.close()
+    return found.records, found.flaw
 
 
 async def finished(storage: str) -> int:

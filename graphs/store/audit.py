@@ -73,12 +73,12 @@ def append(connection: Connection, entries: Sequence[AuditEntry], *, once: bool 
         return
     head = _held_head(connection)
     if once:
-        calls = list({entry.call_id for entry in entries})
+        calls = list({fit(entry.call_id) for entry in entries})
         said = {tuple(row) for row in connection.execute(_SAID, {"calls": calls})}
         entries = [
             entry
             for entry in entries
-            if (entry.call_id, entry.kind, entry.verdict, fit(entry.rule), entry.outcome) not in said
+            if (fit(entry.call_id), entry.kind, entry.verdict, fit(entry.rule), entry.outcome) not in said
         ]
         if not entries:
             return
