@@ -51,6 +51,29 @@ def matches_any(patterns: Iterable[str], name: str) -> bool:
     return any(matches(pattern, name) for pattern in patterns)
 
 
+def could_begin(pattern: str, beginning: str) -> bool:
+    """Whether `pattern` matches some name that begins with `beginning`."""
+    # All places of the pattern at which its match may stand; after a star one may always stay.
+    places = {0}
+    for letter in beginning:
+        places = _past_stars(pattern, places)
+        places = {
+            place if pattern[place] == "*" else place + 1
+            for place in places
+            if place < len(pattern) and pattern[place] in ("*", "?", letter)
+        }
+    return bool(places)
+
+
+def _past_stars(pattern: str, places: set[int]) -> set[int]:
+    found = set(places)
+    for place in places:
+        while place < len(pattern) and pattern[place] == "*":
+            place += 1
+            found.add(place)
+    return found
+
+
 @lru_cache(maxsize=1024)  # pure: the same pattern always compiles to the same
 def _compiled(pattern: str) -> re.Pattern[str]:
     # Between two stars the first place where the text fits is as good as any later one, so it is never reconsidered

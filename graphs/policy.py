@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graphs.expressions import Condition
-from graphs.patterns import matches, matches_any
+from graphs.patterns import could_begin, matches, matches_any
 
 Decision = Literal["allow", "ask", "deny"]
 
 _REMEMBERED = 4096
+_UNTHOUGHT = "\0" * 256
 _STRICTNESS: Mapping[Decision, int] = {"deny": 0, "ask": 1, "allow": 2}
 
 
@@ -185,6 +186,17 @@ class Policy:
             return False
         relevant = self._of(role, f"{server}/{tool}")
         return bool(relevant.allow or relevant.ask) and all(rule.when is not None for rule in relevant.deny)
+
+    def may_reach(self, role: str, server: str) -> bool:
+        """Whether the server could have a tool that the role could call: for one that is down and names no tools."""
+        rules = [rule for line in self._lines.get(role, ()) for rule in line.rules]
+        opens = any(rule.decision != "deny" and could_begin(rule.pattern, f"{server}/") for rule in rules)
+        # What denies a name that nobody would think of denies them all.
+        closed = any(
+            rule.decision == "deny" and rule.when is None and matches(rule.pattern, f"{server}/{_UNTHOUGHT}")
+            for rule in rules
+        )
+        return opens and not closed
 
     def graph_allowed(self, role: str, graph: str) -> bool:
         """Whether the role may use the graph."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.configs import loaded
 
-from graphs.patterns import matches
+from graphs.patterns import could_begin, matches
 from graphs.policy import Caller, CallFacts, Policy, Role, Rule, ToolFacts, Verdict
 
 ROLES = """\
@@ -235,3 +235,47 @@ def test_the_order_of_rules_never_changes_the_decision(rules: list[tuple[Any, st
     expected = next((kind for kind in ("deny", "ask", "allow") if kind in said), "deny")
     assert decision(rules) == expected
     assert decision(data.draw(st.permutations(rules))) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "possible"),
+    [
+        ("*", True),
+        ("files/*", True),
+        ("files/read_?", True),
+        ("f*", True),
+        ("*s/x", True),
+        ("f?les/x", True),
+        ("*/x", True),
+        ("file/*", False),
+        ("files", False),
+        ("other/*", False),
+        ("f*x", True),
+        ("?iles", False),
+    ],
+)
+def test_whether_a_pattern_could_match_a_tool_of_a_server(pattern: str, possible: bool) -> None:
+    assert could_begin(pattern, "files/") is possible
+
+
+@given(st.text("ab/*?", min_size=1, max_size=8), st.text("ab", min_size=1, max_size=4), st.text("ab/", max_size=4))
+def test_a_pattern_that_matches_a_tool_could_begin_with_its_server(pattern: str, server: str, tool: str) -> None:
+    if matches(pattern, f"{server}/{tool}"):
+        assert could_begin(pattern, f"{server}/")
+
+
+def test_a_role_reaches_a_server_that_is_down_where_some_tool_of_it_could_be_called(policy: Policy) -> None:
+    assert policy.may_reach("developer", "files")
+    assert not policy.may_reach("developer", "elsewhere")
+    assert not policy.may_reach("nobody", "files")
+    assert not policy.may_reach("no such role", "files")
+    assert policy.may_reach("admin", "anything")
+    closed = Role(
+        name="closed",
+        where="access.yaml:1",
+        rules=(
+            Rule(role="closed", decision="allow", pattern="files/*", where="access.yaml:2"),
+            Rule(role="closed", decision="deny", pattern="*", where="access.yaml:3"),
+        ),
+    )
+    assert not Policy([closed]).may_reach("closed", "files")
