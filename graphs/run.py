@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 POLL = 0.25
 """Seconds between two looks at an approval that a stream waits for."""
 
+LONGEST_QUESTION = 400
+"""Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
+
 Status = Literal["waiting", "finished", "stopped", "failed"]
 
 
@@ -113,6 +116,8 @@ class Run(Answering):
         self._served = request.served
         self._context: Context | None = None
         self._recorded = False
+        self._began = time.time()
+        self._rounds = 0
 
     @property
     def seen(self) -> Turn:
@@ -317,6 +322,7 @@ class Run(Answering):
                         self._take(part)
                     else:
                         self._produced = part.get("messages", self._produced)
+                        self._rounds = part.get("rounds", self._rounds)
         except TimeoutError:
             self._take(TextDelta(f"_Stopped here: the limit of {limit:g} seconds for one turn is reached._", True))
             await self._finish("stopped")
@@ -410,6 +416,12 @@ class Run(Answering):
             messages=[*map(dict, self._earlier), *produced],
             thread=context.thread if waiting and context else None,
             request=request,
+            story={
+                "question": self._conversation.user[:LONGEST_QUESTION],
+                "began": self._began,
+                "rounds": self._rounds,
+                "continues": self._continues,
+            },
         )
         cut_off = status in ("stopped", "failed")
         await self._store.turns.add(row)

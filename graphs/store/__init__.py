@@ -17,9 +17,9 @@ from graphs.store.audit import Audit, AuditFilter
 from graphs.store.audit_chain import Checked, Flaw, Head, check_export
 from graphs.store.audit_record import AuditEntry, AuditRecord, Kind, NotARecord, from_line, line
 from graphs.store.digests import call_digest, digest_chain, extend_digest
-from graphs.store.journal import Claim, Claimed, Journal
+from graphs.store.journal import Begun, Claim, Claimed, Journal
 from graphs.store.restore import Restored
-from graphs.store.rows import TurnRow, TurnStatus
+from graphs.store.rows import Story, TurnRow, TurnStatus
 from graphs.store.store import Pruned, Store
 from graphs.store.turns import TurnFields, Turns
 
@@ -33,6 +33,7 @@ __all__ = [
     "AuditEntry",
     "AuditFilter",
     "AuditRecord",
+    "Begun",
     "Checked",
     "Claim",
     "Claimed",
@@ -47,6 +48,7 @@ __all__ = [
     "Pruned",
     "Restored",
     "Store",
+    "Story",
     "TurnFields",
     "TurnRow",
     "TurnStatus",

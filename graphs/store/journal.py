@@ -44,6 +44,20 @@ class Claimed:
     since: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A call that was begun, and how far it came."""
+
+    tool: str
+    at: float
+    """Seconds since the epoch."""
+    finished: bool
+    failed: bool
+
+
+_BEGUN = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
+    journal.c.call_id.in_(bindparam("calls", expanding=True))
+)
 _KNOWN = select(
     journal.c.call_id,
     journal.c.tool,
@@ -110,6 +124,20 @@ class Journal:
 
         if rows:
             await self._database.write(work)
+
+    async def begun(self, call_ids: Sequence[str]) -> dict[str, Begun]:
+        """By call id; calls that nobody began are left out."""
+        if not call_ids:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Begun]:
+            rows = connection.execute(_BEGUN, {"calls": call_ids})
+            return {
+                row.call_id: Begun(tool=row.tool, at=row.claimed, finished=row.finished, failed=row.failed)
+                for row in rows
+            }
+
+        return await self._database.read(work)
 
     async def prune(self, before: float) -> int:
         """Forgets calls that were claimed before this time, and returns how many there were."""

@@ -187,7 +187,8 @@ def _array(values: list[Any]) -> str:
 
 
 # Written as SQL, which here is shorter than its making. Lists travel as JSON, so the statements never change and stay
-# prepared. CROSS JOIN keeps SQLite from starting at the owner's turns, of which there may be many.
+# prepared. CROSS JOIN and the order by `created + 0`, which no index has, keep SQLite from starting at the owner's
+# turns, of which there may be many.
 IDS = """
 WITH wanted AS ({wanted})
 SELECT 'digest', CAST(key AS TEXT), coalesce(
@@ -208,8 +209,8 @@ CROSS JOIN turns
 WHERE turn_calls.call_id = calls.value AND turns.id = turn_calls.turn AND turns.owner = :owner
 UNION ALL
 SELECT 'message', NULL, id, NULL, NULL FROM (
-    SELECT id FROM turns WHERE owner = :owner AND message = :message AND {same_chat} ORDER BY created DESC LIMIT 1)
-    AS named
+    SELECT id FROM turns WHERE owner = :owner AND message = :message AND {same_chat}
+    ORDER BY created + 0 DESC LIMIT 1) AS named
 UNION ALL
 SELECT 'stopped', NULL, id, NULL, text FROM (
     SELECT id, text FROM turns WHERE owner = :owner AND base = :base
@@ -228,7 +229,7 @@ WITH RECURSIVE up(id, parent, depth) AS (
     WHERE turns.id = up.parent AND turns.owner = :owner AND depth < :depth),
 behind(id) AS (SELECT id FROM up UNION SELECT value FROM {others})
 SELECT turns.id, parent, owner, chat, message, graph, created, status, base, digest, text, user_digest, messages,
-    thread, request
+    thread, request, story
 FROM behind CROSS JOIN turns
 WHERE turns.id = behind.id AND owner = :owner
 """

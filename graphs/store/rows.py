@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from sqlalchemy import select
 
 from graphs.store.tables import AnyRow, AnySelect, sound, turns
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
+
+
+class Story(TypedDict):
+    """What is told of a turn to its owner; nothing that it does depends on it. Times are seconds since the epoch."""
+
+    question: str
+    """The beginning of what the person said."""
+    began: float
+    rounds: int
+    """Model calls, those before a pause included."""
+    continues: str | None
+    """The turn that waited and goes on in this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,7 @@ class TurnRow:
     """What the client will not send again: assistant messages with tool calls, and their results, in OpenAI's form."""
     thread: str | None = None
     request: dict[str, Any] | None = None
+    story: Story | None = None
 
 
 NAMES = tuple(item.name for item in fields(TurnRow))

@@ -102,9 +102,11 @@ turns = Table(
     Column("messages", Json, nullable=False),
     Column("thread", String),
     Column("request", Json),
+    Column("story", Json),
     Index("turns_by_digest", "owner", "digest", "created", "user_digest"),
     Index("turns_by_base", "owner", "base", "status", "created"),
     Index("turns_by_created", "created"),
+    Index("turns_by_owner", "owner", "created"),
 )
 # Only rows of clients that name their chats and messages are worth an entry.
 Index(

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find
-from graphs.store.rows import ALL, TurnRow, TurnStatus, calls_in, from_row, to_row
-from graphs.store.tables import turn_calls, turns
+from graphs.store.rows import ALL, NAMES, TurnRow, TurnStatus, calls_in, from_row, to_row
+from graphs.store.tables import AnySelect, turn_calls, turns
 
 _ADD = insert(turns)
 _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
 _UPDATE = update(turns).where(turns.c.id == bindparam("which"))
 _ADVANCE = _UPDATE.where(turns.c.status == bindparam("expected"))
 _GET = ALL.where(turns.c.id == bindparam("which"))
+# Without what waiting turns keep of the conversation before them, which may be long.
+_TOLD: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
+_RECENT = (
+    _TOLD.where(turns.c.owner == bindparam("owner"), turns.c.status != "continued")
+    .order_by(turns.c.created.desc())
+    .limit(bindparam("most"))
+)
+_OF_OWNER = _TOLD.where(turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True)))
 _WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
 
 
@@ -69,6 +77,25 @@ class Turns:
         def work(connection: Connection) -> tuple[TurnRow, ...]:
             rows = map(from_row, connection.execute(_WAITING, {"owner": owner}))
             return tuple(sorted(rows, key=lambda row: -row.created))
+
+        return await self._database.read(work)
+
+    async def recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
+        """The newest `limit` turns of one owner, without those that go on in another. `request` is left out."""
+
+        def work(connection: Connection) -> tuple[TurnRow, ...]:
+            return tuple(map(from_row, connection.execute(_RECENT, {"owner": owner, "most": limit})))
+
+        return await self._database.read(work)
+
+    async def of_owner(self, owner: str, ids: Sequence[str]) -> dict[str, TurnRow]:
+        """Those of these turns that there are and that are the owner's, by id; `request` is left out."""
+        if not ids:
+            return {}
+
+        def work(connection: Connection) -> dict[str, TurnRow]:
+            rows = map(from_row, connection.execute(_OF_OWNER, {"owner": owner, "ids": ids}))
+            return {row.id: row for row in rows}
 
         return await self._database.read(work)
 

@@ -1,0 +1,231 @@
+"""The last turns of one caller as timelines: what was asked, which calls were made, what the rules said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import orjson
+
+from graphs.history import calls_of, client_call_ids, text_of
+from graphs.store import Approval, Begun, Store, TurnRow
+
+Outcome = Literal["done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"]
+"""`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
+`unknown`: begun and never ended; `client`: handed to the client, which runs it."""
+
+LONGEST_ANSWER = 2000
+"""Characters of an answer that are told."""
+LONGEST_RESULT = 1000
+"""Characters of a call's result that are told."""
+LONGEST_ARGUMENTS = 4000
+"""Characters of a call's arguments that are told."""
+MOST_CALLS = 100
+"""Calls that are told of one turn, the latest."""
+MOST_PAUSES = 20
+"""How often a turn is followed back to the one that waited before it."""
+
+NOT_RUN = " was not run: "
+"""What stands between a tool's name and the rule in a refusal, as the tools node words it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """An approval as its turn tells of it. Times are seconds since the epoch."""
+
+    id: str
+    status: str
+    approver: str | None
+    asked: float
+    decided: float | None
+    by: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallView:
+    """One tool call of a turn."""
+
+    id: str
+    tool: str
+    """`server/tool`."""
+    arguments: str
+    """Indented JSON, shortened where it is long."""
+    verdict: Literal["allow", "ask", "deny"] | None
+    """None where nothing was judged: a tool of the client's own, or a call that the turn never came to."""
+    rule: str | None
+    outcome: Outcome
+    began: float | None
+    """In seconds since the epoch."""
+    seconds: float | None
+    """How long it took."""
+    result: str
+    """What the model read, shortened."""
+    approval: Answered | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnView:
+    """One turn, together with the beginnings of it that ended in waiting for a person."""
+
+    id: str
+    graph: str
+    status: str
+    began: float | None
+    ended: float | None
+    """None while it runs. Seconds since the epoch."""
+    question: str
+    """What the person asked, shortened."""
+    later: Sequence[str]
+    """What they said to go on, after each pause."""
+    answer: str
+    """The answer's text, shortened."""
+    rounds: int
+    """Model calls."""
+    calls: Sequence[CallView]
+    left_out: int
+    """Calls before those."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What the store holds beside the turns, by call id."""
+
+    begun: Mapping[str, Begun]
+    approvals: Mapping[str, Approval]
+    people_name: Callable[[str], str]
+
+
+async def recent(store: Store, owner: str, limit: int, people_name: Callable[[str], str]) -> tuple[TurnView, ...]:
+    """The owner's latest `limit` turns, newest first. `people_name` turns a model's name of a tool into people's.
+
+    Raises StorageError.
+    """
+    rows = await store.turns.recent(owner, limit)
+    lines = await _lines(store, owner, rows)
+    ids = sorted({key for line in lines for row in line for key in client_call_ids(row.messages)})
+    known = _Known(
+        begun=await store.journal.begun(ids),
+        approvals=await store.approvals.for_calls(ids),
+        people_name=people_name,
+    )
+    told = {row.id: set(client_call_ids(row.messages)) for row in rows}
+    return tuple(_view(line, told.get(line[0].parent or "", set()), known) for line in lines)
+
+
+async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
+    """Each row, behind the rows of the same turn that waited."""
+    lines = [[row] for row in rows]
+    open_ends = {line[0].story["continues"]: line for line in lines if line[0].story is not None}
+    for _ in range(MOST_PAUSES):
+        wanted = [id for id in open_ends if id is not None]
+        if not wanted:
+            break
+        found = await store.turns.of_owner(owner, wanted)
+        for row in found.values():
+            open_ends[row.id].insert(0, row)
+        longer = [open_ends[id] for id in found]
+        open_ends = {line[0].story["continues"]: line for line in longer if line[0].story is not None}
+    return lines
+
+
+def _view(line: Sequence[TurnRow], told: set[str], known: _Known) -> TurnView:
+    """`told`: ids of calls that the turn before this one tells of; a client's results go on with the same calls."""
+    first, last = line[0], line[-1]
+    messages = [message for row in line for message in row.messages]
+    results = {str(message.get("tool_call_id")): message for message in messages if message.get("role") == "tool"}
+    calls = {
+        str(call.get("id")): call
+        for message in messages
+        if message.get("role") == "assistant"
+        for call in calls_of(message)
+        if str(call.get("id")) not in told
+    }
+    views = [_call(key, call, results.get(key), last, known) for key, call in calls.items()]
+    return TurnView(
+        id=last.id,
+        graph=last.graph,
+        status=last.status,
+        began=first.story["began"] if first.story else None,
+        ended=last.created if last.status != "running" else None,
+        question=first.story["question"] if first.story else "",
+        later=[row.story["question"] for row in line[1:] if row.story and row.story["question"]],
+        answer=without_middle(last.text.strip(), LONGEST_ANSWER),
+        rounds=last.story["rounds"] if last.story else 0,
+        calls=views[-MOST_CALLS:],
+        left_out=max(0, len(views) - MOST_CALLS),
+    )
+
+
+def _call(
+    key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, turn: TurnRow, known: _Known
+) -> CallView:
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    approval, begun = known.approvals.get(key), known.begun.get(key)
+    text = text_of(message) if message is not None else ""
+    tool = approval.tool if approval else begun.tool if begun else known.people_name(str(function.get("name") or ""))
+    head, refused, reason = text.partition(NOT_RUN)
+    if head not in (tool, function.get("name")):
+        refused, reason = "", ""
+    outcome = _outcome(begun, approval, turn, answered=message is not None, refused=bool(refused))
+    if outcome in ("waiting", "decided", "refused", "skipped"):
+        text = ""  # says no more than the rule, or what the model would read if nobody decided
+    return CallView(
+        id=key,
+        tool=tool,
+        arguments=arguments(str(function.get("arguments") or "")),
+        verdict="ask" if approval else "allow" if begun else "deny" if refused else None,
+        rule=approval.rule if approval else reason.removesuffix(".") or None,
+        outcome=outcome,
+        began=begun.at if begun else None,
+        seconds=None,
+        result=shortened(text, LONGEST_RESULT),
+        approval=None
+        if approval is None
+        else Answered(
+            id=approval.id,
+            status=approval.status,
+            approver=approval.approver,
+            asked=approval.created,
+            decided=approval.decided,
+            by=approval.decided_by,
+            note=approval.note,
+        ),
+    )
+
+
+def _outcome(
+    begun: Begun | None, approval: Approval | None, turn: TurnRow, *, answered: bool, refused: bool
+) -> Outcome:
+    if begun is not None:
+        if not begun.finished:
+            return "running" if turn.status == "running" else "unknown"
+        return "failed" if begun.failed else "done"
+    if approval is not None and turn.status in ("waiting", "running"):
+        return "waiting" if approval.status == "pending" else "decided"
+    if refused or approval is not None:
+        return "refused"
+    return "skipped" if answered else "next" if turn.status == "running" else "client"
+
+
+def arguments(text: str) -> str:
+    """A call's arguments, indented where they are JSON, and shortened where they are long."""
+    # What is no JSON, or holds numbers that only the standard library reads, is shown as it was written.
+    with suppress(ValueError):
+        text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    return shortened(text, LONGEST_ARGUMENTS)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, with a remark where its end is missing."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+
+
+def without_middle(text: str, most: int) -> str:
+    """`text`, with a remark where its middle is missing: an answer's last words are often the ones that matter."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}"
