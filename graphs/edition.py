@@ -11,7 +11,7 @@ from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
 from graphs.errors import NotAllowed, UnknownModel
 from graphs.lease import Lease
-from graphs.loader import Snapshot
+from graphs.loader import GraphPlan, Snapshot
 from graphs.metrics import Metrics
 from graphs.nodes import Parts
 from graphs.offered import Offered
@@ -97,6 +97,12 @@ class Edition:
         if not may_use_model(policy, caller, name) or not may_use_graph(policy, caller, default):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
         return self.served[default], name
+
+    def graph(self, name: str, caller: Caller) -> GraphPlan:
+        """The plan of a graph. Raises UnknownModel, also for one that the caller may not use."""
+        if name not in self.served or not may_use_graph(self.snapshot.policy, caller, name):
+            raise UnknownModel(f"There is no graph {name!r} that the role {caller.role} may use.")
+        return self.served[name].plan
 
     def may_use(self, graph: str, model: str | None, caller: Caller) -> bool:
         """Whether the caller may use a graph, and a LiteLLM model where one was asked for by name."""

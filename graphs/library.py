@@ -24,11 +24,13 @@ from graphs.auditing import (
 from graphs.chatmodel import ChatModel
 from graphs.doctor import examine
 from graphs.drawing import Shape, mermaid, png, sketches, svg
+from graphs.drawing.looks import dark_style
 from graphs.edition import Edition, Listed
 from graphs.environment import Environment, SecretUnreadable
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.loader import Snapshot, load
 from graphs.metrics import Metrics
+from graphs.overview import Overview, overview
 from graphs.policy import Caller
 from graphs.run import Runner
 from graphs.seeing import Seeing
@@ -48,6 +50,7 @@ from graphs.store import (
     Store,
     line,
 )
+from graphs.timeline import TurnView, recent
 from graphs.toolbox import Connections, Toolbox
 from graphs.tracing import SILENT, Span, Tracing, come_in, current_ids, gone
 from graphs.watching import saves
@@ -74,14 +77,17 @@ __all__ = [
     "NoStore",
     "NotFound",
     "OidcSpec",
+    "Overview",
     "SecretUnreadable",
     "Shape",
     "Snapshot",
     "Span",
     "Tracing",
+    "TurnView",
     "chosen",
     "come_in",
     "current_ids",
+    "dark_style",
     "examine",
     "gone",
     "inspect",
@@ -223,6 +229,27 @@ class Library:
     async def decide(self, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
         """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
+
+    async def overview(self, edition: Edition, caller: Caller, owner: str) -> Overview:
+        """What this caller may see of what is served, and what waits for a decision."""
+        ready = await edition.readiness()
+        return overview(
+            edition.snapshot,
+            {**ready, "problems": [str(problem) for problem in self.problems]},
+            self.metrics.running(),
+            await self.approvals(caller, owner, "pending"),
+            caller,
+            owner,
+        )
+
+    async def turns(self, edition: Edition, owner: str, limit: int) -> tuple[TurnView, ...]:
+        """The owner's latest turns, newest first."""
+
+        def people_name(name: str) -> str:
+            served = edition.toolbox.known(name)
+            return served.people_name if served is not None else name
+
+        return await recent(self.store, owner, limit, people_name)
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""

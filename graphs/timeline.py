@@ -11,6 +11,7 @@ import orjson
 
 from graphs.history import calls_of, client_call_ids, text_of
 from graphs.store import Approval, Begun, Store, TurnRow
+from graphs.store.tables import sound
 
 Outcome = Literal["done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"]
 """`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
@@ -150,8 +151,8 @@ def _view(line: Sequence[TurnRow], told: set[str], known: _Known) -> TurnView:
         status=last.status,
         began=first.story["began"] if first.story else None,
         ended=last.created if last.status != "running" else None,
-        question=first.story["question"] if first.story else "",
-        later=[row.story["question"] for row in line[1:] if row.story and row.story["question"]],
+        question=sound(first.story["question"]) if first.story else "",
+        later=[sound(row.story["question"]) for row in line[1:] if row.story and row.story["question"]],
         answer=without_middle(last.text.strip(), LONGEST_ANSWER),
         rounds=last.story["rounds"] if last.story else 0,
         calls=views[-MOST_CALLS:],
@@ -174,10 +175,10 @@ def _call(
         text = ""  # says no more than the rule, or what the model would read if nobody decided
     return CallView(
         id=key,
-        tool=tool,
+        tool=sound(tool),
         arguments=arguments(str(function.get("arguments") or "")),
         verdict="ask" if approval else "allow" if begun else "deny" if refused else None,
-        rule=approval.rule if approval else reason.removesuffix(".") or None,
+        rule=approval.rule if approval else sound(reason).removesuffix(".") or None,
         outcome=outcome,
         began=begun.at if begun else None,
         seconds=None,
@@ -220,12 +221,12 @@ def arguments(text: str) -> str:
 
 def shortened(text: str, most: int) -> str:
     """`text`, with a remark where its end is missing."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+    return sound(text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)")
 
 
 def without_middle(text: str, most: int) -> str:
     """`text`, with a remark where its middle is missing: an answer's last words are often the ones that matter."""
     if len(text) <= most:
-        return text
+        return sound(text)
     half = most // 2
-    return f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}"
+    return sound(f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}")

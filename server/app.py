@@ -20,7 +20,7 @@ from server.identity import Identities
 from server.keys import UnknownKey, load_keys
 from server.parts import LifespanState
 from server.requests import ObservedFastAPI
-from server.routes import approvals, chat, health, metrics, models
+from server.routes import approvals, chat, console, health, metrics, models
 from server.settings import Settings
 from server.telemetry import tracing_by
 from server.wire.errors import BadRequest, refusal
@@ -62,8 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # we have our own
     )
-    for router in (health.router, metrics.router, models.router, chat.router, approvals.router):
+    for router in (health.router, metrics.router, models.router, chat.router, approvals.router, console.router):
         app.include_router(router)
+    app.include_router(console.pages())
     for kind in (InterlockError, UnknownKey):
         app.add_exception_handler(kind, told)
     app.add_exception_handler(HTTPException, not_found)

@@ -26,8 +26,8 @@ TRACE_CONTEXT = (b"traceparent", b"tracestate")
 READ = frozenset({HEADER, b"host", *TRACE_CONTEXT})
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-PROBES = frozenset({"/health", "/ready", "/metrics"})
-"""Asked for every few seconds by machines: answered well, they are logged at DEBUG only."""
+PROBES = frozenset({"/health", "/ready", "/metrics", "/console/api/state", "/console/api/turns"})
+"""Asked for every few seconds by machines and open pages: answered well, they are logged at DEBUG only."""
 UNMATCHED = "unmatched"
 
 

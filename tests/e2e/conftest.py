@@ -12,7 +12,7 @@ from support.chatmodel import ChatModel
 from support.chatpage import PATIENCE, ChatPage, Chromium
 from support.environments import program
 from support.gateway import PinnedGateway
-from support.openwebui import ADA, BEN, JWT_SECRET, KEY, OpenWebUI, open_webui
+from support.openwebui import ADA, BEN, JWT_SECRET, KEY, OPERATOR_KEY, OpenWebUI, open_webui
 from support.processes import free_port
 from support.scripted_model import ScriptedModel
 from support.tools import Tools
@@ -75,6 +75,7 @@ def interlock(
         "LITELLM_API_KEY": "sk-of-the-tests",
         "INTERLOCK_MODEL": "scripted",
         "INTERLOCK_OPENWEBUI_KEY": KEY,
+        "INTERLOCK_OPERATOR_KEY": OPERATOR_KEY,
         "INTERLOCK_FORWARDED_JWT_SECRET": JWT_SECRET,
         "TOOLS_URL": tools_process.url,
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,16 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    configs: Path, data: Path, env: Mapping[str, str] | None = None, port: int = 0, options: Sequence[str] = ()
+    configs: Path,
+    data: Path,
+    env: Mapping[str, str] | None = None,
+    port: int = 0,
+    options: Sequence[str] = (),
+    *,
+    down: Collection[str] = (),
 ) -> Iterator[Gateway]:
-    """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up.
+    """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up,
+    and those that are to be `down` are.
 
     `options` are further ones of `interlock serve`.
     """
@@ -53,17 +61,19 @@ def gateway(
     options = ["--host", "127.0.0.1", "--port", str(port), *options]
     with running("interlock serve", [*command, *options], data / "serve.log", env=settings, cwd=data) as process:
         served = Gateway(f"http://127.0.0.1:{port}/v1", process)
-        process.wait_for_json(f"{served.root}/ready", all_up)
+        process.wait_for_json(f"{served.root}/ready", lambda ready: all_up(ready, down))
         yield served
 
 
 class PinnedGateway:
     """One that is started at once, at a port that stays when it is restarted."""
 
-    def __init__(self, configs: Path, data: Path, env: Mapping[str, str], port: int) -> None:
+    def __init__(
+        self, configs: Path, data: Path, env: Mapping[str, str], port: int, *, down: Collection[str] = ()
+    ) -> None:
         self._stack = ExitStack()
-        self._how = (configs, data, env, port)
-        self.now = self._stack.enter_context(gateway(*self._how))
+        self._start = partial(gateway, configs, data, env, port, down=down)
+        self.now = self._stack.enter_context(self._start())
 
     @property
     def url(self) -> str:
@@ -76,8 +86,8 @@ class PinnedGateway:
     def restart(self) -> None:
         """Ends the process, and begins another one on the same data."""
         self.stop()
-        self.now = self._stack.enter_context(gateway(*self._how))
+        self.now = self._stack.enter_context(self._start())
 
 
-def all_up(ready: dict[str, Any]) -> bool:
-    return all(server["status"] == "up" for server in ready["servers"].values())
+def all_up(ready: dict[str, Any], down: Collection[str] = ()) -> bool:
+    return all(server["status"] == ("down" if name in down else "up") for name, server in ready["servers"].items())

@@ -16,6 +16,8 @@ from support.processes import Process, free_port, running
 
 VERSION = "0.12.4"
 KEY = "ilk_open-webui-of-the-tests"
+OPERATOR_KEY = "ilk_operator-of-the-tests"
+"""For somebody who decides what chats ask, and is not in any."""
 JWT_SECRET = "the-secret-that-open-webui-signs-its-users-with"
 HEADERS = {
     "X-OpenWebUI-Chat-Id": "{{CHAT_ID}}",

@@ -1,0 +1,184 @@
+"""`/console`: a page that shows what runs to whoever has a key, and its data, cut to what that key may see."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from graphs.library import Approval, Overview, dark_style, svg
+from server.parts import FacadeDep, Identity, IdentityDep
+from server.routes import approvals
+from server.wire.json import JSON
+
+PAGES = Path(__file__).parent.parent / "console"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+MOST_TURNS = 200
+
+DRAWN = b64encode(hashlib.sha256(dark_style().encode()).digest()).decode()
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        # The drawings' own style sheet, which makes them dark on a dark page, and no other.
+        f"style-src 'self' 'sha256-{DRAWN}'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        # The key is typed into a form: without its script the form must not put it into an address.
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""What the page may do: nothing but load its own files and ask its own server. No text can become markup in it."""
+SAFE = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One file of the page, as it is sent."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def page_of(file: Path) -> Page:
+    """Reads a file of the page, once. Browsers ask each time whether theirs is still the one, so updates show."""
+    body = file.read_bytes()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**SAFE, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
+    return Page(body=body, headers=headers)
+
+
+def pages() -> APIRouter:
+    """The page's own files: public, since they hold nothing that is anybody's."""
+    files = {file.name: page_of(file) for file in PAGES.iterdir() if file.suffix in KINDS}
+    found = APIRouter(prefix="/console")
+
+    @found.get("")
+    async def index(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return sent(request, files["index.html"])
+
+    @found.get("/")
+    async def with_slash() -> Response:  # pyright: ignore[reportUnusedFunction]
+        # The page's addresses are relative to `/console`, so that it also works behind a path of a proxy's.
+        return RedirectResponse("../console")
+
+    for name, page in files.items():
+        found.add_api_route(f"/{name}", constant(page), methods=["GET"])
+    return found
+
+
+def constant(page: Page) -> Any:
+    """A route that sends this file."""
+
+    async def file(request: Request) -> Response:
+        return sent(request, page)
+
+    return file
+
+
+def sent(request: Request, page: Page) -> Response:
+    """The file, or word that the browser's copy is still right."""
+    if request.headers.get("if-none-match") == page.headers["etag"]:
+        return Response(status_code=304, headers=page.headers)
+    return Response(page.body, headers=page.headers)
+
+
+router = APIRouter(prefix="/console/api")
+
+
+@router.get("/state")
+async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
+    """Everything but the turns, as this key may see it."""
+    seen = await parts.library.overview(parts.edition, identity.caller, identity.owner)
+    return unless_known(request, {"you": you(identity), **told(seen)})
+
+
+@router.get("/graphs/{name}.svg")
+async def drawing(name: str, parts: FacadeDep, identity: IdentityDep) -> Response:
+    """One graph, drawn. Raises UnknownModel, also for one that this key may not use."""
+    picture = svg(parts.edition.graph(name, identity.caller))
+    return Response(picture, media_type="image/svg+xml", headers={**SAFE, "cache-control": "no-store"})
+
+
+@router.get("/turns")
+async def turns(
+    request: Request,
+    parts: FacadeDep,
+    identity: IdentityDep,
+    limit: Annotated[int, Query(ge=1, le=MOST_TURNS)] = 50,
+) -> Response:
+    """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
+    found = await parts.library.turns(parts.edition, identity.owner, limit) if identity.remembers else ()
+    return unless_known(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
+
+
+def you(identity: Identity) -> dict[str, Any]:
+    """Who the page speaks to."""
+    caller = identity.caller
+    return {
+        "user": caller.user,
+        "key": caller.key,
+        "role": caller.role,
+        "narrowed_by": caller.narrowed_by,
+        "remembers": identity.remembers,
+    }
+
+
+def told(seen: Overview) -> dict[str, Any]:
+    """The overview as the page reads it."""
+    return {
+        "status": seen.status,
+        "snapshot": seen.snapshot,
+        "problems": seen.problems,
+        "graphs": seen.graphs,
+        "servers": seen.servers,
+        "approvals": [
+            {**approvals.card(view.entry), **exactly(view.entry), "yours": view.yours, "decidable": view.decidable}
+            for view in seen.approvals
+        ],
+    }
+
+
+def exactly(entry: Approval) -> dict[str, Any]:
+    """Arguments as texts: a browser would round whole numbers over 2⁵³, and reorder names that are numbers."""
+    return {
+        "values": [[name, value if isinstance(value, str) else indented(value)] for name, value in entry.args.items()],
+        "json": indented(entry.args),
+    }
+
+
+def indented(value: Any) -> str:
+    """A value as JSON for people."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def unless_known(request: Request, content: dict[str, Any]) -> Response:
+    """The data, or word that nothing has changed. It is a person's own: nobody on the way may keep it."""
+    answer = JSON(content, headers={**SAFE, "cache-control": "no-store"})
+    etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    answer.headers["etag"] = etag
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={**SAFE, "cache-control": "no-store", "etag": etag})
+    return answer
