@@ -41,17 +41,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             http = await stack.enter_async_context(httpx.AsyncClient())
             keeper = Keeper(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
             tracing = await stack.enter_async_context(tracing_by(os.environ))
-            library = await stack.enter_async_context(
-                opened(
-                    snapshot,
-                    storage=chosen.storage,
-                    data=chosen.data,
-                    demo=Demo(stack).url,
-                    attach=keeper.identities,
-                    reload_with=env,
-                    tracing=tracing,
-                )
+            opening = opened(
+                snapshot,
+                storage=chosen.storage,
+                data=chosen.data,
+                demo=Demo(stack).url,
+                attach=keeper.identities,
+                reload_with=env,
+                tracing=tracing,
             )
+            try:
+                library = await stack.enter_async_context(opening)
+            except InterlockError as error:
+                # uvicorn says only that something failed.
+                log.critical("%s", error)
+                raise
             yield {"settings": chosen, "library": library}
 
     app = ObservedFastAPI(

@@ -104,12 +104,14 @@ async def test_a_server_that_never_comes_is_named_without_the_password(tmp_path:
     [("nobody", "ready", 'role "nobody" does not exist'), ("postgres", "nothing", 'database "nothing" does not exist')],
 )
 async def test_a_server_that_says_no_is_not_waited_for(
-    postgres_shared: Postgres, tmp_path: Path, user: str, name: str, words: str
+    postgres_shared: Postgres, tmp_path: Path, user: str, name: str, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"postgresql://{user}:s3cret@127.0.0.1:{postgres_shared.port}/{name}"
     with pytest.raises(StorageError, match=words) as caught:
         await Store.open(url, tmp_path, patience=3600)
+    assert "check the user, the password and the database that `storage` names" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+    assert caplog.records == []
 
 
 async def test_a_user_who_may_make_no_tables_is_told_what_to_grant(postgres_shared: Postgres, tmp_path: Path) -> None:

@@ -52,8 +52,13 @@ class Attempts:
         state: str = getattr(fault, "sqlstate", None) or ""
         in_time = time.monotonic() < self._until and not self._given_up.is_set()
         if not connected:
-            if self._refused() or not in_time:
-                raise StorageError(f"{place} cannot be reached: {words}") from error
+            if self._refused():
+                if self._refusals > 1:
+                    cure = "check the user, the password and the database that `storage` names"
+                    raise StorageError(f"{place} does not let us in: {words}; {cure}") from error
+            elif not in_time:
+                cure = "is it running, and is the address in `storage` right?"
+                raise StorageError(f"{place} cannot be reached: {words}; {cure}") from error
         elif state in CONFLICTS:
             if not in_time:
                 raise StorageError(f"{place} cannot be used: {words}") from error
@@ -65,20 +70,20 @@ class Attempts:
             ) from error
         elif not in_time:
             raise StorageError(f"{place} was lost: {words}") from error
-        if state not in CONFLICTS and not self._told:
+        if state not in CONFLICTS and not self._refusals and not self._told:
             self._told = True
             log.warning("%s cannot be reached; trying again for %.0f s: %s", place, self._patience, words)
         self._given_up.wait(self._pause * random.uniform(0.5, 1.5))  # noqa: S311
         self._pause = min(self._pause * 2, 0.5)
 
     def _refused(self) -> bool:
-        """Whether a server that is up will not have us: a wrong password, no such database, too many connections.
+        """Whether a server that is up would not have us: a wrong password, no such database, too many connections.
 
         Once may be chance: it came up between the attempt and the question.
         """
-        if PGconn.ping(self._address.conninfo.encode()) == Ping.OK:
-            self._refusals += 1
-        return self._refusals > 1
+        refused = PGconn.ping(self._address.conninfo.encode()) == Ping.OK
+        self._refusals += refused
+        return refused
 
     def _words(self, fault: BaseException | None) -> str:
         """What PostgreSQL said, on one line. Not its details, which quote rows, and never the password."""
