@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphs.agreement import agreement
 from graphs.chatmodel import ChatModel
 from graphs.environment import SecretUnreadable
-from graphs.errors import InterlockError, ModelError
+from graphs.errors import InterlockError, ModelError, Problem
 from graphs.loader import Snapshot
 from graphs.patterns import matches_any
 from graphs.spec.access import KeySpec
 from graphs.store import Store
-from graphs.toolbox import Toolbox
+from graphs.survey import survey
 
 PATIENCE = 45.0
 """Seconds that a server gets to come up: npx may have to download it first."""
@@ -45,36 +45,53 @@ async def examine(
     return [finding for part in (*parts, keys(snapshot, env)) for finding in part]
 
 
+async def connected(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
+    """What is wrong once the servers are there: those that are not, and what the files say of tools that is not so.
+
+    And notes for a person: how each server is, and what could not be judged.
+    """
+    seen = await survey(snapshot, patience)
+    found = agreement(snapshot, seen)
+    problems = [snapshot.problem(one.place, f"{one.name}: {one.words}") for one in seen if not one.up]
+    notes = [f"{one.name}: {one.words}" for one in seen if one.up]
+    notes += [
+        f"{server}: {'is disabled' if server not in snapshot.servers else 'is down'}, so what is said of its tools was"
+        f" not judged: {', '.join(places)}"
+        for server, places in found.unjudged.items()
+    ]
+    return sorted([*problems, *found.problems]), notes
+
+
 async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
-    """One finding a server: how many tools it offers and how long it took, or why it does not come up."""
-    toolbox = Toolbox(snapshot.servers)
-    began = time.monotonic()
-    took: dict[str, float] = {}
-    try:
-        await toolbox.start()
-        while len(took) < len(snapshot.servers) and time.monotonic() - began < patience:
-            for name, status in toolbox.status().items():
-                if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
-                    took.setdefault(name, time.monotonic() - began)
-            await asyncio.sleep(0.02)
-        return [
+    """One finding a server: how many tools it offers and how long it took, or why it does not come up.
+
+    And one for every pattern that matches no tool, and every rule about an argument that its tools do not take.
+    """
+    seen = await survey(snapshot, patience)
+    found = agreement(snapshot, seen)
+    about = {one.name: found.unjudged.get(one.name, ()) for one in seen}
+    return [
+        *(
             Finding(
-                where=snapshot.places[f"server {name}"],
-                subject=name,
-                sound=status.status == "up",
-                words=f"{len(status.tools)} tools after {took.get(name, patience):.1f} s"
-                if status.status == "up"
-                else told(status.reason or f"is still starting after {patience:g} s", status.last_words),
+                where=one.place,
+                subject=one.name,
+                sound=one.up,
+                words=f"{one.words.rstrip('.')}; not judged without it: {', '.join(about[one.name])}"
+                if about[one.name]
+                else one.words,
             )
-            for name, status in toolbox.status().items()
-        ]
-    finally:
-        await toolbox.close()
-
-
-def told(reason: str, last_words: str | None) -> str:
-    """Why a server is down, with what its program said last."""
-    return f"{reason}; it last said: {last_words}" if last_words else reason
+            for one in seen
+        ),
+        *(
+            Finding(
+                where=f"{problem.file}:{problem.line}:{problem.column}",
+                subject="tools",
+                sound=False,
+                words=problem.message,
+            )
+            for problem in found.problems
+        ),
+    ]
 
 
 async def models(snapshot: Snapshot) -> Sequence[Finding]:

@@ -22,7 +22,7 @@ from graphs.auditing import (
     read_head,
 )
 from graphs.chatmodel import ChatModel
-from graphs.doctor import examine
+from graphs.doctor import connected, examine
 from graphs.drawing import Shape, mermaid, png, sketches, svg
 from graphs.drawing.looks import dark_style
 from graphs.edition import Edition, Listed
@@ -86,6 +86,7 @@ __all__ = [
     "TurnView",
     "chosen",
     "come_in",
+    "connected",
     "current_ids",
     "dark_style",
     "examine",

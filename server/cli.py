@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.library import examine, load, schemas, settled_environment, sketches
+from graphs.library import connected, examine, load, schemas, settled_environment, sketches
 from server.auditing import audit
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
 from server.options import Configs, complain, settings_for
@@ -34,6 +35,11 @@ app.add_typer(audit)
 def schema_text(content: dict[str, Any]) -> str:
     """A schema as it is kept in a file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def in_own_words() -> None:
+    """What is logged of servers that do not start is said by the command itself, at its place in the files."""
+    logging.getLogger("graphs").addHandler(logging.NullHandler())
 
 
 def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:
@@ -80,18 +86,31 @@ def check(
             show_default="shown, unless another program reads the problems",
         ),
     ] = None,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Start the MCP servers too, and hold patterns and arguments against them.")
+    ] = False,
+    patience: Annotated[float, typer.Option(min=0.1, help="With --connect: seconds that a server gets.")] = 45.0,
 ) -> None:
     """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
-    chosen = settings_for(folder or configs)
-    if not chosen.configs.is_dir():
-        typer.echo(f"{chosen.configs}: no such folder; name one with --configs", err=True)
+    settings = settings_for(folder or configs)
+    if not settings.configs.is_dir():
+        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
         raise typer.Exit(2)
     try:
-        snapshot = load(chosen.configs, settled_environment(os.environ, chosen.data))
+        snapshot = load(settings.configs, settled_environment(os.environ, settings.data))
     except ConfigError as error:
         tell(error.problems, excerpts)
+        if connect:
+            typer.echo("the servers were not asked: mend this first", err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{chosen.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+    in_own_words()
+    problems, notes = asyncio.run(connected(snapshot, patience)) if connect else ([], [])
+    tell(problems, excerpts)
+    for note in notes:
+        typer.echo(note, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
 
 
 @app.command()
@@ -106,6 +125,7 @@ def doctor(
         snapshot = load(chosen.configs, env)
     except ConfigError as error:
         raise complain(error) from None
+    in_own_words()
     findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
     for finding in findings:
         typer.echo(str(finding))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.facade import KEYS, write_configs
+from support.facade import ACCESS, KEYS, write_configs
 from support.processes import plain_environment
 from support.scripted_model import ScriptedModel
 from support.tools import SERVER, Tools
@@ -71,7 +71,8 @@ async def test_a_litellm_that_is_down_is_named_with_its_address(tmp_path: Path, 
 @pytest.mark.timeout(180)
 def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) -> None:
     servers = {"own": {"command": "python", "args": [str(SERVER), "stdio"]}, "gone": {"command": "gone-entirely"}}
-    folder = write_configs(tmp_path / "c", "", servers)
+    access = {**ACCESS, "roles": {"admin": {"allow": ["own/echo"]}, "developer": {"allow": ["gone/query"]}}}
+    folder = write_configs(tmp_path / "c", "", servers, access=access)
     interlock = Path(sys.executable).with_name("interlock")
     env = plain_environment() | {"INTERLOCK_DATA": str(tmp_path / "data")}
     result = subprocess.run(
@@ -81,4 +82,5 @@ def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) 
     lines = result.stdout.splitlines()
     assert [line[:4] for line in lines] == ["ok  ", "FAIL", "ok  ", "ok  ", "ok  ", "ok  "]
     assert lines[1].startswith("FAIL servers.yaml:7:3: gone: gone-entirely: not found")
+    assert lines[1].endswith("; not judged without it: access.yaml:7:7")
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]

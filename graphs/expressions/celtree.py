@@ -64,6 +64,19 @@ class Tree:
         used = {node.id for node in self.root.walk() if _is_variable(node, variable)}
         return frozenset(found) if used <= accounted else None
 
+    def fields(self, variable: str) -> Mapping[str, int]:
+        """The fields of `variable` that are looked at, each with a place in the text at it or just before it."""
+        found: dict[str, int] = {}
+        for node in self.root.walk():
+            match field_of(node):
+                case (holder, field) if _is_variable(holder, variable):
+                    literal = next((child for child in node.children if child.text == field), node)
+                    at = self.offsets.get(literal.id, 0)
+                    found[field] = min(at, found.get(field, at))
+                case _:
+                    pass
+        return found
+
 
 def field_of(node: Expr) -> tuple[Expr, str] | None:
     """The holder and the field that `x.field`, `has(x.field)`, `x["field"]` or `"field" in x` look at; else None."""

@@ -29,6 +29,8 @@ class Condition:
             node.kind == "call" and node.name in FUNCTIONS and FUNCTIONS[node.name].waits for node in tree.root.walk()
         )
         """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
+        self.arguments: Mapping[str, int] = tree.fields("args") if scope == "access" else {}
+        """The arguments of a call that it looks at, each with its place in the text that was compiled."""
         self._program = program
         self._args = tree.names("args") if scope == "access" else frozenset[str]()
         self._looks_at_call_args = scope == "next" and any(

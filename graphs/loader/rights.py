@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,16 +19,28 @@ _Decision = Literal["allow", "ask", "deny"]
 _DECISIONS: tuple[_Decision, ...] = ("allow", "ask", "deny")
 
 
-def rights(reading: Reading[AccessSpec]) -> tuple[Policy | None, list[Problem]]:
-    """Compiles and checks the rules; the policy is None if there are problems."""
+@dataclass(frozen=True)
+class Rights:
+    """`access.yaml`, compiled."""
+
+    policy: Policy | None
+    """None if there are problems."""
+    problems: list[Problem]
+    conditions: Mapping[Path, Condition]
+    """The condition of each rule that has one, by the rule's path."""
+
+
+def rights(reading: Reading[AccessSpec]) -> Rights:
+    """Compiles and checks the rules."""
     if reading.spec is None:
-        return None, []
+        return Rights(None, [], {})
     builder = _Builder(reading.spec, reading.source, reading.names("roles"))
     roles = [builder.role(name, role) for name, role in reading.spec.roles.items()]
     builder.check_includes()
     builder.check_keys()
     builder.check_identities()
-    return (Policy(roles) if reading.whole and not builder.problems else None), builder.problems
+    policy = Policy(roles) if reading.whole and not builder.problems else None
+    return Rights(policy, builder.problems, builder.conditions)
 
 
 @dataclass
@@ -38,6 +50,7 @@ class _Builder:
     known: list[str]
     """The names of all roles, of those too that could not be read."""
     problems: list[Problem] = field(default_factory=list[Problem])
+    conditions: dict[Path, Condition] = field(default_factory=dict[Path, Condition])
 
     def _say(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
@@ -71,6 +84,8 @@ class _Builder:
 
     def _rules(self, path: Path, role: str, decision: _Decision, spec: RuleSpec) -> Iterable[Rule]:
         when = self._condition((*path, "when"), spec.when)
+        if when is not None:
+            self.conditions[path] = when
         if decision != "ask":
             for name in ("approver", "expires"):
                 if getattr(spec, name) is not None:

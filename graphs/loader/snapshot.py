@@ -11,6 +11,7 @@ from pathlib import Path
 from graphs import patterns
 from graphs.errors import ConfigError, Problem
 from graphs.loader.known import known_secrets
+from graphs.loader.mentions import Mention, of_nodes, of_rules, place
 from graphs.loader.plans import GraphPlan, plan
 from graphs.loader.reading import AnySpec, Reading, read_spec
 from graphs.loader.rights import rights
@@ -46,9 +47,19 @@ class Snapshot:
     identities: IdentitiesSpec
     graphs: Mapping[str, GraphPlan]
     places: Mapping[str, str]
-    """`FILE:LINE:COL` of `server NAME`, `key NAME`, `models` and `storage`."""
+    """`FILE:LINE:COL` of `server NAME`, also of disabled ones, `key NAME`, `models` and `storage`."""
     redaction: Redaction = field(compare=False, repr=False)
     """Makes copies of arguments without the secrets of these files."""
+    mentions: tuple[Mention, ...]
+    """What rules and model nodes say of tools."""
+    texts: Mapping[str, str] = field(repr=False)
+    """The files as they are written."""
+
+    def problem(self, place: str, message: str) -> Problem:
+        """A problem at `FILE:LINE:COL`, with its line."""
+        file, line, column = place.rsplit(":", 2)
+        shown = excerpt(self.texts.get(file, ""), int(line), int(column))
+        return Problem(file, int(line), int(column), message, excerpt=shown)
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
@@ -79,13 +90,19 @@ class _Loader:
         gateway = self._file("gateway.yaml", GatewaySpec)
         servers = self._file("servers.yaml", ServersSpec)
         access = self._file("access.yaml", AccessSpec)
-        policy, found = rights(access)
-        self.problems += found
+        allowed = rights(access)
+        self.problems += allowed.problems
         graphs = self._graphs()
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
-        if self.problems or gateway.spec is None or servers.spec is None or access.spec is None or policy is None:
+        if (
+            self.problems
+            or gateway.spec is None
+            or servers.spec is None
+            or access.spec is None
+            or allowed.policy is None
+        ):
             raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
         secrets = known_secrets(gateway.spec, servers.spec.mcpServers.values(), access.spec.keys, self.env)
         return Snapshot(
@@ -93,17 +110,22 @@ class _Loader:
             folder=self.folder,
             gateway=gateway.spec,
             servers={name: self._settled(spec) for name, spec in servers.spec.mcpServers.items() if not spec.disabled},
-            policy=policy,
+            policy=allowed.policy,
             keys=tuple(access.spec.keys),
             identities=access.spec.identities,
             graphs=plans,
             places={
-                **{f"server {name}": _place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},
-                **{f"key {key.name}": _place(access.source, ("keys", at)) for at, key in enumerate(access.spec.keys)},
-                "models": _place(gateway.source, ("models",)),
-                "storage": _place(gateway.source, ("storage",)),
+                **{f"server {name}": place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},
+                **{f"key {key.name}": place(access.source, ("keys", at)) for at, key in enumerate(access.spec.keys)},
+                "models": place(gateway.source, ("models",)),
+                "storage": place(gateway.source, ("storage",)),
             },
             redaction=Redaction(secrets),
+            mentions=(
+                *of_rules(access, allowed.conditions),
+                *(mention for reading, _ in graphs.values() for mention in of_nodes(reading)),
+            ),
+            texts=self.texts,
         )
 
     def _shown(self, problem: Problem) -> Problem:
@@ -228,8 +250,3 @@ def _node_patterns(
         for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
             for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
                 yield reading.source, ("nodes", name, "tools", at), pattern
-
-
-def _place(source: Source, path: At) -> str:
-    line, column = source.position(path)
-    return f"{source.file}:{line}:{column}"

@@ -68,7 +68,10 @@ class Source:
         return self.positions.get((), (1, 1))
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem with what is at `path`."""
+        """A problem with what is at `path`, in whose words stands what is written there, not what variables held."""
+        value = self.value(path)
+        if path in self.written and isinstance(value, str) and value:
+            message = message.replace(value, self.written[path])
         return Problem(self.file, *self.position(path), message)
 
     def problem_in_text(self, path: Path, offset: int, message: str) -> Problem:

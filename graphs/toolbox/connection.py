@@ -68,6 +68,8 @@ class Connection:
         self.last_words: str | None = None
         """What its program said last before it ended: for those who run it, not for a model."""
         self.tools: tuple[Tool, ...] = ()
+        self.left_out: tuple[str, ...] = ()
+        """Why tools that it lists cannot be called, in words."""
         self.settled = asyncio.Event()
         """Set once the server was up or down."""
         self.slots = asyncio.Semaphore(spec.concurrency)
@@ -180,7 +182,7 @@ class Connection:
         async with session:
             try:
                 await session.initialize()
-                tools = await session.every_tool(self._note)
+                tools = await self._listed(session)
             except McpError as error:
                 return await self._how_it_ended(link) if session.closed else End(self._redact(why(error, self.spec)))
             scope.deadline = math.inf
@@ -242,13 +244,21 @@ class Connection:
 
     async def _refresh(self, session: Session) -> None:
         try:
-            tools = await session.every_tool(self._note)
+            tools = await self._listed(session)
         except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             logger.warning("MCP server %s: its changed tools could not be listed: %s", self.name, error)
             return
         self.tools = tools
         self._become("up", None)
         logger.info("MCP server %s changed its tools: %d now", self.name, len(tools))
+
+    async def _listed(self, session: Session) -> tuple[Tool, ...]:
+        left_out: list[str] = []
+        tools = await session.every_tool(left_out.append)
+        for reason in left_out:
+            self._note(reason)
+        self.left_out = tuple(map(self._redact, left_out))
+        return tools
 
     async def _how_it_ended(self, link: Running | Reached) -> End:
         if isinstance(link, Reached):

@@ -29,6 +29,8 @@ class ServerStatus:
     """The last line of a program that ended badly: for its operator alone, since nobody knows what it may hold."""
     tools: tuple[str, ...]
     """What it serves now, by its own names."""
+    left_out: tuple[str, ...]
+    """Why tools that it lists cannot be called, in words."""
 
 
 class Toolbox:
@@ -104,6 +106,7 @@ class Toolbox:
                 reason=connection.reason,
                 last_words=connection.last_words if connection.reason is not None else None,
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
+                left_out=connection.left_out,
             )
             for name, connection in self._connections.items()
         }
