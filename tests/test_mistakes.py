@@ -59,11 +59,12 @@ def laid_out(case: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _only_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _known_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("INTERLOCK_", "LITELLM_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("SECRET", SECRET)
+    monkeypatch.setenv("LOST_FILE", "/nowhere/lost")
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
