@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from graphs.history import calls_of, client_call_ids, text_of
-from graphs.store import Approval, Begun, Store, TurnRow
+from graphs.store import Approval, AuditFilter, AuditRecord, Begun, Store, TurnRow
 from graphs.store.tables import sound
 
 Outcome = Literal["done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"]
@@ -27,9 +27,6 @@ MOST_CALLS = 100
 """Calls that are told of one turn, the latest."""
 MOST_PAUSES = 20
 """How often a turn is followed back to the one that waited before it."""
-
-NOT_RUN = " was not run: "
-"""What stands between a tool's name and the rule in a refusal, as the tools node words it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +51,8 @@ class CallView:
     """`server/tool`."""
     arguments: str
     """Indented JSON, shortened where it is long."""
-    verdict: Literal["allow", "ask", "deny"] | None
-    """None where nothing was judged: a tool of the client's own, or a call that the turn never came to."""
+    verdict: str | None
+    """allow, ask or deny. None where nothing was judged: a client's own tool, or a call that the turn never came to."""
     rule: str | None
     outcome: Outcome
     began: float | None
@@ -96,6 +93,8 @@ class _Known:
 
     begun: Mapping[str, Begun]
     approvals: Mapping[str, Approval]
+    decisions: Mapping[str, AuditRecord]
+    runs: Mapping[str, AuditRecord]
     people_name: Callable[[str], str]
 
 
@@ -107,13 +106,35 @@ async def recent(store: Store, owner: str, limit: int, people_name: Callable[[st
     rows = await store.turns.recent(owner, limit)
     lines = await _lines(store, owner, rows)
     ids = sorted({key for line in lines for row in line for key in client_call_ids(row.messages)})
+    decisions, runs = await _audited(store, owner, [row.id for line in lines for row in line]) if ids else ({}, {})
     known = _Known(
         begun=await store.journal.begun(ids),
         approvals=await store.approvals.for_calls(ids),
+        decisions=decisions,
+        runs=runs,
         people_name=people_name,
     )
     told = {row.id: set(client_call_ids(row.messages)) for row in rows}
     return tuple(_view(line, told.get(line[0].parent or "", set()), known) for line in lines)
+
+
+async def _audited(
+    store: Store, owner: str, turns: Sequence[str]
+) -> tuple[dict[str, AuditRecord], dict[str, AuditRecord]]:
+    """What the rules said of each call of these turns, and how it ran, by call id.
+
+    Of a call that had to be asked that is told, not that it was allowed or refused then: its approval says so.
+    """
+    decisions: dict[str, AuditRecord] = {}
+    runs: dict[str, AuditRecord] = {}
+    for record in reversed(await store.audit.find(AuditFilter(owners=[owner], turns=turns, limit=None))):
+        if record.kind == "call":
+            runs[record.call_id] = record
+        elif record.kind == "decision" and (
+            record.call_id not in decisions or decisions[record.call_id].verdict != "ask"
+        ):
+            decisions[record.call_id] = record
+    return decisions, runs
 
 
 async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
@@ -165,23 +186,22 @@ def _call(
 ) -> CallView:
     function = cast("Mapping[str, Any]", call.get("function") or {})
     approval, begun = known.approvals.get(key), known.begun.get(key)
+    decision, run = known.decisions.get(key), known.runs.get(key)
+    tool = approval.tool if approval else begun.tool if begun else decision.tool if decision else ""
+    verdict = decision.verdict if decision else "ask" if approval else "allow" if begun else None
+    outcome = _outcome(begun, approval, turn, answered=message is not None, refused=verdict == "deny")
     text = text_of(message) if message is not None else ""
-    tool = approval.tool if approval else begun.tool if begun else known.people_name(str(function.get("name") or ""))
-    head, refused, reason = text.partition(NOT_RUN)
-    if head not in (tool, function.get("name")):
-        refused, reason = "", ""
-    outcome = _outcome(begun, approval, turn, answered=message is not None, refused=bool(refused))
     if outcome in ("waiting", "decided", "refused", "skipped"):
         text = ""  # says no more than the rule, or what the model would read if nobody decided
     return CallView(
         id=key,
-        tool=sound(tool),
+        tool=sound(tool or known.people_name(str(function.get("name") or ""))),
         arguments=arguments(str(function.get("arguments") or "")),
-        verdict="ask" if approval else "allow" if begun else "deny" if refused else None,
-        rule=approval.rule if approval else sound(reason).removesuffix(".") or None,
+        verdict=verdict,
+        rule=approval.rule if approval else decision.rule if decision else None,
         outcome=outcome,
         began=begun.at if begun else None,
-        seconds=None,
+        seconds=run.seconds if run else None,
         result=shortened(text, LONGEST_RESULT),
         approval=None
         if approval is None

@@ -144,6 +144,9 @@ async def test_a_turn_tells_its_calls_with_verdicts_rules_and_outcomes(
     assert began <= turn["began"] <= turn["ended"] <= time.time()
     done, denied, broken = turn["calls"]
     assert (done["tool"], done["verdict"], done["outcome"], done["result"]) == ("files/echo", "allow", "done", "a")
+    assert done["rule"].startswith("role developer, allow 'files/echo' (access.yaml:")
+    assert 0 < done["seconds"] < turn["ended"] - turn["began"]
+    assert denied["seconds"] is None
     assert done["arguments"] == '{\n  "text": "a"\n}'
     assert turn["began"] <= done["began"] <= turn["ended"]
     assert (denied["verdict"], denied["outcome"]) == ("deny", "refused")

@@ -185,6 +185,8 @@ def test_a_turn_shows_as_a_timeline(
     expect(turn.locator("summary").first).to_contain_text("finished")
     expect(turn.get_by_text("3 model rounds")).to_be_visible()
     expect(echo.locator(".pill")).to_have_text(["allowed", "done"])
+    expect(echo).to_contain_text("role admin, allow '*' (access.yaml:")
+    expect(echo.locator(".when")).to_have_text(re.compile(r"^\+\d.*, took \d"))
     expect(echo.locator("pre").first).to_contain_text('"text": "ahoy"')
     expect(environment.locator(".pill")).to_have_text(["denied", "not run"])
     expect(environment).to_contain_text("role admin, deny 'files/environment' (access.yaml:")
