@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_stories"
-down_revision = "0001_first"
+revision = "0003_stories"
+down_revision = "0002_add_audit"
 
 
 def upgrade() -> None:
