@@ -24,6 +24,8 @@ from typing import NoReturn
 import pytest
 
 PEERS = Path(__file__).parent.parent / "peers"
+MCP_PROXY = Path(__file__).parent.parent.parent / "deploy" / "mcp-proxy"
+"""The image with the MCP servers: what it pins is what the tests run."""
 
 
 def missing(what: str, cure: str) -> NoReturn:
@@ -41,12 +43,12 @@ def program(name: str, cure: str) -> Path:
 
 
 def python_environment(name: str, *, wheels: Sequence[str] = ()) -> Path:
-    """The virtual environment with what tests/peers/NAME.txt pins; programs are in its `bin`.
+    """The virtual environment with what NAME.txt in tests/peers or deploy/mcp-proxy pins; programs are in its `bin`.
 
     `wheels` are left out of the lock and come first, by pip with the machine's own settings: it may have been told of a
     smaller build than the registry's.
     """
-    lock = PEERS / f"{name}.txt"
+    lock = next(home / f"{name}.txt" for home in (PEERS, MCP_PROXY) if (home / f"{name}.txt").exists())
     uv = [sys.executable, "-m", "uv"]
     with kept(name, lock.read_bytes() + "".join(wheels).encode() + sys.version.encode()) as (folder, fresh):
         if fresh:
@@ -89,8 +91,8 @@ def node(minimum: tuple[int, int] = (20, 0)) -> Node:
 
 
 def node_environment(name: str, node: Node) -> Path:
-    """The npm prefix with what tests/peers/NAME/package-lock.json pins; programs are in its `node_modules`."""
-    source = PEERS / name
+    """The npm prefix with what NAME/package-lock.json in tests/peers or deploy pins; programs are in `node_modules`."""
+    source = MCP_PROXY if name == MCP_PROXY.name else PEERS / name
     with kept(name, (source / "package-lock.json").read_bytes()) as (folder, fresh):
         if fresh:
             folder.mkdir()

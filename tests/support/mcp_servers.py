@@ -64,7 +64,7 @@ def filesystem(folder: Path) -> RealServer:
     workspace.mkdir()
     (workspace / "budget.txt").write_text("The harbour budget is 73914 crowns.\n")
     runtime = node()
-    prefix = node_environment("filesystem", runtime)
+    prefix = node_environment("mcp-proxy", runtime)
     # --no-install: the package is in the prefix already, and must come from there.
     command = [*runtime.npx, "--no-install", "--prefix", prefix, "mcp-server-filesystem", workspace]
     noted = folder / "filesystem.jsonl"
@@ -75,7 +75,7 @@ def filesystem(folder: Path) -> RealServer:
 def dbhub(folder: Path, database: str) -> RealServer:
     """@bytebase/dbhub on a PostgreSQL address, over stdio."""
     runtime = node((22, 5))
-    script = node_environment("dbhub", runtime) / "node_modules" / "@bytebase" / "dbhub" / "dist" / "index.js"
+    script = node_environment("mcp-proxy", runtime) / "node_modules" / "@bytebase" / "dbhub" / "dist" / "index.js"
     noted = folder / "postgres.jsonl"
     return RealServer(noting(noted, runtime.node, script, "--transport", "stdio", "--dsn", database), noted)
 
