@@ -207,6 +207,8 @@ class Relay:
             return
         try:
             await asyncio.gather(pump(reader, onwards_writer), pump(onwards_reader, writer))
+        except asyncio.CancelledError:
+            pass  # the relay ends; raised further, the stream's own callback would call it a fault
         finally:
             writer.close()
             onwards_writer.close()

@@ -53,15 +53,20 @@ class OpenWebUI:
     def wait(self) -> None:
         """Returns once it serves and both people have an account."""
         self.process.wait_for_url(f"{self.url}/health", timeout=300)
-        with httpx.Client(base_url=f"{self.url}/api/v1", trust_env=False, timeout=30) as http:
-            # The first account is the administrator's.
-            admin = post(http, "/auths/signup", name=ADA.name, email=ADA.email, password=ADA.password)
-            token = admin["token"]
-            post(http, "/auths/add", token, name=BEN.name, email=BEN.email, password=BEN.password, role=BEN.role)
-            for person in (ADA, BEN):
-                token = post(http, "/auths/signin", email=person.email, password=person.password)["token"]
-                # Else the news of this version lie over the page.
-                post(http, "/users/user/settings/update", token, ui={"version": VERSION})
+        make_accounts(self.url)
+
+
+def make_accounts(url: str) -> None:
+    """Gives both people an account, in an Open WebUI that has none."""
+    with httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=30) as http:
+        # The first account is the administrator's.
+        admin = post(http, "/auths/signup", name=ADA.name, email=ADA.email, password=ADA.password)
+        token = admin["token"]
+        post(http, "/auths/add", token, name=BEN.name, email=BEN.email, password=BEN.password, role=BEN.role)
+        for person in (ADA, BEN):
+            token = post(http, "/auths/signin", email=person.email, password=person.password)["token"]
+            # Else the news of this version lie over the page.
+            post(http, "/users/user/settings/update", token, ui={"version": VERSION})
 
 
 def post(http: httpx.Client, path: str, token: str = "", **body: Any) -> dict[str, Any]:

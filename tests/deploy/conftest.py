@@ -1,0 +1,73 @@
+"""deploy/compose.yaml brought up once: after its README, with a scripted model where the internet is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.chatmodel import ChatModel
+from support.composefile import dotenv, read
+from support.containers import Composed
+from support.images import DEPLOY
+from support.netns import Relay, wiring
+from support.processes import plain_environment
+from support.scripted_model import ScriptedModel
+from support.team import NOT_HERE, PATIENCE, Team, shell_blocks
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+            # The first one on a machine builds the images.
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of deploy/ in which the README's own commands have made settings and secrets."""
+    copy = tmp_path_factory.mktemp("deploy") / "deploy"
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
+    env = plain_environment() | {"OPENAI_API_KEY": "sk-of-the-provider"}
+    for block in shell_blocks():
+        here = "".join(line for line in block.splitlines(True) if not NOT_HERE.match(line))
+        subprocess.run(["sh", "-eu"], input=here, cwd=copy, text=True, check=True, env=env)
+    # As on the machine of somebody whose numbers .env.example names.
+    subprocess.run(["chown", "--recursive", "1000:1000", copy / "workspace"], check=True)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[ScriptedModel]:
+    with ScriptedModel() as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def team(folder: Path, upstream: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Everything up and well, in the order of `depends_on`; Open WebUI alone is started early, as it takes longest."""
+    ChatModel(upstream)
+    one = read(folder / "compose.yaml", dotenv(folder / ".env"))
+    both = read(folder / "compose.yaml", dotenv(folder / ".env"), folder / "compose.replicas.yaml")
+    # LiteLLM's own way to say where OpenAI is; the rest of its configuration is the shipped one.
+    extra = {"litellm": {"OPENAI_BASE_URL": "http://api.openai.com:8000/v1"}}
+    work = tmp_path_factory.mktemp("containers")
+    port = int(upstream.url.split(":")[2].split("/")[0])
+    with (
+        wiring() as cables,
+        Composed(both, folder, work, cables, extra) as composed,
+        Relay(composed.internet, ("0.0.0.0", 8000), None, ("127.0.0.1", port)),
+    ):
+        composed.start_without_waiting("open-webui", PATIENCE)
+        for name in one.services:
+            composed.start_when_needed(name, PATIENCE)
+        for name, service in one.services.items():
+            if service.healthcheck:
+                composed.wait_until_well(composed.containers[name], PATIENCE)
+            composed.publish(name)
+        yield Team(composed, upstream)
