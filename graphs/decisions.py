@@ -19,6 +19,7 @@ class Resume:
     """Everything is decided: the turn goes on, and this caller has taken hold of it."""
 
     row: TurnRow
+    """As it was before: it waited, or its process died while it ran."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Say:
     words: str
 
 
+AS = {"approve": "approved", "reject": "rejected"}
+"""What each decision makes of an approval."""
+
 Outcome = Resume | Still | Say
 
 
@@ -51,6 +55,11 @@ async def by_text(store: Store, reply: replies.Reply, caller: Caller, owner: str
     try:
         entry = await decided(store, entry.id, reply.decision, caller)
     except (AlreadyDecided, Expired) as error:
+        # Said before, to a process that died of it?
+        if isinstance(error, AlreadyDecided) and entry.caller_owner == owner and entry.status == AS[reply.decision]:
+            row = await store.turns.get(entry.turn)
+            if row is not None and await take_up(store, row):
+                return Resume(row)
         return Say(f"{capital(error)} Nothing was run by this message.")
     if entry.caller_owner != owner:
         return Say(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
@@ -125,9 +134,16 @@ async def go_on(store: Store, turn: str, words: str) -> Outcome:
     waiting = tuple(as_event(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
     if waiting:
         return Still(row, waiting, words)
-    if not await store.turns.advance(row.id, "waiting", status="running"):
+    if await take_up(store, row):
+        return Resume(row)
+    if not await store.turns.advance(row.id, "waiting", status="running", worker=store.workers.id):
         return Say(f"{words}. Its turn has already gone on; nothing was run by this message.")
     return Resume(row)
+
+
+async def take_up(store: Store, row: TurnRow) -> bool:
+    """Whether this turn had waited, ran again in a process that died, and is this process's now."""
+    return row.status == "running" and "history" in (row.request or {}) and await store.take_up(row)
 
 
 async def asked_by(store: Store, row: TurnRow) -> Mapping[str, Approval]:

@@ -6,6 +6,7 @@ spoke again. Clients show an exchange as one answer; some resend its tool calls,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -47,6 +48,8 @@ class Conversation:
     """The last one, where it ends with tool results that the client sent back: this turn goes on with it."""
     user: str
     """What the person said last."""
+    unanswered: str | None = None
+    """What the person had said right before that, and got no answer to."""
 
     @property
     def said(self) -> str | None:
@@ -75,11 +78,13 @@ def read(messages: Sequence[Message]) -> Conversation:
     """Cuts the client's messages into exchanges."""
     found: list[Exchange] = []
     user, start, texts = "", None, list[str]()
+    unanswered: str | None = None
     for index, message in enumerate(messages):
         role = message.get("role")
         if role == "user" and not (start is not None and is_tool_images(message)):
             if start is not None:
                 found.append(Exchange(start, index, "".join(texts), user))
+            unanswered = user if index and start is None and messages[index - 1].get("role") == "user" else None
             user, start, texts = text_of(message), None, []
         elif role in ("system", "developer"):
             # An instruction in the middle ends the answer before it, and stays where it stands.
@@ -97,7 +102,7 @@ def read(messages: Sequence[Message]) -> Conversation:
             pending = last
         else:
             found.append(last)
-    return Conversation(messages, tuple(found), pending, user)
+    return Conversation(messages, tuple(found), pending, user, unanswered)
 
 
 INVENTED = "Here are the images from the tool results above."
@@ -120,7 +125,12 @@ def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
 def user_digests(conversation: Conversation) -> list[str]:
     """Digest of the person's text before each closed exchange, and before the answer to come. Only breaks ties between
     turns that said the same: clients rewrite user messages."""
-    return [extend_digest("", text) for text in (*(item.user for item in conversation.closed), conversation.user)]
+    return [user_digest(text) for text in (*(item.user for item in conversation.closed), conversation.user)]
+
+
+def user_digest(text: str) -> str:
+    """Digest of what a person said."""
+    return extend_digest("", text)
 
 
 def client_call_ids(messages: Sequence[Message]) -> list[str]:
@@ -249,3 +259,30 @@ def kept(
         elif isinstance(message, ToolMessage):
             complete.append(message)
     return model.messages(complete)
+
+
+def calls_made(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
+    """The tool calls of a turn that still runs, as OpenAI messages, without their results: those are in the journal.
+
+    The same form as `kept` gives them, a hundred times faster: this is done in every round of tool calls.
+    """
+    return [
+        {
+            "content": None,
+            "role": "assistant",
+            "tool_calls": [
+                *(
+                    call_made(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
+                    for call in message.tool_calls
+                ),
+                *(call_made(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls),
+            ],
+        }
+        for message in messages
+        if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)
+    ]
+
+
+def call_made(call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
+    """One tool call in OpenAI's form."""
+    return {"type": "function", "id": call_id or "", "function": {"name": name or "", "arguments": arguments}}

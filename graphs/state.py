@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.graph.message import add_messages
 from pydantic import SecretStr
 
 from graphs.policy import Caller
+from graphs.store import Claim, Claimed
 
 
 class VerdictRecord(TypedDict):
@@ -42,6 +43,14 @@ class State(TypedDict, total=False):
     """Seconds since the epoch."""
 
 
+class Claims(Protocol):
+    """Claims tool calls for a turn that is kept as a row."""
+
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, Claimed]:
+        """Decides for each call, by call id, whether to run it. `messages` are the turn's own so far."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a run knows and a checkpoint does not keep."""
@@ -62,12 +71,15 @@ class Context:
     """The caller's own function tools (OpenAI tool objects): offered to the model, run by the client."""
     client_names: frozenset[str] = frozenset()
     """Their names."""
-    addendum: str | None = None
-    """What the person said after the calls that this resumed turn waits for; follows their results."""
+    addendum: HumanMessage | None = None
+    """What the person said after the calls that this resumed turn waits for; follows their results. It has an id, so
+    that it stands there once."""
     started: float = 0.0
     """When this run began (seconds since the epoch): what a person took to decide does not count as the turn's time."""
     key: SecretStr | None = None
     """The caller's own key, where LiteLLM is to count what is spent as theirs."""
+    claims: Claims | None = None
+    """None where no row is kept of the turn (Studio)."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -64,7 +64,7 @@ async def test_a_store_that_fails_ends_the_answer_in_words(
     async def broken(*_: Any, **__: Any) -> None:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(Turns, "add", broken)
+    monkeypatch.setattr(Turns, "end", broken)
     model.script("Hello.", Answer(status=400))
     assert "the disk is full" in await asyncio.wait_for(facade.stream("go"), 5)
     assert (await asyncio.wait_for(facade.ask("go"), 5)).status_code == 400

@@ -81,8 +81,8 @@ async def test_folders_are_made_and_the_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "lock.db"
     store = await Store.open(str(path), tmp_path)
     await store.turns.add(turn("t", 1.0))
-    for file in path.parent.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    for file in path.parent.rglob("*"):
+        assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600), file
     await store.close()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
-from langchain_core.messages import AnyMessage, HumanMessage, InvalidToolCall, ToolCall, ToolMessage
+from langchain_core.messages import AnyMessage, InvalidToolCall, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -44,6 +44,8 @@ class _Round(State):
 
     records: Mapping[str, AuditEntry]
     """By call id."""
+    claimed: Mapping[str, Claimed]
+    """By call id, for the calls that carry an allow."""
 
 
 def build(place: Place, parts: Parts) -> NodeFunction:
@@ -57,43 +59,37 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         people_name = served.people_name if served else call["name"]
         runtime = cast("ToolRuntime[None, dict[str, Any]]", request.runtime)  # pyright: ignore[reportUnknownMemberType]
         say = runtime.stream_writer
-        verdict = state.get("verdicts", {}).get(call_id)
-        digest = call_digest(people_name, call["args"])
-        record = state["records"][call_id]
-        if (why := objection(verdict, digest, served)) is not None or served is None:
-            why = why or GONE
+        record, claimed = state["records"][call_id], state["claimed"].get(call_id)
+        if served is None or claimed is None:
+            verdict = state.get("verdicts", {}).get(call_id)
+            why = objection(verdict, call_digest(people_name, call["args"]), served) or GONE
             tool_refused(parts.metrics, served and served.server, served and served.name, call_id)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
 
-        claim = Claim(
-            call_id=call_id,
-            thread=runtime.config.get("configurable", {}).get("thread_id", ""),
-            tool=people_name,
-            digest=digest,
-            needs_approval=verdict is not None and "approval" in verdict,
-            now=time.time(),
-            record=record,
-        )
-        claimed = (await parts.store.journal.claim([claim]))[call_id]
         if claimed.state != "claimed":
             message = not_again(claimed, call_id, call["name"])
             if claimed.state == "running":
                 await parts.store.audit.append([replace(record, kind="call", time=time.time(), outcome="unknown")])
             elif claimed.state == "refused":
                 await parts.store.audit.append([replace(record, verdict="deny", rule=USED_UP)])
-            if message.status == "error":
+            if claimed.state == "done":
+                # It ran in an attempt of this turn of which whoever reads this stream has seen nothing.
+                say(ToolStarted(call_id, people_name, call["args"]))
+                say(told(message, people_name))
+            else:
                 tool_refused(parts.metrics, served.server, served.name, call_id)
                 say(ToolRefused(call_id, people_name, call["args"], str(message.content)))
             return message
 
         say(ToolStarted(call_id, people_name, call["args"]))
+        approved = record.approval is not None
         began = time.monotonic()
         # Progress arrives in the connection's own task, where the stream writer would not know its run.
         here = copy_context()
         try:
             with (
-                tool_call(parts.metrics, served.server, served.name, call_id, approved=claim.needs_approval) as seen,
+                tool_call(parts.metrics, served.server, served.name, call_id, approved=approved) as seen,
                 told_to(lambda text: here.run(say, ToolProgress(call_id, people_name, text))),
             ):
                 message = await execute(request.override(tool=served.tool))
@@ -114,7 +110,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         except StorageError:
             # The call took effect: the model must have its result, or it would ask for it again.
             log.exception("the result of %s could not be kept", people_name)
-        say(ToolFinished(call_id, people_name, message.text, failed, seconds, images_of(message)))
+        say(told(message, people_name, seconds))
         return message
 
     node = ToolNode([], name=place.name, handle_tool_errors=False, awrap_tool_call=guard)
@@ -139,14 +135,38 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 messages.append(refusal(call["id"] or "", name, name, why))
             if mine:
                 asked = [request.model_copy(update={"tool_calls": mine})]
-                only_mine = {**state, "messages": asked, "records": records}
+                allowed = [record for record in records.values() if record.verdict == "allow"]
+                claimed = await claim(allowed, state.get("messages", []), context, config)
+                only_mine = {**state, "messages": asked, "records": records, "claimed": claimed}
                 output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
                 messages += output["messages"]
                 verdicts = state.get("verdicts", {})
                 ran = sum(verdict["decision"] == "allow" for verdict in verdicts.values())
         if context.addendum is not None:
-            messages.append(HumanMessage(context.addendum, id=f"addendum-{context.turn}"))
+            messages.append(context.addendum)
         return {"messages": messages, "calls": state.get("calls", 0) + ran}
+
+    async def claim(
+        records: Sequence[AuditEntry], messages: Sequence[AnyMessage], context: Context, config: RunnableConfig
+    ) -> Mapping[str, Claimed]:
+        """Claims all calls of a round in one transaction, together with the turn's row."""
+        if not records:
+            return {}
+        claims = [
+            Claim(
+                call_id=record.call_id,
+                thread=config.get("configurable", {}).get("thread_id", ""),
+                tool=record.tool,
+                digest=record.args_digest,
+                needs_approval=record.approval is not None,
+                now=record.time,
+                record=record,
+            )
+            for record in records
+        ]
+        if context.claims is None:
+            return await parts.store.journal.claim(claims)
+        return await context.claims.claim(claims, messages)
 
     def tell(call: ToolCall, state: State, context: Context) -> AuditEntry:
         """What the audit is told of a call before it begins, or of why it does not."""
@@ -211,6 +231,12 @@ def not_again(claimed: Claimed, call_id: str, name: str) -> ToolMessage:
         )
     words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: {USED_UP}."
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
+
+
+def told(message: ToolMessage, people_name: str, seconds: float = 0.0) -> ToolFinished:
+    """A result as an event. `seconds` is 0 where the call ran in an earlier attempt of its turn."""
+    failed = message.status == "error"
+    return ToolFinished(message.tool_call_id, people_name, message.text, failed, seconds, images_of(message))
 
 
 def images_of(message: ToolMessage) -> tuple[str, ...]:

@@ -19,9 +19,10 @@ from graphs.store.audit_record import AuditEntry, AuditRecord, Kind, NotARecord,
 from graphs.store.digests import call_digest, digest_chain, extend_digest
 from graphs.store.journal import Begun, Claim, Claimed, Journal
 from graphs.store.restore import Restored
-from graphs.store.rows import Story, TurnRow, TurnStatus
+from graphs.store.rows import Story, TurnRow, TurnStatus, unanswered_calls
 from graphs.store.store import Pruned, Store
-from graphs.store.turns import TurnFields, Turns
+from graphs.store.turns import Ended, Progress, TakenUp, TurnFields, Turns
+from graphs.store.workers import Workers
 
 __all__ = [
     "AlreadyDecided",
@@ -38,6 +39,7 @@ __all__ = [
     "Claim",
     "Claimed",
     "Decision",
+    "Ended",
     "Expired",
     "Flaw",
     "Head",
@@ -45,14 +47,17 @@ __all__ = [
     "Kind",
     "NotARecord",
     "NotFound",
+    "Progress",
     "Pruned",
     "Restored",
     "Store",
     "Story",
+    "TakenUp",
     "TurnFields",
     "TurnRow",
     "TurnStatus",
     "Turns",
+    "Workers",
     "call_digest",
     "check_export",
     "digest_chain",
@@ -60,4 +65,5 @@ __all__ = [
     "from_line",
     "line",
     "new_approval_id",
+    "unanswered_calls",
 ]

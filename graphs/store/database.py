@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from graphs.store.saver import Saver
+from graphs.store.workers import Workers
 
 T = TypeVar("T")
 
@@ -25,6 +26,11 @@ class Database(Protocol):
     @property
     def saver(self) -> Saver:
         """LangGraph's checkpoints, in the same database."""
+        ...
+
+    @property
+    def workers(self) -> Workers:
+        """The processes that share it."""
         ...
 
     async def read(self, work: Callable[[Connection], T]) -> T:

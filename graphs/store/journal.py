@@ -13,6 +13,7 @@ from graphs.store.audit import append
 from graphs.store.audit_record import AuditEntry
 from graphs.store.database import Database
 from graphs.store.tables import AnyRow, approvals, journal
+from graphs.store.turns import Progress, write_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +93,13 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, calls: Sequence[Claim]) -> dict[str, Claimed]:
+    async def claim(self, calls: Sequence[Claim], progress: Progress | None = None) -> dict[str, Claimed]:
         """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
 
-        An approval that is needed is used up, and what is claimed is recorded, in the same transaction. Raises
-        ValueError if two claims have one id.
+        An approval that is needed is used up, and what is claimed is recorded, in the same transaction; and where any
+        call may run, its turn's row is brought to `progress`, so that the turn can be found if this process dies.
+        Raises ValueError if two claims have one id, TakenUp if another process has taken the turn up: then nothing was
+        claimed.
         """
         if len({call.call_id for call in calls}) != len(calls):
             raise ValueError("two tool calls with one id cannot be claimed together")
@@ -106,6 +109,8 @@ class Journal:
         def work(connection: Connection) -> dict[str, Claimed]:
             answers = _claim(connection, calls)
             claimed = [call.record for call in calls if answers[call.call_id].state == "claimed"]
+            if claimed and progress is not None:
+                write_progress(connection, progress)
             append(connection, [record for record in claimed if record is not None])
             return answers
 
@@ -124,6 +129,17 @@ class Journal:
 
         if rows:
             await self._database.write(work)
+
+    async def known(self, call_ids: Sequence[str]) -> dict[str, Claimed]:
+        """What became of these calls, by call id: `done` or `running`. Calls that were never begun are left out."""
+        if not call_ids:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Claimed]:
+            rows = connection.execute(_KNOWN, {"calls": list(call_ids)})
+            return {row.call_id: _claimed_before(row) for row in rows}
+
+        return await self._database.read(work)
 
     async def begun(self, call_ids: Sequence[str]) -> dict[str, Begun]:
         """By call id; calls that nobody began are left out."""
@@ -168,10 +184,8 @@ def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]
         row = known[call.call_id]
         if (row.tool, row.digest) != (call.tool, call.digest):
             answers[call.call_id] = Claimed(state="refused")
-        elif row.finished:
-            answers[call.call_id] = Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
         else:
-            answers[call.call_id] = Claimed(state="running", since=row.claimed)
+            answers[call.call_id] = _claimed_before(row)
     return answers
 
 
@@ -185,6 +199,12 @@ def _begun(call: Claim) -> dict[str, Any]:
         "finished": False,
         "failed": False,
     }
+
+
+def _claimed_before(row: AnyRow) -> Claimed:
+    if row.finished:
+        return Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
+    return Claimed(state="running", since=row.claimed)
 
 
 def _use_approval(connection: Connection, call: Claim) -> bool:

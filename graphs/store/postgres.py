@@ -27,12 +27,14 @@ from graphs.store import locks, shape
 from graphs.store.address import Address
 from graphs.store.attempts import Attempts
 from graphs.store.postgres_saver import PostgresCheckpoints, is_set_up, set_up
+from graphs.store.postgres_workers import PostgresWorkers
 from graphs.store.tables import sound
 
 T = TypeVar("T")
 
 CONNECTIONS = 8
-"""Of one process, at most; they are made when they are needed. PostgreSQL allows 100 if nobody says otherwise."""
+"""Of one process, at most, made when they are needed; and one more shows that it lives. PostgreSQL allows 100 if nobody
+says otherwise."""
 PATIENCE = 10.0
 """Seconds for which a transaction is tried again while PostgreSQL cannot be reached."""
 MIGRATING = 600.0
@@ -68,6 +70,7 @@ class PostgresDatabase:
         self._outside = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="store")
         self._saver = PostgresCheckpoints(self.with_driver)
+        self._workers = PostgresWorkers(self._connect, self.read)
 
     @classmethod
     async def open(cls, address: Address, patience: float) -> PostgresDatabase:
@@ -79,6 +82,7 @@ class PostgresDatabase:
         database = cls(address)
         try:
             await database._call(lambda given_up: database._prepare(given_up, patience))
+            database._workers.watch()
         except BaseException:
             await database.close()
             raise
@@ -87,6 +91,10 @@ class PostgresDatabase:
     @property
     def saver(self) -> PostgresCheckpoints:
         return self._saver
+
+    @property
+    def workers(self) -> PostgresWorkers:
+        return self._workers
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._call(lambda given_up: self._persist(self._reading, work, given_up, again=True))
@@ -104,6 +112,7 @@ class PostgresDatabase:
         )
 
     async def close(self) -> None:
+        await self._workers.close()
         # Elsewhere, since it waits for what is under way.
         await asyncio.get_running_loop().run_in_executor(None, self._end)
 
@@ -151,9 +160,9 @@ class PostgresDatabase:
                 return result
 
     def _prepare(self, given_up: threading.Event, patience: float) -> None:
-        if self._persist(self._reading, is_ready, given_up, again=True, patience=patience):
-            return
-        self._persist(self._outside, lambda connection: self._make(connection, given_up), given_up, again=True)
+        if not self._persist(self._reading, is_ready, given_up, again=True, patience=patience):
+            self._persist(self._outside, lambda connection: self._make(connection, given_up), given_up, again=True)
+        self._persist(self._outside, lambda _: self._workers.hold(), given_up, again=True)
 
     def _make(self, connection: Connection, given_up: threading.Event) -> None:
         """Makes or migrates all tables, one process at a time. Raises StorageError."""

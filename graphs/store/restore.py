@@ -7,16 +7,16 @@ ancestors. What follows is pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Integer, String, TextClause, bindparam, text
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Connection
 
 from graphs.store.digests import digest_chain, without_space
-from graphs.store.rows import ALL, TurnRow, from_row
+from graphs.store.restore_sql import FIND_IDS, FIND_ROWS, FIND_UNFINISHED
+from graphs.store.rows import TurnRow, from_row
 from graphs.store.tables import sound
 
 UNFINISHED = ("running", "waiting", "stopped", "failed")
@@ -34,6 +34,8 @@ class Restored:
     """The latest turn that was found: the next one answers after it."""
     parent_index: int | None = None
     """Where the parent's text stands; None if the history does not hold it."""
+    unfinished: tuple[TurnRow, ...] = ()
+    """Turns with the digests that were asked for in `History.unfinished` and that nobody ended, newest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class History:
     assistant_texts: Sequence[str] = ()
     user_digests: Sequence[str] = ()
     """One per assistant text: digest of the user's text before it. May be shorter: then they are the newest ones'."""
+    unfinished: Sequence[tuple[str, str]] = ()
+    """(base, user digest) of turns to be looked for among those that still run, or whose process died."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,23 @@ class _Found:
 
 def find(connection: Connection, history: History) -> Restored:
     """The turns behind `history`. Never a turn of another owner."""
+    unfinished = _find_unfinished(connection, history) if history.unfinished else ()
+    if not (history.call_ids or history.parent_message or history.assistant_texts):
+        return Restored(unfinished=unfinished)
+    return replace(_find_behind(connection, history), unfinished=unfinished)
+
+
+def _find_unfinished(connection: Connection, history: History) -> tuple[TurnRow, ...]:
+    bases, users = zip(*history.unfinished, strict=True)
+    parameters = {"owner": history.owner, "bases": bases, "users": users}
+    rows = map(from_row, connection.execute(FIND_UNFINISHED, parameters))
+    wanted = set(history.unfinished)
+    return tuple(
+        row for row in rows if (row.base, row.user_digest) in wanted and (row.chat or None) == (history.chat or None)
+    )
+
+
+def _find_behind(connection: Connection, history: History) -> Restored:
     texts = [without_space(text) for text in history.assistant_texts]
     found = _find_ids(connection, history, texts)
     latest = max(found.by_index, default=None)
@@ -72,7 +93,7 @@ def find(connection: Connection, history: History) -> Restored:
         "others": _array(sorted(set(found.by_index.values()) - starts)),
         "depth": len(texts) + DELETED,
     }
-    rows = {row.id: row for row in map(from_row, connection.execute(_ROWS[connection.dialect.name], parameters))}
+    rows = {row.id: row for row in map(from_row, connection.execute(FIND_ROWS[connection.dialect.name], parameters))}
     parent, index = _choose_parent(found, rows, texts)
     if parent is None:
         return Restored()
@@ -100,8 +121,8 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
     by_index: dict[int, str] = {}
     calls: dict[str, tuple[float, str]] = {}
     named: str | None = None
-    stopped: str | None = None
-    for kind, key, id, created, said in connection.execute(_IDS[connection.dialect.name], parameters):
+    cut_short: list[tuple[str, str, str, str]] = []
+    for kind, key, id, created, said in connection.execute(FIND_IDS[connection.dialect.name], parameters):
         match kind:
             case "digest":
                 if id is not None:
@@ -111,10 +132,25 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
             case "message":
                 named = id
             case _:
-                if stopped is None and texts and texts[-1] and without_space(said).startswith(texts[-1]):
-                    stopped = id
+                cut_short.append((kind, key, id, without_space(said)))
     called = next((calls[call][1] for call in reversed(called_ids) if call in calls), None)
+    stopped = _choose_cut_short(cut_short, texts[-1], last_user) if texts and texts[-1] else None
     return _Found(by_index=by_index, called=called, named=named, stopped=stopped)
+
+
+def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user: str) -> str | None:
+    """The turn of which the client holds only the beginning. A turn that still runs, or whose process died, has been
+    kept as it was when its last tool call began: there the client may hold more than we do."""
+    for _, _, id, said in rows:
+        if said.startswith(text):
+            return id
+    behind = [
+        (len(said), id)
+        for status, asked, id, said in rows
+        # A turn that had said nothing yet fits every text, so its question must fit.
+        if status == "running" and text.startswith(said) and (said or asked == user)
+    ]
+    return max(behind, key=lambda item: item[0], default=(0, None))[1]
 
 
 def _choose_parent(
@@ -175,6 +211,15 @@ def place_ancestors(
 def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
     """The latest text that `row` said; of a turn that was cut short, the client may hold only the beginning."""
     said = without_space(row.text)
+    if row.status == "running":
+        # Its text is only as long as it was when its last tool call began: where it stands, its base says.
+        chain = digest_chain(texts)
+        here = [
+            i
+            for i, text in enumerate(texts)
+            if chain[i] == row.base and (text.startswith(said) or said.startswith(text))
+        ]
+        return here[-1] if here else None
     for index in range(len(texts) - 1, -1, -1):
         text = texts[index]
         if text == said or (text and row.status in UNFINISHED and said.startswith(text)):
@@ -184,85 +229,3 @@ def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
 
 def _array(values: list[Any]) -> str:
     return orjson.dumps(values).decode()
-
-
-# Written as SQL, which here is shorter than its making. Lists travel as JSON, so the statements never change and stay
-# prepared. CROSS JOIN and the order by `created + 0`, which no index has, keep SQLite from starting at the owner's
-# turns, of which there may be many.
-IDS = """
-WITH wanted AS ({wanted})
-SELECT 'digest', CAST(key AS TEXT), coalesce(
-    (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
-     AND user_digest = wanted.asked ORDER BY created DESC LIMIT 1),
-    (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
-     ORDER BY created DESC LIMIT 1),
-    (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest AND user_digest = wanted.asked
-     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1),
-    (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest
-     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1)), CAST(NULL AS FLOAT), CAST(NULL AS TEXT)
-FROM wanted
-UNION ALL
-SELECT 'call', turn_calls.call_id, turns.id, turns.created, NULL
-FROM {calls}
-CROSS JOIN turn_calls
-CROSS JOIN turns
-WHERE turn_calls.call_id = calls.value AND turns.id = turn_calls.turn AND turns.owner = :owner
-UNION ALL
-SELECT 'message', NULL, id, NULL, NULL FROM (
-    SELECT id FROM turns WHERE owner = :owner AND message = :message AND {same_chat}
-    ORDER BY created + 0 DESC LIMIT 1) AS named
-UNION ALL
-SELECT 'stopped', NULL, id, NULL, text FROM (
-    SELECT id, text FROM turns WHERE owner = :owner AND base = :base
-    AND status IN ('running', 'waiting', 'stopped', 'failed')
-    AND (chat = :chat OR ((:chat IS NULL OR chat IS NULL) AND (user_digest = :user OR :user = '')))
-    ORDER BY ({same_chat}) DESC, (user_digest = :user) DESC, created DESC LIMIT 8) AS stopped
-"""
-
-# The owner is asked again at every step: a parent that was ever set wrong must not open another's conversation.
-ROWS = """
-WITH RECURSIVE up(id, parent, depth) AS (
-    SELECT turns.id, turns.parent, 0 FROM {starts} CROSS JOIN turns
-    WHERE turns.id = starts.value AND turns.owner = :owner
-    UNION ALL
-    SELECT turns.id, turns.parent, depth + 1 FROM up CROSS JOIN turns
-    WHERE turns.id = up.parent AND turns.owner = :owner AND depth < :depth),
-behind(id) AS (SELECT id FROM up UNION SELECT value FROM {others})
-SELECT turns.id, parent, owner, chat, message, graph, created, status, base, digest, text, user_digest, messages,
-    thread, request, story
-FROM behind CROSS JOIN turns
-WHERE turns.id = behind.id AND owner = :owner
-"""
-
-WORDS = {
-    "sqlite": {
-        "wanted": "SELECT key, json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS asked "
-        "FROM json_each(:wanted)",
-        "same_chat": "chat IS :chat",
-        **{name: f"json_each(:{name}) AS {name}" for name in ("calls", "starts", "others")},
-    },
-    "postgresql": {
-        "wanted": "SELECT place - 1 AS key, pair ->> 0 AS digest, pair ->> 1 AS asked "
-        "FROM json_array_elements(CAST(:wanted AS JSON)) WITH ORDINALITY AS pairs(pair, place)",
-        "same_chat": "chat IS NOT DISTINCT FROM :chat",
-        **{
-            name: f"json_array_elements_text(CAST(:{name} AS JSON)) AS {name}(value)"
-            for name in ("calls", "starts", "others")
-        },
-    },
-}
-"""What the databases say differently."""
-
-
-def _statement(words: str, **types: TypeEngine[Any]) -> dict[str, TextClause]:
-    """By the name of the database. PostgreSQL must be told the types."""
-    parameters = [bindparam(name, type_=type) for name, type in types.items()]
-    return {name: text(words.format(**fragments)).bindparams(*parameters) for name, fragments in WORDS.items()}
-
-
-_WORD = String()
-_IDS = _statement(IDS, owner=_WORD, chat=_WORD, message=_WORD, calls=_WORD, wanted=_WORD, base=_WORD, user=_WORD)
-_ROWS = {
-    name: statement.columns(*ALL.selected_columns)
-    for name, statement in _statement(ROWS, owner=_WORD, starts=_WORD, others=_WORD, depth=Integer()).items()
-}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
@@ -51,7 +51,10 @@ class TurnRow:
     """What the client will not send again: assistant messages with tool calls, and their results, in OpenAI's form."""
     thread: str | None = None
     request: dict[str, Any] | None = None
+    """What going on with this turn needs: the history before it where it waits, else what tells its request apart."""
     story: Story | None = None
+    worker: str | None = None
+    """The process that runs it; see `workers.py`."""
 
 
 NAMES = tuple(item.name for item in fields(TurnRow))
@@ -65,6 +68,13 @@ def from_row(row: AnyRow) -> TurnRow:
 
 def to_row(turn: TurnRow) -> dict[str, Any]:
     return {name: getattr(turn, name) for name in NAMES}
+
+
+def unanswered_calls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the calls in these messages whose results are not among them, in their order."""
+    answered = {str(message.get("tool_call_id")) for message in messages if message.get("role") == "tool"}
+    calls = (str(call.get("id")) for message in messages for call in message.get("tool_calls") or ())
+    return [call for call in calls if call not in answered]
 
 
 def calls_in(messages: Sequence[dict[str, Any]]) -> set[str]:

@@ -25,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from graphs.errors import StorageError
 from graphs.store import shape
 from graphs.store.sqlite_saver import SqliteCheckpoints
+from graphs.store.workers import FileWorkers
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class SqliteDatabase:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._beside: sqlite3.Connection | None = None
+        self._workers: FileWorkers | None = None
         self._closed = False
 
     @classmethod
@@ -93,6 +95,12 @@ class SqliteDatabase:
     @property
     def saver(self) -> SqliteCheckpoints:
         return self._saver
+
+    @property
+    def workers(self) -> FileWorkers:
+        if self._workers is None:
+            raise StorageError(f"the database {self.place} is not open")
+        return self._workers
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._call(self._reader, lambda: _transact(self._reading, work))
@@ -147,11 +155,17 @@ class SqliteDatabase:
         self._beside.execute("PRAGMA synchronous=NORMAL")
         self._saver = SqliteCheckpoints(self._beside, self.on_thread)
         self._saver.setup()
+        try:
+            self._workers = FileWorkers(self._path.with_name(f"{self._path.name}.workers"), self.on_thread)
+        except OSError as error:
+            raise StorageError(f"{error.filename}, where processes show that they live: {error.strerror}") from error
 
     def _disconnect(self) -> None:
         self._reading.dispose()
         if self._beside is not None:
             self._beside.close()
+        if self._workers is not None:
+            self._workers.close()
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:

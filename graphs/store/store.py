@@ -11,10 +11,15 @@ from graphs.store.approvals import Approvals
 from graphs.store.audit import Audit
 from graphs.store.database import Database
 from graphs.store.journal import Journal
+from graphs.store.rows import TurnRow
 from graphs.store.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.turns import Turns
 
 log = logging.getLogger(__name__)
+
+
+NOTICED = 0.5
+"""Seconds within which everybody sees that a process was killed; mostly at once."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Store:
         self.place = database.place
         """Where it is, for people."""
         self.saver = database.saver
+        self.workers = database.workers
         self.turns = Turns(database)
         self.approvals = Approvals(database)
         self.journal = Journal(database)
@@ -60,6 +66,14 @@ class Store:
         """Ends all connections and their threads. A second call does nothing."""
         await self._database.close()
 
+    async def take_up(self, row: TurnRow) -> bool:
+        """Makes this process the one that runs a turn, if the process that ran it is dead: of several that try, in any
+        process, one gets True."""
+        dead = row.worker
+        if row.status != "running" or dead is None or await self.workers.alive(dead, NOTICED):
+            return False
+        return await self.turns.take_up(row.id, dead, self.workers.id)
+
     async def delete_thread(self, thread: str) -> None:
         """Forgets the checkpoints of one turn."""
         await self.saver.adelete_thread(thread)
@@ -81,6 +95,7 @@ class Store:
         # A killed process leaves threads that no turn names.
         for thread in await self.saver.athreads_before(before):
             await self.delete_thread(thread)
+        await self.workers.tidy()
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)

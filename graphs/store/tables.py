@@ -103,6 +103,7 @@ turns = Table(
     Column("thread", String),
     Column("request", Json),
     Column("story", Json),
+    Column("worker", String),
     Index("turns_by_digest", "owner", "digest", "created", "user_digest"),
     Index("turns_by_base", "owner", "base", "status", "created"),
     Index("turns_by_created", "created"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
+from graphs.errors import InterlockError
 from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find
 from graphs.store.rows import ALL, NAMES, TurnRow, TurnStatus, calls_in, from_row, to_row
@@ -17,6 +19,7 @@ _ADD = insert(turns)
 _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
 _UPDATE = update(turns).where(turns.c.id == bindparam("which"))
 _ADVANCE = _UPDATE.where(turns.c.status == bindparam("expected"))
+_HELD = _UPDATE.where(turns.c.status == "running", turns.c.worker == bindparam("holder"))
 _GET = ALL.where(turns.c.id == bindparam("which"))
 # Without what waiting turns keep of the conversation before them, which may be long.
 _TOLD: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
@@ -43,6 +46,41 @@ class TurnFields(TypedDict, total=False):
     messages: list[dict[str, Any]]
     thread: str | None
     request: dict[str, Any] | None
+    worker: str | None
+
+
+class TakenUp(InterlockError):
+    """Another process goes on with a turn, because it saw this process die."""
+
+    def __init__(self) -> None:
+        super().__init__("Another process has taken this turn up, so it ends here. Nothing more was run by this one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a turn is when it begins tool calls."""
+
+    id: str
+    """Its row."""
+    worker: str
+    row: TurnRow | None = None
+    """The row to add, if there is none yet."""
+    fields: TurnFields
+    """What changes in the row, if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a turn ended."""
+
+    row: TurnRow
+    """Its row; `worker` is the process that ran it."""
+    begun: bool
+    """There may be such a row already."""
+    continues: str | None = None
+    """The row that waited, and that this turn went on with."""
+    left: TurnFields = field(default_factory=lambda: TurnFields())
+    """What changes in that one."""
 
 
 class Turns:
@@ -59,6 +97,37 @@ class Turns:
             _add_calls(connection, row.id, calls_in(row.messages))
 
         await self._database.write(work)
+
+    async def end(self, ended: Ended) -> bool:
+        """Keeps how a turn ended. False, and nothing changes, if another process has taken it up."""
+
+        def work(connection: Connection) -> bool:
+            row, holder = ended.row, ended.row.worker
+            if ended.continues is not None:
+                left = {"which": ended.continues, "holder": holder, **ended.left}
+                if ended.left and connection.execute(_HELD, left).rowcount == 0:
+                    return False
+                _add_calls(connection, ended.continues, calls_in(ended.left.get("messages", [])))
+            values = {name: value for name, value in to_row(row).items() if name != "id"}
+            if ended.begun and connection.execute(_HELD, {"which": row.id, "holder": holder, **values}).rowcount == 0:
+                if _get(connection, row.id) is not None:
+                    return False
+                connection.execute(_ADD, to_row(row))
+            elif not ended.begun:
+                connection.execute(_ADD, to_row(row))
+            _add_calls(connection, row.id, calls_in(row.messages))
+            return True
+
+        return await self._database.write(work)
+
+    async def progress(self, progress: Progress) -> None:
+        """Brings a row to where its turn is. Raises TakenUp."""
+        await self._database.write(lambda connection: write_progress(connection, progress))
+
+    async def take_up(self, id: str, dead: str, worker: str) -> bool:
+        """Makes `worker` the process that runs a turn, if it still is `dead`'s: of several that try, one gets True."""
+        which = {"which": id, "holder": dead, "worker": worker}
+        return await self._database.write(lambda connection: connection.execute(_HELD, which).rowcount == 1)
 
     async def update(self, id: str, **fields: Unpack[TurnFields]) -> bool:
         """Changes the given fields. False if there is no such turn (it may have been pruned)."""
@@ -108,13 +177,15 @@ class Turns:
         parent_message: str | None = None,
         assistant_texts: Sequence[str] = (),
         user_digests: Sequence[str] = (),
+        unfinished: Sequence[tuple[str, str]] = (),
     ) -> Restored:
         """The turns behind a history; sequences run from the oldest to the newest.
 
         `call_ids` are the tool calls in the history, whoever minted them; `chat` and `parent_message` are the client's
         ids (of the chat and of its newest assistant message); `user_digests` belong to the `assistant_texts` from the
-        newest back, each the digest of the user's text before it. An empty `owner` (a caller who cannot be told from
-        others) gets nothing.
+        newest back, each the digest of the user's text before it; `unfinished` are (base, user digest) of turns to be
+        looked for among those that nobody ended. An empty `owner` (a caller who cannot be told from others) gets
+        nothing.
         """
         history = History(
             owner=owner,
@@ -123,8 +194,9 @@ class Turns:
             parent_message=parent_message,
             assistant_texts=assistant_texts,
             user_digests=user_digests,
+            unfinished=unfinished,
         )
-        if not owner or not (call_ids or parent_message or assistant_texts):
+        if not owner or not (call_ids or parent_message or assistant_texts or unfinished):
             return Restored()
         return await self._database.read(lambda connection: find(connection, history))
 
@@ -154,6 +226,18 @@ class Turns:
             return True
 
         return await self._database.write(work)
+
+
+def write_progress(connection: Connection, progress: Progress) -> None:
+    """Brings a row to where its turn is, in a transaction under way. Raises TakenUp."""
+    if progress.row is not None:
+        connection.execute(_ADD, to_row(progress.row))
+        _add_calls(connection, progress.id, calls_in(progress.row.messages))
+        return
+    which = {"which": progress.id, "holder": progress.worker, **progress.fields}
+    if connection.execute(_HELD, which).rowcount == 0:
+        raise TakenUp
+    _add_calls(connection, progress.id, calls_in(progress.fields.get("messages", [])))
 
 
 def _get(connection: Connection, id: str) -> TurnRow | None:

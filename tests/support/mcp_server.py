@@ -51,6 +51,14 @@ def build(log: Path | None) -> FastMCP:
         ran(f"write {text}")
         return "written"
 
+    @server.tool()
+    async def order(item: str, hold: str = "") -> str:
+        """Change something, and say so once the file `hold` is there."""
+        ran(f"order {item}")
+        while hold and not Path(hold).exists():
+            await anyio.sleep(0.02)
+        return f"ordered {item}"
+
     @server.tool(annotations=READS)
     def environment() -> str:
         """The names of the server's environment variables."""

@@ -1,0 +1,128 @@
+"""What stands before a turn: the client's messages, with what earlier turns did put back, cut off or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+
+from graphs import history
+from graphs.asking import TurnRequest
+from graphs.chatmodel import ChatModel
+from graphs.history import Conversation, Message
+from graphs.nodes.tools import not_again
+from graphs.store import Claimed, Restored, Store, TurnRow, digest_chain, unanswered_calls
+
+NOT_BEGUN = "Not run: the turn was cut off before this call began."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """The turns behind a request."""
+
+    conversation: Conversation
+    found: Restored
+    same: tuple[str, str]
+    """Base and user digest of the turn to come: a turn that nobody ended and that has the same may be its own first
+    attempt."""
+
+    @property
+    def parent(self) -> TurnRow | None:
+        """The turn that the one to come answers after."""
+        return self.found.parent
+
+    @property
+    def attempts(self) -> list[TurnRow]:
+        """Turns that nobody ended and that answered what is asked now, newest first."""
+        return [row for row in self.found.unfinished if (row.base, row.user_digest) == self.same]
+
+    @property
+    def wordless(self) -> TurnRow | None:
+        """The turn that nobody ended and that answered what the person said before, without a word."""
+        return next((row for row in self.found.unfinished if (row.base, row.user_digest) != self.same), None)
+
+
+async def look(
+    store: Store, request: TurnRequest, conversation: Conversation, texts: Sequence[str], users: Sequence[str]
+) -> Past:
+    """Finds the turns behind a request. `texts` are what the assistant said in closed exchanges, `users` the digests of
+    what the person said before each of them and last."""
+    same = (digest_chain(texts)[-1], users[-1])
+    if not request.remembers:
+        return Past(conversation=conversation, found=Restored(), same=same)
+    # An answer that waits for the client's results is one more text than the closed exchanges have.
+    begun = conversation.open
+    found = await store.turns.find_parents(
+        request.owner,
+        call_ids=history.client_call_ids(request.messages),
+        chat=request.chat,
+        parent_message=request.parent_message,
+        assistant_texts=[*texts, begun.text] if begun else texts,
+        user_digests=users if begun else users[:-1],
+        unfinished=() if store.workers.quiet() else [same, *before(conversation, texts, users)],
+    )
+    return Past(conversation=conversation, found=found, same=same)
+
+
+def before(conversation: Conversation, texts: Sequence[str], users: Sequence[str]) -> list[tuple[str, str]]:
+    """Base and user digest of the turn before, where the client holds no word of it."""
+    chain = digest_chain(texts)
+    if conversation.unanswered is not None:
+        return [(chain[-1], history.user_digest(conversation.unanswered))]
+    if texts and not texts[-1].strip() and conversation.open is None:
+        return [(chain[-2], users[-2])]
+    return []
+
+
+async def weave(store: Store, past: Past, model: ChatModel) -> tuple[list[Message], list[Message]]:
+    """The conversation for the model, and the tool messages of it that belong to the exchange which the turn goes on
+    with, or that no other row will hold."""
+    conversation, found = past.conversation, past.found
+    wordless = past.wordless
+    stored = await completed(store, [*found.rows.values(), *([wordless] if wordless else [])], model)
+    by_index = {index: stored[row.id] for index, row in found.rows.items()}
+    begun = conversation.open
+    last = len(conversation.closed)
+    if begun is not None and not history.share_calls(
+        conversation.messages[begun.start : begun.end], by_index.get(last, ())
+    ):
+        by_index.pop(last, None)
+    woven, begins = history.weave(conversation, by_index)
+    earlier = [message for message in woven[begins:] if message.get("tool_calls") or message["role"] == "tool"]
+    if wordless is not None and begun is None:
+        earlier = [*stored[wordless.id]]
+        woven[-1:-1] = earlier
+    return woven, earlier
+
+
+async def completed(store: Store, rows: Sequence[TurnRow], model: ChatModel) -> dict[str, list[Message]]:
+    """The messages of these turns by the turns' ids. What nobody ended is completed from the journal."""
+    unfinished = [row for row in rows if row.status == "running"]
+    known = await store.journal.known([call for row in unfinished for call in unanswered_calls(row.messages)])
+    stored: dict[str, list[Message]] = {row.id: list(row.messages) for row in rows}
+    for row in unfinished:
+        dead = row.worker is not None and not await store.workers.alive(row.worker)
+        stored[row.id] = with_results(row.messages, known, model, NOT_BEGUN if dead else history.CUT_OFF)
+    return stored
+
+
+def with_results(
+    messages: Sequence[Message], known: Mapping[str, Claimed], model: ChatModel, otherwise: str
+) -> list[Message]:
+    """Messages with a result after each call: the journal's, words where a call began and did not end, `otherwise`
+    where it did not begin."""
+    missing = set(unanswered_calls(messages))
+    made: list[Message] = []
+    for message in messages:
+        made.append(message)
+        results: list[Any] = []
+        for call in history.calls_of(message):
+            call_id, name = str(call.get("id")), str(call["function"]["name"])
+            if call_id in known:
+                results.append(not_again(known[call_id], call_id, name))
+            elif call_id in missing:
+                results.append(ToolMessage(otherwise, tool_call_id=call_id, name=name, status="error"))
+        made += model.messages(results)
+    return made

@@ -1,0 +1,215 @@
+"""What is kept of one turn: its row, and the messages by which the next turn knows what this one did.
+
+A turn's row is made with its first tool calls, in the same transaction that claims them: from then on another process
+can find it, whatever becomes of this one. A turn without tool calls gets its row at its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.messages import AnyMessage
+
+from graphs import history
+from graphs.asking import TurnRequest
+from graphs.events import TextDelta
+from graphs.state import Context
+from graphs.store import Claim, Claimed, Ended, Progress, Store, Story, TakenUp, TurnFields, TurnRow, digest_chain
+
+LONGEST_QUESTION = 400
+"""Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
+
+Outcome = Literal["waiting", "finished", "stopped", "failed"]
+
+
+class Record:
+    """One turn as it is kept."""
+
+    def __init__(self, store: Store, request: TurnRequest, conversation: history.Conversation) -> None:
+        self.id = uuid.uuid4().hex
+        self._store = store
+        self._request = request
+        self._open = conversation.open
+        self.texts = [exchange.text for exchange in conversation.closed]
+        """What the assistant said before."""
+        self.users = history.user_digests(conversation)
+        self.parent: str | None = None
+        """The turn that this one answers after."""
+        self.continues: str | None = None
+        """The turn that waited, and that this one goes on with."""
+        self.earlier: Sequence[Mapping[str, Any]] = ()
+        """Tool messages of the exchange that this turn goes on with."""
+        self.context: Context | None = None
+        """What the turn runs with; None as long as it does not run."""
+        self.served = request.served
+        """The graph that it runs."""
+        self.rounds = 0
+        """Model calls so far."""
+        self._question = conversation.user[:LONGEST_QUESTION]
+        self._began = time.time()
+        self._text: list[str] = []
+        self._told_again = False
+        """All of the text is that of an earlier attempt."""
+        self._added = False
+        """The turn has a row."""
+        self._adding = False
+        """It may have one: whoever began to add it may have been cancelled meanwhile."""
+
+    def say(self, event: TextDelta) -> str:
+        """The piece as the client gets it: the answer's parts are kept apart."""
+        apart = self._text and (event.new_paragraph or self._told_again)
+        text = f"\n\n{event.text}" if apart else event.text
+        self._told_again = False
+        self._text.append(text)
+        return text
+
+    def say_again(self, row: TurnRow) -> str:
+        """What an earlier attempt had said when its last tool calls began."""
+        text = row.text.removeprefix(self._open.text if self._open else "")
+        if text:
+            self._text.append(text)
+            self._told_again = True
+        return text
+
+    def take_over(self, row: TurnRow) -> None:
+        """This turn goes on as one whose process died."""
+        self.id = row.id
+        self._added = self._adding = True
+
+    def is_attempt(self, row: TurnRow) -> bool:
+        """Whether that turn was begun for this very request."""
+        request = row.request or {}
+        return (
+            row.graph == self.served.plan.id
+            and request.get("model") == self._request.model
+            and request.get("asked") == asked_digest(self._request)
+        )
+
+    def under_same_rules(self, row: TurnRow) -> bool:
+        """Whether the files and the caller's roles are as they were, so that verdicts and steps of that turn hold."""
+        return (row.request or {}).get("rules") == self._rules()
+
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, Claimed]:
+        """See Claims. Raises TakenUp."""
+        progress = self._progress(messages)
+        self._adding = True
+        claimed = await self._store.journal.claim(calls, progress)
+        self._added = self._added or any(answer.state == "claimed" for answer in claimed.values())
+        return claimed
+
+    async def waits(self, messages: Sequence[AnyMessage]) -> None:
+        """The turn waits for a decision with its answer left open: should this process die, another can go on.
+        Raises TakenUp."""
+        if self.continues is None:
+            progress = self._progress(messages, self._for_resuming(messages))
+            self._adding = True
+            await self._store.turns.progress(progress)
+            self._added = True
+
+    async def end(self, outcome: Outcome, produced: Sequence[AnyMessage]) -> None:
+        """Keeps how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
+
+        Raises TakenUp where it would wait and another process has taken it up.
+        """
+        context, waiting = self.context, outcome == "waiting"
+        messages = history.kept(
+            produced,
+            self.served.parts.model,
+            unanswered=history.NOT_RUN if waiting else history.CUT_OFF,
+            open_names=context.client_names if context else (),
+        )
+        row = self._row(
+            outcome,
+            messages,
+            thread=context.thread if waiting and context else None,
+            request=self._for_resuming(produced) if waiting else None,
+        )
+        cut_off = outcome in ("stopped", "failed")
+        left = TurnFields()
+        if self.continues is not None and produced:
+            # One of the two rows holds the turn's messages: this one, or, where it was cut off before any text by which
+            # a client could lead to it, the one that waited.
+            held = row.messages if cut_off and not row.text else []
+            left = TurnFields(status="continued", messages=held, request=None)
+        if not await self._store.turns.end(Ended(row=row, begun=self._adding, continues=self.continues, left=left)):
+            # Another process goes on with it, and with its checkpoints.
+            if waiting:
+                raise TakenUp
+            return
+        if cut_off:
+            await self._store.approvals.supersede_turns([self.id])
+        if context is not None and not waiting:
+            await self._store.delete_thread(context.thread)
+
+    def _progress(self, messages: Sequence[AnyMessage], request: dict[str, Any] | None = None) -> Progress:
+        worker = self._store.workers.id
+        made = history.calls_made(messages)
+        if self.continues is not None:
+            # Until this turn ends, the row that waited stands for both: a client can lead to it.
+            fields = TurnFields(messages=[*map(dict, self.earlier), *made])
+            return Progress(id=self.continues, worker=worker, fields=fields)
+        thread = self.context.thread if self.context else self.id
+        row = self._row("running", made, thread=thread, request=request or self._for_retrying())
+        fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message)
+        if request is not None:
+            fields["request"] = request
+        return Progress(id=row.id, worker=worker, row=None if self._added else row, fields=fields)
+
+    def _row(
+        self,
+        status: Literal["running"] | Outcome,
+        messages: Sequence[dict[str, Any]],
+        *,
+        thread: str | None,
+        request: dict[str, Any] | None,
+    ) -> TurnRow:
+        # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
+        text = (self._open.text if self._open else "") + "".join(self._text)
+        chain = digest_chain([*self.texts, text])
+        return TurnRow(
+            id=self.id,
+            parent=self.parent,
+            owner=self._request.owner,
+            chat=self._request.chat,
+            message=self._request.message,
+            graph=self.served.plan.id,
+            created=time.time(),
+            status=status,
+            base=chain[-2],
+            # What was said so far may have been said in many conversations: no proof that this is the one.
+            digest="" if status == "running" else chain[-1],
+            text=text,
+            user_digest=self.users[-1],
+            messages=[*map(dict, self.earlier), *messages],
+            thread=thread,
+            request=request,
+            worker=self._store.workers.id,
+            story=Story(question=self._question, began=self._began, rounds=self.rounds, continues=self.continues),
+        )
+
+    def _for_retrying(self) -> dict[str, Any]:
+        """What tells the request apart; whoever repeats it brings the rest."""
+        return {"model": self._request.model, "asked": asked_digest(self._request), "rules": self._rules()}
+
+    def _rules(self) -> list[str]:
+        return [self.served.parts.snapshot.id, *self._request.caller.roles]
+
+    def _for_resuming(self, messages: Sequence[AnyMessage]) -> dict[str, Any] | None:
+        """What going on needs where the request does not bring it, because it is a decision."""
+        if self.context is None:
+            return None
+        return self._for_retrying() | {
+            "history": list(self.context.history),
+            "earlier": list(self.earlier),
+            "model": self.context.model,
+            "told": len(messages),
+        }
+
+
+def asked_digest(request: TurnRequest) -> str:
+    """Tells what was asked apart from other questions with the same words: the last message, whole."""
+    return hashlib.sha256(history.json_text(request.messages[-1]).encode()).hexdigest()

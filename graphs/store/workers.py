@@ -1,0 +1,169 @@
+"""Which processes live: each holds a lock for its lifetime, which is let go when it dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+MOURNED = 3600.0
+"""Seconds for which a process that was found dead is remembered; its turns may be taken up for less."""
+
+
+HIGH = 4096
+"""More files than a process mostly has open."""
+
+
+class OnThread(Protocol):
+    """Runs a function on a thread that may wait."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What `work` returns."""
+        ...
+
+
+class Workers(Protocol):
+    """The processes that share one store. A process that cannot be seen to live counts as dead, so whoever takes over
+    from one makes sure by a write that the other notices."""
+
+    id: str
+    """This process."""
+
+    def quiet(self) -> bool:
+        """True where surely no process died lately, so that nobody needs to look for what it left. Called for every
+        turn, so it may not wait."""
+        ...
+
+    async def alive(self, worker: str, patience: float = 0.0) -> bool:
+        """Whether that process lives. It may have died this very moment: one that seems to live is looked at again for
+        `patience` seconds."""
+        ...
+
+    async def tidy(self) -> None:
+        """Forgets processes that died long ago."""
+        ...
+
+
+class FileWorkers:
+    """One locked file for each process, in a folder beside the database: for processes of one machine.
+
+    `flock` belongs to the open file, so two stores in one process are two workers, and a child process inherits none
+    (Python opens files so that children do not get them).
+    """
+
+    def __init__(self, folder: Path, on_thread: OnThread) -> None:
+        """To be made on a thread that may wait. Raises OSError where the folder cannot be used."""
+        self._on_thread = on_thread
+        self.id = uuid.uuid4().hex
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = folder / f"{self.id}.lock"
+        # Under another name until it is locked: nobody may see it unlocked and believe its process dead.
+        unready = folder / f"{self.id}.new"
+        self._descriptor = high(os.open(unready, os.O_RDWR | os.O_CREAT, 0o600))
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        os.write(self._descriptor, f"{os.getpid()}\n".encode())
+        unready.rename(self._file)
+        self._others: dict[str, int] = {}
+        self._dead = False
+        self._read_at = 0
+
+    def quiet(self) -> bool:
+        """See Workers. A microsecond or two for each process: the folder is read when it has changed."""
+        changed = os.stat(self._folder).st_mtime_ns
+        # The clock of files is coarse: two changes may have one time.
+        if changed != self._read_at or time.time_ns() - changed < 10**9:
+            self._read_at = changed
+            self._read()
+        for name, descriptor in list(self._others.items()):
+            if not locked(descriptor):
+                bury(self._folder / name)
+                os.close(self._others.pop(name))
+                self._dead = True
+        return not self._dead
+
+    def _read(self) -> None:
+        names = set(os.listdir(self._folder)) - {self._file.name}
+        self._dead = any(name.endswith(".dead") for name in names)
+        for name in self._others.keys() - names:
+            os.close(self._others.pop(name))
+        for name in names - self._others.keys():
+            if name.endswith(".lock") and (descriptor := opened(self._folder / name)) is not None:
+                self._others[name] = descriptor
+
+    async def alive(self, worker: str, patience: float = 0.0) -> bool:
+        """See Workers. The system lets go of a lock when it closes the connections of a process: no need to wait."""
+        if worker == self.id:
+            return True
+        return await self._on_thread(lambda: self._alive(worker))
+
+    async def tidy(self) -> None:
+        """See Workers."""
+        await self._on_thread(self._tidy)
+
+    def _alive(self, worker: str) -> bool:
+        if (descriptor := opened(self._folder / f"{worker}.lock")) is None:
+            return False
+        try:
+            return locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _tidy(self) -> None:
+        for grave in self._folder.glob("*.dead"):
+            if time.time() - grave.stat().st_mtime > MOURNED:
+                grave.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """This process ends, and leaves nothing undone."""
+        self._file.unlink(missing_ok=True)
+        for descriptor in (self._descriptor, *self._others.values()):
+            os.close(descriptor)
+        self._others.clear()
+
+
+def high(descriptor: int) -> int:
+    """The same open file under a high number.
+
+    Linux closes the files of a dying process from the highest number down: so nobody sees its connections end, and asks
+    again elsewhere, before its lock is gone (measured with a low number: up to 20 ms on a busy machine).
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(most, HIGH) - 1 if most > 0 else HIGH)
+    finally:
+        os.close(descriptor)
+
+
+def opened(file: Path) -> int | None:
+    """The file, if it is there."""
+    try:
+        return os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+
+
+def locked(descriptor: int) -> bool:
+    """Whether somebody else holds that file. Tried with a shared lock, so that two who try do not see each other."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def bury(file: Path) -> None:
+    """Notes when a process was found dead."""
+    try:
+        os.utime(file)
+        file.rename(file.with_suffix(".dead"))
+    except FileNotFoundError:
+        return  # somebody else was faster
