@@ -528,7 +528,6 @@ async def test_closing_before_anything_was_reached_ends_everything() -> None:
 async def test_toolboxes_share_the_connection_to_a_server_that_both_name_in_the_same_words() -> None:
     others = children()  # of the whole session
     shared = Connections(QUICK)
-    others = children()
     old = Toolbox({"same": stdio(), "gone": stdio(), "changed": stdio()}, connections=shared)
     await old.start()
     assert await old.ready(30)
