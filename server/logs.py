@@ -33,7 +33,7 @@ def set_up(form: Form) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines() if form == "json" else Text())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for name in ("httpx", "mcp"):
+    for name in ("httpx", "mcp", "rust-sugiyama"):  # the last one writes fifty lines for each drawing
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -28,7 +29,9 @@ from support.tools import Tools
 from graphs.store import Store, Story, TurnRow
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+WAITING = {"x-interlock-approvals": "wait"}
 RESTRICTED_KEY = "ilk_restricted-of-the-tests"
+CHATS_KEY = "ilk_chats-of-the-tests"
 BUSY_KEY = "ilk_busy-of-the-tests"
 """The key of somebody with a long past."""
 ACCESS: dict[str, Any] = {
@@ -50,6 +53,7 @@ ACCESS: dict[str, Any] = {
         {"name": "developer", "role": "developer", "env": "INTERLOCK_DEVELOPER_KEY"},
         {"name": "restricted", "role": "restricted", "env": "RESTRICTED_KEY"},
         {"name": "busy", "role": "developer", "env": "BUSY_KEY"},
+        {"name": "chats", "role": "developer", "env": "CHATS_KEY", "forwards_users": True},
     ],
 }
 
@@ -63,7 +67,7 @@ def served(
     servers = {"files": {"url": tools_process.url}, "npm-things": {"command": "no-such-npx", "args": ["-y", "things"]}}
     graphs = {"assistant": ASSISTANT, "strange": {**ASSISTANT, "description": f"Strange {HOSTILE}"}}
     configs = write_configs(folder / "configs", upstream.url, servers, access=ACCESS, graphs=graphs)
-    env = {"RESTRICTED_KEY": RESTRICTED_KEY, "BUSY_KEY": BUSY_KEY}
+    env = {"RESTRICTED_KEY": RESTRICTED_KEY, "BUSY_KEY": BUSY_KEY, "CHATS_KEY": CHATS_KEY}
     with ThreadPoolExecutor(1) as elsewhere:  # in this thread Playwright's event loop runs
         elsewhere.submit(asyncio.run, remembered(folder / "data", 205)).result()
     gateway = PinnedGateway(configs, folder / "data", env, free_port(), down=["npm-things"])
@@ -108,10 +112,15 @@ def console(chromium: Browser, served: PinnedGateway, screenshots: Path) -> Iter
 
 
 def asked(
-    served: PinnedGateway, words: str, *, key: str = ADMIN_KEY, wait: bool = False, model: str = "assistant"
+    served: PinnedGateway,
+    words: str,
+    *,
+    key: str = ADMIN_KEY,
+    model: str = "assistant",
+    headers: Mapping[str, str] | None = None,
 ) -> str:
     """The text of a streamed answer, over HTTP."""
-    headers = {"authorization": f"Bearer {key}", **({"x-interlock-approvals": "wait"} if wait else {})}
+    headers = {"authorization": f"Bearer {key}", **(headers or {})}
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": words}]}
     answer = httpx.post(f"{served.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -126,7 +135,7 @@ def elsewhere() -> Iterator[ThreadPoolExecutor]:
 
 
 def waiting(pool: ThreadPoolExecutor, served: PinnedGateway, words: str, key: str = ADMIN_KEY) -> Future[str]:
-    return pool.submit(asked, served, words, key=key, wait=True)
+    return pool.submit(asked, served, words, key=key, headers=WAITING)
 
 
 def write(text: str) -> Answer:
@@ -365,6 +374,7 @@ def test_drawings_show_where_turns_are_now(
     expect(card.get_by_text("2 turns run now: 2 in agent.")).to_be_visible()
     console.shoot("counts")
     model.release()
+    assert "sugiyama" not in served.now.process.text()
     assert sorted(answer.result(30) for answer in answers) == ["One two", "Three four"]
     expect(node.locator(".count")).to_have_text("")
     expect(card.get_by_text("No turn runs now.")).to_be_visible()
@@ -414,6 +424,39 @@ def test_two_hundred_turns_are_listed_and_what_was_opened_stays_open(
     expect(rows.first).to_contain_text("One more.")
     expect(rows).to_have_count(200)
     expect(opened.locator("> details")).to_have_attribute("open", "")
+
+
+def test_the_name_of_a_person_who_asks_stays_text(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, elsewhere: ThreadPoolExecutor
+) -> None:
+    model.script(write("by a hostile name"), what_the_tools_said)
+    headers = {"x-openwebui-user-name": quote(HOSTILE), **WAITING}
+    console.enter(ADMIN_KEY)
+    answer = elsewhere.submit(asked, served, "Write.", key=CHATS_KEY, headers=headers)
+    card = console.approval("by a hostile name")
+    expect(card).to_contain_text(f"{HOSTILE} asked in assistant")
+    assert console.page.locator("main img, main script").count() == 0
+    console.decide(card, "Reject")
+    answer.result(30)
+
+
+def test_mistakes_of_a_bad_save_stand_at_the_top_until_they_are_mended(
+    console: ConsolePage, served: PinnedGateway
+) -> None:
+    console.enter(ADMIN_KEY)
+    heading = console.page.get_by_role("heading", name="The saved files have mistakes")
+    expect(heading).to_be_hidden()
+    file = served.configs / "graphs" / "strange.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("start: agent", "start: agnt"))
+    try:
+        expect(heading).to_be_visible()
+        problem = "graphs/strange.yaml:2:1: there is no node 'agnt'"
+        expect(console.page.locator("#problem-list li")).to_contain_text([problem])
+        expect(console.graph("strange").locator("g.node").first).to_be_visible()
+    finally:
+        file.write_text(before)
+    expect(heading).to_be_hidden()
 
 
 def test_the_page_says_when_interlock_is_away_and_goes_on_when_it_is_back(

@@ -71,6 +71,7 @@ class PinnedGateway:
     def __init__(
         self, configs: Path, data: Path, env: Mapping[str, str], port: int, *, down: Collection[str] = ()
     ) -> None:
+        self.configs = configs
         self._stack = ExitStack()
         self._start = partial(gateway, configs, data, env, port, down=down)
         self.now = self._stack.enter_context(self._start())
