@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import orjson
@@ -16,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from graphs import buttons
 from graphs.chatmodel import ChatModel
-from graphs.store import extend_digest
+from graphs.store import digest_chain, extend_digest
 
 Message = Mapping[str, Any]
 
@@ -50,6 +51,22 @@ class Conversation:
     """What the person said last."""
     unanswered: str | None = None
     """What the person had said right before that, and got no answer to."""
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """What the assistant said in the closed exchanges."""
+        return [exchange.text for exchange in self.closed]
+
+    @cached_property
+    def chain(self) -> list[str]:
+        """The digests of the beginnings of these texts. Long conversations make this dear: it is worked out once."""
+        return digest_chain(self.texts)
+
+    @cached_property
+    def users(self) -> list[str]:
+        """Digest of the person's text before each closed exchange, and before the answer to come. Only breaks ties
+        between turns that said the same: clients rewrite user messages."""
+        return [user_digest(text) for text in (*(item.user for item in self.closed), self.user)]
 
     @property
     def said(self) -> str | None:
@@ -120,12 +137,6 @@ def is_tool_images(message: Message) -> bool:
 def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
     """Whether two sets of messages make a tool call in common."""
     return not set(client_call_ids(one)).isdisjoint(client_call_ids(other))
-
-
-def user_digests(conversation: Conversation) -> list[str]:
-    """Digest of the person's text before each closed exchange, and before the answer to come. Only breaks ties between
-    turns that said the same: clients rewrite user messages."""
-    return [user_digest(text) for text in (*(item.user for item in conversation.closed), conversation.user)]
 
 
 def user_digest(text: str) -> str:

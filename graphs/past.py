@@ -13,7 +13,7 @@ from graphs.asking import TurnRequest
 from graphs.chatmodel import ChatModel
 from graphs.history import Conversation, Message
 from graphs.nodes.tools import not_again
-from graphs.store import Claimed, Restored, Store, TurnRow, digest_chain, unanswered_calls
+from graphs.store import Claimed, Restored, Store, TurnRow, unanswered_calls
 
 NOT_BEGUN = "Not run: the turn was cut off before this call began."
 
@@ -24,9 +24,6 @@ class Past:
 
     conversation: Conversation
     found: Restored
-    same: tuple[str, str]
-    """Base and user digest of the turn to come: a turn that nobody ended and that has the same may be its own first
-    attempt."""
 
     @property
     def parent(self) -> TurnRow | None:
@@ -36,24 +33,24 @@ class Past:
     @property
     def attempts(self) -> list[TurnRow]:
         """Turns that nobody ended and that answered what is asked now, newest first."""
-        return [row for row in self.found.unfinished if (row.base, row.user_digest) == self.same]
+        wanted = now(self.conversation)
+        return [row for row in self.found.unfinished if (row.base, row.user_digest) == wanted]
 
     @property
     def wordless(self) -> TurnRow | None:
         """The turn that nobody ended and that answered what the person said before, without a word."""
-        return next((row for row in self.found.unfinished if (row.base, row.user_digest) != self.same), None)
+        if not self.found.unfinished:
+            return None
+        wanted = now(self.conversation)
+        return next((row for row in self.found.unfinished if (row.base, row.user_digest) != wanted), None)
 
 
-async def look(
-    store: Store, request: TurnRequest, conversation: Conversation, texts: Sequence[str], users: Sequence[str]
-) -> Past:
-    """Finds the turns behind a request. `texts` are what the assistant said in closed exchanges, `users` the digests of
-    what the person said before each of them and last."""
-    same = (digest_chain(texts)[-1], users[-1])
+async def look(store: Store, request: TurnRequest, conversation: Conversation) -> Past:
+    """Finds the turns behind a request."""
     if not request.remembers:
-        return Past(conversation=conversation, found=Restored(), same=same)
+        return Past(conversation=conversation, found=Restored())
     # An answer that waits for the client's results is one more text than the closed exchanges have.
-    begun = conversation.open
+    begun, texts, users = conversation.open, conversation.texts, conversation.users
     found = await store.turns.find_parents(
         request.owner,
         call_ids=history.client_call_ids(request.messages),
@@ -61,18 +58,22 @@ async def look(
         parent_message=request.parent_message,
         assistant_texts=[*texts, begun.text] if begun else texts,
         user_digests=users if begun else users[:-1],
-        unfinished=() if store.workers.quiet() else [same, *before(conversation, texts, users)],
+        unfinished=() if store.workers.quiet() else [now(conversation), *before(conversation)],
     )
-    return Past(conversation=conversation, found=found, same=same)
+    return Past(conversation=conversation, found=found)
 
 
-def before(conversation: Conversation, texts: Sequence[str], users: Sequence[str]) -> list[tuple[str, str]]:
+def now(conversation: Conversation) -> tuple[str, str]:
+    """Base and user digest of the turn to come."""
+    return conversation.chain[-1], conversation.users[-1]
+
+
+def before(conversation: Conversation) -> list[tuple[str, str]]:
     """Base and user digest of the turn before, where the client holds no word of it."""
-    chain = digest_chain(texts)
     if conversation.unanswered is not None:
-        return [(chain[-1], history.user_digest(conversation.unanswered))]
-    if texts and not texts[-1].strip() and conversation.open is None:
-        return [(chain[-2], users[-2])]
+        return [(conversation.chain[-1], history.user_digest(conversation.unanswered))]
+    if conversation.texts and not conversation.texts[-1].strip() and conversation.open is None:
+        return [(conversation.chain[-2], conversation.users[-2])]
     return []
 
 

@@ -18,7 +18,7 @@ from graphs import history
 from graphs.asking import TurnRequest
 from graphs.events import TextDelta
 from graphs.state import Context
-from graphs.store import Claim, Claimed, Ended, Progress, Store, Story, TakenUp, TurnFields, TurnRow, digest_chain
+from graphs.store import Claim, Claimed, Ended, Progress, Store, Story, TakenUp, TurnFields, TurnRow, extend_digest
 
 LONGEST_QUESTION = 400
 """Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
@@ -33,10 +33,7 @@ class Record:
         self.id = uuid.uuid4().hex
         self._store = store
         self._request = request
-        self._open = conversation.open
-        self.texts = [exchange.text for exchange in conversation.closed]
-        """What the assistant said before."""
-        self.users = history.user_digests(conversation)
+        self._conversation = conversation
         self.parent: str | None = None
         """The turn that this one answers after."""
         self.continues: str | None = None
@@ -49,7 +46,6 @@ class Record:
         """The graph that it runs."""
         self.rounds = 0
         """Model calls so far."""
-        self._question = conversation.user[:LONGEST_QUESTION]
         self._began = time.time()
         self._text: list[str] = []
         self._told_again = False
@@ -58,6 +54,11 @@ class Record:
         """The turn has a row."""
         self._adding = False
         """It may have one: whoever began to add it may have been cancelled meanwhile."""
+
+    @property
+    def _begun(self) -> str:
+        """What the assistant said in the exchange that this turn goes on with."""
+        return self._conversation.open.text if self._conversation.open else ""
 
     def say(self, event: TextDelta) -> str:
         """The piece as the client gets it: the answer's parts are kept apart."""
@@ -69,7 +70,7 @@ class Record:
 
     def say_again(self, row: TurnRow) -> str:
         """What an earlier attempt had said when its last tool calls began."""
-        text = row.text.removeprefix(self._open.text if self._open else "")
+        text = row.text.removeprefix(self._begun)
         if text:
             self._text.append(text)
             self._told_again = True
@@ -168,8 +169,8 @@ class Record:
         request: dict[str, Any] | None,
     ) -> TurnRow:
         # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
-        text = (self._open.text if self._open else "") + "".join(self._text)
-        chain = digest_chain([*self.texts, text])
+        text = (self._begun) + "".join(self._text)
+        base = self._conversation.chain[-1]
         return TurnRow(
             id=self.id,
             parent=self.parent,
@@ -179,16 +180,21 @@ class Record:
             graph=self.served.plan.id,
             created=time.time(),
             status=status,
-            base=chain[-2],
+            base=base,
             # What was said so far may have been said in many conversations: no proof that this is the one.
-            digest="" if status == "running" else chain[-1],
+            digest="" if status == "running" else extend_digest(base, text),
             text=text,
-            user_digest=self.users[-1],
+            user_digest=self._conversation.users[-1],
             messages=[*map(dict, self.earlier), *messages],
             thread=thread,
             request=request,
             worker=self._store.workers.id,
-            story=Story(question=self._question, began=self._began, rounds=self.rounds, continues=self.continues),
+            story=Story(
+                question=self._conversation.user[:LONGEST_QUESTION],
+                began=self._began,
+                rounds=self.rounds,
+                continues=self.continues,
+            ),
         )
 
     def _for_retrying(self) -> dict[str, Any]:

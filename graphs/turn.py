@@ -63,7 +63,7 @@ class Run(Walk):
         if (answered := buttons.read(request.messages)) is not None:
             await self._act(await decisions.by_button(self._store, answered, request.caller, request.owner))
             return
-        before = await past.look(self._store, request, self._conversation, self._kept.texts, self._kept.users)
+        before = await past.look(self._store, request, self._conversation)
         if (parent := before.parent) is not None:
             self._kept.parent = parent.id
             if self._conversation.open is None and self._surely_follows(parent) and await self._hold(parent):
@@ -102,7 +102,8 @@ class Run(Walk):
         """Whether this conversation surely goes on with that turn: part of its text is not enough to run its calls."""
         if row.message is not None and row.message == self._request.parent_message:
             return True
-        return bool(self._kept.texts) and "".join(row.text.split()) == "".join(self._kept.texts[-1].split()) != ""
+        texts = self._conversation.texts
+        return bool(texts) and "".join(row.text.split()) == "".join(texts[-1].split()) != ""
 
     async def _act(self, outcome: decisions.Outcome) -> None:
         match outcome:

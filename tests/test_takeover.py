@@ -25,6 +25,7 @@ import graphs.turn
 from graphs import history
 from graphs.chatmodel import ChatModel
 from graphs.store import Store
+from graphs.store.sqlite import SqliteDatabase
 from graphs.store.workers import FileWorkers
 
 TAKEN_UP = "Another process has taken this turn up"
@@ -416,3 +417,22 @@ def test_calls_are_kept_in_the_same_form_while_a_turn_runs_and_after() -> None:
     model = ChatModel("http://127.0.0.1:1/v1", SecretStr("x"), silence=1)
     ended = history.kept(made, model, open_names=["a__b", "q"])
     assert history.calls_made(made) == ended
+
+
+async def test_a_turn_without_tools_asks_the_store_for_nothing_and_writes_once(
+    facade: Facade, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("read", "write"):
+        real = getattr(SqliteDatabase, name)
+
+        async def counted(self: SqliteDatabase, work: Any, *, real: Any = real, name: str = name) -> Any:
+            task = asyncio.current_task()
+            if task is not None and task.get_name() != "prune":  # which begins when the process does
+                done.append(name)
+            return await real(self, work)
+
+        monkeypatch.setattr(SqliteDatabase, name, counted)
+    model.script("Hello.")
+    assert await facade.say("hi") == "Hello."
+    assert done == ["write"]

@@ -1,4 +1,4 @@
-"""Two replicas on one store, one of them killed under 32 turns: the other, or the next one, goes on with each of them.
+"""Two replicas on one store, one of them killed under 32 streams and some turns without: another goes on with each.
 
 Real processes, a real MCP server over stdio in each of them, and one file to which every call that ran adds a line.
 """
@@ -28,7 +28,9 @@ from support.scripted_model import Answer, Body, Call, ScriptedModel, text_of
 from support.tools import SERVER
 
 STAGES = ("before the tool", "in the tool", "in one of two tools", "in the second tool", "after the tool")
-TURNS = 32
+STREAMS = 32
+WHOLE = 8
+"""As many more are asked for without a stream."""
 UNKNOWN = "Whether it took effect is unknown"
 
 
@@ -161,7 +163,7 @@ async def until(condition: Any) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_one_of_two_replicas_killed_under_32_turns(
+async def test_one_of_two_replicas_killed_under_32_streams(
     replicas: tuple[Gateway, Gateway],
     model: ScriptedModel,
     ran: Path,
@@ -173,7 +175,7 @@ async def test_one_of_two_replicas_killed_under_32_turns(
     dying, other = replicas
     shop = Shop(tmp_path / "hold")
     model.respond(shop.answer)
-    talks = [Talk(n, STAGES[n % 5], stream=n // 10 < 2 or n % 2 == 0) for n in range(TURNS)]
+    talks = [Talk(n, STAGES[n % 5], stream=n < STREAMS) for n in range(STREAMS + WHOLE)]
     asked = [asyncio.create_task(talk.ask(http, dying.url, talk.asked)) for talk in talks]
 
     def lines() -> list[str]:
