@@ -79,6 +79,7 @@ class Record:
     def take_over(self, row: TurnRow) -> None:
         """This turn goes on as one whose process died."""
         self.id = row.id
+        self._began = row.story["began"] if row.story else self._began
         self._added = self._adding = True
 
     def is_attempt(self, row: TurnRow) -> bool:
@@ -155,7 +156,7 @@ class Record:
             return Progress(id=self.continues, worker=worker, fields=fields)
         thread = self.context.thread if self.context else self.id
         row = self._row("running", made, thread=thread, request=request or self._for_retrying())
-        fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message)
+        fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message, story=row.story)
         if request is not None:
             fields["request"] = request
         return Progress(id=row.id, worker=worker, row=None if self._added else row, fields=fields)

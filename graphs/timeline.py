@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -71,9 +71,10 @@ class TurnView:
     id: str
     graph: str
     status: str
+    """As in its row, or `interrupted` where its process died."""
     began: float | None
     ended: float | None
-    """None while it runs. Seconds since the epoch."""
+    """None while it runs, and where nobody saw its end. Seconds since the epoch."""
     question: str
     """What the person asked, shortened."""
     later: Sequence[str]
@@ -115,7 +116,14 @@ async def recent(store: Store, owner: str, limit: int, people_name: Callable[[st
         people_name=people_name,
     )
     told = {row.id: set(client_call_ids(row.messages)) for row in rows}
-    return tuple(_view(line, told.get(line[0].parent or "", set()), known) for line in lines)
+    workers = {row.worker for row in rows if row.status == "running" and row.worker is not None}
+    dead = {worker for worker in workers if not await store.workers.alive(worker)}
+    return tuple(_view(line, _status(line[-1], dead), told.get(line[0].parent or "", set()), known) for line in lines)
+
+
+def _status(row: TurnRow, dead: Collection[str]) -> str:
+    """How a turn is; one whose process died has nobody who could have written that down."""
+    return "interrupted" if row.status == "running" and row.worker in dead else row.status
 
 
 async def _audited(
@@ -153,7 +161,7 @@ async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list
     return lines
 
 
-def _view(line: Sequence[TurnRow], told: set[str], known: _Known) -> TurnView:
+def _view(line: Sequence[TurnRow], status: str, told: Collection[str], known: _Known) -> TurnView:
     """`told`: ids of calls that the turn before this one tells of; a client's results go on with the same calls."""
     first, last = line[0], line[-1]
     messages = [message for row in line for message in row.messages]
@@ -165,11 +173,11 @@ def _view(line: Sequence[TurnRow], told: set[str], known: _Known) -> TurnView:
         for call in calls_of(message)
         if str(call.get("id")) not in told
     }
-    views = [_call(key, call, results.get(key), last, known) for key, call in calls.items()]
+    views = [_call(key, call, results.get(key), status, known) for key, call in calls.items()]
     return TurnView(
         id=last.id,
         graph=last.graph,
-        status=last.status,
+        status=status,
         began=first.story["began"] if first.story else None,
         ended=last.created if last.status != "running" else None,
         question=sound(first.story["question"]) if first.story else "",
@@ -181,15 +189,13 @@ def _view(line: Sequence[TurnRow], told: set[str], known: _Known) -> TurnView:
     )
 
 
-def _call(
-    key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, turn: TurnRow, known: _Known
-) -> CallView:
+def _call(key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, status: str, known: _Known) -> CallView:
     function = cast("Mapping[str, Any]", call.get("function") or {})
     approval, begun = known.approvals.get(key), known.begun.get(key)
     decision, run = known.decisions.get(key), known.runs.get(key)
     tool = approval.tool if approval else begun.tool if begun else decision.tool if decision else ""
     verdict = decision.verdict if decision else "ask" if approval else "allow" if begun else None
-    outcome = _outcome(begun, approval, turn, answered=message is not None, refused=verdict == "deny")
+    outcome = _outcome(begun, approval, status, answered=message is not None, refused=verdict == "deny")
     text = text_of(message) if message is not None else ""
     if outcome in ("waiting", "decided", "refused", "skipped"):
         text = ""  # says no more than the rule, or what the model would read if nobody decided
@@ -217,18 +223,18 @@ def _call(
     )
 
 
-def _outcome(
-    begun: Begun | None, approval: Approval | None, turn: TurnRow, *, answered: bool, refused: bool
-) -> Outcome:
+def _outcome(begun: Begun | None, approval: Approval | None, status: str, *, answered: bool, refused: bool) -> Outcome:
     if begun is not None:
         if not begun.finished:
-            return "running" if turn.status == "running" else "unknown"
+            return "running" if status == "running" else "unknown"
         return "failed" if begun.failed else "done"
-    if approval is not None and turn.status in ("waiting", "running"):
+    if approval is not None and status in ("waiting", "running", "interrupted"):
         return "waiting" if approval.status == "pending" else "decided"
     if refused or approval is not None:
         return "refused"
-    return "skipped" if answered else "next" if turn.status == "running" else "client"
+    if answered or status == "interrupted":
+        return "skipped"
+    return "next" if status == "running" else "client"
 
 
 def arguments(text: str) -> str:

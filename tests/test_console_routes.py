@@ -215,6 +215,36 @@ async def test_numbers_and_odd_letters_arrive_as_they_were_written(
     assert [call["arguments"] for call in turn["calls"]][1] == '{"text": "\\ud800"}'
 
 
+async def test_a_turn_under_way_tells_what_runs_and_what_waits(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(
+        Answer(calls=[Call("files__echo", {"text": "first"})]),
+        Answer(calls=[Call("files__write", {"text": "x"})]),
+        Answer(calls=[Call("files__hang", {"mark": "m"})]),
+    )
+    turn = asyncio.create_task(facade.stream("Hang.", headers={"x-interlock-approvals": "wait"}))
+    while not (waiting := (await state(facade))["approvals"]):
+        await asyncio.sleep(0.01)
+    (told,) = await turns(facade)
+    assert (told["status"], told["question"], told["ended"]) == ("running", "Hang.", None)
+    assert [call["outcome"] for call in told["calls"]] == ["done", "waiting"]
+    await facade.http.post(
+        f"{facade.url}/approvals/{waiting[0]['id']}",
+        json={"decision": "approve"},
+        headers={"authorization": f"Bearer {ADMIN}"},
+    )
+    await asyncio.to_thread(tools.wait_for, "hang m")
+    (told,) = await turns(facade)
+    assert (told["status"], told["rounds"]) == ("running", 3)
+    assert [call["outcome"] for call in told["calls"]] == ["done", "done", "running"]
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    while (told := (await turns(facade))[0])["status"] == "running":
+        await asyncio.sleep(0.01)
+    assert (told["status"], told["calls"][-1]["outcome"]) == ("stopped", "unknown")
+
+
 async def test_turns_are_the_newest_ones_up_to_the_limit(facade: Facade, model: ScriptedModel) -> None:
     model.respond(lambda body: "Yes.")
     for number in range(4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from graphs.store import Approval, Claim, Store, Story, TurnRow, TurnStatus
@@ -100,6 +101,21 @@ async def test_calls_that_the_turn_before_told_of_are_not_told_again(store: Stor
     await store.turns.add(row("t2", 2.0, parent="t1", calls=["c1", "c2"]))
     newer, older = await recent(store, "ada", 10, people)
     assert [[call.id for call in turn.calls] for turn in (newer, older)] == [["c2"], ["c1"]]
+
+
+async def test_a_turn_whose_process_died_is_interrupted_and_one_of_this_process_runs(store: Store) -> None:
+    calls = {"t1": ["c1", "c2"], "t2": ["c3", "c4"]}
+    workers = {"t1": "0" * 32, "t2": store.workers.id}
+    for at, id in enumerate(calls):
+        made = row(id, float(at), status="running", worker=workers[id], calls=calls[id])
+        await store.turns.add(replace(made, messages=made.messages[:1]))
+        claim = Claim(call_id=calls[id][0], thread=id, tool="files/read", digest="d", needs_approval=False, now=3.0)
+        await store.journal.claim([claim])
+    running, interrupted = await recent(store, "ada", 10, people)
+    assert (running.status, interrupted.status) == ("running", "interrupted")
+    assert [call.outcome for call in running.calls] == ["running", "next"]
+    assert [call.outcome for call in interrupted.calls] == ["unknown", "skipped"]
+    assert running.ended is interrupted.ended is None
 
 
 async def test_long_things_say_that_they_are_shortened(store: Store) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_new
 from graphs.errors import InterlockError
 from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find
-from graphs.store.rows import ALL, NAMES, TurnRow, TurnStatus, calls_in, from_row, to_row
+from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
 
 _ADD = insert(turns)
@@ -47,6 +47,7 @@ class TurnFields(TypedDict, total=False):
     thread: str | None
     request: dict[str, Any] | None
     worker: str | None
+    story: Story | None
 
 
 class TakenUp(InterlockError):

@@ -3,7 +3,7 @@
 import { carryOpen, el, keyed, pill, plain, svg } from "./dom.js";
 import { count, duration, moment } from "./words.js";
 
-const TONES = { finished: "good", running: "info", waiting: "warn", stopped: "dull", failed: "bad" };
+const TONES = { finished: "good", running: "info", waiting: "warn", stopped: "dull", failed: "bad", interrupted: "bad" };
 const VERDICTS = { allow: ["allowed", "good"], ask: ["asked", "warn"], deny: ["denied", "bad"] };
 const OUTCOMES = {
   done: ["done", "good"],
@@ -16,6 +16,11 @@ const OUTCOMES = {
   running: ["running", "info"],
   next: ["comes next", "dull"],
   client: ["run by the client", "dull"],
+};
+const ENDS = {
+  running: "Still running",
+  waiting: "Waits",
+  interrupted: "Its process died. The chat’s next message goes on with what is known.",
 };
 const list = document.getElementById("turn-list");
 const empty = document.getElementById("no-turns");
@@ -67,7 +72,7 @@ function steps(turn) {
   const end = el(
     "li",
     { class: "step" },
-    said(turn.status === "running" ? "Still running" : turn.status === "waiting" ? "Waits" : `Ended: ${turn.status}`, turn.ended),
+    said(ENDS[turn.status] ?? `Ended: ${turn.status}`, turn.ended),
     el("p", { class: "hint" }, `${count(turn.rounds, "model round")}.`),
     turn.answer ? quote(turn.answer) : null,
   );
