@@ -18,11 +18,16 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-AGAIN = 2.0
+AGAIN = 0.1
 """Seconds between two attempts to get a lost lock back."""
+YOUNG = 15.0
+"""Seconds after its start for which a server may not know yet which processes outlived its restart."""
+SETTLED = 2.0
+"""Seconds for which a lock must be free at such a server: whoever lives has it back by then."""
 KEEPALIVES = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """A machine that vanished without a word is given up after 25 s."""
 
+_YOUNG = select(func.extract("epoch", func.now() - func.pg_postmaster_start_time()) < YOUNG)
 # Shared, so that two who try do not see each other; let go at the end of the transaction.
 _FREE = select(func.pg_try_advisory_xact_lock_shared(bindparam("key")))
 
@@ -60,6 +65,12 @@ class PostgresWorkers:
             if asyncio.get_running_loop().time() >= until:
                 return True
             await asyncio.sleep(0.05)
+        if await self._read(lambda connection: bool(connection.scalar(_YOUNG))):
+            until = asyncio.get_running_loop().time() + SETTLED
+            while asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(AGAIN)
+                if not await self._read(lambda connection: bool(connection.scalar(_FREE, key))):
+                    return True
         return False
 
     async def tidy(self) -> None:
