@@ -12,6 +12,7 @@ import jwt
 
 from graphs.errors import GraphUnavailable
 from graphs.library import OidcSpec
+from server.forwarded import clean
 from server.keys import UnknownKey
 from server.vouched import Vouched, found_role
 
@@ -148,8 +149,3 @@ def said(error: jwt.PyJWTError) -> str:
             return "it is signed with a key that the issuer does not publish"
         case _:
             return "it cannot be read"
-
-
-def clean(claim: object) -> str:
-    """A claim as text that can be kept: half a surrogate pair cannot."""
-    return str(claim or "").encode("utf-8", "replace").decode()
