@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graphs.expressions import Condition
+from graphs.limits import NONE, Limit, Limits, lowest, strictest
 from graphs.patterns import could_begin, matches, matches_any
 
 Decision = Literal["allow", "ask", "deny"]
@@ -108,6 +109,7 @@ class Role:
     rules: tuple[Rule, ...] = ()
     graphs: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
+    limits: Limits = NONE
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,10 @@ class Policy:
         self._roles: Mapping[str, Role] = {role.name: role for role in roles}
         self._lines: Mapping[str, tuple[Role, ...]] = {name: self._with_included(name) for name in self._roles}
         self._relevant: dict[tuple[str, str], _Relevant] = {}
+        self.limits: Mapping[str, Limits] = {
+            name: strictest(role.limits for role in line) for name, line in self._lines.items()
+        }
+        """What limits each role, with all that it includes."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -197,6 +203,10 @@ class Policy:
             for rule in rules
         )
         return opens and not closed
+
+    def calls_in_a_turn(self, roles: Iterable[str]) -> Limit | None:
+        """How many tool calls a turn may run for a caller of all these roles; None: the roles do not say."""
+        return lowest(self.limits[role].tool_calls for role in roles if role in self.limits)
 
     def graph_allowed(self, role: str, graph: str) -> bool:
         """Whether the role may use the graph."""

@@ -477,11 +477,9 @@ def test_keys_have_one_source_a_role_that_exists_and_a_name_of_their_own(tmp_pat
 
 def test_what_is_not_built_yet_is_refused_as_such(tmp_path: Path) -> None:
     files = {
-        "access.yaml": "roles: {dev: {limits: {calls: 3}}}\n",
         "servers.yaml": "mcpServers: {a: {command: x, per_user: true}}\n",
     }
     assert problems(tmp_path, files) == [
-        "access.yaml:1:15: 'limits' is not supported yet; the 'limits' of a graph hold for every role",
         "servers.yaml:1:30: 'per_user' is not supported yet; every caller shares the server's one connection",
     ]
 

@@ -9,10 +9,11 @@ from typing import Literal
 from graphs import patterns
 from graphs.errors import Problem
 from graphs.expressions import Condition, ExpressionError, compile_access
+from graphs.limits import Limit, Limits
 from graphs.loader.reading import Reading
 from graphs.policy import Policy, Role, Rule
 from graphs.source import Path, Source
-from graphs.spec.access import AccessSpec, RoleSpec, RuleSpec
+from graphs.spec.access import AccessSpec, RoleLimitsSpec, RoleSpec, RuleSpec
 from graphs.words import did_you_mean
 
 _Decision = Literal["allow", "ask", "deny"]
@@ -80,6 +81,16 @@ class _Builder:
             rules=tuple(rules),
             graphs=None if spec.graphs is None else tuple(spec.graphs),
             models=None if spec.models is None else tuple(spec.models),
+            limits=self._limits(path, name, spec.limits),
+        )
+
+    def _limits(self, path: Path, role: str, spec: RoleLimitsSpec) -> Limits:
+        written: dict[str, int] = spec.model_dump(exclude_none=True)
+        return Limits(
+            **{
+                kind: Limit(most=most, role=role, where=self._where((*path, "limits", kind)))
+                for kind, most in written.items()
+            }
         )
 
     def _rules(self, path: Path, role: str, decision: _Decision, spec: RuleSpec) -> Iterable[Rule]:

@@ -19,6 +19,7 @@ from graphs.chatmodel import endpoint_messages, openai_tool
 from graphs.errors import GraphUnavailable
 from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage
 from graphs.expressions import ExpressionError
+from graphs.limits import Limit, calls_in_a_turn
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
 from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.patterns import matches_any
@@ -66,6 +67,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     spec = cast(ModelNodeSpec, place.plan.spec.nodes[place.name])
     prompt = place.plan.prompts.get(place.name)
     limits = place.plan.spec.limits
+    policy = parts.snapshot.policy
     offer = Offer(spec.tools, parts)
     own_params = {
         name: value
@@ -79,7 +81,9 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)
-        reached = limit_reached(limits, rounds, state.get("calls", 0), now - started)
+        reached = limit_reached(
+            limits, policy.calls_in_a_turn(context.caller.roles), rounds, state.get("calls", 0), now - started
+        )
         request: dict[str, Any] = {
             "model": spec.model or context.model or parts.snapshot.gateway.models.default,
             **own_params,
@@ -157,12 +161,13 @@ class Saying:
         self._say(Cited(tuple(annotations)))
 
 
-def limit_reached(limits: LimitsSpec, rounds: int, calls: int, elapsed: float) -> str | None:
+def limit_reached(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
     """The limit that makes this model call the turn's last, in words for the person; None while there is room."""
     if rounds >= limits.rounds:
         return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
-    if calls >= limits.tool_calls:
-        return f"Stopped here: the limit of {limits.tool_calls} tool calls in one turn is reached."
+    most, whose = calls_in_a_turn(limits.tool_calls, role)
+    if calls >= most:
+        return f"Stopped here: the limit of {most} tool calls in one turn{whose} is reached."
     if elapsed >= limits.seconds:
         return f"Stopped here: the limit of {limits.seconds:g} seconds for one turn is reached."
     return None

@@ -14,6 +14,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from graphs.events import ApprovalNeeded, PendingApproval
+from graphs.limits import calls_in_a_turn
 from graphs.loader import GraphPlan
 from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place
@@ -81,11 +82,10 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         context = parts.context(runtime)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
         judged = [await judged_aside(call, state, context) for call in calls]
-        room = max(0, place.plan.spec.limits.tool_calls - state.get("calls", 0))
+        most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
+        room = max(0, most - state.get("calls", 0))
         judged = [
-            item
-            if index < room
-            else replace(item, verdict=refused(f"the turn's limit of {place.plan.spec.limits.tool_calls} tool calls"))
+            item if index < room else replace(item, verdict=refused(f"the turn's limit of {most} tool calls{whose}"))
             for index, item in enumerate(judged)
         ]
         asked = [item for item in judged if item.verdict.decision == "ask"]

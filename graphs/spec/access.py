@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from graphs.spec.base import Seconds, Spec, one_or_many
 from graphs.spec.identities import IdentitiesSpec
+from graphs.words import kind_of
 
 _OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
 
@@ -43,12 +44,40 @@ class RuleSpec(Spec):
         return {"tool": value} if isinstance(value, str) else value
 
 
+class RoleLimitsSpec(Spec):
+    """How much each caller of a role may do; of the roles that it includes, the strictest limit holds."""
+
+    other_names: ClassVar[Mapping[str, str]] = {
+        "requests": "requests_per_minute",
+        "rpm": "requests_per_minute",
+        "calls": "tool_calls",
+        "tokens": "tokens_per_day",
+    }
+
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """How many requests a caller may make within a minute; the next one gets a 429 that says when there is room again.
+    Absent: any number."""
+    tool_calls: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many tool calls may run in one turn, where the graph's own limit is not lower. Absent: as many as the graph
+    allows."""
+    tokens_per_day: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """How many tokens, of prompts and answers, a caller's turns may use within 24 hours, as the model endpoint counts
+    them; a token is taken for four characters where it does not say, or was cut off. Checked before a turn begins,
+    which then runs to its end. Absent: any number."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        # Pydantic would take `true` for 1.
+        if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(r"\s*[0-9]+\s*", value, re.ASCII)):
+            raise ValueError(
+                f"is {kind_of(value)}; expected a whole number, such as 60: the unit stands in the setting's name"
+            )
+        return value
+
+
 class RoleSpec(Spec):
     """What a role may do: deny over ask over allow, whatever the order; nothing said means deny."""
-
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "limits": "the 'limits' of a graph hold for every role",
-    }
 
     include: Annotated[list[str], _OneOrMany] = []
     """Roles whose rules, denies too, this one has as well."""
@@ -62,6 +91,8 @@ class RoleSpec(Spec):
     """Patterns of the graphs it may use. Absent: all."""
     models: list[str] | None = None
     """Patterns of the models it may use. Absent: all."""
+    limits: RoleLimitsSpec = RoleLimitsSpec()
+    """How much each of its callers may do."""
 
 
 class KeySpec(Spec):

@@ -92,9 +92,9 @@ def _words(kind: str, context: Mapping[str, Any], message: str, path: Path, spec
         case "string_too_short":
             return f"{name} is empty; write a name"
         case "greater_than_equal":
-            return f"{name} is too small; the least is {context.get('ge', 0):g}"
+            return f"{name} is too small; the least is {context.get('ge', 0):.15g}"
         case "less_than_equal":
-            return f"{name} is too large; the most is {context.get('le', 0):g}"
+            return f"{name} is too large; the most is {context.get('le', 0):.15g}"
         case _:
             return _wrong_kind(name, _EXPECTED.get(kind), found, message)
 

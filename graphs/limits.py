@@ -1,0 +1,53 @@
+"""How much a role may do, and what one request has used of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """One number of one role, and where it stands."""
+
+    most: int
+    role: str
+    """The role that sets it, which may be one that the caller's role includes."""
+    where: str
+    """`access.yaml:12`."""
+
+    def __str__(self) -> str:
+        return f"role {self.role}, {self.where}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What limits a role; None: nothing does."""
+
+    requests_per_minute: Limit | None = None
+    tool_calls: Limit | None = None
+    tokens_per_day: Limit | None = None
+
+
+NONE = Limits()
+
+
+def strictest(several: Iterable[Limits]) -> Limits:
+    """The lowest of each: a role is bound by its own limits and by those of every role that it includes."""
+    each = tuple(several)
+    return Limits(
+        requests_per_minute=lowest(limits.requests_per_minute for limits in each),
+        tool_calls=lowest(limits.tool_calls for limits in each),
+        tokens_per_day=lowest(limits.tokens_per_day for limits in each),
+    )
+
+
+def lowest(limits: Iterable[Limit | None]) -> Limit | None:
+    """The strictest of several, the first of equals."""
+    return min((limit for limit in limits if limit is not None), key=lambda limit: limit.most, default=None)
+
+
+def calls_in_a_turn(graph: int, role: Limit | None) -> tuple[int, str]:
+    """How many tool calls a turn may run where its graph allows `graph` of them; and, for people, which role allows
+    fewer: empty where the graph's own limit holds."""
+    return (graph, "") if role is None or graph <= role.most else (role.most, f" ({role})")
