@@ -18,6 +18,7 @@ from graphs.outbox import Outbox
 from graphs.policy import Caller
 from graphs.seeing import Turn, model_call
 from graphs.spec.graph import ModelNodeSpec
+from graphs.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class TurnRequest:
     """The LiteLLM model asked for by name; None for a graph."""
     key: SecretStr | None = None
     """The caller's own key; used for the model where the gateway file says `key: caller`."""
+    tally: Tally | None = None
+    """Counts the tokens, where a role of the caller limits them."""
     chat: str | None = None
     message: str | None = None
     """The client's id for the answer to come."""
@@ -82,6 +85,7 @@ class Asking(Answering):
         own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
         self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
         self._key = key_of(request)
+        self._tally = request.tally
 
     def said(self, kind: Kind, text: str) -> None:
         """The next piece of the answer."""
@@ -100,8 +104,9 @@ class Asking(Answering):
     async def work(self) -> None:
         """Asks, and says what comes."""
         try:
-            with model_call(self._parts.metrics, self._graph, self._request, self._parts.model.base_url) as seen:
-                answer = await self._parts.model.stream(self._request, self, key=self._key)
+            parts = self._parts
+            with model_call(parts.metrics, self._graph, self._request, parts.model.base_url, self._tally) as seen:
+                answer = await parts.model.stream(self._request, self, key=self._key, tally=seen.tally)
                 seen.usage, seen.reason = answer.usage, answer.reason
             self.outbox.put(Finished(answer.reason, answer.usage))
         except InterlockError as error:

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from graphs.errors import ModelError, ModelErrorKind
 from graphs.modelstream import Answer, Listener, StreamReader, error_words, interrupted
+from graphs.tally import CallTally
 from graphs.tracing import passed_on
 
 HOP_HEADER = "x-interlock-hop"
@@ -89,13 +90,20 @@ class ChatModel:
                 kind="unavailable",
             ) from error
 
-    async def stream(self, request: Mapping[str, Any], listener: Listener, *, key: SecretStr | None = None) -> Answer:
+    async def stream(
+        self,
+        request: Mapping[str, Any],
+        listener: Listener,
+        *,
+        key: SecretStr | None = None,
+        tally: CallTally | None = None,
+    ) -> Answer:
         """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
 
         Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
         counted as the caller's. Raises ModelError; it is `retryable` only while nothing was told.
         """
-        reader = StreamReader(listener)
+        reader = StreamReader(listener, tally)
         body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
         try:
             async with self._http().post(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from graphs.admission import Admission
 from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
 from graphs.errors import NotAllowed, UnknownModel
@@ -58,6 +59,7 @@ class Edition:
                 for name, plan in snapshot.graphs.items()
             }
         )
+        self.admission = Admission(snapshot.policy, store.usage, metrics)
         self._offered = Offered(model, snapshot.gateway.models.offer)
 
     async def listing(self, caller: Caller) -> list[Listed]:

@@ -76,6 +76,14 @@ class NotAllowed(InterlockError):
     """The caller is known, and may not do this."""
 
 
+class LimitReached(InterlockError):
+    """The caller's role may do no more for now. `retry_after` is in whole seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class GraphUnavailable(InterlockError):
     """The graph exists and cannot run now."""
 

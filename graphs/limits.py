@@ -1,4 +1,4 @@
-"""How much a role may do, and what one request has used of it."""
+"""How much a role may do: its own limits, and those of the roles that it includes."""
 
 from __future__ import annotations
 

@@ -122,6 +122,12 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=own,
         )
+        self._limited = Counter(
+            "interlock_limited_requests",
+            "Requests refused because a limit of a role was reached.",
+            ["role", "limit"],
+            registry=own,
+        )
         self._reloads = Counter("interlock_reloads", "Reloads of the config folder.", ["outcome"], registry=own)
         self._http = Counter(
             "interlock_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=own
@@ -201,6 +207,10 @@ class Metrics:
             meters = self._http_meters[method, route, status] = (counter, self._http_seconds.labels(route))
         meters[0].inc()
         meters[1].observe(seconds)
+
+    def limited(self, role: str, limit: str) -> None:
+        """Counts one request that a role's limit refused."""
+        self._limited.labels(role, limit).inc()
 
     def servers(self, up: Mapping[str, bool]) -> None:
         """Says which of the configured MCP servers are up. One that is not configured any more is left out."""

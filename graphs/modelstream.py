@@ -11,6 +11,7 @@ import orjson
 
 from graphs.errors import ModelError
 from graphs.events import FinishReason, Usage
+from graphs.tally import CallTally
 
 
 @dataclass(slots=True)
@@ -53,8 +54,9 @@ REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "co
 class StreamReader:
     """Server-sent events of one chat completion, fed as bytes in whatever pieces the network makes of them."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, tally: CallTally | None = None) -> None:
         self._listener = listener
+        self._tally = tally
         self._rest = b""
         self._text: list[str] = []
         self._calls: dict[int, RawCall] = {}
@@ -165,8 +167,11 @@ class StreamReader:
     def _flush(self) -> None:
         if self._waiting:
             self.spoke = True
-            self._listener.said(self._kind, "".join(self._waiting))
+            text = "".join(self._waiting)
             self._waiting.clear()
+            if self._tally is not None:
+                self._tally.heard(text)
+            self._listener.said(self._kind, text)
 
     def _call(self, delta: Mapping[str, Any]) -> None:
         # Some endpoints leave the index out; a new id then means a new call.
@@ -184,7 +189,10 @@ class StreamReader:
         function = cast("Mapping[str, Any]", delta.get("function") or {})
         arguments = function.get("arguments") or ""
         call.name += str(function.get("name") or "")
-        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        if self._tally is not None:
+            self._tally.heard(text)
+        call.arguments += text
 
 
 def interrupted() -> ModelError:

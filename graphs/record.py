@@ -15,6 +15,7 @@ from typing import Any, Literal
 from langchain_core.messages import AnyMessage
 
 from graphs import history
+from graphs.admission import spent
 from graphs.asking import TurnRequest
 from graphs.events import TextDelta
 from graphs.state import Context
@@ -137,7 +138,9 @@ class Record:
             # a client could lead to it, the one that waited.
             held = row.messages if cut_off and not row.text else []
             left = TurnFields(status="continued", messages=held, request=None)
-        if not await self._store.turns.end(Ended(row=row, begun=self._adding, continues=self.continues, left=left)):
+        used = spent(self._request.tally)
+        ended = Ended(row=row, begun=self._adding, continues=self.continues, left=left, spent=used)
+        if not await self._store.turns.end(ended):
             # Another process goes on with it, and with its checkpoints.
             if waiting:
                 raise TakenUp

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from graphs.admission import spent
 from graphs.asking import Answering, Asking, TurnRequest
 from graphs.assemble import Served
 from graphs.chatmodel import HOP_HEADER
+from graphs.errors import StorageError
 from graphs.seeing import Seeing, Turn, current_turn
-from graphs.store import Store
+from graphs.store import Spent, Store
 from graphs.turn import Run
 from graphs.walk import Allowed, hold
 
 __all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "Turn", "TurnRequest", "current_turn"]
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
@@ -39,8 +44,20 @@ class Runner:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
         asking = Asking(request)
         asking.task = self.keep(self.seeing.aside(asking.work), name=f"turn-{uuid.uuid4().hex}")
+        if request.tally is not None:
+            asking.task.add_done_callback(lambda _: self._count(spent(request.tally)))
         hold(request.served, asking.task)
         return asking
+
+    def _count(self, used: Spent | None) -> None:
+        if used is not None:
+            self.keep(self._spend(used))
+
+    async def _spend(self, used: Spent) -> None:
+        try:
+            await self.store.usage.spend(used)
+        except StorageError as error:
+            log.warning("tokens that a question used were not counted: %s", error)
 
     def keep(self, work: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
         """Runs something to its end even when nobody waits for it."""

@@ -13,6 +13,7 @@ from typing import Any
 from graphs import genai
 from graphs.events import FinishReason, Usage
 from graphs.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
+from graphs.tally import CallTally, Tally
 from graphs.tracing import Tracing, error_type, trace_from_here
 
 Function = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -120,14 +121,17 @@ class ModelCall:
 
     usage: Usage | None = None
     reason: FinishReason | None = None
+    tally: CallTally | None = None
 
 
 @contextmanager
-def model_call(metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str) -> Generator[ModelCall]:
+def model_call(
+    metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, tally: Tally | None = None
+) -> Generator[ModelCall]:
     """Around one request to the model endpoint."""
     turn = _turn.get()
     model = str(request["model"])
-    call = ModelCall()
+    call = ModelCall(tally=tally and tally.begin(request))
     outcome = "cut"
     began = perf_counter()
     try:
@@ -143,6 +147,10 @@ def model_call(metrics: Metrics, graph: str, request: Mapping[str, Any], endpoin
         raise
     finally:
         metrics.model_request(model, outcome)
+        if call.tally is not None:
+            call.tally.ended(
+                call.usage and call.usage.prompt + call.usage.completion, failed=outcome not in ("ok", "cut")
+            )
         if call.usage is not None:
             metrics.tokens(graph, model, call.usage.prompt, call.usage.completion)
             if turn is not None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from graphs.policy import Caller
 from graphs.store import Claim, Claimed
+from graphs.tally import Tally
 
 
 class VerdictRecord(TypedDict):
@@ -80,6 +81,8 @@ class Context:
     """The caller's own key, where LiteLLM is to count what is spent as theirs."""
     claims: Claims | None = None
     """None where no row is kept of the turn (Studio)."""
+    tally: Tally | None = None
+    """Counts the tokens, where a role of the caller limits them."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -212,6 +212,7 @@ class Run(Walk):
             started=time.time(),
             key=key_of(request),
             claims=self._kept,
+            tally=request.tally,
         )
 
 

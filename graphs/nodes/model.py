@@ -112,11 +112,11 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             request.pop("tool_choice", None)
 
         saying = Saying(say, fresh_line=rounds > 0)
-        with model_call(parts.metrics, place.plan.id, request, parts.model.base_url) as seen:
+        with model_call(parts.metrics, place.plan.id, request, parts.model.base_url, context.tally) as seen:
             if handler_of_tokens(config):
                 answer = await ask_through_langchain(parts, request, config)
             else:
-                answer = await parts.model.stream(request, saying, key=context.key)
+                answer = await parts.model.stream(request, saying, key=context.key, tally=seen.tally)
             seen.usage, seen.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         if reached:
             answer.calls.clear()

@@ -22,6 +22,7 @@ from graphs.store.restore import Restored
 from graphs.store.rows import Story, TurnRow, TurnStatus, unanswered_calls
 from graphs.store.store import Pruned, Store
 from graphs.store.turns import Ended, Progress, TakenUp, TurnFields, Turns
+from graphs.store.usage import Bound, Full, Spent, Usage
 from graphs.store.workers import Workers
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "AuditFilter",
     "AuditRecord",
     "Begun",
+    "Bound",
     "Checked",
     "Claim",
     "Claimed",
@@ -42,6 +44,7 @@ __all__ = [
     "Ended",
     "Expired",
     "Flaw",
+    "Full",
     "Head",
     "Journal",
     "Kind",
@@ -50,6 +53,7 @@ __all__ = [
     "Progress",
     "Pruned",
     "Restored",
+    "Spent",
     "Store",
     "Story",
     "TakenUp",
@@ -57,6 +61,7 @@ __all__ = [
     "TurnRow",
     "TurnStatus",
     "Turns",
+    "Usage",
     "Workers",
     "call_digest",
     "check_export",

@@ -14,6 +14,7 @@ from graphs.store.journal import Journal
 from graphs.store.rows import TurnRow
 from graphs.store.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.turns import Turns
+from graphs.store.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Store:
         self.approvals = Approvals(database)
         self.journal = Journal(database)
         self.audit = Audit(database)
+        self.usage = Usage(database)
         self._database = database
 
     @classmethod
@@ -80,7 +82,8 @@ class Store:
 
     async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> Pruned:
         """Forgets turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
-        records after `audit` seconds. In small transactions, so that requests go on meanwhile."""
+        records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions, so that
+        requests go on meanwhile."""
         moment = time.time() if now is None else now
         before = moment - conversations
         forgotten = 0
@@ -96,6 +99,7 @@ class Store:
         for thread in await self.saver.athreads_before(before):
             await self.delete_thread(thread)
         await self.workers.tidy()
+        await self.usage.prune(moment)
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)

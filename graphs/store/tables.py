@@ -215,3 +215,14 @@ audit_head = Table(
     Column("hash", String, nullable=False),
 )
 """One row: the newest record. It gives the next one its place, and shows where the newest ones were removed."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("role", String, primary_key=True),
+    Column("requests", Json, nullable=False),
+    Column("tokens", Json, nullable=False),
+    Column("until", Float, nullable=False, index=True),
+)
+"""What limits are held against; see `usage.py`."""

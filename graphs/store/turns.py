@@ -14,6 +14,7 @@ from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find
 from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
+from graphs.store.usage import Spent, write_spent
 
 _ADD = insert(turns)
 _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
@@ -82,6 +83,8 @@ class Ended:
     """The row that waited, and that this turn went on with."""
     left: TurnFields = field(default_factory=lambda: TurnFields())
     """What changes in that one."""
+    spent: Spent | None = None
+    """What it used of a limit."""
 
 
 class Turns:
@@ -100,9 +103,12 @@ class Turns:
         await self._database.write(work)
 
     async def end(self, ended: Ended) -> bool:
-        """Keeps how a turn ended. False, and nothing changes, if another process has taken it up."""
+        """Keeps how a turn ended. False, and nothing of it changes, if another process has taken it up; what this one
+        spent is counted all the same."""
 
         def work(connection: Connection) -> bool:
+            if ended.spent is not None:
+                write_spent(connection, ended.spent)
             row, holder = ended.row, ended.row.worker
             if ended.continues is not None:
                 left = {"which": ended.continues, "holder": holder, **ended.left}

@@ -51,6 +51,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
     served, model = await parts.edition.resolve(body.model, caller)
     noted().graph = served.plan.id
     refuse_name_clashes(client, parts)
+    tally = await parts.edition.admission.admit(caller, identity.owner)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
     asked = TurnRequest(
         served=served,
@@ -63,6 +64,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
         buttons=client.buttons,
         waits=client.waits,
         model=model,
+        tally=tally,
         key=SecretStr(bearer(request.headers.get("authorization"))) if identity.litellm_knows else None,
         chat=client.chat,
         message=client.message,

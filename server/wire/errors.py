@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.errors import GraphUnavailable, InterlockError, ModelError, NotAllowed, UnknownModel
+from graphs.errors import GraphUnavailable, InterlockError, LimitReached, ModelError, NotAllowed, UnknownModel
 from graphs.library import AlreadyDecided, Expired, NotFound
 from server.keys import UnknownKey
 from server.requests import current_request
@@ -50,6 +50,9 @@ def refusal(error: BaseException) -> Refusal:
             )
         case NotAllowed():
             return Refusal(status=403, message=message, type="permission_error", code="not_allowed")
+        case LimitReached(retry_after=seconds):
+            kind = "rate_limit_exceeded"
+            return Refusal(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
         case NotFound():
             return Refusal(status=404, message=message, type="invalid_request_error", code="approval_not_found")
         case AlreadyDecided():

@@ -1,0 +1,77 @@
+"""The tokens that one request uses, counted for roles that limit them.
+
+What the model endpoint says counts. It says so at the end of an answer; whoever leaves before would otherwise have the
+answer for nothing. So what a call that was cut off has used, or one of which the endpoint says nothing, is taken from
+its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+CHARACTERS = 4
+"""Of one token, in what is not counted by the endpoint: about right for English."""
+
+
+class CallTally:
+    """One model call."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._request = request
+        self._said = 0
+        self._tokens: int | None = None
+
+    def heard(self, text: str) -> None:
+        """The next piece of what the model says."""
+        self._said += len(text)
+
+    def ended(self, counted: int | None, *, failed: bool) -> None:
+        """The call is over; `counted` is what the endpoint says it used, in tokens. One that failed before a word of
+        an answer used nothing."""
+        if counted:
+            self._tokens = counted
+        elif failed and not self._said:
+            self._tokens = 0
+
+    @property
+    def tokens(self) -> int:
+        """What it used; while it is under way, what it would have used if it were cut off now."""
+        if self._tokens is None:
+            return -(
+                -(self._said + length(self._request.get("messages")) + length(self._request.get("tools"))) // CHARACTERS
+            )
+        return self._tokens
+
+
+class Tally:
+    """One request, with all of its model calls."""
+
+    def __init__(self, owner: str, roles: tuple[str, ...]) -> None:
+        self.owner = owner
+        self.roles = roles
+        """Those that limit tokens."""
+        self._calls: list[CallTally] = []
+
+    def begin(self, request: Mapping[str, Any]) -> CallTally:
+        """A call begins."""
+        call = CallTally(request)
+        self._calls.append(call)
+        return call
+
+    @property
+    def tokens(self) -> int:
+        """What all calls used so far."""
+        return sum(call.tokens for call in self._calls)
+
+
+def length(value: object) -> int:
+    """Characters of all texts in a piece of a request. Pictures and sounds are no text, however long they are."""
+    if isinstance(value, str):
+        return 0 if value.startswith("data:") else len(value)
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[str, object]", value)
+        return sum(length(entry) for name, entry in entries.items() if name not in ("input_audio", "file_data"))
+    if isinstance(value, Sequence):
+        return sum(length(entry) for entry in cast("Sequence[object]", value))
+    return 0
