@@ -226,7 +226,8 @@ async def test_the_official_client_waits_as_long_as_it_is_told_and_gets_through(
                 model="assistant", messages=[{"role": "user", "content": "go"}]
             )
         assert answer.choices[0].message.content == "Hello."
-        assert [0 < seconds <= 60 for seconds in waited] == [True]
+        # Left to itself it waits eight seconds at most.
+        assert [8 < seconds <= 60 for seconds in waited] == [True]
 
 
 # --- tokens a day ---
