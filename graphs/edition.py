@@ -54,7 +54,10 @@ class Edition:
         self.served: Mapping[str, Served] = MappingProxyType(
             {
                 name: Served(
-                    plan=plan, graph=assemble(plan, parts, checkpointer=store.saver), parts=parts, lease=self.lease
+                    plan=plan,
+                    graph=assemble(plan, parts, checkpointer=store.checkpoints),
+                    parts=parts,
+                    lease=self.lease,
                 )
                 for name, plan in snapshot.graphs.items()
             }

@@ -112,6 +112,8 @@ class Record:
             self._adding = True
             await self._store.turns.progress(progress)
             self._added = True
+        elif self.context is not None:
+            await self._store.checkpoints.save(self.context.thread)
 
     async def end(self, outcome: Outcome, produced: Sequence[AnyMessage]) -> None:
         """Keeps how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
@@ -138,8 +140,13 @@ class Record:
             # a client could lead to it, the one that waited.
             held = row.messages if cut_off and not row.text else []
             left = TurnFields(status="continued", messages=held, request=None)
+        checkpoints = self._store.checkpoints
+        also = None
+        if context is not None:
+            also = checkpoints.unsaved(context.thread) if waiting else checkpoints.forgotten(context.thread)
+            checkpoints.release(context.thread)
         used = spent(self._request.tally)
-        ended = Ended(row=row, begun=self._adding, continues=self.continues, left=left, spent=used)
+        ended = Ended(row=row, begun=self._adding, continues=self.continues, left=left, spent=used, also=also)
         if not await self._store.turns.end(ended):
             # Another process goes on with it, and with its checkpoints.
             if waiting:
@@ -147,22 +154,21 @@ class Record:
             return
         if cut_off:
             await self._store.approvals.supersede_turns([self.id])
-        if context is not None and not waiting:
-            await self._store.delete_thread(context.thread)
 
     def _progress(self, messages: Sequence[AnyMessage], request: dict[str, Any] | None = None) -> Progress:
         worker = self._store.workers.id
         made = history.calls_made(messages)
+        also = self._store.checkpoints.unsaved(self.context.thread) if self.context else None
         if self.continues is not None:
             # Until this turn ends, the row that waited stands for both: a client can lead to it.
             fields = TurnFields(messages=[*map(dict, self.earlier), *made])
-            return Progress(id=self.continues, worker=worker, fields=fields)
+            return Progress(id=self.continues, worker=worker, fields=fields, also=also)
         thread = self.context.thread if self.context else self.id
         row = self._row("running", made, thread=thread, request=request or self._for_retrying())
         fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message, story=row.story)
         if request is not None:
             fields["request"] = request
-        return Progress(id=row.id, worker=worker, row=None if self._added else row, fields=fields)
+        return Progress(id=row.id, worker=worker, row=None if self._added else row, fields=fields, also=also)
 
     def _row(
         self,

@@ -153,6 +153,7 @@ class Walk(Answering):
     async def _walk(self, entry: Any, context: Context) -> bool:
         """Turns what the graph says into this run's events. False where its time was up and the answer has ended."""
         served = self._served
+        self._store.checkpoints.hold(context.thread, fresh=not context.resumed)
         config: RunnableConfig = {
             "configurable": {"thread_id": context.thread},
             "recursion_limit": steps(served.plan),

@@ -126,9 +126,12 @@ async def test_what_is_kept_is_there_after_a_restart(storage: str, tmp_path: Pat
 
 async def test_the_file_waits_for_locks_and_writes_ahead(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "interlock.db")
-    assert database.saver.conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert database.saver.conn.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
-    assert database.saver.conn.execute("PRAGMA synchronous").fetchone() == (1,)
+    pragmas = ("journal_mode", "busy_timeout", "synchronous")
+    for road in (database.read, database.write):
+        found = await road(
+            lambda connection: [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+        )
+        assert found == ["wal", 30_000, 1]
     await database.close()
 
 
@@ -145,7 +148,7 @@ def counting(store: Store) -> Any:
     builder.add_node("up", up)
     builder.add_edge(START, "up")
     builder.add_edge("up", END)
-    return builder.compile(checkpointer=store.saver)
+    return builder.compile(checkpointer=store.checkpoints)
 
 
 async def test_the_saver_keeps_checkpoints_until_the_thread_is_deleted(store: Store) -> None:
@@ -180,8 +183,8 @@ async def test_old_turns_are_forgotten_with_their_checkpoints_calls_and_question
     assert (pruned.turns, pruned.calls, pruned.approvals) == (1, 1, 1)
     assert await store.turns.get("t-old") is None
     assert await store.turns.get("t-new") is not None
-    assert [row async for row in store.saver.alist({"configurable": {"thread_id": "old"}})] == []
-    assert [row async for row in store.saver.alist({"configurable": {"thread_id": "new"}})] != []
+    assert [row async for row in store.checkpoints.alist({"configurable": {"thread_id": "old"}})] == []
+    assert [row async for row in store.checkpoints.alist({"configurable": {"thread_id": "new"}})] != []
     old, new = await store.approvals.get("aaaaaaaa"), await store.approvals.get("bbbbbbbb")
     assert old is not None
     assert new is not None
@@ -211,7 +214,7 @@ def write_elsewhere(storage: str) -> None:
 async def test_a_turn_cancelled_while_it_saves_leaves_the_database_free(store: Store, storage: str) -> None:
     config: RunnableConfig = {"configurable": {"thread_id": "one", "checkpoint_ns": "", "checkpoint_id": "c"}}
     for steps in range(12):
-        task = asyncio.create_task(store.saver.aput_writes(config, [("n", 1), ("m", 2)], f"task{steps}"))
+        task = asyncio.create_task(store.checkpoints.aput_writes(config, [("n", 1), ("m", 2)], f"task{steps}"))
         for _ in range(steps):
             await asyncio.sleep(0)
         task.cancel()
@@ -224,6 +227,6 @@ async def test_threads_that_a_killed_process_left_are_forgotten_in_their_time(st
     config: RunnableConfig = {"configurable": {"thread_id": "orphan"}}
     await counting(store).ainvoke({"n": 1}, config)
     await store.prune(conversations=DAY, audit=DAY)
-    assert [row async for row in store.saver.alist(config)] != []
+    assert [row async for row in store.checkpoints.alist(config)] != []
     await store.prune(conversations=DAY, audit=DAY, now=time.time() + 2 * DAY)
-    assert [row async for row in store.saver.alist(config)] == []
+    assert [row async for row in store.checkpoints.alist(config)] == []

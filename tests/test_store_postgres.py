@@ -147,7 +147,7 @@ async def test_what_is_asked_while_postgresql_restarts_is_answered(own_server: P
     asked = [
         asyncio.create_task(store.turns.add(turn("meanwhile"))),
         asyncio.create_task(store.turns.get("before")),
-        asyncio.create_task(store.saver.aput_writes(config, [("n", 1)], "task")),
+        asyncio.create_task(store.checkpoints.aput_writes(config, [("n", 1)], "task")),
     ]
     await asyncio.wait(asked, timeout=0.3)
     assert not any(task.done() for task in asked)

@@ -150,7 +150,7 @@ async def test_without_its_checkpoint_a_retry_goes_on_from_the_journal(
     model.script(LOOK, STUCK, "It is 4711.", "Yes.")
     async with hanging(pair, model, "look it up"):
         store = await Store.open("", tmp_path / "data")
-        for thread in await store.saver.athreads_before(2e10):
+        for thread in await store.checkpoints.threads_before(2e10):
             await store.delete_thread(thread)
         await store.close()
         answer = await pair.second.say("look it up")
@@ -380,10 +380,10 @@ async def test_what_nobody_comes_back_for_is_pruned_with_its_checkpoints(
     model.script(LOOK, STUCK)
     async with hanging(pair, model, "look it up"):
         store = await Store.open("", tmp_path / "data")
-        assert len(await store.saver.athreads_before(2e10)) == 1
+        assert len(await store.checkpoints.threads_before(2e10)) == 1
         pruned = await store.prune(conversations=0, audit=3600)
         assert (pruned.turns, pruned.calls) == (1, 1)
-        assert await store.saver.athreads_before(2e10) == []
+        assert await store.checkpoints.threads_before(2e10) == []
         await store.close()
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import Connection
 
-from graphs.store.saver import Saver
 from graphs.store.workers import Workers
 
 T = TypeVar("T")
@@ -24,13 +25,12 @@ class Database(Protocol):
     """Where it is, for people; never with a password."""
 
     @property
-    def saver(self) -> Saver:
-        """LangGraph's checkpoints, in the same database."""
-        ...
-
-    @property
     def workers(self) -> Workers:
         """The processes that share it."""
+        ...
+
+    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        """LangGraph's own saver, inside a transaction under way; only its blocking methods are for use."""
         ...
 
     async def read(self, work: Callable[[Connection], T]) -> T:

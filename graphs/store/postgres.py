@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import psycopg
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +28,7 @@ from graphs.errors import StorageError
 from graphs.store import locks, shape
 from graphs.store.address import Address
 from graphs.store.attempts import Attempts
-from graphs.store.postgres_saver import PostgresCheckpoints, is_set_up, set_up
+from graphs.store.postgres_checkpoints import driver, inside, is_set_up, set_up
 from graphs.store.postgres_workers import PostgresWorkers
 from graphs.store.tables import sound
 
@@ -69,7 +71,6 @@ class PostgresDatabase:
         self._writing = engine.execution_options(isolation_level="READ COMMITTED")
         self._outside = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="store")
-        self._saver = PostgresCheckpoints(self.with_driver)
         self._workers = PostgresWorkers(self._connect, self.read)
 
     @classmethod
@@ -89,27 +90,17 @@ class PostgresDatabase:
         return database
 
     @property
-    def saver(self) -> PostgresCheckpoints:
-        return self._saver
-
-    @property
     def workers(self) -> PostgresWorkers:
         return self._workers
+
+    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        return inside(connection, serde)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._call(lambda given_up: self._persist(self._reading, work, given_up, again=True))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         return await self._call(lambda given_up: self._persist(self._writing, work, given_up))
-
-    async def with_driver(self, work: Callable[[psycopg.Connection[Any]], T]) -> T:
-        """What `work` returns, with a connection that commits each statement. It may run more than once, so twice must
-        be the same as once."""
-        return await self._call(
-            lambda given_up: self._persist(
-                self._outside, lambda connection: work(driver(connection)), given_up, again=True
-            )
-        )
 
     async def close(self) -> None:
         await self._workers.close()
@@ -194,11 +185,6 @@ class SoundText(StrDumperUnknown):
 
     def dump(self, obj: str) -> bytes:
         return sound(obj).encode()
-
-
-def driver(connection: Connection) -> psycopg.Connection[Any]:
-    """The driver's connection behind SQLAlchemy's."""
-    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
 def is_ready(connection: Connection) -> bool:

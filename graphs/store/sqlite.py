@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,7 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from graphs.errors import StorageError
 from graphs.store import shape
-from graphs.store.sqlite_saver import SqliteCheckpoints
+from graphs.store.sqlite_checkpoints import inside, set_up
 from graphs.store.workers import FileWorkers
 
 T = TypeVar("T")
@@ -74,7 +76,6 @@ class SqliteDatabase:
         self._outside = engine.execution_options(**{BEGIN: ""})
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
-        self._beside: sqlite3.Connection | None = None
         self._workers: FileWorkers | None = None
         self._closed = False
 
@@ -93,14 +94,13 @@ class SqliteDatabase:
         return database
 
     @property
-    def saver(self) -> SqliteCheckpoints:
-        return self._saver
-
-    @property
     def workers(self) -> FileWorkers:
         if self._workers is None:
             raise StorageError(f"the database {self.place} is not open")
         return self._workers
+
+    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        return inside(connection, serde)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         return await self._call(self._reader, lambda: _transact(self._reading, work))
@@ -109,8 +109,7 @@ class SqliteDatabase:
         return await self._call(self._writer, lambda: _transact(self._writing, work))
 
     async def on_thread(self, work: Callable[[], T]) -> T:
-        """What `work` returns, run on the writing thread: for a connection that is not ours but shares the file, so
-        that the two never wait for each other's lock."""
+        """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     async def close(self) -> None:
@@ -150,11 +149,7 @@ class SqliteDatabase:
                 time.sleep(0.02)
             else:
                 break
-        # The saver manages its transactions itself, on a connection of its own.
-        self._beside = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
-        self._beside.execute("PRAGMA synchronous=NORMAL")
-        self._saver = SqliteCheckpoints(self._beside, self.on_thread)
-        self._saver.setup()
+        set_up(self._path, BUSY_SECONDS)
         try:
             self._workers = FileWorkers(self._path.with_name(f"{self._path.name}.workers"), self.on_thread)
         except OSError as error:
@@ -162,8 +157,6 @@ class SqliteDatabase:
 
     def _disconnect(self) -> None:
         self._reading.dispose()
-        if self._beside is not None:
-            self._beside.close()
         if self._workers is not None:
             self._workers.close()
 

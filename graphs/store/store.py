@@ -9,6 +9,7 @@ from pathlib import Path
 
 from graphs.store.approvals import Approvals
 from graphs.store.audit import Audit
+from graphs.store.checkpoints import Checkpoints
 from graphs.store.database import Database
 from graphs.store.journal import Journal
 from graphs.store.rows import TurnRow
@@ -39,7 +40,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.place = database.place
         """Where it is, for people."""
-        self.saver = database.saver
+        self.checkpoints = Checkpoints(database)
         self.workers = database.workers
         self.turns = Turns(database)
         self.approvals = Approvals(database)
@@ -78,7 +79,7 @@ class Store:
 
     async def delete_thread(self, thread: str) -> None:
         """Forgets the checkpoints of one turn."""
-        await self.saver.adelete_thread(thread)
+        await self.checkpoints.adelete_thread(thread)
 
     async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> Pruned:
         """Forgets turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
@@ -96,7 +97,7 @@ class Store:
                     await self.delete_thread(thread)
             forgotten += await self.turns.delete(ids)
         # A killed process leaves threads that no turn names.
-        for thread in await self.saver.athreads_before(before):
+        for thread in await self.checkpoints.threads_before(before):
             await self.delete_thread(thread)
         await self.workers.tidy()
         await self.usage.prune(moment)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, null, select, upda
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
+from graphs.store.checkpoints import Inside
 from graphs.store.database import Database
 from graphs.store.restore import History, Restored, find
 from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
@@ -69,6 +70,8 @@ class Progress:
     """The row to add, if there is none yet."""
     fields: TurnFields
     """What changes in the row, if there is one."""
+    also: Inside | None = None
+    """What is kept in the same transaction: its checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,8 @@ class Ended:
     """What changes in that one."""
     spent: Spent | None = None
     """What it used of a limit."""
+    also: Inside | None = None
+    """What is kept or forgotten in the same transaction: its checkpoints."""
 
 
 class Turns:
@@ -123,6 +128,8 @@ class Turns:
             elif not ended.begun:
                 connection.execute(_ADD, to_row(row))
             _add_calls(connection, row.id, calls_in(row.messages))
+            if ended.also is not None:
+                ended.also(connection)
             return True
 
         return await self._database.write(work)
@@ -237,6 +244,8 @@ class Turns:
 
 def write_progress(connection: Connection, progress: Progress) -> None:
     """Brings a row to where its turn is, in a transaction under way. Raises TakenUp."""
+    if progress.also is not None:
+        progress.also(connection)
     if progress.row is not None:
         connection.execute(_ADD, to_row(progress.row))
         _add_calls(connection, progress.id, calls_in(progress.row.messages))

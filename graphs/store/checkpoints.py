@@ -1,0 +1,214 @@
+"""LangGraph's checkpoints, written no earlier than anybody could need them.
+
+A checkpoint serves whoever goes on with a turn, and a turn can be found only once it has a row: from its first tool
+call on, or from its wait for a person. So the newest checkpoint of a turn that runs stays in memory, and is written
+in the very transaction that makes the row, claims the next tool calls or begins the wait; a turn without tool calls
+writes none. Measured, a checkpoint in SQLite at every step costs more than the whole rest of a graph's step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.sqlite import SqliteSaver
+from sqlalchemy import Connection, text
+
+from graphs.store.database import Database
+
+_GREGORIAN = 0x01B21DD213814000
+"""1970 in the count of a UUID: steps of 100 ns since 1582-10-15."""
+
+Inside = Callable[[Connection], None]
+"""Something to do in a transaction under way. Done twice it must be the same as once."""
+
+
+@dataclass(slots=True)
+class _Newest:
+    """The newest checkpoint of one thread, and the writes of the tasks that began from it."""
+
+    put: tuple[RunnableConfig, Checkpoint, CheckpointMetadata] | None = None
+    versions: ChannelVersions = field(default_factory=dict[str, str | int | float])
+    """Channels that changed since what the database has."""
+    writes: dict[str, list[tuple[RunnableConfig, Sequence[tuple[str, Any]], str, str]]] = field(
+        default_factory=dict[str, list[tuple[RunnableConfig, Sequence[tuple[str, Any]], str, str]]]
+    )
+    """By the checkpoint's id."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """One thread that this process runs."""
+
+    stored: bool
+    """The database may have something of it."""
+    newest: dict[str, _Newest] = field(default_factory=dict[str, _Newest])
+    """By namespace; what the database does not have."""
+
+
+class Checkpoints(BaseCheckpointSaver[str]):
+    """Keeps checkpoints; asynchronous methods only. Threads that nobody holds are written and read at once."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database = database
+        self._held: dict[str, _Held] = {}
+
+    def hold(self, thread: str, *, fresh: bool) -> None:
+        """From now on, what this thread's turn needs is written by `unsaved`. `fresh`: the thread is a new one."""
+        self._held.setdefault(thread, _Held(stored=not fresh))
+
+    def unsaved(self, thread: str) -> Inside:
+        """Writes what the database does not have of this thread."""
+        held = self._held.get(thread)
+        if held is None or not held.newest:
+            return _nothing
+        newest, serde = held.newest, self.serde
+        held.newest, held.stored = {}, True
+
+        def work(connection: Connection) -> None:
+            saver = self._database.checkpointer(connection, serde)
+            for item in newest.values():
+                _write(saver, item)
+
+        return work
+
+    async def save(self, thread: str) -> None:
+        """Writes what the database does not have of this thread, in a transaction of its own."""
+        if (work := self.unsaved(thread)) is not _nothing:
+            await self._database.write(work)
+
+    def release(self, thread: str) -> None:
+        """This thread's turn runs here no more."""
+        self._held.pop(thread, None)
+
+    def forgotten(self, thread: str) -> Inside:
+        """Releases the thread, and forgets what the database has of it."""
+        held = self._held.pop(thread, None)
+        if held is not None and not held.stored:
+            return _nothing
+        return lambda connection: self._database.checkpointer(connection, self.serde).delete_thread(thread)
+
+    async def threads_before(self, moment: float) -> list[str]:
+        """Threads whose newest checkpoint is older than `moment` (seconds since the epoch)."""
+
+        def work(connection: Connection) -> list[str]:
+            rows = connection.execute(text("SELECT thread_id, max(checkpoint_id) FROM checkpoints GROUP BY thread_id"))
+            return [thread for thread, newest in rows if made_at(newest) < moment]
+
+        return await self._database.read(work)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        thread = _thread(config)
+        held = self._held.get(thread)
+        if held is not None and not held.newest and not held.stored:
+            return None
+        await self.save(thread)
+        return await self._database.read(lambda connection: self._on(connection).get_tuple(config))
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        found = await self._database.read(
+            lambda connection: list(self._on(connection).list(config, filter=filter, before=before, limit=limit))
+        )
+        for item in found:
+            yield item
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        held = self._held.get(_thread(config))
+        if held is None:
+            return await self._database.write(
+                lambda connection: self._on(connection).put(config, checkpoint, metadata, new_versions)
+            )
+        namespace = _namespace(config)
+        newest = held.newest.setdefault(namespace, _Newest())
+        newest.put = (config, checkpoint, metadata)
+        newest.versions = {**newest.versions, **new_versions}
+        newest.writes = {id: kept for id, kept in newest.writes.items() if id == checkpoint["id"]}
+        return {
+            "configurable": {
+                "thread_id": _thread(config),
+                "checkpoint_ns": namespace,
+                "checkpoint_id": checkpoint["id"],
+            }
+        }
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        held = self._held.get(_thread(config))
+        if held is None:
+            await self._database.write(
+                lambda connection: self._on(connection).put_writes(config, writes, task_id, task_path)
+            )
+            return
+        newest = held.newest.setdefault(_namespace(config), _Newest())
+        id = str(config.get("configurable", {}).get("checkpoint_id", ""))
+        newest.writes.setdefault(id, []).append((config, writes, task_id, task_path))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await self._database.write(self.forgotten(thread_id))
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return await self._database.read(
+            lambda connection: self._on(connection).get_delta_channel_history(config=config, channels=channels)
+        )
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        # Both of LangGraph's savers count versions in this way.
+        return SqliteSaver.get_next_version(cast(SqliteSaver, self), current, channel)
+
+    def _on(self, connection: Connection) -> BaseCheckpointSaver[str]:
+        return self._database.checkpointer(connection, self.serde)
+
+
+def made_at(checkpoint_id: str) -> float:
+    """When a checkpoint was made, in seconds since the epoch: its id is a UUID of version 6 (RFC 9562, section 5.6)."""
+    digits = checkpoint_id.replace("-", "")
+    return (int(digits[:12] + digits[13:16], 16) - _GREGORIAN) / 1e7
+
+
+def _write(saver: BaseCheckpointSaver[str], newest: _Newest) -> None:
+    # A checkpoint whose parent was never written is the first of its thread, as far as the database knows.
+    if newest.put is not None:
+        config, checkpoint, metadata = newest.put
+        saver.put(config, checkpoint, metadata, newest.versions)
+    for kept in newest.writes.values():
+        for config, writes, task_id, task_path in kept:
+            saver.put_writes(config, writes, task_id, task_path)
+
+
+def _nothing(connection: Connection) -> None:
+    pass
+
+
+def _thread(config: RunnableConfig) -> str:
+    return str(config.get("configurable", {})["thread_id"])
+
+
+def _namespace(config: RunnableConfig) -> str:
+    return str(config.get("configurable", {}).get("checkpoint_ns", ""))
