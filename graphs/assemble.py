@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -83,7 +83,7 @@ def steps(plan: GraphPlan) -> int:
     return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
 
 
-def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], str]:
+def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
     """The function that picks the first branch that is true.
 
     A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
@@ -92,7 +92,7 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     branches = plan.branches[name]
     rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
 
-    def route(state: State, runtime: Runtime[Context]) -> str:
+    async def route(state: State, runtime: Runtime[Context]) -> str:  # else LangGraph runs it on another thread
         context = parts.context(runtime)
         if context.client_names and owed_by_client(state, context):
             return THE_END
