@@ -7,10 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from urllib.request import getproxies
 
+import aiohttp
 import anyio.to_thread
 import httpx
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from httpx_aiohttp import AiohttpTransport
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
@@ -50,18 +53,35 @@ async def reached(spec: ServerSpec) -> AsyncGenerator[Reached]:
             yield Reached(read=read, write=write)
 
 
+async def without_credentials(request: httpx.Request) -> None:
+    """An httpx hook: credentials in the address have become a header by now, and aiohttp takes only one of the two."""
+    if request.url.userinfo:
+        request.url = request.url.copy_with(userinfo=b"")
+
+
 def _client(
     trusted: ssl.SSLContext,
     headers: dict[str, str] | None = None,
     timeout: httpx.Timeout | None = None,
     auth: httpx.Auth | None = None,
 ) -> httpx.AsyncClient:
-    """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit."""
+    """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit.
+
+    aiohttp carries the requests: measured, a tool call costs half of what it costs over httpx's own transport.
+    """
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=trusted),
+            cookie_jar=aiohttp.DummyCookieJar(),  # the client above has its own
+            trust_env=bool(getproxies()),
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+        )
+
     return httpx.AsyncClient(
         headers=headers,
-        event_hooks={"request": [repeat_in_header]},
-        verify=trusted,
+        event_hooks={"request": [repeat_in_header, without_credentials]},
+        transport=AiohttpTransport(verify=trusted, client=session),
         timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
-        limits=httpx.Limits(max_connections=None),
         auth=auth,
     )
