@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from graphs.words import did_you_mean
@@ -44,6 +44,17 @@ def tool_fault(pattern: str) -> str | None:
 def matches(pattern: str, name: str) -> bool:
     """Whether the whole of `name` is what `pattern` describes. Upper and lower case differ."""
     return _compiled(pattern).fullmatch(name) is not None
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """`matches` for one pattern that is asked about many names."""
+    fullmatch = _compiled(pattern).fullmatch
+    return lambda name: fullmatch(name) is not None
+
+
+def is_plain(pattern: str) -> bool:
+    """Whether nothing in it is special: it matches itself alone."""
+    return "*" not in pattern and "?" not in pattern
 
 
 def matches_any(patterns: Iterable[str], name: str) -> bool:

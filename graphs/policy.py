@@ -5,13 +5,14 @@ It keeps nothing and has no clock and no store; a rule's own functions may look 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from graphs.expressions import Condition
+from graphs.expressions import HINTS, Condition, Prepared
 from graphs.limits import NONE, Limit, Limits, lowest, strictest
+from graphs.patternindex import PatternIndex
 from graphs.patterns import could_begin, matches, matches_any
 
 Decision = Literal["allow", "ask", "deny"]
@@ -48,6 +49,12 @@ class ToolFacts:
 
     server: str
     name: str
+    read_only: bool | None = field(default=None, kw_only=True, compare=False)
+    """Whether it says that it changes nothing; None: that is not known."""
+    destructive: bool | None = field(default=None, kw_only=True, compare=False)
+    """Whether it says, or leaves open, that what it changes may be lost; None: that is not known."""
+    trusted: bool = field(default=False, kw_only=True, compare=False)
+    """Whether servers.yaml trusts its server to say such things: rules see them only then."""
 
     def __str__(self) -> str:
         return f"{self.server}/{self.name}"
@@ -79,6 +86,8 @@ class Verdict:
     """Seconds that an `ask` stays open; None: until it is answered."""
     reason: str | None = None
     """The rule's own sentence, if it has one, and why a condition could not be evaluated."""
+    by: Rule | None = field(default=None, compare=False, repr=False)
+    """The rule that decided; None where none did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +130,12 @@ class _Relevant:
     allow: tuple[Rule, ...]
     waits: bool
     """Whether one of their conditions may wait for something outside this process."""
+    looked_at: frozenset[str]
+    """The arguments of a call that their conditions name."""
+
+
+Try = Callable[[Rule, Mapping[str, Any]], tuple[bool | None, str]]
+"""Whether a rule's condition is true of these values; None, and why, where it cannot be evaluated."""
 
 
 class Policy:
@@ -129,6 +144,10 @@ class Policy:
     def __init__(self, roles: Iterable[Role]) -> None:
         self._roles: Mapping[str, Role] = {role.name: role for role in roles}
         self._lines: Mapping[str, tuple[Role, ...]] = {name: self._with_included(name) for name in self._roles}
+        self._index: Mapping[str, PatternIndex[Rule]] = {
+            name: PatternIndex((rule.pattern, rule) for line in lines for rule in line.rules)
+            for name, lines in self._lines.items()
+        }
         self._relevant: dict[tuple[str, str], _Relevant] = {}
         self.limits: Mapping[str, Limits] = {
             name: strictest(role.limits for role in line) for name, line in self._lines.items()
@@ -146,41 +165,54 @@ class Policy:
         A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do. Where the
         caller's rights are narrowed by a second role, the stricter of both verdicts holds.
         """
-        verdicts = [self._decide(name, caller, facts) for name in caller.roles]
-        strictest = min(verdicts, key=lambda verdict: (_STRICTNESS[verdict.decision], verdict.approver is None))
-        if strictest.decision != "ask":
-            return strictest
-        approvers = {verdict.approver for verdict in verdicts if verdict.decision == "ask" and verdict.approver}
-        if len(approvers) > 1:
-            return Verdict(decision="deny", rule=f"two roles want different approvers: {strictest.rule}")
-        times = [verdict.expires for verdict in verdicts if verdict.decision == "ask" and verdict.expires is not None]
-        return replace(strictest, expires=min(times, default=None))
+        values = values_of(caller, facts)
+        return together([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
 
-    def _decide(self, name: str, caller: Caller, facts: CallFacts) -> Verdict:
+    def decide_as(
+        self, name: str, caller: Caller, facts: CallFacts, *, tried: Try | None = None, values: Prepared | None = None
+    ) -> Verdict:
+        """What one role alone says. `tried` is asked of each condition in place of `try_rule`; `values` are the call's,
+        where several roles are asked about it."""
+        tried = tried or try_rule
         role = self._roles.get(name)
         if role is None:
             return Verdict(decision="deny", rule=f"there is no role {name} in access.yaml")
         relevant = self._of(role.name, str(facts.tool))
-        values = _values(caller, facts)
+        values = values_of(caller, facts) if values is None else values
+        values.expect(relevant.looked_at)
         for rule in relevant.deny:
-            met, why = _met(rule, values)
+            met, why = tried(rule, values)
             if met is not False:
-                return _verdict(rule, why)
-        asked = [(rule, why) for rule in relevant.ask for met, why in [_met(rule, values)] if met is not False]
-        if asked:
-            # Of several questions the one with an approver of its own is the stricter.
-            return _verdict(*next((pair for pair in asked if pair[0].approver is not None), asked[0]))
+                return verdict_of(rule, why)
+        for rule in relevant.ask:
+            met, why = tried(rule, values)
+            if met is not False:
+                return verdict_of(rule, why)
         unmet: tuple[Rule, str] | None = None
         for rule in relevant.allow:
-            met, why = _met(rule, values)
+            met, why = tried(rule, values)
             if met is True:
-                return _verdict(rule, "")
+                return verdict_of(rule, "")
             unmet = unmet or (rule, why)
         if unmet is not None and unmet[0].when is not None:
             rule, why = unmet
             said = f"{rule} holds only when {rule.when.text}" if rule.when is not None else str(rule)
             return Verdict(decision="deny", rule=said, reason=_reason(rule, why))
-        return Verdict(decision="deny", rule=f"role {role.name} says nothing about it ({role.where})")
+        return self.silence(role.name)
+
+    def role(self, name: str) -> Role:
+        """The role as it is written. Raises KeyError."""
+        return self._roles[name]
+
+    def rules(self, role: str) -> tuple[Rule, ...]:
+        """The rules of a role and of all that it includes, in the order in which they decide: the first that holds."""
+        rules = [rule for line in self._lines.get(role, ()) for rule in line.rules]
+        # Of several questions the one with an approver of its own is the stricter.
+        return tuple(sorted(rules, key=lambda rule: (_STRICTNESS[rule.decision], rule.approver is None)))
+
+    def silence(self, role: str) -> Verdict:
+        """What is decided where no rule says anything. Raises KeyError."""
+        return Verdict(decision="deny", rule=f"role {role} says nothing about it ({self._roles[role].where})")
 
     def may_wait(self, caller: Caller, tool: ToolFacts) -> bool:
         """Whether to decide about this tool may take long: then it is not for the event loop's thread."""
@@ -237,12 +269,15 @@ class Policy:
         known = self._relevant.get((role, tool))
         if known is not None:
             return known
-        rules = [rule for line in self._lines[role] for rule in line.rules if matches(rule.pattern, tool)]
+        rules = self._index[role].matching(tool)
+        conditions = [rule.when for rule in rules if rule.when is not None]
         relevant = _Relevant(
             deny=tuple(rule for rule in rules if rule.decision == "deny"),
-            ask=tuple(rule for rule in rules if rule.decision == "ask"),
+            # Of several questions the one with an approver of its own is the stricter, and so is asked first.
+            ask=tuple(sorted((rule for rule in rules if rule.decision == "ask"), key=lambda rule: not rule.approver)),
             allow=tuple(rule for rule in rules if rule.decision == "allow"),
-            waits=any(rule.when is not None and rule.when.waits for rule in rules),
+            waits=any(condition.waits for condition in conditions),
+            looked_at=frozenset(name for condition in conditions for name in condition.looked_at or ()),
         )
         # Names come from the model, which may invent any number of them.
         if len(self._relevant) >= _REMEMBERED:
@@ -251,32 +286,62 @@ class Policy:
         return relevant
 
 
-def _values(caller: Caller, facts: CallFacts) -> Mapping[str, Any]:
-    return {
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The stricter of what several roles say, under the terms of all."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    strictest = min(verdicts, key=lambda verdict: (_STRICTNESS[verdict.decision], verdict.approver is None))
+    if strictest.decision != "ask":
+        return strictest
+    approvers = {verdict.approver for verdict in verdicts if verdict.decision == "ask" and verdict.approver}
+    if len(approvers) > 1:
+        return Verdict(decision="deny", rule=f"two roles want different approvers: {strictest.rule}")
+    times = [verdict.expires for verdict in verdicts if verdict.decision == "ask" and verdict.expires is not None]
+    return replace(strictest, expires=min(times, default=None))
+
+
+def values_of(caller: Caller, facts: CallFacts) -> Prepared:
+    """What conditions look at, by its names there."""
+    tool = facts.tool
+    seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
+    if tool.trusted:
+        hints = (("read_only", tool.read_only), ("destructive", tool.destructive))
+        seen |= {name: hint for name, hint in hints if hint is not None}
+    values = {
         "args": facts.args,
-        "tool": {"server": facts.tool.server, "name": facts.tool.name},
+        "tool": seen,
         "caller": {"user": caller.user, "email": caller.email, "role": caller.role, "key": caller.key},
         "graph": facts.graph,
         "node": facts.node,
         "now": facts.now,
         "turn": {"rounds": facts.rounds, "calls": facts.calls},
     }
+    return Prepared(values, unknown=lambda name: _unknown(name, tool))
 
 
-def _met(rule: Rule, values: Mapping[str, Any]) -> tuple[bool | None, str]:
-    if rule.when is None:
-        return True, ""
-    met = rule.when.evaluate(values)
-    return met, rule.when.why(values) if met is None else ""
+def _unknown(name: str, tool: ToolFacts) -> str | None:
+    """Why a name has no value in this call."""
+    if name not in HINTS:
+        return None
+    if tool.trusted:
+        return f"what {tool} says of itself is not known"
+    return f"server {tool.server} is not trusted to say what {name} is; write 'trusted: true' under it in servers.yaml"
 
 
-def _verdict(rule: Rule, why: str) -> Verdict:
+def try_rule(rule: Rule, values: Mapping[str, Any]) -> tuple[bool | None, str]:
+    """Whether the rule's condition is true of these values; None, and why, where it cannot be evaluated."""
+    return (True, "") if rule.when is None else rule.when.outcome(values)
+
+
+def verdict_of(rule: Rule, why: str = "") -> Verdict:
+    """What is decided where this rule holds; `why`: why its condition could not be evaluated, if so."""
     return Verdict(
         decision=rule.decision,
         rule=str(rule),
         approver=rule.approver,
         expires=rule.expires,
         reason=_reason(rule, why),
+        by=rule,
     )
 
 

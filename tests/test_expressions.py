@@ -87,6 +87,24 @@ def test_what_cannot_be_evaluated_is_neither_true_nor_false(text: str) -> None:
     assert evaluate(text, path=5, text="(") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now.getHours() == 12 && now.getHours('Europe/Berlin') == 14 && now.getHours('Asia/Kolkata') == 18", True),
+        ("now.getMinutes('Asia/Kolkata') == 0 && now.getHours('-03:30') == 9", True),
+        # Clocks in Berlin differ by an hour between summer and winter; the date may differ too.
+        ("timestamp('2026-01-01T12:30:00Z').getHours('Europe/Berlin') == 13", True),
+        ("now.getDayOfWeek('Europe/Berlin') in [1, 2, 3, 4, 5]", False),
+        ("timestamp('2026-08-01T23:30:00Z').getDate('Europe/Berlin') == 2", True),
+        ("now >= timestamp('2026-08-01T14:30:00+02:00') && now < timestamp('2026-08-01T12:30:01Z')", True),
+        ("now - timestamp('2026-07-31T12:30:00Z') == duration('24h')", True),
+        ("timestamp(args.until) > now", True),
+    ],
+)
+def test_the_clock_can_be_read_in_every_place(text: str, expected: bool) -> None:
+    assert evaluate(text, until="2026-08-02T00:00:00+09:00") is expected
+
+
 def test_why_a_condition_could_not_be_evaluated_shows_no_value() -> None:
     condition = compile_access('args.path == "x"')
     assert condition.why(access_values()) == "there is no 'path' in it"
@@ -168,7 +186,11 @@ def test_a_pattern_takes_no_more_than_linear_time() -> None:
 @pytest.mark.parametrize(
     ("text", "offset", "message"),
     [
-        ("tool.nam == 'x'", 0, "there is no 'tool.nam'; there is tool.server, tool.name. Did you mean 'tool.name'?"),
+        (
+            "tool.nam == 'x'",
+            0,
+            "there is no 'tool.nam'; there is tool.server, tool.name, tool.read_only, tool.destructive. Did you mean",
+        ),
         (
             "true && caller == 'x'",
             8,
@@ -203,6 +225,10 @@ def test_a_pattern_takes_no_more_than_linear_time() -> None:
         ("true || " * 2000 + "true", 0, "the expression has 16,004 characters; at most 10,000 are read"),
         ("args.x == 1 &&\n  tool.x == 2", 17, "there is no 'tool.x'; there is tool.server, tool.name"),
         ("args.?x.orValue(true)", 0, "unsupported syntax"),
+        ("now.getHours('Europe/Berln') > 8", 13, "'Europe/Berln' is no time zone known on this machine"),
+        ("now.getDayOfWeek('') == 1", 17, "'' is no time zone known on this machine"),
+        ("now.getHours('../../etc/localtime') > 8", 13, "'../../etc/localtime' is no time zone known"),
+        ("now.getHours(args.zone) > 8", 13, "a time zone is written out, such as 'Europe/Berlin'"),
     ],
 )
 def test_what_is_wrong_is_found_when_it_is_compiled(text: str, offset: int, message: str) -> None:

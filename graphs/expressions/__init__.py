@@ -1,5 +1,17 @@
 """CEL: conditions and prompts, compiled once; its names, our few functions, and what is fit to be looked at."""
 
 from graphs.expressions.conditions import Condition, ExpressionError, Text, compile_access, compile_next, compile_text
+from graphs.expressions.language import HINTS
+from graphs.expressions.prepared import Outcome, Prepared
 
-__all__ = ["Condition", "ExpressionError", "Text", "compile_access", "compile_next", "compile_text"]
+__all__ = [
+    "HINTS",
+    "Condition",
+    "ExpressionError",
+    "Outcome",
+    "Prepared",
+    "Text",
+    "compile_access",
+    "compile_next",
+    "compile_text",
+]

@@ -64,6 +64,11 @@ class Tree:
         used = {node.id for node in self.root.walk() if _is_variable(node, variable)}
         return frozenset(found) if used <= accounted else None
 
+    def uses(self, variable: str) -> int | None:
+        """Where `variable` is looked at first, in characters; None if it is not."""
+        places = [self.offsets.get(node.id, 0) for node in self.root.walk() if _is_variable(node, variable)]
+        return min(places, default=None)
+
     def fields(self, variable: str) -> Mapping[str, int]:
         """The fields of `variable` that are looked at, each with a place in the text at it or just before it."""
         found: dict[str, int] = {}

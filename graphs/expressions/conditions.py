@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,16 @@ from cel_expr_python import cel
 
 from graphs.expressions import celtree
 from graphs.expressions.functions import FUNCTIONS
-from graphs.expressions.language import ExpressionError, ScopeName, compile_in, run_words, type_words
+from graphs.expressions.language import (
+    HINTS,
+    ExpressionError,
+    ScopeName,
+    compile_in,
+    missing_name,
+    run_words,
+    type_words,
+)
+from graphs.expressions.prepared import Outcome, Prepared
 from graphs.expressions.values import clean, fault, named
 
 __all__ = ["Condition", "ExpressionError", "Text", "compile_access", "compile_next", "compile_text"]
@@ -31,8 +40,13 @@ class Condition:
         """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
         self.arguments: Mapping[str, int] = tree.fields("args") if scope == "access" else {}
         """The arguments of a call that it looks at, each with its place in the text that was compiled."""
+        self._scope: ScopeName = scope
+        found = {name: tree.uses(name) for name in HINTS} if scope == "access" else {}
+        self.hints: Mapping[str, int] = {name: at for name, at in found.items() if at is not None}
+        """What tools say of themselves that it looks at, each with its place in the text that was compiled."""
         self._program = program
-        self._args = tree.names("args") if scope == "access" else frozenset[str]()
+        self.looked_at = tree.names("args") if scope == "access" else frozenset[str]()
+        """The arguments that have to be sound for it to be evaluated; None: all that there are."""
         self._looks_at_call_args = scope == "next" and any(
             looked is not None and looked[1] == "args" and looked[0].id in tree.maps_of_text
             for looked in map(celtree.field_of, tree.root.walk())
@@ -41,42 +55,65 @@ class Condition:
     def evaluate(self, values: Mapping[str, Any]) -> bool | None:
         """True or false; None if it could not be evaluated, or is no boolean.
 
-        `values` are the names of the place, each a mapping or a dataclass where it has fields.
+        `values` are the names of the place, each a mapping or a dataclass where it has fields; `Prepared` where many
+        conditions look at the same call.
         """
-        return self._outcome(values)[0]
+        return self.outcome(values)[0]
 
     def why(self, values: Mapping[str, Any]) -> str:
         """Why `evaluate` gives None for these values, in words that show no value; empty if it does not."""
-        return self._outcome(values)[1]
+        return self.outcome(values)[1]
 
-    def _outcome(self, values: Mapping[str, Any]) -> tuple[bool | None, str]:
+    def outcome(self, values: Mapping[str, Any]) -> Outcome:
+        """What `evaluate` and `why` say, at once."""
+        if not isinstance(values, Prepared):
+            return self._of_branch(values) if self._scope == "next" else self._of_rule(Prepared(values))
+        known = values.outcomes.get(self)
+        if known is None:
+            known = values.outcomes[self] = self._of_rule(values)
+        return known
+
+    def _of_rule(self, prepared: Prepared) -> Outcome:
+        shown, wrong = prepared.shown(self.looked_at)
+        if shown is None:
+            return None, wrong
+        try:
+            result = self._program.eval(shown)
+        except RuntimeError as error:
+            return None, run_words(str(error))
+        value = result.plain_value()
+        # This is done for each rule of each call: the library's types would cost more to compare.
+        return (value, "") if value is True or value is False else (None, _why(result, prepared.unknown))
+
+    def _of_branch(self, values: Mapping[str, Any]) -> Outcome:
         data: dict[str, Any] = {}
         for name, value in values.items():
-            if name == "args":
-                # Only what the condition looks at is judged: a long text to write is no reason to doubt its path.
-                data["args"] = value if self._args is None else {key: value[key] for key in self._args if key in value}
-                wrong = fault(data["args"])
-            elif name == "tool_calls":
+            if name == "tool_calls":
                 data["tool_calls"] = [self._call(call) for call in value]
                 wrong = fault([call["args"] for call in data["tool_calls"]])
+                if wrong is not None:
+                    return None, wrong
             else:
                 data |= named(name, value)
-                wrong = None
-            if wrong is not None:
-                return None, wrong
         try:
             result = self._program.eval(data=data)
         except RuntimeError as error:
             return None, run_words(str(error))
-        if result.type() == cel.Type.ERROR:
-            return None, run_words(str(result.plain_value()))
-        if result.type() != cel.Type.BOOL:
-            return None, "its value is not true or false"
-        return result.value() is True, ""
+        value = result.plain_value()
+        return (value, "") if value is True or value is False else (None, _why(result, lambda _: None))
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: clean(item) for name, item in call.items()}
         return own | {"args": call.get("args", {}) if self._looks_at_call_args else {}}
+
+
+def _why(result: cel.Value, unknown: Callable[[str], str | None]) -> str:
+    """Why this is no boolean. Errors are values to the library, and no exceptions."""
+    if result.type() != cel.Type.ERROR:
+        return "its value is not true or false"
+    said = str(result.plain_value())
+    missing = missing_name(said)
+    return (unknown(missing) if missing is not None else None) or run_words(said)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
+from zoneinfo import available_timezones
 
 from cel_expr_python import cel
 
@@ -32,11 +33,14 @@ class ExpressionError(InterlockError):
 _T = cel.Type
 _CALLER = {"caller.user": _T.STRING, "caller.email": _T.STRING, "caller.role": _T.STRING, "caller.key": _T.STRING}
 _TURN = {"turn.rounds": _T.INT, "turn.calls": _T.INT}
+HINTS = ("tool.read_only", "tool.destructive")
+"""What a tool says of itself: it has a value only where its server is trusted to say so."""
 _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
     "access": {
         "args": _T.Map(_T.STRING, _T.DYN),
         "tool.server": _T.STRING,
         "tool.name": _T.STRING,
+        **dict.fromkeys(HINTS, _T.BOOL),
         "graph": _T.STRING,
         "node": _T.STRING,
         "now": _T.TIMESTAMP,
@@ -68,8 +72,9 @@ _RENDERED = {"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"}
 _LIBRARY = (
     "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "int", "uint",
     "double", "string", "bool", "bytes", "duration", "timestamp", "type", "dyn", "getHours", "getMinutes", "getDate",
-    "getDayOfWeek", "getDayOfMonth", "getMonth", "getFullYear", "getSeconds",
+    "getDayOfWeek", "getDayOfMonth", "getDayOfYear", "getMonth", "getFullYear", "getSeconds", "getMilliseconds",
 )  # fmt: skip
+_OF_TIME = frozenset(name for name in _LIBRARY if name.startswith("get"))
 _TYPES = {
     "STRING": "a text", "BOOL": "true or false", "INT": "a whole number", "UINT": "a whole number",
     "DOUBLE": "a number", "DYN": "anything", "TIMESTAMP": "a time", "DURATION": "a length of time", "BYTES": "bytes",
@@ -86,6 +91,11 @@ def _environment(scope: ScopeName) -> cel.Env:
     return cel.NewEnv(
         config=config, variables=dict(_SCOPES[scope]), extensions=[declarations(waiting=scope == "access")]
     )
+
+
+def activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
+    """Values for expressions of this scope, read once by however many of them."""
+    return _environment(scope).Activation(data)
 
 
 def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
@@ -118,6 +128,8 @@ def _check_call_fields(tree: celtree.Tree) -> None:
 def _check_literals(tree: celtree.Tree) -> None:
     """What is written out in a call of ours is checked here, not when the first tool call comes."""
     for node in tree.root.walk():
+        if node.kind == "call" and node.name in _OF_TIME and node.children:
+            _check_zone(tree, node.children[0])
         if node.kind != "call" or node.name not in FUNCTIONS:
             continue
         written = (
@@ -126,6 +138,21 @@ def _check_literals(tree: celtree.Tree) -> None:
         for argument in written:
             if argument.text is not None and (wrong := FUNCTIONS[node.name].fault(argument.text)) is not None:
                 raise ExpressionError(wrong, tree.offsets.get(argument.id, 0))
+
+
+@cache  # a constant that nothing can change
+def _zoned() -> cel.Expression:
+    return cel.NewEnv(variables={"zone": _T.STRING}).compile('timestamp("2026-01-01T00:00:00Z").getHours(zone)')
+
+
+def _check_zone(tree: celtree.Tree, zone: celtree.Expr) -> None:
+    at = min(tree.offsets.get(node.id, 0) for node in zone.walk())
+    if zone.text is None:
+        # The library keeps every zone that it was ever asked for, and looks for its file.
+        raise ExpressionError("a time zone is written out, such as 'Europe/Berlin'", at)
+    if not zone.text or _zoned().eval(data={"zone": zone.text}).type() != cel.Type.INT:
+        message = f"{zone.text!r} is no time zone known on this machine, such as 'Europe/Berlin' or '+02:00'"
+        raise ExpressionError(message + did_you_mean(zone.text, sorted(available_timezones())), at)
 
 
 _MEANT = {
@@ -231,6 +258,15 @@ def type_words(kind: str) -> str:
         return "a list"
     kind = kind.rpartition(".")[2]
     return "a mapping" if kind.startswith("MAP") else _TYPES.get(kind, kind.lower())
+
+
+_VALUELESS = re.compile(r'No value with name "([^"]+)" found')
+
+
+def missing_name(said: str) -> str | None:
+    """The name without a value of which the library speaks; None if it speaks of something else."""
+    found = _VALUELESS.search(said)
+    return found[1] if found is not None else None
 
 
 _MISSING = re.compile(r'Key not found in map : "(.*)"', re.DOTALL)

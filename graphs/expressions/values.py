@@ -60,13 +60,15 @@ def fault(value: Any) -> str | None:
 
 
 def _text_fault(text: str) -> str | None:
-    if len(text) > MAX_TEXT or (not text.isascii() and len(text.encode("utf-8", "replace")) > MAX_TEXT):
+    size = len(text)
+    if size <= MAX_TEXT and not text.isascii():
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            return "a text that is not valid Unicode"
+    if size > MAX_TEXT:
         return f"a text of more than {MAX_TEXT // 1024} kB"
-    if "\0" in text:
-        return "a NUL character"
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        return "a text that is not valid Unicode"
-    return None
+    return "a NUL character" if "\0" in text else None
 
 
 def _size_fault(count: int, depth: int) -> str | None:

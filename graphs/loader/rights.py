@@ -52,6 +52,8 @@ class _Builder:
     """The names of all roles, of those too that could not be read."""
     problems: list[Problem] = field(default_factory=list[Problem])
     conditions: dict[Path, Condition] = field(default_factory=dict[Path, Condition])
+    compiled: dict[tuple[str, str | None], Condition] = field(default_factory=dict[tuple[str, str | None], Condition])
+    """What rules have in common is one condition, which a call evaluates once."""
 
     def _say(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
@@ -124,8 +126,11 @@ class _Builder:
     def _condition(self, path: Path, text: str | None) -> Condition | None:
         if text is None:
             return None
+        shown = self.source.written.get(path)
         try:
-            return compile_access(text, shown=self.source.written.get(path))
+            if (text, shown) not in self.compiled:
+                self.compiled[text, shown] = compile_access(text, shown=shown)
+            return self.compiled[text, shown]
         except ExpressionError as error:
             if not self.source.is_broken(path):
                 self.problems.append(self.source.problem_in_text(path, error.offset, str(error)))

@@ -15,6 +15,7 @@ from graphs.loader.mentions import Mention, of_nodes, of_rules, place
 from graphs.loader.plans import GraphPlan, plan
 from graphs.loader.reading import AnySpec, Reading, read_spec
 from graphs.loader.rights import rights
+from graphs.loader.trust import unknown_hints
 from graphs.policy import Policy
 from graphs.redaction import Redaction
 from graphs.source import Path as At
@@ -95,6 +96,7 @@ class _Loader:
         graphs = self._graphs()
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
+        self.problems += unknown_hints(access, allowed.conditions, servers)
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
         if (
             self.problems

@@ -48,6 +48,8 @@ class ServerSpec(Spec):
     """How many characters of a result are kept."""
     required: bool = False
     """Whether the gateway is failed, not merely degraded, without it."""
+    trusted: bool = False
+    """Whether rules believe what its tools say of themselves: tool.read_only and tool.destructive."""
     disabled: bool = False
     """Whether to leave the server out."""
 
