@@ -21,8 +21,10 @@ from graphs.nodes.parts import NodeFunction, Parts, Place
 from graphs.patterns import matches_any
 from graphs.policy import CallFacts, ToolFacts, Verdict
 from graphs.spec.graph import ModelNodeSpec
+from graphs.spec.servers import ServerSpec
 from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import AlreadyDecided, Approval, AuditEntry, Expired, call_digest, new_approval_id
+from graphs.toolbox import ServedTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     policy = parts.snapshot.policy
 
-    def judge(call: ToolCall, state: State, context: Context) -> Judged:
+    servers = parts.snapshot.servers
+
+    def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
         served = parts.toolbox.known(call["name"])
@@ -58,22 +62,32 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             return Judged(call, call_id, digest, served.people_name, verdict)
         facts = CallFacts(
             call_id=call_id,
-            tool=ToolFacts(server=served.server, name=served.name),
+            tool=tool_facts(served, servers),
             args=call["args"],
             graph=place.plan.id,
             node=asker,
             rounds=state.get("rounds", 0),
-            calls=state.get("calls", 0),
-            now=datetime.now(UTC),
+            calls=calls,
+            now=now,
         )
         verdict = policy.decide(context.caller, facts)
         return Judged(call, call_id, digest, served.people_name, verdict)
 
-    async def judged_aside(call: ToolCall, state: State, context: Context) -> Judged:
+    async def judged_aside(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
         served = parts.toolbox.known(call["name"])
         if served is not None and policy.may_wait(context.caller, ToolFacts(served.server, served.name)):
-            return await asyncio.to_thread(judge, call, state, context)
-        return judge(call, state, context)
+            return await asyncio.to_thread(judge, call, state, context, calls, now)
+        return judge(call, state, context, calls, now)
+
+    async def judged_in_turn(calls: Iterable[ToolCall], state: State, context: Context) -> list[Judged]:
+        """Each call is judged as if those before it in the round, unless they are refused, had run: a rule that counts
+        calls is not passed by asking for many at once."""
+        now, ran = datetime.now(UTC), state.get("calls", 0)
+        judged: list[Judged] = []
+        for call in calls:
+            judged.append(await judged_aside(call, state, context, ran, now))
+            ran += judged[-1].verdict.decision != "deny"
+        return judged
 
     async def permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         message = last_request(state)
@@ -81,7 +95,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             return {"verdicts": {}}
         context = parts.context(runtime)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
-        judged = [await judged_aside(call, state, context) for call in calls]
+        judged = await judged_in_turn(calls, state, context)
         most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
         room = max(0, most - state.get("calls", 0))
         judged = [
@@ -209,6 +223,18 @@ def outcome(item: Judged, approval: Approval | None) -> str:
     if item.verdict.decision == "deny" or approval is None:
         return "allow" if item.verdict.decision == "allow" else "deny"
     return approval.status
+
+
+def tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> ToolFacts:
+    """The tool as rules know it."""
+    spec = servers.get(served.server)
+    return ToolFacts(
+        served.server,
+        served.name,
+        read_only=served.read_only,
+        destructive=served.destructive,
+        trusted=spec is not None and spec.trusted,
+    )
 
 
 def refusal_words(verdict: Verdict) -> str:
