@@ -148,3 +148,41 @@ async def test_without_a_verified_person_nothing_is_restored(
         await facade.say("look", key=KEY)
         await facade.say("look", said("Looked."), "and?", key=KEY)
     assert model.requests[2].tool_results == []
+
+
+async def test_only_somebody_who_is_the_approver_wholly_decides(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The person's role alone does not do where the key has another: what either lacks, both together lack."""
+    monkeypatch.setenv("WEBUI_KEY", KEY)
+    monkeypatch.setenv("OTHER_KEY", "ilk_of-another-front-end")
+    access = {
+        "roles": {
+            "admin": {"allow": ["*"]},
+            "team": {"allow": ["*"]},
+            "user": {"ask": [{"tool": "files/write", "approver": "admin"}]},
+        },
+        "keys": [
+            {"name": "open-webui", "role": "admin", "env": "WEBUI_KEY", "forwards_users": True},
+            {"name": "other", "role": "team", "env": "OTHER_KEY", "forwards_users": True},
+        ],
+    }
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, access=access)
+    async with serving(folder, tmp_path / "data", forwarded_jwt_secret=SECRET) as facade:
+        model.script(Answer(calls=[Call("files__write", {"text": "y"})]), "Written.")
+        max_, eve, zoe = signed("Max", "user"), signed("Eve", "admin"), signed("Zoë", "admin")
+        asked = await facade.say("write", key=KEY, headers=max_)
+
+        async def waiting(key: str, who: dict[str, str]) -> list[str]:
+            found = await facade.http.get(f"{facade.url}/approvals", headers={"authorization": f"Bearer {key}", **who})
+            return [entry["id"] for entry in found.json()["data"]]
+
+        (id,) = await waiting(KEY, max_)
+        assert "Only the role admin" in await facade.say(f"approve {id}", key=KEY, headers=max_)
+        assert await waiting("ilk_of-another-front-end", eve) == []
+        refused = await facade.say(f"approve {id}", key="ilk_of-another-front-end", headers=eve)
+        assert "Nothing that you may decide" in refused
+        assert await waiting(KEY, zoe) == [id]
+        assert "is approved" in await facade.say(f"approve {id}", key=KEY, headers=zoe)
+        assert await facade.say("write", said(asked), "go on", key=KEY, headers=max_) == "Written."
+    assert tools.ran() == ["write y"]

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from support.facade import ACCESS, ADMIN, Facade, serving, write_configs
+from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -199,6 +199,48 @@ async def test_a_token_gets_the_role_that_its_claim_maps_to(
     assert model.requests[0].messages[0]["content"] == "You help Ada."
     assert elsewhere.asked == []
     assert (await status(gate, elsewhere.token(key=CURVE, kid="curve", algorithm="ES256")))[0] == 200
+
+
+async def test_whoever_vouches_for_an_approver_it_decides_what_waits_for_its_role(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, elsewhere: Elsewhere, keys: None
+) -> None:
+    """Four eyes: a key of LiteLLM asks, a token of the issuer decides; seen in the API, the console and the chat."""
+    elsewhere.model = model.url.removesuffix("/v1")
+    elsewhere.keys["sk-virtual"] = {"key_alias": "etl", "user_id": "ada", "team_id": "team-data", "metadata": {}}
+    rule = {"tool": "files/write", "approver": "admin", "expires": "15m", "reason": "Writing takes four eyes."}
+    spec = access(elsewhere)
+    spec["roles"] = {"admin": {"allow": ["*"]}, "developer": {"ask": [rule]}}
+    servers = {"files": {"url": tools.url}}
+    configs = write_configs(tmp_path / "configs", f"{elsewhere.root}/v1", servers, access=spec)
+    boss = elsewhere.token(sub="u-2", name="Grace", realm_access={"roles": ["boss"]})
+    peer = elsewhere.token(sub="u-3", name="Max")
+    async with serving(configs, tmp_path / "data") as gate:
+
+        async def get(path: str, key: str) -> Any:
+            return (await gate.http.get(path, headers={"authorization": f"Bearer {key}"})).json()
+
+        async def seen(key: str) -> list[tuple[str, str, bool, bool]]:
+            shown = await get(f"{gate.url.removesuffix('/v1')}/console/api/state", key)
+            return [
+                (entry["caller"], entry["approver"], entry["yours"], entry["decidable"]) for entry in shown["approvals"]
+            ]
+
+        model.script(Answer(calls=[Call("files__write", {"text": "x"})]))
+        asked = await gate.say("write x", key="sk-virtual")
+        assert "Writing takes four eyes." in asked
+        assert "Only the role admin may decide." in asked
+        assert await seen("sk-virtual") == [("ada", "admin", True, False)]
+        assert await seen(peer) == []
+        assert await seen(boss) == [("ada", "admin", False, True)]
+        (entry,) = (await get(f"{gate.url}/approvals?status=pending", boss))["data"]
+        assert "Only the role admin" in await gate.say(f"approve {entry['id']}", key="sk-virtual")
+        assert "Nothing that you may decide" in await gate.say(f"approve {entry['id']}", key=peer)
+        assert tools.ran() == []
+        assert "is approved. It takes effect when ada goes on" in await gate.say(f"approve {entry['id']}", key=boss)
+        model.script("Written.")
+        assert await gate.say("write x", said(asked), "go on", key="sk-virtual") == "Written."
+        assert (await get(f"{gate.url}/approvals/{entry['id']}", "sk-virtual"))["decided_by"] == "Grace"
+    assert tools.ran() == ["write x"]
 
 
 async def test_conversations_belong_to_the_subject_whatever_the_token(
