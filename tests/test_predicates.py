@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+import unicodedata
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from sqlglot import exp
 
 from graphs.expressions import compile_access
-from graphs.expressions.paths import path_within
+from graphs.expressions.paths import could_be_folder, path_within
 from graphs.expressions.sqlcheck import DIALECTS, MAX_CHARACTERS, sql_read_only
 from graphs.expressions.sqlnames import KNOWN_PURE
 
@@ -154,6 +159,64 @@ def test_symbolic_links_of_this_machine_are_followed(tmp_path: Path) -> None:
     assert path_within(f"{inside}/to_sub/new.txt", str(inside))
     assert path_within(f"{tmp_path}/alias/new.txt", f"{tmp_path}/alias")
     assert not path_within(f"{inside}/out/../x", str(inside))
+
+
+NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "in/../out",
+        "in/../out/new.txt",
+        "circle/../out",
+        "nowhere/../out/x",
+        f"{NFC}",
+        f"{NFC}/secret.txt",
+        f"in/../{NFC}/secret.txt",
+        "nowhere/../Kelvin",
+        "caf%C3%A9/secret.txt",
+        "out ",
+        'out"',
+        ".. ",
+    ],
+)
+def test_links_count_however_a_program_comes_to_them(tmp_path: Path, path: str) -> None:
+    inside = tmp_path / "inside"
+    (inside / "sub/deep").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (inside / "in").symlink_to("sub/deep")
+    (inside / "circle").symlink_to("circle")
+    for name in ("out", NFD, "\u212aelvin"):
+        (inside / name).symlink_to(tmp_path / "outside")
+    assert not path_within(f"{inside}/{path}", str(inside))
+    assert path_within(f"{inside}/in/../x", str(inside))
+    assert path_within(f"{inside}/{NFC}-new/Kelvin", str(inside))
+
+
+def test_names_of_the_same_form_are_tried_within_reason(tmp_path: Path) -> None:
+    letters = ["".join(pair) for pair in itertools.product("a\uff41\u1d43\u2090\u00aa\U0001d41a", repeat=2)]
+    for folder, names in (("few", letters[1:4]), ("many", letters[1:])):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+        assert path_within(f"{tmp_path}/{folder}/bb", str(tmp_path))
+    assert path_within(f"{tmp_path}/few/aa", str(tmp_path))
+    assert not path_within(f"{tmp_path}/many/aa", str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_looked_into_lets_nothing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = os.lstat
+
+    def guarded(path: str, **how: Any) -> os.stat_result:
+        if "closed/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look(path, **how)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "lstat", guarded)
+    assert path_within(f"{tmp_path}/open/a", str(tmp_path))
+    assert not path_within(f"{tmp_path}/closed/a", str(tmp_path))
+    assert could_be_folder(f"{tmp_path}/closed/a")
 
 
 def test_a_circle_of_links_and_a_very_long_path_are_decided(tmp_path: Path) -> None:

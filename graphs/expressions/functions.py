@@ -9,7 +9,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from graphs.expressions.paths import path_within
+from graphs.expressions.paths import could_be_folder, path_within
 from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
 from graphs.expressions.sqltables import sql_tables
 from graphs.expressions.urls import host, public_url
@@ -63,7 +63,7 @@ def full_match(text: str, pattern: str) -> bool:
 
 
 def _no_folder(text: str) -> str | None:
-    return None if path_within(text, text) else f"{text!r} is no absolute path of a folder, such as '/workspace'"
+    return None if could_be_folder(text) else f"{text!r} is no absolute path of a folder, such as '/workspace'"
 
 
 def _no_dialect(text: str) -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os.path
+import errno
+import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_DECODINGS = 5
+_MAX_LANDINGS = 32
+_PACKING = " \t\"'\u00a0\u3000"
+"""What programs take off the end of a path before they use it."""
 # What some systems turn into a separator or a dot when they fit a name into an older character set.
 _LOOKALIKES = str.maketrans(
     dict.fromkeys("\u2044\u2215\u29f8\u29f6\u2571\u1735\u3033\uff0f", "/")
@@ -25,11 +29,22 @@ def path_within(path: str | Sequence[Any], *folders: str | Sequence[Any]) -> boo
 
     All are absolute POSIX paths. A path with a backslash or a control character is not within; neither is one that
     leaves the folder once percent-decoded (several times, if need be), brought to its Unicode normal form, or with
-    the symbolic links of this machine resolved. An empty list names nothing, so it is not within either.
+    the symbolic links of this machine resolved: before its `..` are taken out and after, and where a name is not there
+    also by what is there under a name of the same normal form, since the programs that open files differ in both.
+    What this process may not look into is not within. An empty list names nothing, so it is not within either.
+
+    That is how things are when the rule is decided: whoever can change links in the folder meanwhile, or make hard
+    links to files outside, is not stopped by a look at a path.
     """
     roots = [root for folder in folders for root in _texts(folder)]
     paths = _texts(path)
     return bool(paths) and all(_is_within(one, roots) for one in paths)
+
+
+def could_be_folder(path: str) -> bool:
+    """Whether the text is an absolute path that nobody could take for another's."""
+    readings = _readings(path)
+    return bool(readings) and all(_is_plain(reading) for reading in readings) and _are_named(readings, path)
 
 
 def _texts(value: str | Sequence[Any]) -> list[str]:
@@ -43,9 +58,12 @@ def _texts(value: str | Sequence[Any]) -> list[str]:
 
 def _is_within(path: str, folders: Sequence[str]) -> bool:
     readings = _readings(path)
-    return bool(readings) and any(
-        _is_plain(folder) and all(_is_plain(reading) and _is_inside(reading, folder) for reading in readings)
-        for folder in folders
+    return (
+        bool(readings)
+        and all(_is_plain(reading) for reading in readings)
+        and any(
+            _is_plain(folder) and _are_named(readings, folder) and _are_inside(readings, folder) for folder in folders
+        )
     )
 
 
@@ -65,7 +83,8 @@ def _readings(path: str) -> list[str]:
     if not all(reading.isascii() for reading in readings):
         readings += [unicodedata.normalize("NFKC", reading) for reading in readings]
         readings += [reading.translate(_LOOKALIKES) for reading in readings]
-    return readings
+    readings += [reading.rstrip(_PACKING) for reading in readings if reading[-1:] in _PACKING]
+    return list(dict.fromkeys(readings))
 
 
 def _is_plain(path: str) -> bool:
@@ -73,10 +92,61 @@ def _is_plain(path: str) -> bool:
     return path.startswith("/") and not path.startswith("//") and "\\" not in path and not _CONTROL.search(path)
 
 
-def _is_inside(path: str, folder: str) -> bool:
-    return _begins_with(posixpath.normpath(path), posixpath.normpath(folder)) and _begins_with(
-        os.path.realpath(path), os.path.realpath(folder)
-    )
+def _are_named(readings: Sequence[str], folder: str) -> bool:
+    named = posixpath.normpath(folder)
+    return all(_begins_with(posixpath.normpath(reading), named) for reading in readings)
+
+
+def _are_inside(readings: Sequence[str], folder: str) -> bool:
+    real = os.path.realpath(folder)
+    try:
+        for way in {*readings, *map(posixpath.normpath, readings)}:
+            for count, landing in enumerate(_landings(way)):
+                if count == _MAX_LANDINGS or not _begins_with(landing, real):
+                    return False
+    except OSError:
+        return False
+    return True
+
+
+def _landings(path: str) -> Iterator[str]:
+    """Where opening the path may lead, with all links followed. Raises OSError where this process may not look."""
+    waiting = [path]
+    while waiting:
+        real = os.path.realpath(waiting.pop())
+        yield real
+        waiting += _namesakes(real)
+
+
+def _namesakes(path: str) -> list[str]:
+    """The path with its first name that is not there changed for those that are, and differ in how they are encoded."""
+    folder, name, rest = path, "", ""
+    while not _is_there(folder):
+        folder, name, rest = posixpath.dirname(folder), posixpath.basename(folder), posixpath.join(name, rest)
+    try:
+        there = os.listdir(folder) if name else []
+    except NotADirectoryError:
+        return []
+    form = unicodedata.normalize("NFKC", name)
+    # Of ASCII names each is its own normal form: most folders cost no more than to be listed.
+    same = [
+        one
+        for one in there
+        if not (one.isascii() and name.isascii()) and one != name and unicodedata.normalize("NFKC", one) == form
+    ]
+    return [posixpath.join(folder, one, rest) for one in same]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        # Nobody can open what goes round in circles or has a name that is too long.
+        if error.errno not in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+    return True
 
 
 def _begins_with(path: str, folder: str) -> bool:
