@@ -14,13 +14,13 @@ import urllib.request
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from graphs.library import Snapshot, load, settled_environment
 from server import logs
 from server.app import create_app
 from server.keys import Keys, load_keys
 from server.settings import Settings
+from server.supervisor import Supervisor
 from server.workers import counting_together
 
 
@@ -59,7 +59,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     threading.Thread(target=announce, args=(address, snapshot, keys), daemon=True).start()
     if workers > 1:
         with counting_together(settings.data):
-            Multiprocess(config, sockets=[listener]).run()
+            Supervisor(config, sockets=[listener]).run()
         return
     server = uvicorn.Server(config)
     server.run(sockets=[listener])

@@ -54,7 +54,11 @@ async def test_a_real_prometheus_reads_what_both_workers_counted(
         model.respond(lambda _: Answer("one two", stall_after=1))
         hanging = asyncio.create_task(ask(served, ADMIN_KEY))
         await awaited(http, served.root, lambda seen: seen("interlock_turns_running", graph="assistant") == 1)
-        for worker in workers(served.process):
+        killed = workers(served.process)
+        for worker in killed:
+            worker.suspend()
+        await asyncio.sleep(1)  # every half second each is asked whether it lives: now both owe an answer
+        for worker in killed:
             worker.kill()
         with pytest.raises(httpx.TransportError):
             await hanging
