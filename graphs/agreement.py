@@ -24,7 +24,7 @@ class Agreement:
 
     problems: tuple[Problem, ...]
     unjudged: Mapping[str, tuple[str, ...]]
-    """By server that is down or disabled: the places of the patterns that only its tools could have matched."""
+    """By server that nobody could look at: the places of the patterns that only its tools could have matched."""
 
 
 def agreement(snapshot: Snapshot, seen: Sequence[SeenServer]) -> Agreement:

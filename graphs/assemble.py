@@ -132,10 +132,11 @@ def facts(state: State, context: Context, parts: Parts) -> dict[str, Any]:
     answer = last_answer(state)
     verdicts = state.get("verdicts", {})
     calls: list[dict[str, Any]] = []
+    tools = parts.tools(context)
     for call in answer.tool_calls if answer else ():
         if call["name"] in context.client_names:
             continue
-        served = parts.toolbox.known(call["name"])
+        served = tools.known(call["name"])
         verdict = verdicts.get(call["id"] or "")
         calls.append(
             {

@@ -52,11 +52,11 @@ async def connected(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[lis
     """
     seen = await survey(snapshot, patience)
     found = agreement(snapshot, seen)
-    problems = [snapshot.problem(one.place, f"{one.name}: {one.words}") for one in seen if not one.up]
-    notes = [f"{one.name}: {one.words}" for one in seen if one.up]
+    down = [one for one in seen if not one.up and not one.per_user]
+    problems = [snapshot.problem(one.place, f"{one.name}: {one.words}") for one in down]
+    notes = [f"{one.name}: {one.words}" for one in seen if one not in down]
     notes += [
-        f"{server}: {'is disabled' if server not in snapshot.servers else 'is down'}, so what is said of its tools was"
-        f" not judged: {', '.join(places)}"
+        f"{server}: {_why_unjudged(snapshot, server)}, so what is said of its tools was not judged: {', '.join(places)}"
         for server, places in found.unjudged.items()
     ]
     return sorted([*problems, *found.problems]), notes
@@ -75,7 +75,7 @@ async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
             Finding(
                 where=one.place,
                 subject=one.name,
-                sound=one.up,
+                sound=one.up or one.per_user,
                 words=f"{one.words.rstrip('.')}; not judged without it: {', '.join(about[one.name])}"
                 if about[one.name]
                 else one.words,
@@ -92,6 +92,12 @@ async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
             for problem in found.problems
         ),
     ]
+
+
+def _why_unjudged(snapshot: Snapshot, server: str) -> str:
+    if server not in snapshot.servers:
+        return "is disabled"
+    return "is per user" if snapshot.servers[server].per_user else "is down"
 
 
 async def models(snapshot: Snapshot) -> Sequence[Finding]:

@@ -167,7 +167,7 @@ class Library:
         async with AsyncExitStack() as stack:
             model = ChatModel(base_url, models.api_key, silence=models.timeout)
             stack.push_async_callback(model.close)
-            toolbox = Toolbox(snapshot.servers, connections=self._connections)
+            toolbox = Toolbox(snapshot.servers, snapshot.fillings, connections=self._connections)
             stack.push_async_callback(toolbox.close)
             await toolbox.start()
             await toolbox.ready(SERVERS_PATIENCE)
@@ -246,11 +246,7 @@ class Library:
     async def turns(self, edition: Edition, owner: str, limit: int) -> tuple[TurnView, ...]:
         """The owner's latest turns, newest first."""
 
-        def people_name(name: str) -> str:
-            served = edition.toolbox.known(name)
-            return served.people_name if served is not None else name
-
-        return await recent(self.store, owner, limit, people_name)
+        return await recent(self.store, owner, limit, edition.toolbox.people_name)
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""

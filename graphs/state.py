@@ -61,6 +61,8 @@ class Context:
     """Whose conversation this is: approvals asked here belong to it."""
     turn: str
     """Id of the turn's row."""
+    person: str | None = None
+    """Who that surely is, and so whose own connections to servers are used; None where nobody vouches for it."""
     thread: str
     history: Sequence[Mapping[str, Any]] = ()
     """The conversation before this turn's own messages, as OpenAI messages."""

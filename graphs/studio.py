@@ -107,7 +107,7 @@ def parts_for(library: Library, caller: Caller) -> Parts:
 
     def standing(thread: str | None) -> Context:
         where = thread or NAME
-        return Context(caller=caller, owner=f"studio:{where}", turn=where, thread=where, interactive=True)
+        return Context(caller=caller, owner=f"studio:{where}", person=NAME, turn=where, thread=where, interactive=True)
 
     return Parts(
         snapshot=library.current.snapshot,

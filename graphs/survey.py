@@ -23,6 +23,8 @@ class SeenServer:
     place: str
     """`FILE:LINE:COL`."""
     up: bool
+    per_user: bool
+    """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
     words: str
     """How it is, for a person: how many tools it offers, or why it does not come up and what cures that."""
     tools: Mapping[str, Mapping[str, Any]]
@@ -32,31 +34,43 @@ class SeenServer:
 
 
 async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
-    """Starts all servers at once, waits at most `patience` seconds, and leaves nothing running."""
-    toolbox = Toolbox(snapshot.servers)
+    """Starts all servers at once, waits at most `patience` seconds, and leaves nothing running.
+
+    What a `per_user` server offers depends on who asks, and here nobody does.
+    """
+    shared = {name: spec for name, spec in snapshot.servers.items() if not spec.per_user}
+    toolbox = Toolbox(shared)
     began = time.monotonic()
     took: dict[str, float] = {}
     try:
         await toolbox.start()
-        while len(took) < len(snapshot.servers) and time.monotonic() - began < patience:
+        while len(took) < len(shared) and time.monotonic() - began < patience:
             for name, status in toolbox.status().items():
                 # One that may be downloading itself is down "yet": it is waited for.
                 if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
                     took.setdefault(name, time.monotonic() - began)
             await asyncio.sleep(_POLL)
-        return tuple(
-            SeenServer(
+        seen = {
+            name: SeenServer(
                 name=name,
                 place=snapshot.places[f"server {name}"],
                 up=status.status == "up",
+                per_user=False,
                 words=_words(status, took.get(name, patience), patience),
                 tools=_schemas(toolbox, name, status),
                 left_out=status.left_out,
             )
             for name, status in toolbox.status().items()
-        )
+        }
+        return tuple(seen.get(name) or _unseen(snapshot, name) for name in snapshot.servers)
     finally:
         await toolbox.close()
+
+
+def _unseen(snapshot: Snapshot, name: str) -> SeenServer:
+    words = "is per user: it is connected to when a user needs it, so it was not tried here"
+    place = snapshot.places[f"server {name}"]
+    return SeenServer(name=name, place=place, up=False, per_user=True, words=words, tools={}, left_out=())
 
 
 def _words(status: ServerStatus, took: float, patience: float) -> str:

@@ -192,8 +192,7 @@ class Run(Walk):
             if isinstance(message, AIMessage) and message.text:
                 self._take(TextDelta(message.text, new_paragraph=True))
             elif isinstance(message, ToolMessage) and (call := calls.get(message.tool_call_id)) is not None:
-                served = self._served.parts.toolbox.known(call["name"])
-                people_name = served.people_name if served else call["name"]
+                people_name = self._served.parts.toolbox.people_name(call["name"])
                 self._take(ToolStarted(message.tool_call_id, people_name, call["args"]))
                 self._take(told(message, people_name))
 
@@ -202,6 +201,7 @@ class Run(Walk):
         return Context(
             caller=request.caller,
             owner=request.owner,
+            person=request.owner if request.remembers else None,
             turn=self.id,
             thread=self.id,
             history=history,

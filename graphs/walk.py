@@ -151,6 +151,11 @@ class Walk(Answering):
             raise
 
     async def _walk(self, entry: Any, context: Context) -> bool:
+        """The same as `_step_through`, while which the person's own connections stay open."""
+        with self._served.parts.toolbox.in_use(context.person):
+            return await self._step_through(entry, context)
+
+    async def _step_through(self, entry: Any, context: Context) -> bool:
         """Turns what the graph says into this run's events. False where its time was up and the answer has ended."""
         served = self._served
         self._store.checkpoints.hold(context.thread, fresh=not context.resumed)

@@ -475,18 +475,6 @@ def test_keys_have_one_source_a_role_that_exists_and_a_name_of_their_own(tmp_pat
     ]
 
 
-def test_what_is_not_built_yet_is_refused_as_such(tmp_path: Path) -> None:
-    files = {
-        "servers.yaml": "mcpServers: {a: {command: x, per_user: true}}\n",
-    }
-    assert problems(tmp_path, files) == [
-        "servers.yaml:1:30: 'per_user' is not supported yet; every caller shares the server's one connection",
-    ]
-
-
-# --- the id of a snapshot ---
-
-
 def test_the_id_changes_with_what_is_said_and_not_with_comments(tmp_path: Path) -> None:
     first = loaded(tmp_path, {"gateway.yaml": "models: {default: '${M:-a}'}\n"}).id
     assert loaded(tmp_path, {"gateway.yaml": "# words\nmodels:\n  default: ${M:-a}\n"}).id == first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from cel_expr_python import cel
 
@@ -124,10 +124,16 @@ class Text:
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text with every `{{ … }}` filled in. Raises ExpressionError naming the one that cannot be."""
+        return "".join(text for _, text in self.filled(values))
+
+    def filled(self, values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+        """Its pieces in order, each with the expression that gave it (None: as written). Raises ExpressionError."""
         data: dict[str, Any] = {}
         for name, value in values.items():
             data |= named(name, value)
-        return "".join(piece if isinstance(piece, str) else _rendered(*piece, data) for piece in self.pieces)
+        return [
+            (None, piece) if isinstance(piece, str) else (piece[0], _rendered(*piece, data)) for piece in self.pieces
+        ]
 
 
 def compile_access(text: str, *, shown: str | None = None) -> Condition:
@@ -140,8 +146,8 @@ def compile_next(text: str) -> Condition:
     return _condition(text, "next", None)
 
 
-def compile_text(text: str) -> Text:
-    """A prompt. Raises ExpressionError."""
+def compile_text(text: str, scope: Literal["text", "server"] = "text") -> Text:
+    """A prompt, or a setting of a server. Raises ExpressionError."""
     pieces: list[str | tuple[str, cel.Expression]] = []
     last = 0
     while (start := text.find("{{", last)) >= 0:
@@ -151,7 +157,7 @@ def compile_text(text: str) -> Text:
             raise ExpressionError("'{{' without its '}}'; to write the braces themselves, write {{ '{{' }}", start)
         inside = text[start + 2 : end]
         try:
-            program, _ = compile_in("text", inside)
+            program, _ = compile_in(scope, inside)
         except ExpressionError as error:
             raise ExpressionError(str(error), start + 2 + error.offset) from None
         kind = program.return_type().name()

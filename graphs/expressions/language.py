@@ -18,8 +18,8 @@ from graphs.words import did_you_mean
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
 
-ScopeName = Literal["access", "next", "text"]
-"""Where an expression stands: a rule in access.yaml, a branch under `next`, a prompt."""
+ScopeName = Literal["access", "next", "text", "server"]
+"""Where an expression stands: a rule in access.yaml, a branch under `next`, a prompt, a setting of a server."""
 
 
 class ExpressionError(InterlockError):
@@ -55,16 +55,19 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
         **_TURN,
     },
     "text": {"graph": _T.STRING, "now": _T.TIMESTAMP, **_CALLER},
+    "server": _CALLER,
 }
 _PLACES: Mapping[ScopeName, str] = {
     "access": "in the rules of access.yaml",
     "next": "under 'next'",
     "text": "in prompts",
+    "server": "in servers.yaml",
 }
 _OTHERWISE: Mapping[ScopeName, str] = {
     "access": "; a text stands in quotes",
     "next": "; a text stands in quotes",
     "text": "; to write the braces themselves, write {{ '{{' }}",
+    "server": "; to write the braces themselves, write {{ '{{' }}",
 }
 """What somebody may have meant by a name that is like none."""
 _CALL_FIELDS = ("id", "tool", "args", "verdict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, urlsplit
 
@@ -23,8 +24,12 @@ def known_secrets(
     found.add(_value(env, "INTERLOCK_FORWARDED_JWT_SECRET"))
     found.update(_passwords(_value(env, "INTERLOCK_STORAGE")))
     for server in servers:
-        found.update(value for name, value in server.headers.items() if name.lower() not in _HARMLESS_HEADERS)
-        found.update(value for name, value in server.env.items() if says_secret(name))
+        secrets = [value for name, value in server.headers.items() if name.lower() not in _HARMLESS_HEADERS]
+        secrets += [value for name, value in server.env.items() if says_secret(name)]
+        found.update(secrets)
+        if server.per_user:
+            # What is really sent has a caller's name in it; what stands around the name stays as it is.
+            found.update(piece for value in secrets if "{{" in value for piece in re.split(r"\{\{.*?\}\}", value))
         for text in (server.url or "", *server.args, *server.env.values()):
             found.update(_passwords(text))
     return frozenset(found - {""})

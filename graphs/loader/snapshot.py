@@ -10,6 +10,8 @@ from pathlib import Path
 
 from graphs import patterns
 from graphs.errors import ConfigError, Problem
+from graphs.filling import Filling
+from graphs.loader.fillings import Texts, fillings, without_braces
 from graphs.loader.known import known_secrets
 from graphs.loader.mentions import Mention, of_nodes, of_rules, place
 from graphs.loader.plans import GraphPlan, plan
@@ -43,6 +45,8 @@ class Snapshot:
     gateway: GatewaySpec
     servers: Mapping[str, ServerSpec]
     """Without the disabled ones; paths are absolute."""
+    fillings: Mapping[str, Filling]
+    """By server that is `per_user`: what makes a caller's own server of it."""
     policy: Policy
     keys: tuple[KeySpec, ...]
     identities: IdentitiesSpec
@@ -97,6 +101,8 @@ class _Loader:
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
         self.problems += unknown_hints(access, allowed.conditions, servers)
+        texts, wrong = fillings(servers)
+        self.problems += wrong
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
         if (
             self.problems
@@ -107,11 +113,17 @@ class _Loader:
         ):
             raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
         secrets = known_secrets(gateway.spec, servers.spec.mcpServers.values(), access.spec.keys, self.env)
+        settled = {
+            name: self._settled(spec, texts[name])
+            for name, spec in servers.spec.mcpServers.items()
+            if not spec.disabled
+        }
         return Snapshot(
             id=self._digest(),
             folder=self.folder,
             gateway=gateway.spec,
-            servers={name: self._settled(spec) for name, spec in servers.spec.mcpServers.items() if not spec.disabled},
+            servers=settled,
+            fillings={name: Filling(spec=spec, texts=texts[name]) for name, spec in settled.items() if spec.per_user},
             policy=allowed.policy,
             keys=tuple(access.spec.keys),
             identities=access.spec.identities,
@@ -216,8 +228,10 @@ class _Loader:
             if patterns.tool_fault(pattern) is None and (wrong := patterns.misspelt_server(pattern, names)) is not None:
                 self.problems.append(source.problem(path, wrong))
 
-    def _settled(self, spec: ServerSpec) -> ServerSpec:
+    def _settled(self, spec: ServerSpec, texts: Texts) -> ServerSpec:
         """Relative paths are relative to the folder of the configs."""
+        if texts and not spec.per_user:
+            spec = without_braces(spec, texts)
         if spec.command is None:
             return spec
         command = spec.command

@@ -40,7 +40,7 @@ def account(
 ) -> AuditEntry:
     """The record of a decision, without secrets."""
     redaction = parts.snapshot.redaction
-    served = parts.toolbox.known(call["name"] or "")
+    served = parts.tools(context).known(call["name"] or "")
     args = call["args"]
     return AuditEntry(
         time=time.time(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import orjson
 from langchain_core.callbacks import BaseCallbackManager
@@ -22,10 +24,23 @@ from graphs.expressions import ExpressionError
 from graphs.limits import Limit, calls_in_a_turn
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
 from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.reach import Reach
 from graphs.patterns import matches_any
 from graphs.seeing import first_words, model_call
 from graphs.spec.graph import LimitsSpec, ModelNodeSpec
 from graphs.state import Context, State, mint_call_id
+from graphs.toolbox import Tools
+
+
+@dataclass
+class Shown:
+    """What is shown of one set of tools."""
+
+    version: int
+    schemas: Mapping[str, dict[str, Any]]
+    by_role: dict[tuple[str, ...], list[dict[str, Any]]] = field(
+        default_factory=dict[tuple[str, ...], list[dict[str, Any]]]
+    )
 
 
 class Offer:
@@ -34,31 +49,28 @@ class Offer:
     def __init__(self, globs: Sequence[str], parts: Parts) -> None:
         self._patterns = tuple(globs)
         self._parts = parts
-        self._version = -1
-        self._schemas: dict[str, dict[str, Any]] = {}
-        self._by_role: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        self._shown: WeakKeyDictionary[Tools, Shown] = WeakKeyDictionary()
 
-    def to(self, roles: tuple[str, ...]) -> list[dict[str, Any]]:
-        """The tools shown to a caller of these roles, in the order of their names."""
-        toolbox = self._parts.toolbox
-        if toolbox.version != self._version:
-            self._version = toolbox.version
-            self._by_role = {}
-            self._schemas = {
+    def to(self, tools: Tools, roles: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The tools shown to a caller who has these tools and roles, in the order of their names."""
+        shown = self._shown.get(tools)
+        if shown is None or shown.version != tools.version:
+            schemas = {
                 name: openai_tool(served.tool)
-                for name, served in sorted(toolbox.tools.items())
+                for name, served in sorted(tools.tools.items())
                 if matches_any(self._patterns, served.people_name)
             }
-        offered = self._by_role.get(roles)
+            self._shown[tools] = shown = Shown(tools.version, schemas)
+        offered = shown.by_role.get(roles)
         if offered is None:
             may_see = self._parts.snapshot.policy.may_see
             offered = [
                 schema
-                for name, schema in self._schemas.items()
-                if (served := toolbox.tools.get(name))
+                for name, schema in shown.schemas.items()
+                if (served := tools.tools.get(name))
                 and all(may_see(role, served.server, served.name) for role in roles)
             ]
-            self._by_role[roles] = offered
+            shown.by_role[roles] = offered
         return offered
 
 
@@ -69,6 +81,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     limits = place.plan.spec.limits
     policy = parts.snapshot.policy
     offer = Offer(spec.tools, parts)
+    reach = Reach(place.plan.spec, parts)
     own_params = {
         name: value
         for name, value in (("temperature", spec.temperature), ("max_tokens", spec.max_tokens))
@@ -99,10 +112,13 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 raise GraphUnavailable(f"{where} could not be evaluated: {error}") from error
         messages += context.history
         messages += parts.model.messages(state.get("messages", []))
+        own = await reach.tools(context)
         if reached:
             messages.append({"role": "system", "content": last_words_instruction(reached)})
-        elif tools := [*offer.to(context.caller.roles), *context.client_tools]:
+        elif tools := [*offer.to(own, context.caller.roles), *context.client_tools]:
             request["tools"] = tools
+        if not reached and (troubles := own.troubles):
+            messages.append({"role": "system", "content": troubles_told(troubles)})
         request["messages"] = endpoint_messages(messages)
         if "tools" not in request:
             request.pop("tool_choice", None)
@@ -176,6 +192,11 @@ def limit_reached(limits: LimitsSpec, role: Limit | None, rounds: int, calls: in
 def last_words_instruction(reached: str) -> str:
     """What the model is told when no more tools are to be had."""
     return f"{reached} No more tools can be used. Answer now from what you have, and say what is missing."
+
+
+def troubles_told(troubles: Mapping[str, str]) -> str:
+    """What the model is told of servers that are not there for this caller: it may be asked why."""
+    return "\n".join(f"The tools of {server!r} are missing: the server {why}." for server, why in troubles.items())
 
 
 def handler_of_tokens(config: RunnableConfig) -> bool:

@@ -13,7 +13,7 @@ from graphs.loader import GraphPlan, Snapshot
 from graphs.metrics import Metrics
 from graphs.state import Context, State
 from graphs.store import Store
-from graphs.toolbox import Toolbox
+from graphs.toolbox import Toolbox, Tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,10 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     standing: Callable[[str | None], Context] | None = None
     """Makes the context, from a thread id, where no request brings one (Studio)."""
+
+    def tools(self, context: Context) -> Tools:
+        """The caller's tools, with what is open of the caller's own connections."""
+        return self.toolbox.of(context.caller, context.person)
 
     def context(self, runtime: Runtime[Context]) -> Context:
         """The run's context. Raises RuntimeError where a graph is run without one."""

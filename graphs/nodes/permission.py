@@ -18,13 +18,14 @@ from graphs.limits import calls_in_a_turn
 from graphs.loader import GraphPlan
 from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.reach import Reach
 from graphs.patterns import matches_any
 from graphs.policy import CallFacts, ToolFacts, Verdict
 from graphs.spec.graph import ModelNodeSpec
 from graphs.spec.servers import ServerSpec
 from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import AlreadyDecided, Approval, AuditEntry, Expired, call_digest, new_approval_id
-from graphs.toolbox import ServedTool
+from graphs.toolbox import ServedTool, of_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,20 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     policy = parts.snapshot.policy
 
     servers = parts.snapshot.servers
+    reach = Reach(place.plan.spec, parts)
 
     def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
-        served = parts.toolbox.known(call["name"])
+        tools = parts.tools(context)
+        served = tools.known(call["name"])
         digest = call_digest(served.people_name if served else call["name"], call["args"])
         if served is None:
-            verdict = refused(f"there is no tool {call['name']!r}; use only the tools that you were given")
+            troubles = (
+                f"the server {name} {why}" for name, why in tools.troubles.items() if of_server(call["name"], name)
+            )
+            unknown = f"there is no tool {call['name']!r}; use only the tools that you were given"
+            verdict = refused(next(troubles, unknown))
             return Judged(call, call_id, digest, call["name"], verdict)
         if not matches_any(offered.get(asker, ()), served.people_name):
             verdict = refused(
@@ -74,7 +81,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         return Judged(call, call_id, digest, served.people_name, verdict)
 
     async def judged_aside(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
-        served = parts.toolbox.known(call["name"])
+        served = parts.tools(context).known(call["name"])
         if served is not None and policy.may_wait(context.caller, ToolFacts(served.server, served.name)):
             return await asyncio.to_thread(judge, call, state, context, calls, now)
         return judge(call, state, context, calls, now)
@@ -94,6 +101,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if message is None:
             return {"verdicts": {}}
         context = parts.context(runtime)
+        tools = await reach.tools(context)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
         judged = await judged_in_turn(calls, state, context)
         most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
@@ -120,7 +128,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         if asked or context.resumed:
             approvals = await settled(judged, context, runtime, parts)
         for item in judged:
-            tool = item.people_name if parts.toolbox.known(item.call["name"]) else None
+            tool = item.people_name if tools.known(item.call["name"]) else None
             parts.metrics.verdict(place.plan.id, tool, outcome(item, approvals.get(item.call_id)))
         verdicts = {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}
         for verdict in verdicts.values():

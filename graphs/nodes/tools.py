@@ -21,10 +21,11 @@ from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.reach import Reach
 from graphs.seeing import tool_call, tool_refused
 from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import AuditEntry, Claim, Claimed, call_digest
-from graphs.toolbox import ServedTool, told_to
+from graphs.toolbox import ServedTool, Tools, told_to
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 
@@ -46,6 +47,8 @@ class _Round(State):
     """By call id."""
     claimed: Mapping[str, Claimed]
     """By call id, for the calls that carry an allow."""
+    tools: Tools
+    """The caller's."""
 
 
 def build(place: Place, parts: Parts) -> NodeFunction:
@@ -55,7 +58,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         state = cast(_Round, request.state)
         call = request.tool_call
         call_id = call["id"] or ""
-        served = parts.toolbox.known(call["name"])
+        served = state["tools"].known(call["name"])
         people_name = served.people_name if served else call["name"]
         runtime = cast("ToolRuntime[None, dict[str, Any]]", request.runtime)  # pyright: ignore[reportUnknownMemberType]
         say = runtime.stream_writer
@@ -113,10 +116,12 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         say(told(message, people_name, seconds))
         return message
 
+    reach = Reach(place.plan.spec, parts)
     node = ToolNode([], name=place.name, handle_tool_errors=False, awrap_tool_call=guard)
 
     async def tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         context = parts.context(runtime)
+        own = await reach.tools(context)
         request = last_request(state)
         messages: list[AnyMessage] = []
         ran = 0
@@ -137,7 +142,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 asked = [request.model_copy(update={"tool_calls": mine})]
                 allowed = [record for record in records.values() if record.verdict == "allow"]
                 claimed = await claim(allowed, state.get("messages", []), context, config)
-                only_mine = {**state, "messages": asked, "records": records, "claimed": claimed}
+                only_mine = {**state, "messages": asked, "records": records, "claimed": claimed, "tools": own}
                 output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
                 messages += output["messages"]
                 verdicts = state.get("verdicts", {})
@@ -170,7 +175,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     def tell(call: ToolCall, state: State, context: Context) -> AuditEntry:
         """What the audit is told of a call before it begins, or of why it does not."""
-        served = parts.toolbox.known(call["name"])
+        served = parts.tools(context).known(call["name"])
         people_name = served.people_name if served else call["name"]
         digest = call_digest(people_name, call["args"])
         verdict = state.get("verdicts", {}).get(call["id"] or "")

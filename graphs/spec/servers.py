@@ -18,26 +18,25 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,48}", re.ASCII)
 class ServerSpec(Spec):
     """One MCP server: a `command` that is started here, or the `url` of one that runs elsewhere."""
 
-    unsupported: ClassVar[Mapping[str, str]] = {
-        "per_user": "every caller shares the server's one connection",
-    }
     other_names: ClassVar[Mapping[str, str]] = {
         "transport": "type", "environment": "env", "arguments": "args", "address": "url", "endpoint": "url",
-        "serverUrl": "url", "enabled": "disabled",
+        "serverUrl": "url", "enabled": "disabled", "perUser": "per_user", "idle_timeout": "idle",
     }  # fmt: skip
 
     command: str | None = None
     """The program to start. `python` is the interpreter that runs Interlock."""
     args: list[str] = []
-    """The program's arguments."""
+    """The program's arguments. With `per_user`, `{{ caller.user }}` is filled in, as in `env`."""
     env: Annotated[dict[str, str], Field(repr=False)] = {}
-    """The program's environment variables, on top of a few harmless ones."""
+    """The program's environment variables, on top of a few harmless ones. With `per_user`, `{{ caller.user }}`,
+    `{{ caller.email }}`, `{{ caller.role }}` and `{{ caller.key }}` (the key's name) are filled in."""
     cwd: str | None = None
     """The folder the program starts in; relative to the folder of the config files, which is also the default."""
     url: str | None = None
     """The address of a server that runs elsewhere."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
-    """HTTP headers sent to that address, such as Authorization."""
+    """HTTP headers sent to that address, such as Authorization. With `per_user`, `{{ caller.email }}` and the like are
+    filled in, as in `env`."""
     type: Transport | None = None
     """How to talk to it. Said by `command` (stdio) or `url` (http); write it for `sse`."""
     timeout: Seconds = 60.0
@@ -52,6 +51,12 @@ class ServerSpec(Spec):
     """Whether rules believe what its tools say of themselves: tool.read_only and tool.destructive."""
     disabled: bool = False
     """Whether to leave the server out."""
+    per_user: bool = False
+    """Whether every user gets a connection of their own, and a process of their own where it is a program."""
+    idle: Seconds = 600.0
+    """How long a user's own connection stays open when they do nothing (with `per_user`)."""
+    max_users: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many users may have a connection of their own at once (with `per_user`)."""
 
     @property
     def transport(self) -> Transport:
@@ -101,6 +106,18 @@ class ServerSpec(Spec):
         if value is not None and any("\0" in text for text in _texts(value)):
             raise ValueError("holds a NUL character")
         return value
+
+    @model_validator(mode="after")
+    def _is_shared_or_not(self) -> ServerSpec:
+        if self.per_user and self.required:
+            raise ValueError(
+                "has both 'per_user' and 'required'; nobody is connected to it when the gateway starts, so the gateway "
+                "cannot depend on it: remove 'required'"
+            )
+        for name in ("idle", "max_users"):
+            if name in self.model_fields_set and not self.per_user:
+                raise ValueError(f"has '{name}', which is for a server with 'per_user: true'; add that, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> ServerSpec:

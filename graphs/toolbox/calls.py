@@ -36,6 +36,7 @@ class Call:
     async def result(self) -> CallToolResult:
         """The answer, or an error result in words, within the server's `timeout`. Raises nothing but cancellation."""
         spec = self._connection.spec
+        self._connection.calls += 1
         try:
             async with asyncio.timeout(spec.timeout):
                 raw = await self._answer()
@@ -49,6 +50,8 @@ class Call:
             return failure(f"{self._name} was refused by its server: {error.error.message[: spec.max_result]}")
         except ValidationError:
             return failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
+        finally:
+            self._connection.calls -= 1
         return readable(raw, limit=spec.max_result)
 
     async def _answer(self) -> RawResult:

@@ -40,6 +40,8 @@ class Timing:
     """A connection that held this long is sound: the delays begin anew after it."""
     launch: float = 30.0
     """The least time a started program gets to answer at first: it may have to download itself."""
+    first_use: float = 20.0
+    """For a user's own connection to come up before their turn goes on without it."""
     check: float = 15.0
     """Between two looks at a server that is reached over HTTP."""
     ping: float = 5.0
@@ -57,11 +59,15 @@ class ServerDown(InterlockError):
 class Connection:
     """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
 
-    `changed` is called, synchronously, whenever the state or the tools are different from before.
+    `changed` is called, synchronously, whenever the state or the tools are different from before. `label` is what the
+    log calls it.
     """
 
-    def __init__(self, name: str, spec: ServerSpec, *, timing: Timing, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, spec: ServerSpec, *, timing: Timing, changed: Callable[[], None], label: str | None = None
+    ) -> None:
         self.name = name
+        self._label = label or name
         self.spec = spec
         self.state: State = "starting"
         self.reason: str | None = None
@@ -73,6 +79,8 @@ class Connection:
         self.settled = asyncio.Event()
         """Set once the server was up or down."""
         self.slots = asyncio.Semaphore(spec.concurrency)
+        self.calls = 0
+        """How many are under way, or wait for their turn."""
         self._timing = timing
         self._changed = changed
         self._redact: Callable[[str], str] = str
@@ -105,7 +113,9 @@ class Connection:
             said = f"; it last said: {end.last_words}" if end.last_words else ""
             # A server that stays away would fill the log.
             level = logging.DEBUG if end.reason == logged else logging.WARNING
-            logger.log(level, "MCP server %s %s: %s%s", self.name, "restarts" if soon else "is down", end.reason, said)
+            logger.log(
+                level, "MCP server %s %s: %s%s", self._label, "restarts" if soon else "is down", end.reason, said
+            )
             logged = None if soon else end.reason
             self._become("starting" if soon else "down", end.reason, end.last_words)
             with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
@@ -158,7 +168,7 @@ class Connection:
                     scope.deadline = anyio.current_time() + self._timing.close
         except Exception as error:
             # The outermost layer of this task: whatever a transport raises ends one connection, never the gateway.
-            logger.debug("MCP server %s: the connection failed", self.name, exc_info=True)
+            logger.debug("MCP server %s: the connection failed", self._label, exc_info=True)
             end = end or End(self._redact(why(error, self.spec)), unsent=never_sent(error))
         finally:
             late.cancel()
@@ -191,7 +201,7 @@ class Connection:
             self._was_up = True
             self.tools = tools
             self._become("up", None)
-            logger.info("MCP server %s is up with %d tools", self.name, len(tools))
+            logger.info("MCP server %s is up with %d tools", self._label, len(tools))
             end = await self._keep(session, link)
             # Closing takes a while; nobody is to be sent here meanwhile.
             self._session = None
@@ -246,11 +256,11 @@ class Connection:
         try:
             tools = await self._listed(session)
         except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            logger.warning("MCP server %s: its changed tools could not be listed: %s", self.name, error)
+            logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, error)
             return
         self.tools = tools
         self._become("up", None)
-        logger.info("MCP server %s changed its tools: %d now", self.name, len(tools))
+        logger.info("MCP server %s changed its tools: %d now", self._label, len(tools))
 
     async def _listed(self, session: Session) -> tuple[Tool, ...]:
         left_out: list[str] = []
@@ -290,7 +300,7 @@ class Connection:
     def _note(self, line: str) -> None:
         line = self._redact(line)
         self._notes.append(line)
-        logger.debug("MCP server %s says: %s", self.name, line)
+        logger.debug("MCP server %s says: %s", self._label, line)
 
     def _last_note(self) -> str | None:
         # Log handlers and tracebacks draw frames; what was said stands inside them.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Container
 
 _LONGEST = 64
+_DIGEST = 16
 _PLAIN = re.compile(rf"[a-zA-Z0-9_-]{{1,{_LONGEST}}}")
 _MARK = re.compile(r"_[0-9a-f]{16}\Z")
 
@@ -13,6 +15,11 @@ _MARK = re.compile(r"_[0-9a-f]{16}\Z")
 def people_name(server: str, tool: str) -> str:
     """`server/tool`, as people and rules write it."""
     return f"{server}/{tool}"
+
+
+def of_server(model_name_: str, server: str) -> bool:
+    """Whether a tool of this server may be called so by models, whatever tools it has."""
+    return model_name_.startswith(f"{server}__"[: _LONGEST - _DIGEST - 1])
 
 
 def model_name(server: str, tool: str) -> str:
@@ -25,6 +32,12 @@ def model_name(server: str, tool: str) -> str:
     plain = f"{server}__{tool}"
     if _PLAIN.fullmatch(plain) and not _MARK.search(plain) and plain.split("__", 1) == [server, tool]:
         return plain
-    digest = hashlib.sha256(people_name(server, tool).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(people_name(server, tool).encode()).hexdigest()[:_DIGEST]
     letters = re.sub(r"[^a-zA-Z0-9_-]", "_", plain)
     return f"{letters[: _LONGEST - len(digest) - 1]}_{digest}"
+
+
+def read_name(model_name_: str, servers: Container[str]) -> str | None:
+    """`server/tool` for a plain name of a tool of one of these servers; None for any other name."""
+    server, _, tool = model_name_.partition("__")
+    return people_name(server, tool) if server in servers and model_name(server, tool) == model_name_ else None

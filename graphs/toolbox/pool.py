@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Coroutine, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from mcp.types import Tool
 
+from graphs.filling import Filling
+from graphs.policy import Caller
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.connection import Connection, State, Timing
+from graphs.toolbox.names import of_server, read_name
 from graphs.toolbox.sharing import Connections
 from graphs.toolbox.tools import ServedTool, served
+from graphs.toolbox.users import Users
+from graphs.toolbox.view import Tools, View
 
 logger = logging.getLogger(__name__)
+
+_MOST_VIEWS = 1_000
+"""Callers whose tools are remembered; another's are put together anew from connections that stay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +34,11 @@ class ServerStatus:
 
     status: State
     reason: str | None
-    """In words, while it is not up."""
+    """In words, while it is not up; of one that is per user, always."""
     last_words: str | None
     """The last line of a program that ended badly: for its operator alone, since nobody knows what it may hold."""
     tools: tuple[str, ...]
-    """What it serves now, by its own names."""
+    """What it serves now, by its own names; nothing where each user may be shown others."""
     left_out: tuple[str, ...]
     """Why tools that it lists cannot be called, in words."""
 
@@ -37,11 +47,13 @@ class Toolbox:
     """What can be called at a set of MCP servers. One server's trouble is that server's alone.
 
     Toolboxes that are made with the same `connections` share those to servers which both name in the same words.
+    `fillings` has an entry for every server that is `per_user`: what it serves is had through `of`.
     """
 
     def __init__(
         self,
         servers: Mapping[str, ServerSpec],
+        fillings: Mapping[str, Filling] = MappingProxyType({}),
         *,
         timing: Timing | None = None,
         connections: Connections | None = None,
@@ -51,8 +63,13 @@ class Toolbox:
         """Grows whenever the set of tools, or a tool, changes."""
         self.tools: Mapping[str, ServedTool] = MappingProxyType({})
         """What can be called now, by the model's name, in the order of people's names."""
+        self.troubles: Mapping[str, str] = MappingProxyType({})
+        """None: what is wrong with a server that all share, is wrong for all."""
+        self.fillings = MappingProxyType(dict(fillings))
         self._shared = connections or Connections(timing)
         self._connections: dict[str, Connection] = {}
+        self._users: dict[str, Users] = {}
+        self._views: OrderedDict[tuple[str | None, Caller], View] = OrderedDict()
         self._made: dict[tuple[str, str], tuple[Tool, ServedTool]] = {}
         self._started = False
         self._closing: asyncio.Future[list[None]] | None = None
@@ -62,7 +79,12 @@ class Toolbox:
         if self._started:
             raise RuntimeError("a toolbox is started once")
         self._started = True
-        self._connections = {name: self._shared.take(name, spec, self._gather) for name, spec in self.servers.items()}
+        self._connections = {
+            name: self._shared.take(name, spec, self._gather)
+            for name, spec in self.servers.items()
+            if not spec.per_user
+        }
+        self._users = {name: self._shared.take_users(name, filling, self) for name, filling in self.fillings.items()}
         self._gather()
 
     async def ready(self, timeout: float | None = None) -> bool:
@@ -81,8 +103,11 @@ class Toolbox:
         """End every connection that is this toolbox's alone, with its process; calls under way there get an error
         result. May be called again."""
         if self._closing is None:
-            held = self._connections.values()
-            self._closing = asyncio.gather(*(self._shared.give_back(one, self._gather) for one in held))
+            ends: list[Coroutine[None, None, None]] = [
+                self._shared.give_back(one, self._gather) for one in self._connections.values()
+            ]
+            ends += [self._shared.give_back_users(users, self) for users in self._users.values()]
+            self._closing = asyncio.gather(*ends)
         await asyncio.shield(self._closing)
         self.tools = MappingProxyType({})
 
@@ -98,6 +123,46 @@ class Toolbox:
             return self.tools[model_name]
         return next((one for _, one in self._made.values() if one.model_name == model_name), None)
 
+    def of(self, caller: Caller, person: str | None) -> Tools:
+        """What this caller can call. `person`: who that surely is; None where nobody vouches for it."""
+        if not self._users:
+            return self
+        view = self._views.get((person, caller))
+        if view is None:
+            view = View(self, self._users, caller, person)
+            if len(self._views) >= _MOST_VIEWS:
+                self._views.popitem(last=False)
+        self._views[person, caller] = view
+        self._views.move_to_end((person, caller))
+        return view
+
+    async def open(self, servers: Iterable[str]) -> None:
+        """Nothing: every connection here is everybody's, and kept open."""
+
+    @contextmanager
+    def in_use(self, person: str | None) -> Generator[None]:
+        """Keeps this user's own connections open while the block lasts: a turn may think longer than they may idle."""
+        if person is None:
+            yield
+            return
+        held = list(self._users.values())
+        for users in held:
+            users.hold(person)
+        try:
+            yield
+        finally:
+            for users in held:
+                users.release(person)
+
+    def is_taken(self, model_name: str) -> bool:
+        """Whether a tool that runs here has this name, or may have it for some user."""
+        return model_name in self.tools or any(of_server(model_name, name) for name in self._users)
+
+    def people_name(self, model_name: str) -> str:
+        """`server/tool` for a model's name of a tool, as far as that can be told without asking for whom."""
+        known = self.known(model_name)
+        return known.people_name if known else read_name(model_name, self._users) or model_name
+
     def status(self) -> Mapping[str, ServerStatus]:
         """How every server is, by name."""
         return {
@@ -109,6 +174,10 @@ class Toolbox:
                 left_out=connection.left_out,
             )
             for name, connection in self._connections.items()
+        } | {
+            name: ServerStatus(status=state, reason=reason, last_words=None, tools=(), left_out=())
+            for name, users in self._users.items()
+            for state, reason in [users.status()]
         }
 
     def _gather(self) -> None:

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from graphs.filling import Filling
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.connection import Connection, Timing
+from graphs.toolbox.users import Users
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Connections:
         self._timing = timing or Timing()
         self._changed = changed
         self._held: list[_Held] = []
+        self._users: list[tuple[Users, list[object]]] = []
+        """Each with the toolboxes that have it."""
 
     def take(self, name: str, spec: ServerSpec, changed: Callable[[], None]) -> Connection:
         """The connection to this server, opened now unless a server of the same name and the same lines has one.
@@ -58,3 +62,21 @@ class Connections:
             self._held.remove(held)
             connection.stop()
             await held.task
+
+    def take_users(self, name: str, filling: Filling, taker: object) -> Users:
+        """The connections of all users to this server; the same for a server of the same name and the same lines."""
+        for users, takers in self._users:
+            if users.name == name and users.filling == filling:
+                takers.append(taker)
+                return users
+        users = Users(name, filling, timing=self._timing, changed=self._changed)
+        self._users.append((users, [taker]))
+        return users
+
+    async def give_back_users(self, users: Users, taker: object) -> None:
+        """The end of one `take_users`; returns once they, if nobody else has them, and their processes are gone."""
+        entry = next(entry for entry in self._users if entry[0] is users)
+        entry[1].remove(taker)
+        if not entry[1]:
+            self._users.remove(entry)
+            await users.close()

@@ -85,7 +85,7 @@ def refuse_name_clashes(client: Client, parts: Facade) -> None:
     """A client's tool must not bear the name of one that runs here: nobody could tell whose it is."""
     for index, tool in enumerate(client.tools):
         name = tool["function"]["name"]
-        if name in parts.edition.toolbox.tools:
+        if parts.edition.toolbox.is_taken(name):
             raise BadRequest(
                 f"tools[{index}]: {name!r} is a tool that runs here already; leave it out, or rename yours",
                 param=f"tools.{index}",
