@@ -23,14 +23,14 @@ class SeenServer:
     place: str
     """`FILE:LINE:COL`."""
     up: bool
-    per_user: bool
-    """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
     words: str
     """How it is, for a person: how many tools it offers, or why it does not come up and what cures that."""
     tools: Mapping[str, Mapping[str, Any]]
     """The input schemas of its tools, by their own names."""
     left_out: tuple[str, ...]
     """Why tools that it lists cannot be called, such as a second one of the same name."""
+    per_user: bool = False
+    """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
 
 
 async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
@@ -55,7 +55,6 @@ async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
                 name=name,
                 place=snapshot.places[f"server {name}"],
                 up=status.status == "up",
-                per_user=False,
                 words=_words(status, took.get(name, patience), patience),
                 tools=_schemas(toolbox, name, status),
                 left_out=status.left_out,
