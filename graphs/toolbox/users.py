@@ -19,8 +19,9 @@ from graphs.toolbox.tools import ServedTool, served
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[str, tuple[str, ...]]
-"""A person, and what their values come to in the server's settings: where either differs, nothing is shared."""
+Key = tuple[str, str, tuple[str, ...]]
+"""A person, the name of their key, and what their values come to in the server's settings: where any of these differs,
+nothing is shared."""
 
 NOBODY = (
     "it is per user, and nobody vouches for who asks: the key speaks for many people, and the name that comes with it "
@@ -79,7 +80,7 @@ class Users:
             raise Refused(NOBODY)
         if self._closed:
             raise Refused("is being closed")
-        key = (person, self.filling.values(caller))
+        key = (person, caller.key, self.filling.values(caller))
         seat = self._seats.pop(key, None)
         if seat is None:
             self._make_room()
@@ -127,7 +128,7 @@ class Users:
             await asyncio.wait(list(self._ending.values()))
 
     def _open(self, key: Key) -> Seat:
-        person, values = key
+        person, _, values = key
         # Whose it is must be told apart in the log, and who that is does not belong there.
         label = f"{self.name} of user {hashlib.sha256(person.encode()).hexdigest()[:8]}"
         spec = self.filling.filled(values)
