@@ -18,6 +18,10 @@ test: $(READY)
 e2e: $(READY)
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
+# CPU per request beside the floors, in one run. Shorter: make bench ARGS="--rounds 3 --only chat,tool".
+bench: $(READY)
+	$(BIN)/python -m bench $(ARGS)
+
 check: lint test
 
 lint: $(READY)

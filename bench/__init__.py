@@ -1,0 +1,1 @@
+"""The project's own benchmark: `make bench`. Nothing here is part of what is served."""

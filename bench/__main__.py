@@ -1,0 +1,64 @@
+"""`make bench`: the table of CPU per request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+import uvloop
+
+from bench.facts import facts, told
+from bench.table import SCENARIOS, WORDS, Cell, Plan, markdown, measure, results
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "bench"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def table(
+    context: typer.Context,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each asks every target in turn.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of load for each target in each round.")] = 2.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
+    turns: Annotated[int, typer.Option(min=1, help="Requests of one conversation; 1 sends no history.")] = 4,
+    only: Annotated[str, typer.Option(help="Scenarios, comma separated.")] = ",".join(WORDS),
+    output: Annotated[Path | None, typer.Option(help="Where results go; a whole run's go to docs/bench.")] = None,
+) -> None:
+    """CPU ms per request of the serving process, beside the floors in the same run."""
+    if context.invoked_subcommand:
+        return
+    names = only.split(",")
+    if unknown := set(names) - set(WORDS):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no such scenario; there are {', '.join(WORDS)}")
+    plan = Plan(rounds=rounds, seconds=seconds, concurrency=concurrency, turns=turns, only=names)
+    uvloop.run(run_table(plan, output))
+
+
+async def run_table(plan: Plan, output: Path | None) -> None:
+    made = facts()
+    typer.echo(told(made) + "\n")
+    cells: list[Cell] = []
+    async for column in measure(plan):
+        cells += column
+        for cell in column:
+            spread = " ".join(f"{value:.2f}" for value in cell.rounds)
+            typer.echo(
+                f"{cell.scenario:12} {cell.target:24} {cell.cpu_ms:8.2f} ms CPU  ({spread})  {cell.per_second:7.1f}/s  "
+                f"p50 {cell.p50_ms:.1f} ms  p95 {cell.p95_ms:.1f} ms  {cell.requests} requests"
+            )
+            if cell.tool_calls != (calls := next(one.rounds for one in SCENARIOS if one.name == cell.scenario)):
+                typer.echo(f"{'':12} {cell.tool_calls:g} tool calls a request instead of {calls}: not comparable")
+            for error, count in cell.errors.items():
+                typer.echo(f"{'':12} {count} times: {error}")
+    kept = results(cells, plan, made)
+    typer.echo("\n" + markdown(kept))
+    place = output or (DOCS if plan.whole else None)
+    if place:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "results.json").write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+if __name__ == "__main__":
+    app(prog_name="make bench")
