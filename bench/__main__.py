@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 import uvloop
 
 from bench.facts import facts, told
-from bench.table import SCENARIOS, WORDS, Cell, Plan, markdown, measure, results
+from bench.kept import DOCS, into_readme, keep
+from bench.table import SCENARIOS, TARGETS, WORDS, Cell, Plan, markdown, measure, results
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "bench"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -24,16 +24,32 @@ def table(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
     turns: Annotated[int, typer.Option(min=1, help="Requests of one conversation; 1 sends no history.")] = 4,
     only: Annotated[str, typer.Option(help="Scenarios, comma separated.")] = ",".join(WORDS),
-    output: Annotated[Path | None, typer.Option(help="Where results go; a whole run's go to docs/bench.")] = None,
+    targets: Annotated[str, typer.Option(help="Who is asked, comma separated.")] = ",".join(TARGETS),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where results go. Without it, a whole run's go to docs/bench and into the README."),
+    ] = None,
 ) -> None:
     """CPU ms per request of the serving process, beside the floors in the same run."""
     if context.invoked_subcommand:
         return
-    names = only.split(",")
-    if unknown := set(names) - set(WORDS):
-        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no such scenario; there are {', '.join(WORDS)}")
-    plan = Plan(rounds=rounds, seconds=seconds, concurrency=concurrency, turns=turns, only=names)
+    plan = Plan(
+        rounds=rounds,
+        seconds=seconds,
+        concurrency=concurrency,
+        turns=turns,
+        only=chosen(only, WORDS),
+        targets=chosen(targets, TARGETS),
+    )
     uvloop.run(run_table(plan, output))
+
+
+def chosen(text: str, known: Collection[str]) -> list[str]:
+    """The names in a list with commas. Raises BadParameter for one that is not known."""
+    names = text.split(",")
+    if unknown := set(names) - set(known):
+        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return names
 
 
 async def run_table(plan: Plan, output: Path | None) -> None:
@@ -54,10 +70,11 @@ async def run_table(plan: Plan, output: Path | None) -> None:
                 typer.echo(f"{'':12} {count} times: {error}")
     kept = results(cells, plan, made)
     typer.echo("\n" + markdown(kept))
-    place = output or (DOCS if plan.whole else None)
-    if place:
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "results.json").write_bytes(orjson.dumps(kept, option=orjson.OPT_INDENT_2) + b"\n")
+    if output:
+        keep(kept, output)
+    elif plan.whole:
+        keep(kept, DOCS)
+        into_readme(kept)
 
 
 if __name__ == "__main__":

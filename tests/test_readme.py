@@ -26,6 +26,7 @@ COMMANDS = [
 ]
 ELSEWHERE = {
     "make test": "this very run; .ci/run begins it by this name",
+    "make bench": "test_bench.py",
     ".venv/bin/interlock studio": "test_studio.py",
     next(line for line in COMMANDS if line.endswith("open-webui serve")): "e2e/",
 }

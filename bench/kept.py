@@ -1,0 +1,57 @@
+"""What is kept of a whole run: `docs/bench`, and the table in the README, which is written from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bench.plot import Bars, bars
+from bench.rig import FLOORS, INTERLOCK
+from bench.table import WORDS, markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs" / "bench"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- written by make bench -->\n", "<!-- end -->"
+
+
+def keep(results: Mapping[str, Any], folder: Path) -> None:
+    """Writes the JSON and the plot of the table."""
+    save(folder / "results.json", results)
+    cpu = {(cell["scenario"], cell["target"]): cell["cpu_ms"] for cell in results["cells"]}
+    targets = [*FLOORS.values(), INTERLOCK]
+    panels = [
+        Bars(
+            title=words,
+            values=[(name, cpu[scenario, name]) for name in targets if (scenario, name) in cpu],
+            bound=results["bounds"][scenario] * cpu[scenario, FLOORS["lean"]],
+        )
+        for scenario, words in WORDS.items()
+        if scenario in results["ratios"]
+    ]
+    if panels:
+        (folder / "results.svg").write_text(bars("CPU ms per request of the serving process", panels))
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON for people to read, too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def block(results: Mapping[str, Any]) -> str:
+    """What stands in the README between its two marks."""
+    made = results["machine"]
+    where = f"{made['cores']} cores of {made['processor']}, Python {made['python']}, {made['date']}"
+    return f"\n{markdown(results)}\n\nMeasured on {where}.\n"
+
+
+def into_readme(results: Mapping[str, Any]) -> None:
+    """Writes the README's table anew."""
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}{block(results)}{end}{after}")
