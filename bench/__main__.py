@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,9 @@ import typer
 import uvloop
 
 from bench.facts import facts, told
-from bench.kept import DOCS, into_readme, keep
+from bench.growth import GROWING, Growth, steepness
+from bench.growth import measure as measure_growth
+from bench.kept import DOCS, into_readme, keep, keep_growth
 from bench.table import SCENARIOS, TARGETS, WORDS, Cell, Plan, markdown, measure, results
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -50,6 +52,29 @@ def chosen(text: str, known: Collection[str]) -> list[str]:
     if unknown := set(names) - set(known):
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return names
+
+
+@app.command()
+def growth(
+    only: Annotated[str, typer.Option(help="What grows, comma separated.")] = ",".join(GROWING),
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of load for each point.")] = 2.0,
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = DOCS,
+) -> None:
+    """What a request costs as there is more of something."""
+    uvloop.run(run_growth(chosen(only, GROWING), seconds, output))
+
+
+async def run_growth(only: Sequence[str], seconds: float, output: Path) -> None:
+    made = facts()
+    typer.echo(told(made) + "\n")
+    found: list[Growth] = []
+    async for one in measure_growth(only, seconds):
+        found.append(one)
+        for name, line in one.series.items():
+            values = "  ".join(f"{x:,}: {y:.2f}" for x, y in line)
+            typer.echo(f"{one.name:10} {name:18} {values}   {one.unit}; last step as the power {steepness(line)}")
+    if set(only) == set(GROWING) or output != DOCS:
+        keep_growth(found, made, output)
 
 
 async def run_table(plan: Plan, output: Path | None) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from bench.plot import Bars, bars
+from bench.growth import Growth
+from bench.plot import Bars, Curves, bars, curves
 from bench.rig import FLOORS, INTERLOCK
 from bench.table import WORDS, markdown
 
@@ -34,6 +36,15 @@ def keep(results: Mapping[str, Any], folder: Path) -> None:
     ]
     if panels:
         (folder / "results.svg").write_text(bars("CPU ms per request of the serving process", panels))
+
+
+def keep_growth(found: Sequence[Growth], machine: Mapping[str, Any], folder: Path) -> None:
+    """Writes the JSON and the plot of what grows."""
+    save(folder / "growth.json", {"machine": machine, "growth": [asdict(growth) for growth in found]})
+    panels = [
+        Curves(title=growth.of, x=growth.of, y=growth.unit, series=list(growth.series.items())) for growth in found
+    ]
+    (folder / "growth.svg").write_text(curves("CPU per request as there is more of something", panels))
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -39,8 +39,6 @@ class Scenario:
     """Bytes of each tool result."""
     turns: int = 4
     """Requests of one conversation, each with the messages before it; 1: no request has a history."""
-    history: int = 0
-    """Messages that every conversation begins with, as clients resend them."""
 
     def ask(self, digits: str) -> str:
         """What the person says."""
@@ -170,20 +168,35 @@ class Client:
         self.answer = None
 
 
-def talk(target: Target, scenario: Scenario) -> Iterator[tuple[bytes, Mapping[str, str]]]:
-    """The bodies and headers of one client's requests, conversation after conversation, as a chat page sends them: with
-    the chat's id, and with what was said before."""
-    while True:
+class Talk:
+    """One conversation, as a chat page sends it: with the chat's id, and with all that was said before."""
+
+    def __init__(self, target: Target, scenario: Scenario) -> None:
         digits = str(next(NUMBERS))
+        self.messages: list[dict[str, str]] = []
         # Text alone, so that every target sends the client the same.
-        headers = {"x-openwebui-chat-id": f"bench-{digits}", "x-interlock-tools": "none"}
-        asked = {"role": "user", "content": scenario.ask(digits)}
-        answered = {"role": "assistant", "content": "".join(said(digits, scenario.chunks))}
-        messages = list(itertools.islice(itertools.cycle((asked, answered)), scenario.history // 2 * 2))
+        self.headers = {"x-openwebui-chat-id": f"bench-{digits}", "x-interlock-tools": "none"}
+        self.asked = {"role": "user", "content": scenario.ask(digits)}
+        self.answered = {"role": "assistant", "content": "".join(said(digits, scenario.chunks))}
+        self.target, self.stream = target, scenario.stream
+
+    def body(self) -> bytes:
+        """The next request."""
+        messages = [*self.messages, self.asked]
+        return orjson.dumps({"model": self.target.model, "stream": self.stream, "messages": messages})
+
+    def go_on(self) -> None:
+        """The answer has come."""
+        self.messages += [self.asked, self.answered]
+
+
+def requests(target: Target, scenario: Scenario) -> Iterator[tuple[bytes, Mapping[str, str]]]:
+    """Bodies and headers of what one client asks, conversation after conversation."""
+    while True:
+        talk = Talk(target, scenario)
         for _ in range(scenario.turns):
-            messages.append(asked)
-            yield orjson.dumps({"model": target.model, "stream": scenario.stream, "messages": messages}), headers
-            messages.append(answered)
+            yield talk.body(), talk.headers
+            talk.go_on()
 
 
 async def load(
@@ -203,7 +216,7 @@ async def load(
     async def client() -> None:
         nonlocal sent
         asking = Client(target)
-        for body, headers in talk(target, scenario):
+        for body, headers in requests(target, scenario):
             if time.perf_counter() >= began + seconds or sent >= limit:
                 break
             sent += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ class Measured:
     target: Target
     program: Program
     has_tools: bool = True
+    ready_seconds: float = 0.0
+    """From its start until it was ready."""
+    data: Path | None = None
+    """Where it keeps its files."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ def upstream(home: Path) -> Iterator[Upstream]:
 
 
 @contextmanager
-def floors(home: Path, upstream: Upstream, names: Sequence[str] = tuple(FLOORS)) -> Iterator[dict[str, Measured]]:
-    """The floors, all in one process, by name."""
+def floors(home: Path, upstream: Upstream, *, tools: int = 1) -> Iterator[dict[str, Measured]]:
+    """The floors, all in one process, by name; the MCP server offers so many tools."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "bench.floor:app", "--port", str(port), "--log-level", "warning"]
-    env = {"UPSTREAM": f"{upstream.address}/v1", "MCP_URL": f"{upstream.address}/mcp"}
+    env = {"UPSTREAM": f"{upstream.address}/v1", "MCP_URL": f"{upstream.address}/mcp/{tools}"}
     with program([*command, "--loop", "uvloop", "--http", "httptools"], home / "floors.log", env) as running:
         running.wait_for(f"http://127.0.0.1:{port}/health")
         yield {
@@ -74,7 +78,7 @@ def floors(home: Path, upstream: Upstream, names: Sequence[str] = tuple(FLOORS))
                 program=running,
                 has_tools=name != "plain",
             )
-            for name in names
+            for name in FLOORS
         }
 
 
@@ -93,9 +97,9 @@ def interlock(
     env = {"INTERLOCK_DATA": str(data), "INTERLOCK_BENCH_KEY": KEY, "INTERLOCK_MODEL": "fake"}
     options = ["--port", str(port), "--workers", str(workers)]
     with program([*command, *options], place / "interlock.log", env) as running:
-        running.wait_for(f"http://127.0.0.1:{port}/ready", all_up)
+        ready = running.wait_for(f"http://127.0.0.1:{port}/ready", all_up)
         target = Target(name=name, url=f"http://127.0.0.1:{port}/v1", key=KEY, model=chosen.model)
-        yield Measured(target=target, program=running)
+        yield Measured(target=target, program=running, ready_seconds=ready, data=data)
 
 
 def all_up(ready: bytes) -> bool:
