@@ -84,17 +84,17 @@ async def configured(kind: str, home: Path, served: Upstream, seconds: float, st
     return Growth(name=kind, of=kind, unit="CPU ms a request", series=series)
 
 
-async def sizes(asked: Sequence[Measured], seconds: float) -> Growth:
+async def sizes(asked: Sequence[Measured], seconds: float, steps: Sequence[int] = BYTES) -> Growth:
     """As tool results grow."""
     series: dict[str, Line] = {one.target.name: [] for one in asked}
-    for size in BYTES:
+    for size in steps:
         for one in asked:
             scenario = Scenario(name="bytes", rounds=1, size=size, turns=1)
             series[one.target.name].append((size, await cost(one, scenario, seconds)))
     return Growth(name="bytes", of="bytes of a tool result", unit="CPU ms a request", series=series)
 
 
-async def messages(asked: Sequence[Measured]) -> Growth:
+async def messages(asked: Sequence[Measured], lengths: Sequence[int] = MESSAGES) -> Growth:
     """As a conversation grows, in which every turn calls a tool: it is held turn after turn, and at some lengths the
     same request is sent again and again."""
     series: dict[str, Line] = {}
@@ -102,9 +102,9 @@ async def messages(asked: Sequence[Measured]) -> Growth:
         await load(one.target, TOOL, concurrency=1, seconds=5, limit=32)
         talk, client = Talk(one.target, TOOL), Client(one.target)
         line = series.setdefault(one.target.name, [])
-        while len(talk.messages) < MESSAGES[-1]:
+        while len(talk.messages) < lengths[-1]:
             await answered(client, talk)
-            if len(talk.messages) + 1 in MESSAGES:
+            if len(talk.messages) + 1 in lengths:
                 before = one.program.cpu()
                 for _ in range(REPEATS):
                     await answered(client, talk)

@@ -8,7 +8,7 @@ import re
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httptools
@@ -35,6 +35,8 @@ class Scenario:
     """Tool calls before the answer."""
     delay: int = 0
     """Milliseconds between two chunks."""
+    first: int = 0
+    """Milliseconds before the first one."""
     size: int = 0
     """Bytes of each tool result."""
     turns: int = 4
@@ -42,8 +44,9 @@ class Scenario:
 
     def ask(self, digits: str) -> str:
         """What the person says."""
-        words = f"say={digits} chunks={self.chunks} rounds={self.rounds} delay={self.delay}"
-        return f"{words} size={self.size}" if self.size else words
+        words = f"say={digits} chunks={self.chunks} rounds={self.rounds}"
+        more = {"delay": self.delay, "first": self.first, "size": self.size}
+        return words + "".join(f" {name}={value}" for name, value in more.items() if value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,15 +209,19 @@ async def load(
     concurrency: int,
     seconds: float,
     limit: int = 1_000_000,
-    progress: Callable[[int], None] | None = None,
+    spread: float = 0.0,
 ) -> Sample:
-    """Asks with so many clients at once, until the time is over or `limit` requests were sent; all are awaited."""
+    """Asks with so many clients at once, until the time is over or `limit` requests were sent; all are awaited.
+
+    The clients begin at the same moment, or evenly over `spread` seconds.
+    """
     sample = Sample()
     began = time.perf_counter()
     sent = 0
 
-    async def client() -> None:
+    async def client(number: int) -> None:
         nonlocal sent
+        await asyncio.sleep(spread * number / concurrency)
         asking = Client(target)
         for body, headers in requests(target, scenario):
             if time.perf_counter() >= began + seconds or sent >= limit:
@@ -234,11 +241,9 @@ async def load(
             if scenario.stream:
                 sample.first.append((answer.first - start) * 1e3)
                 sample.gaps.append(answer.gap * 1e3)
-            if progress:
-                progress(sample.answers)
         asking.close()
 
-    await asyncio.gather(*(client() for _ in range(concurrency)))
+    await asyncio.gather(*(client(number) for number in range(concurrency)))
     sample.seconds = time.perf_counter() - began
     return sample
 

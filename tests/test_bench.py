@@ -11,15 +11,19 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
+from bench import growth, scale, soak
 from bench.kept import BEGIN, DOCS, END, README, block
+from bench.load import Target
+from bench.plot import Curves, curves
+from bench.rig import floors, interlock, upstream
 from bench.table import WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.timeout(300)
 MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
 """What a `make test ARGS=…` around this test would hand down."""
 
 
-@pytest.mark.timeout(300)
 def test_a_short_run_measures_every_scenario_at_every_target(tmp_path: Path) -> None:
     options = f"ARGS=--rounds 1 --seconds 0.1 --concurrency 2 --output {tmp_path}"
     env = {**os.environ, **dict.fromkeys(MAKE, ""), "PYTHON": sys.executable}
@@ -42,6 +46,31 @@ def test_a_short_run_measures_every_scenario_at_every_target(tmp_path: Path) -> 
     drawn = ElementTree.fromstring((tmp_path / "results.svg").read_text())
     told = [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert set(WORDS.values()) | set(targets) <= set(told)
+
+
+async def test_growth_scale_and_soak_see_what_they_measure(tmp_path: Path) -> None:
+    with upstream(tmp_path) as served, floors(tmp_path, served) as running, interlock(tmp_path, served) as ours:
+        both = [running["lean"], ours]
+        grown = await growth.messages(both, lengths=(1, 5))
+        assert [[x for x, _ in line] for line in grown.series.values()] == [[1, 5], [1, 5]]
+        grown = await growth.sizes(both, 0.1, steps=(10, 100_000))
+        assert [[x for x, _ in line] for line in grown.series.values()] == [[10, 100_000], [10, 100_000]]
+        panel = Curves(title="results", x="bytes", y="ms", series=[*grown.series.items()])
+        assert len(ElementTree.fromstring(curves("growth", [panel])).findall(".//{*}circle")) == 4
+
+        asked = [(Target(name=scale.DIRECT, url=f"{served.address}/v1"), None), *((one.target, one) for one in both)]
+        paced = await scale.at_once(2, asked, scale.Plan(rounds=1, seconds=0.1))
+        assert [(pace.answers, pace.errors) for pace in paced] == [(2, 0)] * 3
+        assert all(pace.whole >= scale.PACED.chunks * scale.PACED.delay for pace in paced)
+        assert len([*scale.added(paced)]) == 3
+        remembered = await scale.remembered(ours, streams=4, conversations=4)
+        assert remembered.stored is not None
+
+        before = served.counts()["mcp_calls"]
+        looked = await soak.look(ours, total=8, turns=8, concurrency=2)
+        assert looked.errors == 0
+        assert served.counts()["mcp_calls"] == before + 4
+        assert min(looked.resident, looked.stored, looked.files, looked.threads) > 0
 
 
 def test_the_readme_tells_what_docs_bench_keeps() -> None:
