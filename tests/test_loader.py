@@ -475,6 +475,9 @@ def test_keys_have_one_source_a_role_that_exists_and_a_name_of_their_own(tmp_pat
     ]
 
 
+# --- the id of a snapshot ---
+
+
 def test_the_id_changes_with_what_is_said_and_not_with_comments(tmp_path: Path) -> None:
     first = loaded(tmp_path, {"gateway.yaml": "models: {default: '${M:-a}'}\n"}).id
     assert loaded(tmp_path, {"gateway.yaml": "# words\nmodels:\n  default: ${M:-a}\n"}).id == first
