@@ -28,10 +28,13 @@ from graphs.drawing.looks import dark_style
 from graphs.edition import Edition, Listed
 from graphs.environment import Environment, SecretUnreadable
 from graphs.errors import ConfigError, Problem, StorageError
+from graphs.explanation import Explanation, Question, RoleSays, explain
+from graphs.inventory import NoSuch
 from graphs.loader import Snapshot, load
 from graphs.metrics import Metrics
 from graphs.overview import Overview, overview
 from graphs.policy import Caller
+from graphs.rights_table import Candidate, Cell, RightsTable, rights_table
 from graphs.run import Runner
 from graphs.seeing import Seeing
 from graphs.spec.identities import LiteLLMKeysSpec, OidcSpec
@@ -64,10 +67,13 @@ __all__ = [
     "AuditRecord",
     "BadExport",
     "Caller",
+    "Candidate",
+    "Cell",
     "Decision",
     "Edition",
     "Environment",
     "Expired",
+    "Explanation",
     "Head",
     "Inspection",
     "Kind",
@@ -75,9 +81,13 @@ __all__ = [
     "Listed",
     "LiteLLMKeysSpec",
     "NoStore",
+    "NoSuch",
     "NotFound",
     "OidcSpec",
     "Overview",
+    "Question",
+    "RightsTable",
+    "RoleSays",
     "SecretUnreadable",
     "Shape",
     "Snapshot",
@@ -90,6 +100,7 @@ __all__ = [
     "current_ids",
     "dark_style",
     "examine",
+    "explain",
     "gone",
     "inspect",
     "line",
@@ -101,6 +112,7 @@ __all__ = [
     "png",
     "read_export",
     "read_head",
+    "rights_table",
     "schemas",
     "settled_environment",
     "sketches",

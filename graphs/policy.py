@@ -5,7 +5,7 @@ It keeps nothing and has no clock and no store; a rule's own functions may look 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -134,10 +134,6 @@ class _Relevant:
     """The arguments of a call that their conditions name."""
 
 
-Try = Callable[[Rule, Mapping[str, Any]], tuple[bool | None, str]]
-"""Whether a rule's condition is true of these values; None, and why, where it cannot be evaluated."""
-
-
 class Policy:
     """The rules of all roles. Includes must name roles that exist and go in no circle: the loader sees to that."""
 
@@ -168,12 +164,8 @@ class Policy:
         values = values_of(caller, facts)
         return together([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
 
-    def decide_as(
-        self, name: str, caller: Caller, facts: CallFacts, *, tried: Try | None = None, values: Prepared | None = None
-    ) -> Verdict:
-        """What one role alone says. `tried` is asked of each condition in place of `try_rule`; `values` are the call's,
-        where several roles are asked about it."""
-        tried = tried or try_rule
+    def decide_as(self, name: str, caller: Caller, facts: CallFacts, *, values: Prepared | None = None) -> Verdict:
+        """What one role alone says. `values` are the call's, where several roles are asked about it."""
         role = self._roles.get(name)
         if role is None:
             return Verdict(decision="deny", rule=f"there is no role {name} in access.yaml")
@@ -181,16 +173,16 @@ class Policy:
         values = values_of(caller, facts) if values is None else values
         values.expect(relevant.looked_at)
         for rule in relevant.deny:
-            met, why = tried(rule, values)
+            met, why = try_rule(rule, values)
             if met is not False:
                 return verdict_of(rule, why)
         for rule in relevant.ask:
-            met, why = tried(rule, values)
+            met, why = try_rule(rule, values)
             if met is not False:
                 return verdict_of(rule, why)
         unmet: tuple[Rule, str] | None = None
         for rule in relevant.allow:
-            met, why = tried(rule, values)
+            met, why = try_rule(rule, values)
             if met is True:
                 return verdict_of(rule, "")
             unmet = unmet or (rule, why)
@@ -303,13 +295,9 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 def values_of(caller: Caller, facts: CallFacts) -> Prepared:
     """What conditions look at, by its names there."""
     tool = facts.tool
-    seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
-    if tool.trusted:
-        hints = (("read_only", tool.read_only), ("destructive", tool.destructive))
-        seen |= {name: hint for name, hint in hints if hint is not None}
     values = {
         "args": facts.args,
-        "tool": seen,
+        "tool": _shown(tool),
         "caller": {"user": caller.user, "email": caller.email, "role": caller.role, "key": caller.key},
         "graph": facts.graph,
         "node": facts.node,
@@ -317,6 +305,20 @@ def values_of(caller: Caller, facts: CallFacts) -> Prepared:
         "turn": {"rounds": facts.rounds, "calls": facts.calls},
     }
     return Prepared(values, unknown=lambda name: _unknown(name, tool))
+
+
+def known_before(role: str, tool: ToolFacts) -> Prepared:
+    """As much of that as is known before there is a call: conditions that depend on more cannot be evaluated on it."""
+    return Prepared({"tool": _shown(tool), "caller": {"role": role}})
+
+
+def _shown(tool: ToolFacts) -> Mapping[str, Any]:
+    """What rules see of a tool."""
+    seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
+    if tool.trusted:
+        hints = (("read_only", tool.read_only), ("destructive", tool.destructive))
+        seen |= {name: hint for name, hint in hints if hint is not None}
+    return seen
 
 
 def _unknown(name: str, tool: ToolFacts) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.loader import Snapshot
+from graphs.nodes.permission import tool_facts
+from graphs.policy import ToolFacts
 from graphs.toolbox import Toolbox
 from graphs.toolbox.pool import ServerStatus
 
@@ -31,6 +33,8 @@ class SeenServer:
     """Why tools that it lists cannot be called, such as a second one of the same name."""
     per_user: bool = False
     """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
+    facts: tuple[ToolFacts, ...] = ()
+    """The same tools as rules know them."""
 
 
 async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
@@ -58,6 +62,7 @@ async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
                 words=_words(status, took.get(name, patience), patience),
                 tools=_schemas(toolbox, name, status),
                 left_out=status.left_out,
+                facts=_facts(snapshot, toolbox, name, status),
             )
             for name, status in toolbox.status().items()
         }
@@ -85,3 +90,10 @@ def _schemas(toolbox: Toolbox, server: str, status: ServerStatus) -> Mapping[str
         return {}
     served = ((tool, toolbox.by_people_name(f"{server}/{tool}")) for tool in status.tools)
     return {tool: one.input_schema if one is not None else {} for tool, one in served}
+
+
+def _facts(snapshot: Snapshot, toolbox: Toolbox, server: str, status: ServerStatus) -> tuple[ToolFacts, ...]:
+    if status.status != "up":
+        return ()
+    served = (toolbox.by_people_name(f"{server}/{tool}") for tool in status.tools)
+    return tuple(tool_facts(one, snapshot.servers) for one in served if one is not None)

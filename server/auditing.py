@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +34,7 @@ from graphs.library import (
     settled_environment,
 )
 from server.options import Configs, complain, settings_for
+from server.printing import csv_line, printable
 from server.settings import Settings
 
 audit = typer.Typer(
@@ -179,11 +178,6 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST_ARGS else f"{text[: LONGEST_ARGS - 1]}…"
 
 
-def printable(text: str) -> str:
-    """Without what a terminal would obey: people and models wrote parts of it."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
-
-
 COLUMNS = tuple(item.name for item in fields(AuditRecord))
 
 
@@ -192,15 +186,6 @@ def as_csv(record: AuditRecord) -> str:
     values = {name: getattr(record, name) for name in COLUMNS}
     values["args"] = "" if record.args is None else json.dumps(record.args)
     return csv_line(["" if value is None else str(value) for value in values.values()])
-
-
-def csv_line(values: Sequence[str]) -> str:
-    """The values, none of which a spreadsheet takes for a formula."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(
-        f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value for value in values
-    )
-    return text.getvalue()
 
 
 async def inspected(settings: Settings, export: list[AuditRecord] | None, name: str, head: Head | None) -> Inspection:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -15,9 +14,10 @@ import typer
 
 from graphs.errors import ConfigError, InterlockError, Problem
 from graphs.library import connected, examine, load, schemas, settled_environment, sketches
+from server.access import access
 from server.auditing import audit
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
-from server.options import Configs, complain, settings_for
+from server.options import Configs, complain, in_own_words, settings_for
 from server.serve import CannotServe, serve_forever
 from server.studio import run_studio
 from server.terminal import ChatFailed, converse
@@ -29,17 +29,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(access)
 app.add_typer(audit)
 
 
 def schema_text(content: dict[str, Any]) -> str:
     """A schema as it is kept in a file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def in_own_words() -> None:
-    """What is logged of servers that do not start is said by the command itself, at its place in the files."""
-    logging.getLogger("graphs").addHandler(logging.NullHandler())
 
 
 def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,11 @@ from server.settings import Settings
 Configs = Annotated[
     Path | None, typer.Option("--configs", help="The folder with the config files.", show_default="configs")
 ]
+
+
+def in_own_words() -> None:
+    """What is logged of servers that do not start is said by the command itself."""
+    logging.getLogger("graphs").addHandler(logging.NullHandler())
 
 
 def settings_for(configs: Path | None) -> Settings:

@@ -85,6 +85,14 @@ def test_every_command_does_what_it_says(served: tuple[str, dict[str, str]]) -> 
                 assert "<svg " in Path(printed.strip()).read_text()
             case ["curl", *_, address] if address.endswith("/metrics"):
                 assert 'interlock_turns_total{graph="assistant",status="finished"}' in printed
+            case [".venv/bin/interlock", "access"]:
+                assert re.search(
+                    r"^developer +filesystem/write_file +ask +ask filesystem/write_file by admin", printed, re.M
+                )
+            case [".venv/bin/interlock", "access", "explain", *_]:
+                assert re.match(
+                    r"deny: role developer, allow 'database/query' \(access.yaml:\d+\) holds only when", printed
+                )
             case [".venv/bin/interlock", "audit", "show"]:
                 assert "filesystem/write_file" in printed
             case [".venv/bin/interlock", "audit", "verify", *_]:

@@ -75,7 +75,8 @@ class Prepared(Mapping[str, Any]):
         return self._faults[name]
 
     def _over(self, args: Mapping[str, Any]) -> cel.Activation:
-        data: dict[str, Any] = {"args": args}
+        # Of a call that is not made yet nobody knows the arguments, which is not to have none.
+        data: dict[str, Any] = {"args": args} if "args" in self._values else {}
         for name, value in self._values.items():
             if name != "args":
                 data |= named(name, value)
