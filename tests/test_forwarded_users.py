@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
+from support import elsewhere
 from support.facade import Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
@@ -25,17 +26,7 @@ ACCESS: dict[str, Any] = {
 
 
 def signed(name: str, role: str, secret: str = SECRET, **changes: Any) -> dict[str, str]:
-    claims = {
-        "sub": f"id-of-{name}",
-        "email": f"{name}@example.org",
-        "name": name,
-        "role": role,
-        "iss": "open-webui",
-        "iat": int(time.time()),
-        "exp": int(time.time()) + 300,
-        **changes,
-    }
-    return {"x-openwebui-user-jwt": jwt.encode(claims, secret, algorithm="HS256")}
+    return elsewhere.signed(name, role, secret, **changes)
 
 
 def forged(role: str) -> dict[str, str]:

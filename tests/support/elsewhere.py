@@ -1,4 +1,4 @@
-"""Who else vouches for callers: LiteLLM's /key/info and an issuer of signed tokens."""
+"""Who vouches for callers, elsewhere: LiteLLM's /key/info, an OpenID Connect issuer, and Open WebUI's signed header."""
 
 from __future__ import annotations
 
@@ -89,3 +89,18 @@ def public(key: Any, kid: str) -> dict[str, Any]:
     kind = jwt.algorithms.RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else jwt.algorithms.ECAlgorithm
     algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
     return {**json.loads(kind.to_jwk(key.public_key())), "kid": kid, "use": "sig", "alg": algorithm}
+
+
+def signed(name: str, role: str, secret: str, **changes: Any) -> dict[str, str]:
+    """The header in which Open WebUI says for whom it asks."""
+    claims = {
+        "sub": f"id-of-{name}",
+        "email": f"{name}@example.org",
+        "name": name,
+        "role": role,
+        "iss": "open-webui",
+        "iat": int(time.time()),
+        "exp": int(time.time()) + 300,
+        **changes,
+    }
+    return {"x-openwebui-user-jwt": jwt.encode(claims, secret, algorithm="HS256")}
