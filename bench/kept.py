@@ -10,13 +10,20 @@ from typing import Any
 import orjson
 
 from bench.growth import Growth
-from bench.plot import Bars, Curves, bars, curves
+from bench.plot import COLOURS, Bars, Curves, bars, curves
 from bench.rig import FLOORS, INTERLOCK
 from bench.table import WORDS, markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "bench"
 README = ROOT / "README.md"
+CURVES = {
+    FLOORS["lean"]: COLOURS[1],
+    INTERLOCK: COLOURS[3],
+    "tools": COLOURS[3],
+    "rules": COLOURS[1],
+    "graphs": COLOURS[2],
+}
 BEGIN, END = "<!-- written by make bench -->\n", "<!-- end -->"
 
 
@@ -44,7 +51,7 @@ def keep_growth(found: Sequence[Growth], machine: Mapping[str, Any], folder: Pat
     panels = [
         Curves(title=growth.of, x=growth.of, y=growth.unit, series=list(growth.series.items())) for growth in found
     ]
-    (folder / "growth.svg").write_text(curves("CPU per request as there is more of something", panels))
+    (folder / "growth.svg").write_text(curves("As there is more of something", panels, CURVES))
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -47,9 +47,9 @@ def bars(title: str, panels: Sequence[Bars]) -> str:
     return document(title, height, [bar_panel(panel, colours) for panel in panels])
 
 
-def curves(title: str, panels: Sequence[Curves]) -> str:
-    """The panels as one SVG, two in a row."""
-    return document(title, 300, [curve_panel(panel, 300) for panel in panels])
+def curves(title: str, panels: Sequence[Curves], colours: Mapping[str, str]) -> str:
+    """The panels as one SVG, two in a row; each series has the colour of its name."""
+    return document(title, 300, [curve_panel(panel, 300, colours) for panel in panels])
 
 
 def document(title: str, height: int, panels: Sequence[Iterable[str]]) -> str:
@@ -81,7 +81,7 @@ def bar_panel(panel: Bars, colours: Mapping[str, str]) -> Iterable[str]:
         yield f"<text x='{x:.1f}' y='{y + 32}' text-anchor='middle' font-size='10' fill='#c0392b'>bound</text>"
 
 
-def curve_panel(panel: Curves, height: int) -> Iterable[str]:
+def curve_panel(panel: Curves, height: int, colours: Mapping[str, str]) -> Iterable[str]:
     yield heading(panel.title)
     points = [point for _, line in panel.series for point in line]
     x_low, x_high = decades([x for x, _ in points])
@@ -105,16 +105,20 @@ def curve_panel(panel: Curves, height: int) -> Iterable[str]:
     middle = (left + right) / 2
     yield f"<text x='{middle}' y='{bottom + 34}' text-anchor='middle' font-size='12'>{escape(panel.x)}</text>"
     yield f"<text x='{left}' y='{top - 8}' font-size='11'>{escape(panel.y)}</text>"
-    for index, (name, line) in enumerate(panel.series):
-        colour = COLOURS[-1 - index]
+    ends: list[tuple[float, float, str]] = []
+    for name, line in panel.series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
-        yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2'/>"
+        yield f"<polyline points='{path}' fill='none' stroke='{colours[name]}' stroke-width='2'/>"
         for point in line:
             x, y = place(*point)
-            yield f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{colour}'/>"
+            yield f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3' fill='{colours[name]}'/>"
         x, y = place(*line[-1])
-        style = f"text-anchor='end' font-size='11' fill='{colour}'"
-        yield f"<text x='{x:.1f}' y='{y - 8:.1f}' {style}>{escape(name)}</text>"
+        ends.append((y - 8, x, name))
+    lowest = math.inf
+    for y, x, name in sorted(ends, reverse=True):
+        lowest = min(y, lowest - 13)
+        style = f"text-anchor='end' font-size='11' fill='{colours[name]}'"
+        yield f"<text x='{x:.1f}' y='{lowest:.1f}' {style}>{escape(name)}</text>"
 
 
 def heading(title: str) -> str:
@@ -129,6 +133,8 @@ def decades(values: Sequence[float]) -> tuple[int, int]:
 
 def shown(value: float) -> str:
     """A number as short as it stays true."""
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 10 or value == round(value) else f"{value:.2f}".rstrip("0").rstrip(".") or "0"

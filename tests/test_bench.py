@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from bench import growth, scale, soak
-from bench.kept import BEGIN, DOCS, END, README, block
+from bench.kept import BEGIN, CURVES, DOCS, END, README, block
 from bench.load import Target
 from bench.plot import Curves, curves
 from bench.rig import floors, interlock, upstream
@@ -56,7 +56,7 @@ async def test_growth_scale_and_soak_see_what_they_measure(tmp_path: Path) -> No
         grown = await growth.sizes(both, 0.1, steps=(10, 100_000))
         assert [[x for x, _ in line] for line in grown.series.values()] == [[10, 100_000], [10, 100_000]]
         panel = Curves(title="results", x="bytes", y="ms", series=[*grown.series.items()])
-        assert len(ElementTree.fromstring(curves("growth", [panel])).findall(".//{*}circle")) == 4
+        assert len(ElementTree.fromstring(curves("growth", [panel], CURVES)).findall(".//{*}circle")) == 4
 
         asked = [(Target(name=scale.DIRECT, url=f"{served.address}/v1"), None), *((one.target, one) for one in both)]
         paced = await scale.at_once(2, asked, scale.Plan(rounds=1, seconds=0.1))
