@@ -215,7 +215,8 @@ class Library:
 
     async def reload_forever(self, env: Mapping[str, str]) -> None:
         """Reloads whenever a file of the config folder was saved. The outermost layer of its own task."""
-        async for _ in saves(self.current.snapshot.folder):
+        snapshot = self.current.snapshot
+        async for _ in saves(snapshot.folder, snapshot.signature):
             try:
                 await self.reload(env)
             except Exception:

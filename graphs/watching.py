@@ -28,11 +28,13 @@ def matters(_: Change, path: str) -> bool:
     return name.endswith((".yaml", ".yml")) or name == "..data" or "." not in name
 
 
-async def saves(folder: Path) -> AsyncIterator[None]:
-    """Something at first, for what was saved before this began, and for each save. Never ends."""
+async def saves(folder: Path, seen: Signature) -> AsyncIterator[None]:
+    """Something for each save since the files were as `seen`. Never ends."""
     while True:
-        seen = await asyncio.to_thread(signature, folder)
-        yield
+        now = await asyncio.to_thread(signature, folder)
+        if now != seen:
+            seen = now
+            yield
         try:
             async for changes in awatch(
                 folder, watch_filter=matters, debounce=4 * QUIET, step=QUIET, rust_timeout=LOOK, yield_on_timeout=True

@@ -27,6 +27,7 @@ from graphs.spec.gateway import GatewaySpec
 from graphs.spec.graph import GraphSpec, ModelNodeSpec
 from graphs.spec.identities import IdentitiesSpec
 from graphs.spec.servers import ServerSpec, ServersSpec
+from graphs.watching import Signature, signature
 from graphs.words import did_you_mean
 
 DEFAULTS = Path(__file__).parent.parent / "defaults"
@@ -59,6 +60,8 @@ class Snapshot:
     """What rules and model nodes say of tools."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
+    signature: Signature = field(compare=False, repr=False)
+    """Of the folder, from before it was read: what is saved later differs from it."""
 
     def problem(self, place: str, message: str) -> Problem:
         """A problem at `FILE:LINE:COL`, with its line."""
@@ -91,6 +94,7 @@ class _Loader:
     """What was read, as it is written: nothing of the environment is in it."""
 
     def load(self) -> Snapshot:
+        seen = signature(self.folder)
         self._check_names()
         gateway = self._file("gateway.yaml", GatewaySpec)
         servers = self._file("servers.yaml", ServersSpec)
@@ -140,6 +144,7 @@ class _Loader:
                 *(mention for reading, _ in graphs.values() for mention in of_nodes(reading)),
             ),
             texts=self.texts,
+            signature=seen,
         )
 
     def _shown(self, problem: Problem) -> Problem:
