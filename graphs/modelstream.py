@@ -72,7 +72,7 @@ class StreamReader:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         for line in lines:
-            if line.startswith(b"data:"):
+            if line[:5] == b"data:" and not self._simple(line[5:]):
                 self._event(line[5:].strip())
         self._flush()
 
@@ -108,6 +108,26 @@ class StreamReader:
             reason=REASONS.get(self._finish or "", "stop"),
             usage=self._usage,
         )
+
+    def _simple(self, data: bytes) -> bool:
+        """Takes what most of a stream is made of, a chunk with a piece of text and nothing else. False for any other,
+        which is not taken: each step here is done for every word of every answer."""
+        if self._kind != "text":
+            return False
+        try:
+            payload = orjson.loads(data)
+            (choice,) = payload["choices"]
+            delta = choice["delta"]
+            text = delta["content"]
+            alone = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
+            if not text or not alone or choice.get("finish_reason") or payload.get("usage") or payload.get("error"):
+                return False
+            text.encode()  # half a surrogate pair cannot be sent on
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return False
+        self._text.append(text)
+        self._waiting.append(text)
+        return True
 
     def _event(self, data: bytes) -> None:
         if data == b"[DONE]":
