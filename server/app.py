@@ -66,7 +66,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # we have our own
     )
-    for router in (health.router, metrics.router, models.router, chat.router, approvals.router, console.router):
+    app.router.routes.insert(0, chat.ROUTE)
+    for router in (health.router, metrics.router, models.router, approvals.router, console.router):
         app.include_router(router)
     app.include_router(console.pages())
     for kind in (InterlockError, UnknownKey):
