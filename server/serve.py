@@ -45,7 +45,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     address = shown_address(listener, host)
     hand_to_workers(settings)
     config = uvicorn.Config(
-        "server.serve:logging_app",
+        "server.entry:facade",
         factory=True,
         workers=workers,
         log_config=None,
