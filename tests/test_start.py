@@ -26,22 +26,28 @@ def started(
     return command, {"INTERLOCK_DATA": str(tmp_path / "data"), "INTERLOCK_DEMO_DELAY": "0", **(env or {})}
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Process]:
-    command, env = started(tmp_path)
-    with running("interlock serve", command, tmp_path / "serve.log", env=env) as process:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `served`, with its data."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="module")
+def served(home: Path) -> Iterator[Process]:
+    command, env = started(home)
+    with running("interlock serve", command, home / "serve.log", env=env) as process:
         process.wait_for_line(r"^url http://127\.0\.0\.1:\d+/v1$")
         process.wait_for_line(r"Authorization: Bearer")
         yield process
 
 
-def test_the_start_says_what_is_served_with_which_keys(served: Process, tmp_path: Path) -> None:
+def test_the_start_says_what_is_served_with_which_keys(served: Process, home: Path) -> None:
     text = served.text()
     assert re.search(r"^key admin ilk_[\w-]{43}$", text, re.MULTILINE)
     assert re.search(r"^key developer ilk_[\w-]{43}$", text, re.MULTILINE)
     assert "assistant: Answers with the help of your tools." in text
     assert "filesystem, database, monitoring" in text
-    assert (tmp_path / "data" / "keys.env").stat().st_mode & 0o777 == 0o600
+    assert (home / "data" / "keys.env").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_printed_curl_answers_a_question_that_needs_a_tool(served: Process) -> None:
@@ -50,11 +56,11 @@ def test_the_printed_curl_answers_a_question_that_needs_a_tool(served: Process) 
     assert "The door code in this story is 4711" in answer
 
 
-def test_the_terminal_chat_shows_tool_calls_and_streams_the_answer(served: Process, tmp_path: Path) -> None:
+def test_the_terminal_chat_shows_tool_calls_and_streams_the_answer(served: Process, home: Path) -> None:
     url = served.wait_for_line(r"^url (\S+)$")[1]
     chat = subprocess.run(
         [INTERLOCK, "chat", "--url", url, "how many customers per country"],
-        env=plain_environment() | {"INTERLOCK_DATA": str(tmp_path / "data")},
+        env=plain_environment() | {"INTERLOCK_DATA": str(home / "data")},
         capture_output=True,
         text=True,
         timeout=60,
@@ -65,11 +71,11 @@ def test_the_terminal_chat_shows_tool_calls_and_streams_the_answer(served: Proce
     assert "| Germany | 7 |" in chat
 
 
-def test_a_conversation_in_the_terminal_can_approve(served: Process, tmp_path: Path) -> None:
+def test_a_conversation_in_the_terminal_can_approve(served: Process, home: Path) -> None:
     url = served.wait_for_line(r"^url (\S+)$")[1]
     chat = subprocess.Popen(
         [INTERLOCK, "chat", "--url", url],
-        env=plain_environment() | {"INTERLOCK_DATA": str(tmp_path / "data")},
+        env=plain_environment() | {"INTERLOCK_DATA": str(home / "data")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -83,17 +89,17 @@ def test_a_conversation_in_the_terminal_can_approve(served: Process, tmp_path: P
         line = chat.stdout.readline()
         assert line, shown
         shown += line
-    assert not (tmp_path / "data" / "workspace" / "notes.txt").exists()
+    assert not (home / "data" / "workspace" / "notes.txt").exists()
     rest, _ = chat.communicate(f"approve {found[1]}\n", timeout=60)
     assert "filesystem/write_file" in rest
-    assert (tmp_path / "data" / "workspace" / "notes.txt").read_text() == "hello"
+    assert (home / "data" / "workspace" / "notes.txt").read_text() == "hello"
 
 
-def test_the_three_seed_checks_end_in_executed(served: Process, tmp_path: Path) -> None:
+def test_the_three_seed_checks_end_in_executed(served: Process, home: Path) -> None:
     url = served.wait_for_line(r"^url (\S+)$")[1]
     checks = subprocess.run(
         [sys.executable, ROOT / "docs" / "seed_checks.py", "--url", url],
-        env=plain_environment() | {"INTERLOCK_DATA": str(tmp_path / "data")},
+        env=plain_environment() | {"INTERLOCK_DATA": str(home / "data")},
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import psutil
 
 POLL = 0.05
+OURS = range(20_000, 32_000)
+"""Ports that no kernel gives to outgoing connections: one of those might be taken before the program listens at it."""
 GRACE = 10.0
 """Seconds a program has to end by itself once it was told to."""
 
@@ -154,10 +157,11 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 def free_port(wanted: int = 0) -> int:
     """The wanted loopback port if nobody has it, else a free one."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    below = random.SystemRandom().sample(OURS, 100)
+    for port in [wanted, *below] if wanted else below:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
+    raise OSError(f"no free port among those of {OURS}")
