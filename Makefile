@@ -11,8 +11,9 @@ READY := $(VENV)/.ready
 serve: $(READY)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
 
+# Two at once: most tests wait for programs. For a debugger or one file: make test ARGS="-n 0 …".
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # The whole road in a browser: Chromium, Open WebUI, Interlock, MCP. Installs Open WebUI the first time.
 e2e: $(READY)

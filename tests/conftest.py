@@ -20,6 +20,11 @@ from support.tools import SERVER, Tools
 from graphs.store import Store
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("xdist"):
+        config.pluginmanager.import_plugin("support.rooms")
+
+
 @pytest.fixture(scope="session")
 def tools_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     log = tmp_path_factory.mktemp("tools") / "calls.log"

@@ -16,7 +16,7 @@ from support.processes import free_port, plain_environment, running
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 PORT = "8080"
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)  # a program for each command, one after the other
 
 COMMANDS = [
     line.split("   #")[0].strip()
