@@ -20,11 +20,14 @@ from pydantic import SecretStr
 
 from graphs.errors import ModelError, ModelErrorKind
 from graphs.modelstream import Answer, Listener, StreamReader, error_words, interrupted
+from graphs.redaction import Redaction
 from graphs.tally import CallTally
 from graphs.tracing import passed_on
 
 HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
+LONGEST = 4000
+"""Characters of an error of the endpoint."""
 PATIENCE = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
 
@@ -32,16 +35,20 @@ PATIENCE = 2.0
 class ChatModel:
     """Chat completions of one OpenAI-compatible endpoint (LiteLLM, or the built-in demo model).
 
-    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing.
+    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing. `redaction` cleans the endpoint's
+    errors, which may quote the key and the address that they were asked with.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr, *, silence: float) -> None:
+    def __init__(
+        self, base_url: str, api_key: SecretStr, *, silence: float, redaction: Redaction | None = None
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = {"content-type": "application/json", "accept": "text/event-stream", HOP_HEADER: "1"}
         if key := api_key.get_secret_value():
             self._headers["authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
         self._session: aiohttp.ClientSession | None = None
+        self._redaction = redaction or Redaction((api_key.get_secret_value(),))
         self._silence = silence
         # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
         # names switch silently to another API.
@@ -82,6 +89,8 @@ class ChatModel:
                 if response.status != 200:
                     raise refusal(response.status, response.headers, body, self.base_url)
                 return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
+        except ModelError as error:
+            raise cleaned(error, self._redaction) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error, retryable=True) from error
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
@@ -118,6 +127,10 @@ class ChatModel:
                         reader.feed(data)
                         if reader.done:
                             break
+        except ModelError as error:
+            # The caller's own key is known to nobody else; it may be quoted as ours may.
+            own = () if key is None else (key.get_secret_value(),)
+            raise cleaned(cleaned(error, Redaction(own)), self._redaction) from None
         except TimeoutError as error:
             raise ModelError(
                 f"The model said nothing for {self._silence:g} seconds, so its answer was given up.",
@@ -219,6 +232,13 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
     return ModelError(
         words, kind=kind, status=status, retry_after=retry_after, code=code, param=param, retryable=retryable
     )
+
+
+def cleaned(error: ModelError, redaction: Redaction) -> ModelError:
+    """The error without secrets in what the endpoint said."""
+    error.args = (redaction.text(str(error), LONGEST),)
+    error.code, error.param = (value and redaction.text(value) for value in (error.code, error.param))
+    return error
 
 
 def seconds(retry_after: str) -> float:

@@ -34,6 +34,7 @@ from graphs.loader import Snapshot, load
 from graphs.metrics import Metrics
 from graphs.overview import Overview, overview
 from graphs.policy import Caller
+from graphs.redaction.texts import scrubbed
 from graphs.rights_table import Candidate, Cell, RightsTable, rights_table
 from graphs.run import Runner
 from graphs.seeing import Seeing
@@ -114,6 +115,7 @@ __all__ = [
     "read_head",
     "rights_table",
     "schemas",
+    "scrubbed",
     "settled_environment",
     "sketches",
     "svg",
@@ -177,7 +179,7 @@ class Library:
         models = snapshot.gateway.models
         base_url = models.base_url or await self._demo()
         async with AsyncExitStack() as stack:
-            model = ChatModel(base_url, models.api_key, silence=models.timeout)
+            model = ChatModel(base_url, models.api_key, silence=models.timeout, redaction=snapshot.redaction)
             stack.push_async_callback(model.close)
             toolbox = Toolbox(snapshot.servers, snapshot.fillings, connections=self._connections)
             stack.push_async_callback(toolbox.close)

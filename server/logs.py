@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from graphs.library import current_ids
+from graphs.library import current_ids, scrubbed
 from graphs.run import current_turn
 from server.requests import current_request
 
@@ -107,9 +107,10 @@ def words(record: logging.LogRecord) -> str:
 
 
 def first_line(text: str) -> str:
-    """Further lines are where pydantic shows its input and SQLAlchemy its parameters."""
+    """Further lines are where pydantic shows its input and SQLAlchemy its parameters. Libraries quote addresses with
+    passwords and headers with keys, too."""
     lines = text.strip().splitlines()
-    return lines[0][:LONGEST] if lines else ""
+    return scrubbed(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
 
 
 def exception_text(error: BaseException) -> str:

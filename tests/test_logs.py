@@ -16,6 +16,7 @@ from support.facade import ADMIN, DEVELOPER, Facade
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.errors import StorageError
+from server import logs
 from server.logs import JSONLines, Text
 
 PRIVATE = "what a person wrote"
@@ -198,6 +199,14 @@ def test_of_an_exception_the_places_and_the_first_line_are_kept_and_what_led_to_
     assert "1 validation error for Body" in text
     assert "in fail" in text
     assert text.endswith("builtins.OSError: [Errno 28] No space left on device")
+
+
+def test_what_libraries_quote_of_addresses_and_headers_is_blotted_out() -> None:
+    error = OSError("cannot reach http://me:hunter2-hunter2@host/ with Authorization: Bearer abcdef123456")
+    shown = logs.exception_text(error)
+    assert shown.endswith("OSError: cannot reach http://me:[redacted]@host/ with Authorization: [redacted]")
+    record = logging.LogRecord("httpx", logging.WARNING, "x.py", 1, "%s", (error,), None)
+    assert "hunter2" not in logs.words(record)
 
 
 def test_for_the_eye_the_words_come_first() -> None:

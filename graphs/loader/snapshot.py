@@ -12,7 +12,7 @@ from graphs import patterns
 from graphs.errors import ConfigError, Problem
 from graphs.filling import Filling
 from graphs.loader.fillings import Texts, fillings, without_braces
-from graphs.loader.known import known_secrets
+from graphs.loader.known import known_secrets, secret_variables
 from graphs.loader.mentions import Mention, of_nodes, of_rules, place
 from graphs.loader.plans import GraphPlan, plan
 from graphs.loader.reading import AnySpec, Reading, read_spec
@@ -21,7 +21,7 @@ from graphs.loader.trust import unknown_hints
 from graphs.policy import Policy
 from graphs.redaction import Redaction
 from graphs.source import Path as At
-from graphs.source import Source, excerpt, read
+from graphs.source import Source, excerpt, read, without_random
 from graphs.spec.access import AccessSpec, KeySpec
 from graphs.spec.gateway import GatewaySpec
 from graphs.spec.graph import GraphSpec, ModelNodeSpec
@@ -116,12 +116,10 @@ class _Loader:
             or allowed.policy is None
         ):
             raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
-        secrets = known_secrets(gateway.spec, servers.spec.mcpServers.values(), access.spec.keys, self.env)
-        settled = {
-            name: self._settled(spec, texts[name])
-            for name, spec in servers.spec.mcpServers.items()
-            if not spec.disabled
-        }
+        confided = secret_variables(self.texts.values(), self.env)
+        entries = {name: spec.confiding(confided) for name, spec in servers.spec.mcpServers.items()}
+        secrets = known_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
+        settled = {name: self._settled(spec, texts[name]) for name, spec in entries.items() if not spec.disabled}
         return Snapshot(
             id=self._digest(),
             folder=self.folder,
@@ -148,7 +146,9 @@ class _Loader:
         )
 
     def _shown(self, problem: Problem) -> Problem:
-        return replace(problem, excerpt=excerpt(self.texts.get(problem.file, ""), problem.line, problem.column))
+        message = without_random(problem.message)
+        shown = excerpt(self.texts.get(problem.file, ""), problem.line, problem.column)
+        return replace(problem, message=message, excerpt=shown)
 
     def _check_names(self) -> None:
         """A file whose name is nearly right would be passed over, and the default would take its place."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import quote, quote_plus
 
 from graphs.redaction.names import said_by, says_secret
 from graphs.redaction.shapes import Shape
@@ -26,15 +28,20 @@ _AHEAD = 4000
 _TAIL = 600
 """Characters before the end of what was looked through, in which a secret may stand whose end is not there."""
 
+_SCHEMES = frozenset(("apikey", "basic", "bearer", "digest", "negotiate", "token"))
+"""What stands before the secret in a header."""
 _LABELS = ("name", "key", "header", "field", "parameter")
 
 
 class Redaction:
-    """Makes copies without secrets. `known` are values of the configuration that are secrets themselves."""
+    """Makes copies without secrets. `known` are values of the configuration that are secrets themselves; those with
+    fewer characters than `shortest` are not looked for."""
 
-    def __init__(self, known: Iterable[str] = ()) -> None:
-        values = {part for value in known for part in (value, *value.split()) if len(part) >= SHORTEST_KNOWN}
-        self._hide = exact(sorted(values))
+    def __init__(self, known: Iterable[str] = (), *, shortest: int = SHORTEST_KNOWN) -> None:
+        whole = {value for value in known if len(value) >= shortest}
+        words = {word for value in whole for word in value.split() if word.lower() not in _SCHEMES}
+        values = whole | {word for word in words if len(word) >= SHORTEST_KNOWN}
+        self._hide = exact(sorted(form for value in values for form in written(value)))
 
     def text(self, text: str, longest: int = LONGEST) -> str:
         """`text` without secrets, cut to `longest` characters, with its length said then."""
@@ -45,14 +52,16 @@ class Redaction:
         kept = min(longest, len(clean) - _TAIL) if len(text) > window else longest
         return f"{clean[: max(0, kept)]}… [{len(text)} characters]"
 
+    def exactly(self, text: str) -> str:
+        """`text` without the known secrets, and otherwise as it is."""
+        return text if self._hide is None else self._hide(text)
+
     def copy(self, args: Mapping[str, Any], shape: Shape | None = None) -> dict[str, Any]:
         """The arguments as a record may show them; `shape` is what the tool's schema says of secrets."""
         return _Copying(self).mapping(args, shape, 0)
 
     def _scrub(self, text: str) -> str:
-        if self._hide is not None:
-            text = self._hide(text)
-        return scrubbed(text)
+        return scrubbed(self.exactly(text))
 
 
 class _Copying:
@@ -130,6 +139,11 @@ class _Copying:
                 copied.append(self.value(part, inner, depth + 1))
             before = part
         return copied
+
+
+def written(secret: str) -> set[str]:
+    """A secret as it is, and as it stands in addresses and in JSON."""
+    return {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
 
 
 def hidden(name: str, value: object, shape: Shape | None) -> bool:

@@ -19,15 +19,27 @@ _LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 # the name of its variable belongs.
 _SECRET = re.compile(
     r"""
-    (?: (?:key|token|secret|password|passwd|pwd|authorization|cookie|sha256)["']?\s*[:=]\s*(?:(?:bearer|basic)\s+)?
+    (?: (?:key|token|secret|password|passwd|pwd|authorization|cookie|sha256)["']?\s*[:=]\s*[\[{]*
+        (?:(?:bearer|basic),?\s+)?
+      | --?[a-z0-9-]*(?:key|token|secret|password|passwd|pwd)\b["']?[\s,]\s*
       | \benv["']?\s*:\s*(?!["']?[a-z_][a-z0-9_]*["']?\s*(?:[,}\#]|$))
       | \b(?:bearer|basic)\s+
     )
-    (?P<value>"[^"]*"|'[^']*'|[^\s"',{}\[\]\#][^,{}\[\]\#]*)
+    (?P<value>"[^"]*"|'[^']*'|["'].*$|[^\s"',{}\[\]\#][^,{}\[\]\#]*)
     | (?P<prefixed>\b(?:sk|pk|ilk|ghp|gho|glpat|xox[abp])[-_][a-z0-9_-]{8,})
     | (?P<login>(?<=://)[^/\s@"']+(?=@))
+    | (?<=\w:)(?P<password>[^/\s@"':]{4,})(?=@)
     """,
     re.IGNORECASE | re.VERBOSE,
+)
+# Nobody writes a name or a word so: letters of both kinds and digits in one, or a long number to the base of 16.
+_RANDOM = re.compile(
+    r"""
+    (?<![\w-])
+    (?: (?=[\w-]*[0-9]) (?=[\w-]*[a-z]) (?=[\w-]*[A-Z]) [\w-]{16,} | (?=[0-9]*[a-fA-F]) [0-9a-fA-F]{20,} )
+    (?![\w-])
+    """,
+    re.ASCII | re.VERBOSE,
 )
 _SHORTEST_SECRET = 8
 
@@ -84,4 +96,9 @@ def _without_secrets(line: str) -> str:
         hidden = f"{secret[0]}{'*' * (len(secret) - 2)}{secret[0]}" if quoted else "*" * len(secret)
         return match[0][:begin] + hidden + match[0][begin + len(secret) :]
 
-    return _SECRET.sub(blot, line)
+    return without_random(_SECRET.sub(blot, line))
+
+
+def without_random(text: str) -> str:
+    """The text with stars for what looks as if it was drawn by lot, as keys are: for messages that quote a name."""
+    return _RANDOM.sub(lambda match: "*" * len(match[0]), text)

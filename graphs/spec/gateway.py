@@ -39,6 +39,8 @@ class ModelsSpec(Spec):
             raise ValueError("is no address; write one such as http://localhost:4000") from None
         if "@" in host:
             raise ValueError("holds a user or a password; write the address alone, and the key as api_key")
+        if "?" in value or "#" in value:
+            raise ValueError("holds a '?' or a '#'; write the address alone, and the key as api_key")
         return value.rstrip("/")
 
     @field_validator("default")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from graphs.spec.base import Seconds, Spec
 
@@ -57,6 +57,20 @@ class ServerSpec(Spec):
     """How long a user's own connection stays open when they do nothing (with `per_user`)."""
     max_users: Annotated[int, Field(ge=1, le=10_000)] = 100
     """How many users may have a connection of their own at once (with `per_user`)."""
+
+    _confided: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def confided(self) -> frozenset[str]:
+        """What variables put into the entry whose names say that they are secrets."""
+        return self._confided
+
+    def confiding(self, values: Iterable[str]) -> ServerSpec:
+        """The same entry, which knows which of these values it holds."""
+        texts = (*self.args, *self.env.values(), *self.headers.values(), self.url or "")
+        known = self.model_copy()
+        known._confided = frozenset(value for value in values if any(value in text for text in texts))
+        return known
 
     @property
     def transport(self) -> Transport:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from typing import Any, Literal
 
 from mcp import McpError
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from graphs.toolbox.connection import Connection, ServerDown
@@ -35,6 +36,20 @@ class Call:
 
     async def result(self) -> CallToolResult:
         """The answer, or an error result in words, within the server's `timeout`. Raises nothing but cancellation."""
+        result = await self._read()
+        if result.isError:
+            # Programs that fail say how they were called, with keys and all.
+            hide = self._connection.redaction.exactly
+            result.content = [
+                one.model_copy(update={"text": hide(one.text)}) if isinstance(one, TextContent) else one
+                for one in result.content
+            ]
+            if result.structuredContent is not None:
+                written = json.dumps(result.structuredContent)
+                result.structuredContent = None if hide(written) != written else result.structuredContent
+        return result
+
+    async def _read(self) -> CallToolResult:
         spec = self._connection.spec
         self._connection.calls += 1
         try:

@@ -18,6 +18,7 @@ from mcp import McpError
 from mcp.types import Tool
 
 from graphs.errors import InterlockError
+from graphs.redaction import Redaction
 from graphs.spec.servers import ServerSpec
 from graphs.toolbox.process import Running, running
 from graphs.toolbox.remote import Reached, reached
@@ -25,6 +26,9 @@ from graphs.toolbox.session import SESSION_TERMINATED, End, Session, own_version
 from graphs.toolbox.words import exit_words, never_sent, redactor, why
 
 logger = logging.getLogger(__name__)
+
+_LONGEST = 400
+"""Characters of one line of a server's, or of what went wrong with it."""
 
 State = Literal["starting", "up", "down"]
 
@@ -83,7 +87,8 @@ class Connection:
         """How many are under way, or wait for their turn."""
         self._timing = timing
         self._changed = changed
-        self._redact: Callable[[str], str] = str
+        self.redaction = Redaction()
+        """Blots out what the server was given in confidence."""
         self._version = ""
         self._notes: deque[str] = deque(maxlen=20)
         self._session: Session | None = None
@@ -97,7 +102,7 @@ class Connection:
     async def run(self) -> None:
         """Keep the server connected until `stop`. The outermost layer of its own task."""
         # Both look into files, which the event loop must not wait for.
-        self._redact = await anyio.to_thread.run_sync(redactor, self.spec)
+        self.redaction = await anyio.to_thread.run_sync(redactor, self.spec)
         self._version = await anyio.to_thread.run_sync(own_version)
         delay = self._timing.first_delay
         logged: str | None = None
@@ -256,7 +261,8 @@ class Connection:
         try:
             tools = await self._listed(session)
         except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, error)
+            words = self._redact(str(error))
+            logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, words)
             return
         self.tools = tools
         self._become("up", None)
@@ -301,6 +307,9 @@ class Connection:
         line = self._redact(line)
         self._notes.append(line)
         logger.debug("MCP server %s says: %s", self._label, line)
+
+    def _redact(self, line: str) -> str:
+        return self.redaction.text(line, _LONGEST)
 
     def _last_note(self) -> str | None:
         # Log handlers and tracebacks draw frames; what was said stands inside them.

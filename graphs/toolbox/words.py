@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -13,9 +12,12 @@ import httpx
 from mcp import McpError
 
 from graphs.errors import InterlockError
+from graphs.redaction import Redaction
+from graphs.spec.confidential import confidential
 from graphs.spec.servers import ServerSpec
 
-_LONGEST = 400
+_SHORTEST_GIVEN = 8
+"""Characters of a variable of a server's own that is blotted out: shorter ones are everyday words."""
 _CURES = {
     "npx": "Install Node.js, which brings it",
     "npm": "Install Node.js, which brings it",
@@ -111,24 +113,13 @@ def why(error: BaseException, spec: ServerSpec) -> str:
             return f"{type(other).__name__}: {other}"
 
 
-def redactor(spec: ServerSpec) -> Callable[[str], str]:
-    """A function that blots out, in a line meant for a log or a person, what this server was given in confidence.
+def redactor(spec: ServerSpec) -> Redaction:
+    """Blots out, in a line meant for a log or a person, what this server was given in confidence.
 
     Values that are folders or files on this machine are no secrets, and the line would be useless without them.
     """
-    secrets: set[str] = set()
-    for value in (*spec.env.values(), *spec.headers.values()):
-        secrets.update(part for part in (value, *value.split()) if len(part) >= 8 and not _is_path(part))
-    for value in (*spec.env.values(), *spec.args, spec.url or ""):
-        secrets.update(_inside_address(value))
-    ordered = sorted(secrets, key=len, reverse=True)
-
-    def redact(line: str) -> str:
-        for secret in ordered:
-            line = line.replace(secret, "***")
-        return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
-    return redact
+    given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_GIVEN}
+    return Redaction({value for value in given if not _is_path(value)} | confidential(spec), shortest=4)
 
 
 def _is_path(value: str) -> bool:
@@ -136,11 +127,3 @@ def _is_path(value: str) -> bool:
         return Path(value).exists()
     except (OSError, ValueError):
         return False
-
-
-def _inside_address(value: str) -> set[str]:
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return set()
-    return {part for part in (parts.password, parts.query) if part and len(part) >= 4}
