@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from graphs.callfacts import known_before
 from graphs.expressions import Prepared
 from graphs.inventory import Inventory, inventory, no_such
 from graphs.loader import Snapshot
 from graphs.patterns import matches
-from graphs.policy import Decision, Policy, Rule, ToolFacts, Verdict, known_before, together, try_rule, verdict_of
+from graphs.policy import Decision, Policy, Rule, ToolFacts, Verdict, together, try_rule, verdict_of
 
 _ORDER: tuple[Decision, ...] = ("allow", "ask", "deny")
 

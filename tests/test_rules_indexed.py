@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.configs import loaded
 
-from graphs.expressions import Condition, Prepared
+from graphs.expressions import Condition, Prepared, compile_access
 from graphs.patternindex import PatternIndex
 from graphs.patterns import matches
 from graphs.policy import Caller, CallFacts, Policy, ToolFacts, Verdict
@@ -124,6 +124,15 @@ roles:
     assert decide(policy, "a/x", path="/w", text="y", other="\0").decision == "allow"
     assert decide(policy, "b/x", path="\0", text="x").decision == "allow"
     assert decide(policy, "c/x", path="\0").decision == "deny"
+
+
+def test_of_arguments_that_are_not_known_nothing_is_said() -> None:
+    known = {"tool": {"server": "files", "name": "read"}}
+    for text, expected in {
+        "has(args.path)": None, "size(args) == 0": None, "'path' in args": None, "caller.user == 'ann'": None,
+        "tool.server == 'files' || has(args.path)": True, "tool.name == 'write' && size(args) > 0": False,
+    }.items():  # fmt: skip
+        assert compile_access(text).evaluate(known) is expected, text
 
 
 HINTED = """\

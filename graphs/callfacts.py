@@ -1,0 +1,100 @@
+"""What rules know of a call: who asks, for which tool, with which arguments, and where in a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from graphs.expressions import HINTS, Prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks. `key` is the name of the key that was shown, never its value."""
+
+    user: str
+    email: str = ""
+    role: str
+    key: str
+    narrowed_by: str | None = None
+    """The role of the person for whom the key's holder asks, if it says so: rights are what both roles have."""
+
+    def is_a(self, role: str) -> bool:
+        """Whether the caller acts with this role, wholly."""
+        return self.role == role and self.narrowed_by in (None, role)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role that must allow what the caller does."""
+        return (self.role,) if self.narrowed_by in (None, self.role) else (self.role, self.narrowed_by)
+
+
+@dataclass(frozen=True)
+class ToolFacts:
+    """A tool by the names that rules use."""
+
+    server: str
+    name: str
+    read_only: bool | None = field(default=None, kw_only=True, compare=False)
+    """Whether it says that it changes nothing; None: that is not known."""
+    destructive: bool | None = field(default=None, kw_only=True, compare=False)
+    """Whether it says, or leaves open, that what it changes may be lost; None: that is not known."""
+    trusted: bool = field(default=False, kw_only=True, compare=False)
+    """Whether servers.yaml trusts its server to say such things: rules see them only then."""
+
+    def __str__(self) -> str:
+        return f"{self.server}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFacts:
+    """Everything a rule may look at, but the caller."""
+
+    call_id: str
+    tool: ToolFacts
+    args: Mapping[str, Any]
+    graph: str
+    node: str
+    rounds: int
+    calls: int
+    now: datetime
+
+
+def values_of(caller: Caller, facts: CallFacts) -> Prepared:
+    """What conditions look at, by its names there."""
+    tool = facts.tool
+    values = {
+        "args": facts.args,
+        "tool": _shown(tool),
+        "caller": {"user": caller.user, "email": caller.email, "role": caller.role, "key": caller.key},
+        "graph": facts.graph,
+        "node": facts.node,
+        "now": facts.now,
+        "turn": {"rounds": facts.rounds, "calls": facts.calls},
+    }
+    return Prepared(values, unknown=lambda name: _unknown(name, tool))
+
+
+def known_before(role: str, tool: ToolFacts) -> Prepared:
+    """As much of that as is known before there is a call: conditions that depend on more cannot be evaluated on it."""
+    return Prepared({"tool": _shown(tool), "caller": {"role": role}})
+
+
+def _shown(tool: ToolFacts) -> Mapping[str, Any]:
+    """What rules see of a tool."""
+    seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
+    if tool.trusted:
+        hints = (("read_only", tool.read_only), ("destructive", tool.destructive))
+        seen |= {name: hint for name, hint in hints if hint is not None}
+    return seen
+
+
+def _unknown(name: str, tool: ToolFacts) -> str | None:
+    """Why a name has no value in this call."""
+    if name not in HINTS:
+        return None
+    if tool.trusted:
+        return f"what {tool} says of itself is not known"
+    return f"server {tool.server} is not trusted to say what {name} is; write 'trusted: true' under it in servers.yaml"
