@@ -72,6 +72,7 @@ class SqliteDatabase:
         self._reading = engine.execution_options(**{BEGIN: "BEGIN"})
         # The write lock comes first: a transaction that reads and then writes would fail if another wrote in between.
         self._writing = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+        self._reads, self._writes = Road(self._reading), Road(self._writing)
         # SQLite does not change to WAL inside a transaction.
         self._outside = engine.execution_options(**{BEGIN: ""})
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
@@ -103,10 +104,10 @@ class SqliteDatabase:
         return inside(connection, serde)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await self._call(self._reader, lambda: _transact(self._reading, work))
+        return await self._call(self._reader, lambda: self._reads.transact(work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        return await self._call(self._writer, lambda: _transact(self._writing, work))
+        return await self._call(self._writer, lambda: self._writes.transact(work))
 
     async def on_thread(self, work: Callable[[], T]) -> T:
         """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
@@ -117,7 +118,7 @@ class SqliteDatabase:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._reader, int)
+        await loop.run_in_executor(self._reader, self._reads.close)
         # Everything queued has run by then, so the shutdowns below do not block the loop.
         await loop.run_in_executor(self._writer, self._disconnect)
         self._reader.shutdown()
@@ -140,8 +141,9 @@ class SqliteDatabase:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                _transact(self._outside, _switch_to_wal)
-                _transact(self._writing, shape.prepare)
+                with self._outside.begin() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                self._writes.transact(shape.prepare)
             except OperationalError as error:
                 # While another process switches the new file to WAL, SQLite answers "locked" without waiting.
                 if "locked" not in str(error.orig) or time.monotonic() > deadline:
@@ -156,18 +158,33 @@ class SqliteDatabase:
             raise StorageError(f"{error.filename}, where processes show that they live: {error.strerror}") from error
 
     def _disconnect(self) -> None:
+        self._writes.close()
         self._reading.dispose()
         if self._workers is not None:
             self._workers.close()
 
 
-def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
+class Road:
+    """The one connection of one thread, kept open: to take it from a pool and give it back costs as much as the rest of
+    a transaction."""
 
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
 
-def _switch_to_wal(connection: Connection) -> None:
-    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, in a transaction of its own. Raises what SQLAlchemy raises."""
+        if self._connection is None or self._connection.invalidated:
+            self.close()
+            self._connection = self._engine.connect()
+        with self._connection.begin():
+            return work(self._connection)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _engine(path: Path) -> Engine:
