@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -29,8 +29,11 @@ from server.wire.json import JSON
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The facade. Reads the config folder when it starts; raises ConfigError then, with every problem."""
+def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | None = None) -> FastAPI:
+    """The facade. Reads the config folder when it starts; raises ConfigError then, with every problem.
+
+    `ready` is called once, when everything is there that the first request needs.
+    """
     chosen = settings or Settings()
 
     @asynccontextmanager
@@ -56,6 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 # uvicorn says only that something failed.
                 log.critical("%s", error)
                 raise
+            if ready is not None:
+                ready()
             yield {"settings": chosen, "library": library}
 
     app = ObservedFastAPI(

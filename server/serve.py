@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import json
 import os
@@ -67,11 +68,22 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         raise CannotServe("The start failed; the log above says why.")
 
 
+def settle() -> None:
+    """What is there when the first request comes stays for long: no collection is to look through it again and again.
+
+    Measured, a turn with a tool call pays 1.0 ms for collections without this, 0.1 ms with it. A reload leaves the
+    cycles of the first snapshot behind, once: some megabytes.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)
+
+
 def logging_app() -> FastAPI:
     """The facade in a process of its own, which logs as the settings say: workers do not inherit that."""
     settings = Settings()
     logs.set_up(settings.log)
-    return create_app(settings)
+    return create_app(settings, ready=settle)
 
 
 def is_loopback(host: str) -> bool:
