@@ -18,7 +18,7 @@ from graphs.errors import ModelError
 from graphs.events import TextDelta
 from graphs.lease import Lease
 from graphs.loader import Branch, GraphPlan
-from graphs.nodes import BUILDERS, Parts, Place
+from graphs.nodes import BUILDERS, Parts, Place, voice
 from graphs.spec.graph import END as THE_END
 from graphs.state import Context, State, last_answer, owed_by_client
 
@@ -108,9 +108,11 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
             if truth:
                 return branch.to
             if truth is None:
-                return stop(runtime, f"the condition at {branch.where} could not be evaluated{why(branch, values)}")
+                return stop(
+                    runtime, context, f"the condition at {branch.where} could not be evaluated{why(branch, values)}"
+                )
         first, last = branches[0].where, branches[-1].where
-        return stop(runtime, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
+        return stop(runtime, context, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
 
     return route
 
@@ -121,9 +123,9 @@ def why(branch: Branch, values: Mapping[str, Any]) -> str:
     return f": {reason}" if reason else ""
 
 
-def stop(runtime: Runtime[Context], problem: str) -> str:
+def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
     """Ends the turn, telling the person why."""
-    runtime.stream_writer(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
+    voice(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
     return THE_END
 
 

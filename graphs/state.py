@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, Protocol, TypedDict
 
@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 from langgraph.graph.message import add_messages
 from pydantic import SecretStr
 
+from graphs.events import Event
 from graphs.policy import Caller
 from graphs.store import Claim, Claimed
 from graphs.tally import Tally
@@ -85,6 +86,8 @@ class Context:
     """None where no row is kept of the turn (Studio)."""
     tally: Tally | None = None
     """Counts the tokens, where a role of the caller limits them."""
+    listener: Callable[[Event], None] | None = None
+    """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

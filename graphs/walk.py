@@ -166,18 +166,19 @@ class Walk(Answering):
         limit = served.plan.spec.limits.seconds
         try:
             async with asyncio.timeout(limit + min(60.0, max(5.0, limit / 5))):
-                parts = cast(
-                    "AsyncIterator[tuple[str, Any]]",
+                states = cast(
+                    "AsyncIterator[dict[str, Any]]",
                     served.graph.astream(  # pyright: ignore[reportUnknownMemberType]
-                        entry, config, context=context, stream_mode=["custom", "values"], durability="async"
+                        entry,
+                        config,
+                        context=replace(context, listener=self._take),
+                        stream_mode="values",
+                        durability="async",
                     ),
                 )
-                async for mode, part in parts:
-                    if mode == "custom":
-                        self._take(part)
-                    else:
-                        self._produced = part.get("messages", self._produced)
-                        self._kept.rounds = part.get("rounds", self._kept.rounds)
+                async for state in states:
+                    self._produced = state.get("messages", self._produced)
+                    self._kept.rounds = state.get("rounds", self._kept.rounds)
         except TimeoutError:
             self._take(TextDelta(f"_Stopped here: the limit of {limit:g} seconds for one turn is reached._", True))
             await self._finish("stopped")

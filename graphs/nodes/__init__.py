@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphs.nodes import model, permission, tools
-from graphs.nodes.parts import Builder, NodeFunction, Parts, Place
+from graphs.nodes.parts import Builder, NodeFunction, Parts, Place, voice
 
 BUILDERS: Mapping[str, Builder] = {"model": model.build, "permission": permission.build, "tools": tools.build}
 
-__all__ = ["BUILDERS", "NodeFunction", "Parts", "Place"]
+__all__ = ["BUILDERS", "NodeFunction", "Parts", "Place", "voice"]

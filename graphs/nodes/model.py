@@ -23,7 +23,7 @@ from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, Te
 from graphs.expressions import ExpressionError
 from graphs.limits import Limit, calls_in_a_turn
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
-from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.parts import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
 from graphs.patterns import matches_any
 from graphs.seeing import first_words, model_call
@@ -90,7 +90,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     async def model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         context = parts.context(runtime)
-        say = runtime.stream_writer
+        say = voice(context, runtime.stream_writer)
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)

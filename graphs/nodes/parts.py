@@ -9,6 +9,7 @@ from typing import Any, cast
 from langgraph.runtime import Runtime
 
 from graphs.chatmodel import ChatModel
+from graphs.events import Event
 from graphs.loader import GraphPlan, Snapshot
 from graphs.metrics import Metrics
 from graphs.state import Context, State
@@ -41,6 +42,14 @@ class Parts:
             info = runtime.execution_info
             context = self.standing(info.thread_id if info else None)
         return context
+
+
+def voice(context: Context | None, writer: Callable[[Any], None]) -> Callable[[Event], None]:
+    """Where a node says what it does: to the turn itself, else into LangGraph's stream, which is `writer`.
+
+    LangGraph makes a task and a tuple of each piece that goes through its stream: for every word of every answer.
+    """
+    return (context.listener if context is not None else None) or writer
 
 
 @dataclass(frozen=True, kw_only=True)

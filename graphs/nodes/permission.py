@@ -17,7 +17,7 @@ from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.limits import calls_in_a_turn
 from graphs.loader import GraphPlan
 from graphs.nodes.accounts import Ruling, account
-from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.parts import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
 from graphs.patterns import matches_any
 from graphs.policy import CallFacts, ToolFacts, Verdict
@@ -178,7 +178,7 @@ async def settled(
         pending = tuple(approvals[key] for key in ids if key in approvals and approvals[key].status == "pending")
         if not pending:
             return approvals
-        runtime.stream_writer(ApprovalNeeded(tuple(as_event(entry) for entry in pending)))
+        voice(context, runtime.stream_writer)(ApprovalNeeded(tuple(as_event(entry) for entry in pending)))
         answer = interrupt([as_payload(entry) for entry in pending])
         if context.interactive:
             await decide_by_value(answer, pending, context, parts)

@@ -20,7 +20,7 @@ from langgraph.types import Command
 from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.accounts import Ruling, account
-from graphs.nodes.parts import NodeFunction, Parts, Place
+from graphs.nodes.parts import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
 from graphs.seeing import tool_call, tool_refused
 from graphs.state import Context, State, VerdictRecord, last_request
@@ -61,7 +61,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         served = state["tools"].known(call["name"])
         people_name = served.people_name if served else call["name"]
         runtime = cast("ToolRuntime[None, dict[str, Any]]", request.runtime)  # pyright: ignore[reportUnknownMemberType]
-        say = runtime.stream_writer
+        say = voice(cast("Context | None", runtime.context), runtime.stream_writer)
         record, claimed = state["records"][call_id], state["claimed"].get(call_id)
         if served is None or claimed is None:
             verdict = state.get("verdicts", {}).get(call_id)
@@ -136,7 +136,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             for call, why in unreadable:
                 name = call["name"] or ""
                 tool_refused(parts.metrics, None, None, call["id"] or "")
-                runtime.stream_writer(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
+                voice(context, runtime.stream_writer)(ToolRefused(call["id"] or "", name, {"text": call["args"]}, why))
                 messages.append(refusal(call["id"] or "", name, name, why))
             if mine:
                 asked = [request.model_copy(update={"tool_calls": mine})]
