@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph._internal._constants import CONFIG_KEY_RUNTIME  # pyright: ignore[reportPrivateUsage]
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -68,7 +70,7 @@ def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver
             builder.add_edge(name, target(branches[0].to))
         else:
             targets = {branch.to: target(branch.to) for branch in branches} | {THE_END: END}
-            builder.add_conditional_edges(name, router(name, plan, parts), cast("dict[Any, str]", targets))
+            builder.add_conditional_edges(name, Untraced(router(name, plan, parts)), cast("dict[Any, str]", targets))
     builder.add_edge(START, plan.spec.start)
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
@@ -83,7 +85,23 @@ def steps(plan: GraphPlan) -> int:
     return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
 
 
-def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
+class Untraced(Runnable[State, str]):
+    """A router as LangGraph takes it, without a run of its own in LangChain's traces, which costs two tasks."""
+
+    def __init__(self, route: Callable[[State, Runtime[Context]], str]) -> None:
+        self._route = route
+        self.name = "route"
+
+    def invoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
+        """Where to go next."""
+        return self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
+
+    async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
+        """Where to go next, decided here and not on another thread."""
+        return self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
+
+
+def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], str]:
     """The function that picks the first branch that is true.
 
     A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
@@ -92,7 +110,7 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     branches = plan.branches[name]
     rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
 
-    async def route(state: State, runtime: Runtime[Context]) -> str:  # else LangGraph runs it on another thread
+    def route(state: State, runtime: Runtime[Context]) -> str:
         context = parts.context(runtime)
         if context.client_names and owed_by_client(state, context):
             return THE_END
