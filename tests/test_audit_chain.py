@@ -336,6 +336,17 @@ async def test_everything_may_be_forgotten_but_that_it_was(store: Store, tmp_pat
     assert "the store: 2 records, 10 to 11, whole" in (await verified(tmp_path)).output
 
 
+async def test_forgetting_everything_at_once_ends_and_is_not_done_again(store: Store, tmp_path: Path) -> None:
+    now = 1_700_000_000 + 9.0
+    assert (await store.prune(conversations=DAY, audit=-DAY, now=now)).records == 9
+    assert "the store: 1 record, 10, whole" in (await verified(tmp_path)).output
+    for later in (now, now + 3600):
+        assert (await store.prune(conversations=DAY, audit=0, now=later)).records == 0
+    await store.audit.append([entry(11)])
+    assert (await store.prune(conversations=DAY, audit=0, now=now + 7200)).records == 2
+    assert "the store: 1 record, 12, whole" in (await verified(tmp_path)).output
+
+
 async def test_a_record_from_a_slow_clock_does_not_cut_the_chain(store: Store, tmp_path: Path) -> None:
     await store.audit.append([entry(10, time=1.0)])
     assert (await store.prune(conversations=DAY, audit=DAY, now=1_700_000_000 + DAY + 4.5)).records == 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
@@ -60,7 +61,7 @@ _ASKED = _ALL.where(
     audit.c.call_id.in_(bindparam("calls", expanding=True)), audit.c.kind == "decision", audit.c.verdict == "ask"
 ).order_by(audit.c.seq)
 _FIRST = select(func.min(audit.c.seq))
-_OLDEST = select(audit.c.seq, audit.c.time, audit.c.hash).order_by(audit.c.seq).limit(PRUNED_AT_ONCE)
+_OLDEST = select(audit.c.seq, audit.c.time, audit.c.hash, audit.c.kind).order_by(audit.c.seq).limit(PRUNED_AT_ONCE)
 _FORGET = delete(audit).where(audit.c.seq <= bindparam("through"))
 
 
@@ -148,8 +149,10 @@ class Audit:
 
         What was forgotten is a record itself: with it the chain still holds, and nothing else can be missing.
         """
+        # What this pruning records of itself is not its to forget, however its times compare.
+        last = (await self.head()).seq
         forgotten = 0
-        while count := await self._database.write(lambda connection: _prune(connection, before, now)):
+        while count := await self._database.write(lambda connection: _prune(connection, before, last, now)):
             forgotten += count
         return forgotten
 
@@ -212,16 +215,14 @@ def _from_row(row: AnyRow) -> AuditRecord:
     return AuditRecord(**values)
 
 
-def _prune(connection: Connection, before: float, now: float) -> int:
+def _prune(connection: Connection, before: float, through: int, now: float) -> int:
     _held_head(connection)
-    last: AnyRow | None = None
     # Only whole beginnings of the chain: clocks may differ, so a later record may be the older one.
-    for row in connection.execute(_OLDEST).all():
-        if row.time >= before:
-            break
-        last = row
-    if last is None:
+    oldest = list(takewhile(lambda row: row.time < before and row.seq <= through, connection.execute(_OLDEST).all()))
+    # To forget nothing but that something was forgotten would take a record in its place, for ever.
+    if not oldest or (len(oldest) == 1 and oldest[0].kind == "pruned"):
         return 0
+    last = oldest[-1]
     count = connection.execute(_FORGET, {"through": last.seq}).rowcount
     args = {"records": count, "through": last.seq, "hash": last.hash}
     append(connection, [AuditEntry(time=now, kind="pruned", rule="gateway.yaml: retention.audit", args=args)])
