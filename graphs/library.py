@@ -265,9 +265,12 @@ class Library:
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
-        state = await self.current.readiness()
-        if self.problems and state["status"] == "ok":
+        trouble, state = await asyncio.gather(self.store.trouble(), self.current.readiness())
+        if trouble is not None:
+            state["status"] = "failed"
+        elif self.problems and state["status"] == "ok":
             state["status"] = "degraded"
+        state["storage"] = {"status": "ok" if trouble is None else "failed", "reason": trouble}
         return {**state, "problems": [str(problem) for problem in self.problems]}
 
     async def scraped(self, accept: str) -> tuple[bytes, str]:

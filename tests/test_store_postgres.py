@@ -12,8 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, insert, text
+from support.facade import serving, write_configs
 from support.postgres import Postgres, postgres
 from support.processes import free_port
+from support.scripted_model import ScriptedModel
 
 from graphs.errors import StorageError
 from graphs.store import Store, TurnRow
@@ -241,6 +243,36 @@ async def test_a_write_that_is_cancelled_while_the_server_is_away_gives_up(
     await asyncio.to_thread(own_server.start)
     assert await store.turns.get("given-up") is None
     await store.close()
+
+
+async def test_ready_fails_while_the_server_is_away_or_silent_and_not_after(
+    own_server: Postgres, tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    configs = write_configs(tmp_path / "configs", model.url, {})
+    storage = own_server.url.replace("postgres@", "postgres:hunter2-hunter2@")
+    async with serving(configs, tmp_path / "data", storage=storage) as facade:
+
+        async def until(status: str, code: int, reason: str) -> None:
+            async with asyncio.timeout(40):
+                while True:
+                    # A probe gives up after a second or so.
+                    async with asyncio.timeout(5):
+                        answer = await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")
+                    said = answer.json()["storage"]
+                    if (said["status"], answer.status_code) == (status, code):
+                        break
+                    await asyncio.sleep(0.05)
+            assert reason in str(said["reason"])
+            assert "hunter2" not in answer.text
+
+        await until("ok", 200, "None")
+        own_server.stop()
+        await until("failed", 503, "PostgreSQL at 127.0.0.1")
+        await asyncio.to_thread(own_server.start)
+        await until("ok", 200, "None")
+        with own_server.frozen():
+            await until("failed", 503, "no answer for")
+        await until("ok", 200, "None")
 
 
 # One at a time

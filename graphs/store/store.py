@@ -12,6 +12,7 @@ from graphs.store.audit import Audit
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.database import Database
 from graphs.store.journal import Journal
+from graphs.store.pulse import Pulse
 from graphs.store.rows import TurnRow
 from graphs.store.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.turns import Turns
@@ -48,6 +49,7 @@ class Store:
         self.audit = Audit(database)
         self.usage = Usage(database)
         self._database = database
+        self._pulse = Pulse(database)
 
     @classmethod
     async def open(cls, url: str, data: Path, *, patience: float = 30.0) -> Store:
@@ -67,7 +69,12 @@ class Store:
 
     async def close(self) -> None:
         """Ends all connections and their threads. A second call does nothing."""
+        await self._pulse.close()
         await self._database.close()
+
+    async def trouble(self) -> str | None:
+        """Why the database cannot be used now, in words. Answers within half a second."""
+        return await self._pulse.trouble()
 
     async def take_up(self, row: TurnRow) -> bool:
         """Makes this process the one that runs a turn, if the process that ran it is dead: of several that try, in any

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 from support.environments import python_environment
 from support.processes import Process, free_port, running
@@ -71,8 +72,21 @@ class Postgres:
         # SIGINT is its "fast" stop: it does not wait for clients to leave.
         program = running("PostgreSQL", command, self._log, cwd=self._data, user=self._user, stop=signal.SIGINT)
         process = self._running.enter_context(program)
+        self._process = psutil.Process(process.popen.pid)
         process.wait_for_line(rf"(?s)(.*{ready.pattern}){{{before + 1}}}", timeout=30)
         return process
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It takes connections, and says nothing, while the block lasts."""
+        family = [self._process, *self._process.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
 
     def stop(self) -> None:
         """Ends it; all connections are lost."""
