@@ -7,6 +7,9 @@ from pathlib import Path
 
 from graphs.errors import InterlockError
 
+Stamp = tuple[int, int, int]
+"""Inode, size and time (nanoseconds) of a file: what tells that it was written or replaced. All 0: it is not there."""
+
 LARGEST_SECRET = 64 * 1024
 """Bytes. What is larger is no secret but a wrong path."""
 
@@ -24,6 +27,8 @@ class Environment(Mapping[str, str]):
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
+        self.opened: dict[str, Stamp] = {}
+        """Every file that was asked for a secret, as it was before it was last read."""
         self._variables = dict(variables)
 
     def __getitem__(self, name: str) -> str:
@@ -32,13 +37,25 @@ class Environment(Mapping[str, str]):
         if value or name.endswith("_FILE"):
             return self._variables[name]
         file = self._variables.get(f"{name}_FILE")
-        return read_secret(f"{name}_FILE", file) if file else self._variables[name]
+        if not file:
+            return self._variables[name]
+        self.opened[file] = stamp(file)
+        return read_secret(f"{name}_FILE", file)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._variables)
 
     def __len__(self) -> int:
         return len(self._variables)
+
+
+def stamp(file: str | Path) -> Stamp:
+    """How a file is now, with links followed."""
+    try:
+        status = Path(file).stat()
+    except (OSError, ValueError):
+        return (0, 0, 0)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def read_secret(variable: str, file: str) -> str:

@@ -201,10 +201,12 @@ class Library:
             folder = self.current.snapshot.folder
             try:
                 snapshot = await asyncio.to_thread(load, folder, env)
-                if snapshot.id != self.current.snapshot.id:
+                before = self.current.snapshot
+                if (snapshot.id, snapshot.secrets) != (before.id, before.secrets):
                     await self.serve(snapshot)
                     self.metrics.reloaded("ok")
-                    log.info("configs changed: snapshot %s is served now", snapshot.id)
+                    what = "configs" if snapshot.id != before.id else "secrets"
+                    log.info("%s changed: snapshot %s is served now", what, snapshot.id)
                 elif self.problems:
                     log.info("configs are sound again: snapshot %s stays", snapshot.id)
                 self.problems = ()
@@ -216,9 +218,10 @@ class Library:
                 )
 
     async def reload_forever(self, env: Mapping[str, str]) -> None:
-        """Reloads whenever a file of the config folder was saved. The outermost layer of its own task."""
+        """Reloads whenever a config file, or that of a secret, was saved. The outermost layer of its own task."""
         snapshot = self.current.snapshot
-        async for _ in saves(snapshot.folder, snapshot.signature):
+        secrets = env.opened if isinstance(env, Environment) else None
+        async for _ in saves(snapshot.folder, snapshot.signature, secrets):
             try:
                 await self.reload(env)
             except Exception:

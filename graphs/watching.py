@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableType]
+
+from graphs.environment import Stamp, stamp
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +20,8 @@ LOOK = 10_000
 AGAIN = 2.0
 """Seconds until a folder that could not be watched (it was moved away) is tried again."""
 
-Signature = Mapping[str, tuple[int, int, int]]
-"""Inode, size and time (nanoseconds) of each config file, by path."""
+Signature = Mapping[str, Stamp]
+"""The state of each config file, by path."""
 
 
 def matters(_: Change, path: str) -> bool:
@@ -28,10 +30,16 @@ def matters(_: Change, path: str) -> bool:
     return name.endswith((".yaml", ".yml")) or name == "..data" or "." not in name
 
 
-async def saves(folder: Path, seen: Signature) -> AsyncIterator[None]:
-    """Something for each save since the files were as `seen`. Never ends."""
+async def saves(folder: Path, seen: Signature, secrets: Mapping[str, Stamp] | None = None) -> AsyncIterator[None]:
+    """Something for each save since the files were as `seen`, and the files of `secrets`, which may grow, as it says.
+    Never ends.
+
+    Files of secrets are looked at now and then: they are replaced by links far away, in folders that may be huge.
+    """
+    known: Mapping[str, Stamp] = {} if secrets is None else secrets
+    seen = {**seen, **known}
     while True:
-        now = await asyncio.to_thread(signature, folder)
+        now = await asyncio.to_thread(signature, folder, [*known])
         if now != seen:
             seen = now
             yield
@@ -39,7 +47,7 @@ async def saves(folder: Path, seen: Signature) -> AsyncIterator[None]:
             async for changes in awatch(
                 folder, watch_filter=matters, debounce=4 * QUIET, step=QUIET, rust_timeout=LOOK, yield_on_timeout=True
             ):
-                now = await asyncio.to_thread(signature, folder)
+                now = await asyncio.to_thread(signature, folder, [*known])
                 if changes or now != seen:
                     seen = now
                     yield
@@ -48,13 +56,8 @@ async def saves(folder: Path, seen: Signature) -> AsyncIterator[None]:
         await asyncio.sleep(AGAIN)
 
 
-def signature(folder: Path) -> Signature:
+def signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
     """What tells that a file was saved."""
-    found: dict[str, tuple[int, int, int]] = {}
-    for path in (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml")):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
+    configs = (str(path) for path in (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml")))
+    found = {path: state for path in configs if any(state := stamp(path))}
+    return {**found, **{path: stamp(path) for path in secrets}}

@@ -13,8 +13,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from graphs.errors import InterlockError
-from graphs.library import Snapshot, load, opened, settled_environment
+from graphs.errors import ConfigError, InterlockError, Problem
+from graphs.library import SecretUnreadable, Snapshot, load, opened, settled_environment
 from server.demo.model.serving import serve_demo_model
 from server.identity import Identities
 from server.keys import UnknownKey, load_keys
@@ -114,7 +114,14 @@ class Keeper:
         self._configured = not keys.generated
         for name in keys.off:
             log.warning("access.yaml: the key %r is off: its variable is not set", name)
-        return Identities(snapshot, keys.ring, self._secret, self._http)
+        return Identities(snapshot, keys.ring, self._forwarded_secret(), self._http)
+
+    def _forwarded_secret(self) -> str:
+        """As it is now: its file may have been replaced. Raises ConfigError where that cannot be read."""
+        try:
+            return self._env.get("INTERLOCK_FORWARDED_JWT_SECRET") or self._secret
+        except SecretUnreadable as error:
+            raise ConfigError([Problem("access.yaml", 0, 0, str(error))]) from None
 
 
 async def told(_: Request, error: Exception) -> Response:

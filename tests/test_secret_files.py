@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import httpx
+import jwt
 import pytest
 from support.configs import MINIMAL_GRAPH, loaded, problems, write_configs
+from support.facade import Facade, serving
 from support.processes import plain_environment, running
+from support.scripted_model import ScriptedModel
 
 from graphs.doctor import keys
 from graphs.environment import LARGEST_SECRET, Environment, SecretUnreadable
@@ -47,6 +53,66 @@ def test_a_key_in_a_file_opens_the_door_and_is_told_nowhere(tmp_path: Path) -> N
         assert list(answers.values()) == [200, 401, 401]
         assert not (tmp_path / "data" / "keys.env").exists()
         assert KEY not in process.text()
+
+
+async def test_a_secret_that_is_swapped_counts_without_a_restart(
+    tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphs.watching.LOOK", 200)
+    mounted = tmp_path / "mounted"
+
+    def swap(number: int) -> None:
+        """As Kubernetes does it: all secrets of a mount at once, by a link that takes another's place."""
+        folder = mounted / f"..{number}"
+        folder.mkdir(parents=True)
+        for name in ("team", "model", "users"):
+            (folder / name).write_text(f"{name}-secret-of-round-{number}, which is long enough\n")
+            if not (mounted / name).is_symlink():
+                (mounted / name).symlink_to(f"..data/{name}")
+        (mounted / "..new").symlink_to(folder.name)
+        (mounted / "..new").replace(mounted / "..data")
+
+    def secret_of(name: str, number: int) -> str:
+        return f"{name}-secret-of-round-{number}, which is long enough"
+
+    swap(1)
+    for variable, name in (("TEAM_KEY", "team"), ("MODEL_KEY", "model"), ("INTERLOCK_FORWARDED_JWT_SECRET", "users")):
+        monkeypatch.setenv(f"{variable}_FILE", str(mounted / name))
+    gateway = f"models: {{base_url: '{model.url}', api_key: '${{MODEL_KEY}}', default: scripted}}\n"
+    access = ACCESS.replace("TEAM_KEY}", "TEAM_KEY, forwards_users: true}")
+    configs = write_configs(tmp_path / "configs", {**FILES, "access.yaml": access, "gateway.yaml": gateway})
+    model.respond(lambda _: "Hello.")
+    async with serving(configs, tmp_path / "data") as facade:
+
+        async def asked(number: int) -> int:
+            claims = {"iss": "open-webui", "sub": "u1", "exp": int(time.time()) + 60}
+            signed = jwt.encode(claims, secret_of("users", number), "HS256")
+            headers = {"x-openwebui-user-jwt": signed}
+            return (await facade.ask("hi", key=secret_of("team", number), headers=headers)).status_code
+
+        assert [await asked(1), await asked(2)] == [200, 401]
+        (mounted / "..data").rename(mounted / "..gone")
+        async with asyncio.timeout(20):
+            while not (problems := (await ready(facade))["problems"]):
+                await asyncio.sleep(0.05)
+        assert "cannot be read" in problems[0]
+        assert await asked(1) == 200
+        swap(2)
+        async with asyncio.timeout(20):
+            while await asked(2) != 200:
+                await asyncio.sleep(0.05)
+        assert await asked(1) == 401
+        assert model.requests[-1].headers["authorization"] == f"Bearer {secret_of('model', 2)}"
+        assert (await ready(facade))["problems"] == []
+        # A key alone changes nothing that stands in a config file.
+        (mounted / "..2" / "team").write_text(secret_of("team", 3))
+        async with asyncio.timeout(20):
+            while await asked(2) == 200:
+                await asyncio.sleep(0.05)
+
+
+async def ready(facade: Facade) -> dict[str, Any]:
+    return (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class Snapshot:
     graphs: Mapping[str, GraphPlan]
     places: Mapping[str, str]
     """`FILE:LINE:COL` of `server NAME`, also of disabled ones, `key NAME`, `models` and `storage`."""
+    secrets: str = field(repr=False)
+    """A digest of the secrets that the files name: it alone changes where the value of a key does."""
     redaction: Redaction = field(compare=False, repr=False)
     """Makes copies of arguments without the secrets of these files."""
     mentions: tuple[Mention, ...]
@@ -136,6 +138,7 @@ class _Loader:
                 "models": place(gateway.source, ("models",)),
                 "storage": place(gateway.source, ("storage",)),
             },
+            secrets=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),
             mentions=(
                 *of_rules(access, allowed.conditions),
