@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from graphs.assemble import Served
 from graphs.errors import InterlockError
-from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDelta
+from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDelta, Weighed
 from graphs.modelstream import Kind
 from graphs.outbox import Outbox
 from graphs.policy import Caller
@@ -100,6 +100,10 @@ class Asking(Answering):
     def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """Where it comes from."""
         self.outbox.put(Cited(tuple(annotations)))
+
+    def weighed(self, logprobs: Mapping[str, Any]) -> None:
+        """How likely the last piece was."""
+        self.outbox.put(Weighed(logprobs))
 
     async def work(self) -> None:
         """Asks, and says what comes."""

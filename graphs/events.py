@@ -13,9 +13,22 @@ class Usage:
 
     prompt: int = 0
     completion: int = 0
+    details: Mapping[str, Mapping[str, int]] | None = None
+    """What of them was cached, thought and so on, in OpenAI's words; None where the endpoint does not say."""
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.prompt + other.prompt, self.completion + other.completion)
+        details = self.details or other.details
+        if self.details and other.details:
+            details = {
+                part: summed(self.details.get(part, {}), other.details.get(part, {}))
+                for part in {**self.details, **other.details}
+            }
+        return Usage(self.prompt + other.prompt, self.completion + other.completion, details)
+
+
+def summed(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    """The counts of both."""
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in {**one, **other}}
 
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
@@ -51,6 +64,13 @@ class RefusalDelta:
     """The next piece of the words with which a model declines to answer."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """How likely the last piece of text was, and what else was, in OpenAI's words: for who asked for `logprobs`."""
+
+    logprobs: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +174,7 @@ Event = (
     | ReasoningDelta
     | RefusalDelta
     | Cited
+    | Weighed
     | ToolStarted
     | ToolProgress
     | ToolFinished

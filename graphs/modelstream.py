@@ -47,6 +47,10 @@ class Listener(Protocol):
         """Where it comes from, in OpenAI's words."""
         ...
 
+    def weighed(self, logprobs: Mapping[str, Any]) -> None:
+        """How likely the last piece was, in OpenAI's words."""
+        ...
+
 
 REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
@@ -122,6 +126,8 @@ class StreamReader:
             alone = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
             if not text or not alone or choice.get("finish_reason") or payload.get("usage") or payload.get("error"):
                 return False
+            if choice.get("logprobs"):
+                return False
             text.encode()  # half a surrogate pair cannot be sent on
         except (ValueError, TypeError, KeyError, AttributeError):
             return False
@@ -173,6 +179,9 @@ class StreamReader:
                     self._listener.cited(notes)
                 for call in delta.get("tool_calls") or ():
                     self._call(call)
+            if logprobs := choice.get("logprobs"):
+                self._flush()
+                self._listener.weighed(logprobs)
             reason = choice.get("finish_reason")
             self._finish = reason if isinstance(reason, str) and reason else self._finish
 
@@ -224,10 +233,21 @@ def counted(usage: object) -> Usage | None:
     """Usage, where it is what it should be: it is never worth an answer."""
     if not isinstance(usage, Mapping):
         return None
-    tokens = [cast("Mapping[str, Any]", usage).get(name) or 0 for name in ("prompt_tokens", "completion_tokens")]
-    if not all(isinstance(count, int) for count in tokens):
+    said = cast("Mapping[str, Any]", usage)
+    prompt, completion = (said.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+    if not (isinstance(prompt, int) and isinstance(completion, int)):
         return None
-    return Usage(*tokens)
+    return Usage(prompt, completion, detailed(said))
+
+
+def detailed(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None:
+    """The counts of `*_tokens_details`; None where there are none."""
+    found: dict[str, Mapping[str, int]] = {}
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if isinstance(part := usage.get(name), Mapping):
+            counts = cast("Mapping[str, Any]", part).items()
+            found[name] = {kind: count for kind, count in counts if isinstance(count, int)}
+    return found or None
 
 
 def unreadable() -> ModelError:

@@ -40,6 +40,9 @@ class Heard(list[tuple[str, str]]):
     def cited(self, annotations: object) -> None:
         self.append(("cited", str(annotations)))
 
+    def weighed(self, logprobs: object) -> None:
+        self.append(("weighed", str(logprobs)))
+
     @property
     def text(self) -> str:
         return "".join(text for kind, text in self if kind == "text")

@@ -19,7 +19,7 @@ from langgraph.runtime import Runtime
 
 from graphs.chatmodel import endpoint_messages, openai_tool
 from graphs.errors import GraphUnavailable
-from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage
+from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage, Weighed
 from graphs.expressions import ExpressionError
 from graphs.limits import Limit, calls_in_a_turn
 from graphs.modelstream import REASONS, Answer, Kind, RawCall
@@ -175,6 +175,10 @@ class Saying:
     def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
         """Where it comes from."""
         self._say(Cited(tuple(annotations)))
+
+    def weighed(self, logprobs: Mapping[str, Any]) -> None:
+        """How likely the last piece was."""
+        self._say(Weighed(logprobs))
 
 
 def limit_reached(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:

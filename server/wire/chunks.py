@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -22,6 +22,7 @@ from graphs.events import (
     ToolRefused,
     ToolStarted,
     Usage,
+    Weighed,
 )
 from server.wire.errors import Refusal
 
@@ -75,9 +76,10 @@ def call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
     ]
 
 
-def usage_body(usage: Usage) -> dict[str, int]:
+def usage_body(usage: Usage) -> dict[str, Any]:
     """Usage in OpenAI's words."""
     return {
+        **(usage.details or {}),
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
@@ -126,6 +128,8 @@ class ChunkEncoder:
                     parts.append(self._chunk({"content" if self._items else "refusal": text}, None))
                 case Cited(annotations):
                     parts.append(self._chunk({"annotations": annotations}, None))
+                case Weighed(logprobs):
+                    parts.append(self._chunk({}, None, logprobs))
                 case ToolStarted():
                     if self._items:
                         parts.append(self._items.started(event))
@@ -155,8 +159,11 @@ class ChunkEncoder:
         """An error after the first byte: one error chunk, then the end."""
         return sse(refusal.body()) + DONE
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None) -> bytes:
-        body = {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, Any] | None = None) -> bytes:
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
+        if logprobs is not None:
+            choice["logprobs"] = logprobs
+        body = {**self._head, "choices": [choice]}
         if self._include_usage:
             body["usage"] = None
         return sse(body)
@@ -179,6 +186,7 @@ class Collector:
         self._finished: Finished | None = None
         self._calls: list[dict[str, Any]] = []
         self._annotations: list[Any] = []
+        self._logprobs: dict[str, list[Any] | None] = {}
 
     def add(self, events: Iterable[Event]) -> bool:
         """Takes events; true once the turn has ended."""
@@ -194,6 +202,10 @@ class Collector:
                     self._calls = call_bodies(event)
                 case Cited(annotations):
                     self._annotations += annotations
+                case Weighed(logprobs):
+                    for kind, entries in logprobs.items():
+                        known = self._logprobs.get(kind)
+                        self._logprobs[kind] = [*(known or ()), *entries] if isinstance(entries, list) else known
                 case Finished():
                     self._finished = event
                 case (
@@ -216,11 +228,12 @@ class Collector:
             message["content"] = message["content"] or None
         if self._thoughts:
             message["reasoning_content"] = "".join(self._thoughts)
+        logprobs = self._logprobs or None
         return {
             "id": self._id,
             "object": "chat.completion",
             "created": self._created,
             "model": self._model,
-            "choices": [{"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": None}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": logprobs}],
             "usage": usage_body(finished.usage),
         }
