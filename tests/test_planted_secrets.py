@@ -206,7 +206,7 @@ def save_badly(talk: Talk, configs: Path) -> None:
 def commands(configs: Path, data: Path, env: Mapping[str, str], into: Seen) -> None:
     """The other commands, as a person runs them beside the server, all at once."""
     common = {**plain_environment(), **env, "INTERLOCK_DATA": str(data)}
-    lines = ("doctor --patience 20", "draw --format svg", "audit show --format json")
+    lines = ("doctor --patience 20", "draw --format svg", "access --format json", "audit show --format json")
     running = {
         line: subprocess.Popen(
             [Path(sys.executable).with_name("interlock"), *line.split(), "--configs", configs],

@@ -369,7 +369,7 @@ def test_what_is_read_at_once_is_in_the_folder(world: World) -> None:
 def test_what_is_written_is_in_the_folder(world: World) -> None:
     before = world.outside()
 
-    @settings(_settings, max_examples=250)
+    @settings(_settings, max_examples=400)
     @given(st.sampled_from(WRITES), _paths)
     def attempt(tool: str, path: str) -> None:
         more = {
@@ -384,13 +384,13 @@ def test_what_is_written_is_in_the_folder(world: World) -> None:
             world.furnish()
 
     attempt()
-    world.must_have_seen(of_calls=100)
+    world.must_have_seen(of_calls=80)
 
 
 def test_what_is_moved_comes_from_the_folder_and_stays_there(world: World) -> None:
     before = world.outside()
 
-    @settings(_settings, max_examples=250)
+    @settings(_settings, max_examples=400)
     @given(_paths, _paths)
     def attempt(source: str, destination: str) -> None:
         args = {"source": world.placed(source), "destination": world.placed(destination)}
