@@ -335,15 +335,16 @@ async def opened(
     attach: Attach = lambda _: None,
     reload_with: Mapping[str, str] | None = None,
     tracing: Tracing | None = None,
+    may_block: bool = True,
 ) -> AsyncGenerator[Library]:
     """A library with its MCP servers, store and model endpoint; all are closed at the end.
 
     `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
-    environment that config files read, the folder is watched and reloaded. Raises InterlockError when the store cannot
-    be opened.
+    environment that config files read, the folder is watched and reloaded. `may_block` is the store's. Raises
+    InterlockError when the store cannot be opened.
     """
     async with AsyncExitStack() as stack:
-        store = await Store.open(storage or snapshot.gateway.storage, data)
+        store = await Store.open(storage or snapshot.gateway.storage, data, may_block=may_block)
         stack.push_async_callback(store.close)
         library = Library(store, storage=storage, demo=demo, attach=attach, tracing=tracing or Tracing())
         stack.push_async_callback(library.close)

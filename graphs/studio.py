@@ -92,8 +92,10 @@ class Workshop:
         env = settled_environment(os.environ, data_folder())
         snapshot = await asyncio.to_thread(load, configs_folder(), env)
         caller = Caller(user=NAME, role=studio_role(snapshot, env), key=NAME)
+        storage = env.get("INTERLOCK_STORAGE", "")
         library = await self._stack.enter_async_context(
-            opened(snapshot, storage=env.get("INTERLOCK_STORAGE", ""), data=data_folder(), demo=self._demo)
+            # `langgraph dev` stops whatever blocks its event loop, however short.
+            opened(snapshot, storage=storage, data=data_folder(), demo=self._demo, may_block=False)
         )
         parts = parts_for(library, caller)
         return {name: assemble(plan, parts, checkpointer=None) for name, plan in snapshot.graphs.items()}

@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,8 +18,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
-from graphs.store import Approval, Claim, Store, TurnRow, call_digest
-from graphs.store.sqlite import SqliteDatabase, sqlite_path
+from graphs.store import Approval, Claim, Ended, Store, TurnRow, call_digest
+from graphs.store.sqlite import CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
 
 DAY = 86_400.0
 
@@ -230,3 +231,28 @@ async def test_threads_that_a_killed_process_left_are_forgotten_in_their_time(st
     assert [row async for row in store.checkpoints.alist(config)] != []
     await store.prune(conversations=DAY, audit=DAY, now=time.time() + 2 * DAY)
     assert [row async for row in store.checkpoints.alist(config)] == []
+
+
+async def test_a_brief_write_waits_for_anothers_lock_off_the_event_loop(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    await store.turns.end(Ended(row=turn("before", 1.0), begun=False))
+    with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ending = asyncio.create_task(store.turns.end(Ended(row=turn("t", 2.0), begun=False)))
+        for _ in range(20):  # the loop goes on meanwhile
+            await asyncio.sleep(0.01)
+        assert not ending.done()
+        assert await store.turns.get("t") is None
+        other.execute("ROLLBACK")
+    assert await ending
+    assert await store.turns.get("t") is not None
+    await store.close()
+
+
+async def test_what_is_written_on_the_event_loop_does_not_pile_up_beside_the_file(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    for number in range(4 * CHECKPOINT_EVERY):
+        await store.turns.end(Ended(row=replace(turn(f"t{number}", 1.0), text="x" * 4000), begun=False))
+    written = sum(path.stat().st_size for path in tmp_path.glob("interlock.db-wal"))
+    assert 0 < written < 20_000_000, "all that was written is 34 MB"
+    await store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,6 @@ async def test_a_cancelled_claim_leaves_the_store_usable(store: Store) -> None:
     task = asyncio.create_task(store.journal.claim([claim("c1", needs_approval=False)]))
     await asyncio.sleep(0)
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with suppress(asyncio.CancelledError):  # SQLite may have been quicker
         await task
     assert await states(store, [claim("c2", needs_approval=False)]) == {"c2": "claimed"}

@@ -431,11 +431,11 @@ async def test_a_turn_without_tools_asks_the_store_for_nothing_and_writes_once(
     for name in ("read", "write"):
         real = getattr(SqliteDatabase, name)
 
-        async def counted(self: SqliteDatabase, work: Any, *, real: Any = real, name: str = name) -> Any:
+        async def counted(self: SqliteDatabase, work: Any, *, real: Any = real, name: str = name, **how: Any) -> Any:
             task = asyncio.current_task()
             if task is not None and task.get_name() != "prune":  # which begins when the process does
                 done.append(name)
-            return await real(self, work)
+            return await real(self, work, **how)
 
         monkeypatch.setattr(SqliteDatabase, name, counted)
     model.script("Hello.")

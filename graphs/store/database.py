@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sized
+from typing import Any, Protocol, TypeVar, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -12,6 +12,27 @@ from sqlalchemy import Connection
 from graphs.store.workers import Workers
 
 T = TypeVar("T")
+
+
+BRIEF = 100_000
+"""Characters that are stored in well under a millisecond."""
+
+
+def is_brief(*values: object) -> bool:
+    """Whether values are small: what is in their strings, lists and objects, in characters."""
+    room = BRIEF
+    left: list[Any] = [*values]
+    while left:
+        value = left.pop()
+        if isinstance(value, (str, list, dict)):
+            room -= len(cast("Sized", value))
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+        if room < 0:
+            return False
+    return True
 
 
 class Database(Protocol):
@@ -33,11 +54,14 @@ class Database(Protocol):
         """LangGraph's own saver, inside a transaction under way; only its blocking methods are for use."""
         ...
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns; all of its statements see one state. Raises StorageError if the database fails."""
+    async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
+        """What `work` returns; all of its statements see one state. Raises StorageError if the database fails.
+
+        `brief`: it takes well under a millisecond, so that SQLite may do it on the caller's own thread.
+        """
         ...
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         """What `work` returns, committed; nothing is kept if it raises. Raises StorageError if the database fails.
 
         SQLite holds its write lock from the start: what `work` reads stays true until it ends. PostgreSQL lets others

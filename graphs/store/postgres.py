@@ -96,10 +96,10 @@ class PostgresDatabase:
     def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
         return inside(connection, serde)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         return await self._call(lambda given_up: self._persist(self._reading, work, given_up, again=True))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         return await self._call(lambda given_up: self._persist(self._writing, work, given_up))
 
     async def close(self) -> None:

@@ -52,15 +52,15 @@ class Store:
         self._pulse = Pulse(database)
 
     @classmethod
-    async def open(cls, url: str, data: Path, *, patience: float = 30.0) -> Store:
+    async def open(cls, url: str, data: Path, *, patience: float = 30.0, may_block: bool = True) -> Store:
         """Opens what `url` names: PostgreSQL, or a SQLite file; empty = `data`/interlock.db. Folders, file and tables
         are made where missing.
 
-        Waits up to `patience` seconds for a PostgreSQL that is not up yet. Raises StorageError for anything but a
-        usable database.
+        Waits up to `patience` seconds for a PostgreSQL that is not up yet. `may_block`: what is brief may block the
+        event loop for well under a millisecond. Raises StorageError for anything but a usable database.
         """
         if not is_postgres(url):
-            return cls(await SqliteDatabase.open(sqlite_path(url, data)))
+            return cls(await SqliteDatabase.open(sqlite_path(url, data), may_block=may_block))
         # Not above: the driver takes 0.3 s to import, which who uses SQLite need not wait for.
         from graphs.store.address import postgres_address  # noqa: PLC0415
         from graphs.store.postgres import PostgresDatabase  # noqa: PLC0415

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
 from graphs.store.checkpoints import Inside
-from graphs.store.database import Database
+from graphs.store.database import Database, is_brief
 from graphs.store.restore import History, Restored, find
 from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
@@ -32,6 +32,10 @@ _RECENT = (
 )
 _OF_OWNER = _TOLD.where(turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True)))
 _WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
+
+
+FEW = 40
+"""Texts of a history whose turns are found in well under a millisecond."""
 
 
 class TurnFields(TypedDict, total=False):
@@ -132,7 +136,10 @@ class Turns:
                 ended.also(connection)
             return True
 
-        return await self._database.write(work)
+        row = ended.row
+        return await self._database.write(
+            work, brief=is_brief(row.text, row.messages, row.request, *ended.left.values())
+        )
 
     async def progress(self, progress: Progress) -> None:
         """Brings a row to where its turn is. Raises TakenUp."""
@@ -212,7 +219,8 @@ class Turns:
         )
         if not owner or not (call_ids or parent_message or assistant_texts or unfinished):
             return Restored()
-        return await self._database.read(lambda connection: find(connection, history))
+        brief = len(assistant_texts) <= FEW
+        return await self._database.read(lambda connection: find(connection, history), brief=brief)
 
     async def older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
         """Id and thread of up to `limit` turns that began before `time`, oldest first."""

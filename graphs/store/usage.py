@@ -129,8 +129,8 @@ class Usage:
             return None
 
         if all(bound.requests is None for bound in ordered):
-            return await self._database.read(work)
-        return await self._database.write(work)
+            return await self._database.read(work, brief=True)
+        return await self._database.write(work, brief=True)
 
     async def spend(self, spent: Spent) -> None:
         """Counts tokens."""
