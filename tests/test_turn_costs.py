@@ -16,7 +16,8 @@ from support.facade import Facade, said
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.store import Pruned, Store
-from graphs.store.sqlite import Road, SqliteDatabase
+from graphs.store.road import Road
+from graphs.store.sqlite import SqliteDatabase
 
 LONG = "word " * 2000
 

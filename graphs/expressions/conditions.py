@@ -201,13 +201,15 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _rendered(text: str, program: cel.Expression, data: dict[str, Any]) -> str:
-    try:
-        result = program.eval(data=data)
-    except RuntimeError:
-        raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated") from None
-    if result.type() == cel.Type.ERROR:
-        raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated: {run_words(str(result.plain_value()))}")
-    value = result.plain_value()
+    value = data.get(text)
+    if not isinstance(value, str | int | datetime):  # else it is only a name, as most are
+        try:
+            result = program.eval(data=data)
+        except RuntimeError:
+            raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated") from None
+        if result.type() == cel.Type.ERROR:
+            raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated: {run_words(str(result.plain_value()))}")
+        value = result.plain_value()
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):

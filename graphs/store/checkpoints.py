@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -167,6 +168,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         newest = held.newest.setdefault(_namespace(config), _Newest())
         id = str(config.get("configurable", {}).get("checkpoint_id", ""))
         newest.writes.setdefault(id, []).append((config, writes, task_id, task_path))
+
+    # LangGraph asks for it at the start of every run, and finding it out takes longer than all else there.
+    aput_writes.__signature__ = signature(aput_writes)  # pyright: ignore[reportFunctionMemberAccess]
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._database.write(self.forgotten(thread_id))

@@ -1,9 +1,10 @@
-"""The road to the SQLite file: one thread that writes, one that reads, each with a connection of its own, and one of
-both kinds for what is brief, which runs where it is asked for.
+"""The SQLite file: one thread that writes and one that reads, each with a connection of its own, and one more for what
+is brief, which runs where it is asked for.
 
 A thread that runs Python beside the event loop fights with it for the interpreter: measured on two idle cores, a chat
 turn costs 2.8 ms CPU when both share a core, and 6.2 ms when each has its own. So what takes well under a millisecond
-does not leave the loop; it never waits there for another's lock, but goes to the thread then.
+does not leave the loop; it never blocks there for another's lock, but asks again
+soon, and goes to the thread at last.
 
 Measured against SQLAlchemy's asyncio engine over aiosqlite: that hops to a thread and back for every statement, fetch
 and commit, and costs three to four times the CPU. Here a whole transaction is one hop. It is also safe to cancel: a
@@ -29,10 +30,11 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from graphs.errors import StorageError
 from graphs.store import shape
+from graphs.store.road import Road
 from graphs.store.sqlite_checkpoints import inside, set_up
 from graphs.store.workers import FileWorkers
 
@@ -46,11 +48,12 @@ BUSY_SECONDS = 30.0
 CHECKPOINT_EVERY = 250
 """Brief transactions between two moves of what was written ahead into the file: some thousand pages."""
 
-HERE = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
-"""Connections of the event loop's own thread wait for nothing."""
+PAUSES = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016)
+"""Seconds after which the event loop asks again for the write lock, before the thread waits for it. A thread that is
+soon done is not worth another hop: while it writes, the next would have to hop too, and so on."""
 
-BEGIN = "interlock_begin"
-"""The execution option that says how a transaction begins; empty: not at all."""
+HERE = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
+"""The connection of the event loop's own thread waits for nothing."""
 
 
 def sqlite_path(url: str, data: Path) -> Path:
@@ -85,15 +88,9 @@ class SqliteDatabase:
         self._may_block = may_block
         self.place = str(path)
         self._path = path
-        self._reading = engine.execution_options(**{BEGIN: "BEGIN"})
-        # The write lock comes first: a transaction that reads and then writes would fail if another wrote in between.
-        self._writing = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
-        self._reads, self._writes = Road(self._reading), Road(self._writing)
-        self._reads_here = Road(self._reading, *HERE)
-        self._writes_here = Road(self._writing, *HERE)
+        self._engine = engine
+        self._reads, self._writes, self._here = Road(engine), Road(engine), Road(engine, *HERE)
         self._ahead = 0
-        # SQLite does not change to WAL inside a transaction.
-        self._outside = engine.execution_options(**{BEGIN: ""})
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._workers: FileWorkers | None = None
@@ -126,29 +123,30 @@ class SqliteDatabase:
     async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         if brief and self._may_block:
             with self._worded():
-                return self._reads_here.transact(work)
-        return await self._call(self._reader, lambda: self._reads.transact(work))
+                return self._here.transact(work, "BEGIN")
+        return await self._call(self._reader, lambda: self._reads.transact(work, "BEGIN"))
 
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        if brief and self._may_block:
-            begun = False
+        begun = False
 
-            def noted(connection: Connection) -> T:
-                nonlocal begun
-                begun = True
-                return work(connection)
+        def noted(connection: Connection) -> T:
+            nonlocal begun
+            begun = True
+            return work(connection)
 
+        for pause in PAUSES if brief and self._may_block else ():
             try:
                 with self._worded():
-                    result = self._writes_here.transact(noted)
+                    result = self._here.transact(noted, "BEGIN IMMEDIATE")
             except StorageError:
-                # Before it began there was nothing but the wish for the lock, which another has: wait on the thread.
+                # Before it began there was nothing but the wish for the lock, which another has.
                 if begun:
                     raise
             else:
                 self._written_here()
                 return result
-        return await self._call(self._writer, lambda: self._writes.transact(work))
+            await asyncio.sleep(pause)
+        return await self._call(self._writer, lambda: self._writes.transact(work, "BEGIN IMMEDIATE"))
 
     async def on_thread(self, work: Callable[[], T]) -> T:
         """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
@@ -159,8 +157,7 @@ class SqliteDatabase:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        self._reads_here.close()
-        self._writes_here.close()
+        self._here.close()
         await loop.run_in_executor(self._reader, self._reads.close)
         # Everything queued has run by then, so the shutdowns below do not block the loop.
         await loop.run_in_executor(self._writer, self._disconnect)
@@ -189,8 +186,10 @@ class SqliteDatabase:
 
     def _checkpoint(self) -> None:
         try:
-            with self._outside.connect() as connection:
-                # Not PASSIVE: where writing never pauses, that one never comes to the end of what was written ahead.
+            with self._engine.connect() as connection:
+                # PASSIVE moves nearly all while others write. But where writing never pauses it never comes to the end,
+                # so RESTART holds the write lock for the little that is left.
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)")
                 # Whoever writes first after that waits for the disk: so this thread does, with a change of nothing.
                 version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
@@ -208,12 +207,12 @@ class SqliteDatabase:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with self._outside.begin() as connection:
+                with self._engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                self._writes.transact(shape.prepare)
-            except OperationalError as error:
+                self._writes.transact(shape.prepare, "BEGIN IMMEDIATE")
+            except (OperationalError, sqlite3.OperationalError) as error:
                 # While another process switches the new file to WAL, SQLite answers "locked" without waiting.
-                if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
             else:
@@ -226,43 +225,15 @@ class SqliteDatabase:
 
     def _disconnect(self) -> None:
         self._writes.close()
-        self._reading.dispose()
+        self._engine.dispose()
         if self._workers is not None:
             self._workers.close()
-
-
-class Road:
-    """The one connection of one thread, kept open: to take it from a pool and give it back costs as much as the rest of
-    a transaction."""
-
-    def __init__(self, engine: Engine, *settings: str) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._connection: Connection | None = None
-
-    def transact(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, in a transaction of its own. Raises what SQLAlchemy raises."""
-        if self._connection is None or self._connection.invalidated:
-            self.close()
-            self._connection = self._engine.connect()
-            cursor = self._connection.connection.cursor()
-            for setting in self._settings:
-                cursor.execute(setting)
-            cursor.close()
-        with self._connection.begin():
-            return work(self._connection)
-
-    def close(self) -> None:
-        """Ends the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        pool_size=2,
+        poolclass=NullPool,
         # No transaction of the driver's own making: it would begin without the write lock and fail half-way.
         connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
         # Errors are logged; what people said is not.
@@ -274,10 +245,5 @@ def _engine(path: Path) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
-        if statement := connection.get_execution_options().get(BEGIN):
-            connection.exec_driver_sql(statement)
 
     return engine

@@ -34,7 +34,11 @@ class Inside(SqliteSaver):
 
 def inside(connection: Connection, serde: SerializerProtocol) -> SqliteSaver:
     """The saver on a transaction under way; only its blocking methods are for use."""
-    return Inside(cast(sqlite3.Connection, connection.connection.driver_connection), serde)
+    saver = connection.info.get(Inside)
+    if not isinstance(saver, Inside) or saver.serde is not serde:
+        driver = cast(sqlite3.Connection, connection.connection.driver_connection)
+        saver = connection.info[Inside] = Inside(driver, serde)
+    return saver
 
 
 def set_up(path: Path, patience: float) -> None:
