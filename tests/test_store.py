@@ -19,7 +19,7 @@ from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
 from graphs.store import Approval, Claim, Ended, Store, TurnRow, call_digest
-from graphs.store.sqlite import CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
+from graphs.store.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
 
 DAY = 86_400.0
 
@@ -256,3 +256,16 @@ async def test_what_is_written_on_the_event_loop_does_not_pile_up_beside_the_fil
     written = sum(path.stat().st_size for path in tmp_path.glob("interlock.db-wal"))
     assert 0 < written < 20_000_000, "all that was written is 34 MB"
     await store.close()
+
+
+async def test_a_long_reader_does_not_keep_others_from_writing(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    await store.turns.end(Ended(row=turn("before", 1.0), begun=False))
+    with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        assert backup.execute("SELECT count(*) FROM turns").fetchone() == (1,)
+        for number in range(CHECKPOINT_EVERY):
+            await store.turns.end(Ended(row=turn(f"t{number}", 1.0), begun=False))
+        async with asyncio.timeout(BUSY_SECONDS / 2):
+            await store.turns.add(turn("after", 2.0))
+            await store.close()

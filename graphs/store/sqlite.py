@@ -52,6 +52,10 @@ PAUSES = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016)
 """Seconds after which the event loop asks again for the write lock, before the thread waits for it. A thread that is
 soon done is not worth another hop: while it writes, the next would have to hop too, and so on."""
 
+READERS_MS = 500
+"""Milliseconds for which the beginning anew of what is written ahead waits for others. While it waits for those who
+read it holds the write lock, and some read for minutes: a backup, an export of the audit."""
+
 HERE = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
 """The connection of the event loop's own thread waits for nothing."""
 
@@ -189,8 +193,15 @@ class SqliteDatabase:
             with self._engine.connect() as connection:
                 # PASSIVE moves nearly all while others write. But where writing never pauses it never comes to the end,
                 # so RESTART holds the write lock for the little that is left.
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)")
+                _, _, before = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+                _, ahead, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+                if before == moved < ahead:  # held back by somebody who reads; the next one comes soon
+                    return
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={READERS_MS}")
+                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)").one()[0]
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+                if busy:
+                    return
                 # Whoever writes first after that waits for the disk: so this thread does, with a change of nothing.
                 version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
                 connection.exec_driver_sql(f"PRAGMA user_version={version}")
