@@ -269,3 +269,32 @@ async def test_a_long_reader_does_not_keep_others_from_writing(tmp_path: Path) -
         async with asyncio.timeout(BUSY_SECONDS / 2):
             await store.turns.add(turn("after", 2.0))
             await store.close()
+
+
+async def test_a_brief_write_under_way_is_done_before_the_store_closes(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ending = asyncio.create_task(store.turns.end(Ended(row=turn("t", 1.0), begun=False)))
+        await asyncio.sleep(0)
+        closed = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+    await closed
+    assert await ending
+    assert not list(tmp_path.glob("interlock.db-*")), "a connection is open"
+    again = await Store.open("", tmp_path)
+    assert await again.turns.get("t") is not None
+    await again.close()
+
+
+async def test_a_closed_store_says_so_and_opens_nothing(tmp_path: Path) -> None:
+    store = await Store.open("", tmp_path)
+    await store.close()
+    with pytest.raises(StorageError, match="is closed"):
+        await store.turns.end(Ended(row=turn("t", 1.0), begun=False))
+    with pytest.raises(StorageError, match="is closed"):
+        await store.turns.find_parents("ada", call_ids=["c"])
+    with pytest.raises(StorageError, match="is closed"):
+        await store.turns.get("t")
+    assert not list(tmp_path.glob("interlock.db-*")), "a connection is open"

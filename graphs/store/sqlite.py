@@ -3,8 +3,7 @@ is brief, which runs where it is asked for.
 
 A thread that runs Python beside the event loop fights with it for the interpreter: measured on two idle cores, a chat
 turn costs 2.8 ms CPU when both share a core, and 6.2 ms when each has its own. So what takes well under a millisecond
-does not leave the loop; it never blocks there for another's lock, but asks again
-soon, and goes to the thread at last.
+does not leave the loop; it never blocks there for another's lock, but asks again soon, and goes to the thread at last.
 
 Measured against SQLAlchemy's asyncio engine over aiosqlite: that hops to a thread and back for every statement, fetch
 and commit, and costs three to four times the CPU. Here a whole transaction is one hop. It is also safe to cancel: a
@@ -95,6 +94,7 @@ class SqliteDatabase:
         self._engine = engine
         self._reads, self._writes, self._here = Road(engine), Road(engine), Road(engine, *HERE)
         self._ahead = 0
+        self._asking = 0
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._workers: FileWorkers | None = None
@@ -125,31 +125,38 @@ class SqliteDatabase:
         return inside(connection, serde)
 
     async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
+        self._must_be_open()
         if brief and self._may_block:
             with self._worded():
                 return self._here.transact(work, "BEGIN")
         return await self._call(self._reader, lambda: self._reads.transact(work, "BEGIN"))
 
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        begun = False
+        self._must_be_open()
+        if brief and self._may_block:
+            begun = False
 
-        def noted(connection: Connection) -> T:
-            nonlocal begun
-            begun = True
-            return work(connection)
+            def noted(connection: Connection) -> T:
+                nonlocal begun
+                begun = True
+                return work(connection)
 
-        for pause in PAUSES if brief and self._may_block else ():
+            self._asking += 1
             try:
-                with self._worded():
-                    result = self._here.transact(noted, "BEGIN IMMEDIATE")
-            except StorageError:
-                # Before it began there was nothing but the wish for the lock, which another has.
-                if begun:
-                    raise
-            else:
-                self._written_here()
-                return result
-            await asyncio.sleep(pause)
+                for pause in PAUSES:
+                    try:
+                        with self._worded():
+                            result = self._here.transact(noted, "BEGIN IMMEDIATE")
+                    except StorageError:
+                        # Before it began there was nothing but the wish for the lock, which another has.
+                        if begun:
+                            raise
+                    else:
+                        self._written_here()
+                        return result
+                    await asyncio.sleep(pause)
+            finally:
+                self._asking -= 1
         return await self._call(self._writer, lambda: self._writes.transact(work, "BEGIN IMMEDIATE"))
 
     async def on_thread(self, work: Callable[[], T]) -> T:
@@ -161,6 +168,8 @@ class SqliteDatabase:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
+        while self._asking:  # noqa: ASYNC110  they are done here within milliseconds, or queued below
+            await asyncio.sleep(PAUSES[0])
         self._here.close()
         await loop.run_in_executor(self._reader, self._reads.close)
         # Everything queued has run by then, so the shutdowns below do not block the loop.
@@ -171,6 +180,11 @@ class SqliteDatabase:
     async def _call(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         with self._worded():
             return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+    def _must_be_open(self) -> None:
+        # A connection of the event loop's own thread would be opened again, and nobody would ever close it.
+        if self._closed:
+            raise StorageError(f"the database {self.place} is closed")
 
     @contextmanager
     def _worded(self) -> Generator[None]:
