@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AnyMessage, ToolMessage
 
 from graphs import history
 from graphs.admission import spent
@@ -159,16 +159,19 @@ class Record:
         worker = self._store.workers.id
         made = history.calls_made(messages)
         also = self._store.checkpoints.unsaved(self.context.thread) if self.context else None
+        produced = [message.content for message in messages]
+        produced += [message.artifact for message in messages if isinstance(message, ToolMessage)]
         if self.continues is not None:
             # Until this turn ends, the row that waited stands for both: a client can lead to it.
             fields = TurnFields(messages=[*map(dict, self.earlier), *made])
-            return Progress(id=self.continues, worker=worker, fields=fields, also=also)
+            return Progress(id=self.continues, worker=worker, fields=fields, also=also, produced=produced)
         thread = self.context.thread if self.context else self.id
         row = self._row("running", made, thread=thread, request=request or self._for_retrying())
         fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message, story=row.story)
         if request is not None:
             fields["request"] = request
-        return Progress(id=row.id, worker=worker, row=None if self._added else row, fields=fields, also=also)
+        new = None if self._added else row
+        return Progress(id=row.id, worker=worker, row=new, fields=fields, also=also, produced=produced)
 
     def _row(
         self,

@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
-from graphs.store import Approval, Claim, Ended, Store, TurnRow, call_digest
+from graphs.store import Approval, Claim, Ended, Progress, Store, TurnRow, call_digest
 from graphs.store.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
 
 DAY = 86_400.0
@@ -298,3 +298,21 @@ async def test_a_closed_store_says_so_and_opens_nothing(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is closed"):
         await store.turns.get("t")
     assert not list(tmp_path.glob("interlock.db-*")), "a connection is open"
+
+
+@pytest.mark.parametrize("large", ["row", "checkpoint", ""])
+async def test_calls_are_claimed_off_the_event_loop_where_much_is_kept_with_them(tmp_path: Path, large: str) -> None:
+    store = await Store.open("", tmp_path)
+    on: list[threading.Thread] = []
+    progress = Progress(
+        id="t",
+        worker=store.workers.id,
+        row=replace(turn("t", 1.0), text="x" * 200_000 if large == "row" else "x"),
+        fields={},
+        also=lambda _: on.append(threading.current_thread()),
+        produced=["x" * 200_000 if large == "checkpoint" else "x", [{"type": "text", "text": "x"}]],
+    )
+    call = Claim(call_id="c", thread="t", tool="a/b", digest="", needs_approval=False, now=1.0)
+    assert (await store.journal.claim([call], progress))["c"].state == "claimed"
+    assert [thread is threading.current_thread() for thread in on] == [not large]
+    await store.close()

@@ -117,7 +117,8 @@ class Journal:
             append(connection, [record for record in claimed if record is not None])
             return answers
 
-        return await self._database.write(work, brief=len(calls) <= FEW)
+        brief = len(calls) <= FEW and (progress is None or progress.is_brief())
+        return await self._database.write(work, brief=brief)
 
     async def finish(
         self, results: Sequence[tuple[str, dict[str, Any], bool]], records: Sequence[AuditEntry] = ()

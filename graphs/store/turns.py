@@ -76,6 +76,14 @@ class Progress:
     """What changes in the row, if there is one."""
     also: Inside | None = None
     """What is kept in the same transaction: its checkpoint."""
+    produced: Sequence[Any] = ()
+    """What that checkpoint holds, in plain values, by which its size is known."""
+
+    def is_brief(self) -> bool:
+        """Whether it is written in well under a millisecond."""
+        row = self.row
+        held = () if row is None else (row.text, row.messages, row.request)
+        return is_brief(*held, *self.fields.values(), *self.produced)
 
 
 @dataclass(frozen=True, kw_only=True)
