@@ -46,7 +46,7 @@ class Pace:
     answers: int
     errors: int
     whole: float
-    """From the request to the last token."""
+    """From the request to the end of the answer."""
     first: float
     """From the request to the first token."""
     pause: float

@@ -120,6 +120,8 @@ class Connection(asyncio.Protocol):
         self.now = Exchange()
         self.parts: Iterator[bytes] = iter(())
         self.delay = 0.0
+        self.words = 0
+        """How many chunks are still to come that take their time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -230,16 +232,20 @@ class Connection(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         self.parts = iter(parts)
+        self.words = 0 if call else 1 + len(pieces)
 
     def tick(self) -> None:
-        """Writes one chunk per turn of the loop, so that chunks leave as separate packets."""
+        """Writes one chunk per turn of the loop, so that chunks leave as separate packets. Words take their time; what
+        follows them (why it ended, usage) does not, as with every real server."""
         loop = asyncio.get_running_loop()
         part = next(self.parts)
+        self.words -= 1
         self.transport.write(part)
         if part.endswith(END):
             self.timer = None
         else:
-            self.timer = loop.call_later(self.delay, self.tick) if self.delay else loop.call_soon(self.tick)
+            delay = self.delay if self.words > 0 else 0
+            self.timer = loop.call_later(delay, self.tick) if delay else loop.call_soon(self.tick)
 
     def mcp(self, body: bytes, offered: int) -> None:
         if not body:
