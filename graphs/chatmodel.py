@@ -6,6 +6,7 @@ see the tokens (Studio), and for building requests; the lean reader below takes 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -28,6 +29,8 @@ HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
 LONGEST = 4000
 """Characters of an error of the endpoint."""
+LINGER = 1.0
+"""Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
 PATIENCE = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
 
@@ -115,9 +118,10 @@ class ChatModel:
         reader = StreamReader(listener, tally)
         body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
         try:
-            async with self._http().post(
+            response = await self._http().post(
                 f"{self.base_url}/chat/completions", data=body, headers=self._headers_with(key)
-            ) as response:
+            )
+            try:
                 if response.status != 200:
                     raise refusal(response.status, response.headers, await response.read(), self.base_url)
                 if response.content_type == "application/json":
@@ -127,6 +131,8 @@ class ChatModel:
                         reader.feed(data)
                         if reader.done:
                             break
+            finally:
+                let_go(response, reader.done)
         except ModelError as error:
             # The caller's own key is known to nobody else; it may be quoted as ours may.
             own = () if key is None else (key.get_secret_value(),)
@@ -164,6 +170,15 @@ class ChatModel:
             kind="unavailable",
             retryable=retryable,
         )
+
+
+def let_go(response: aiohttp.ClientResponse, done: bool) -> None:
+    """Gives a connection back. One that still owes the end of an answer cannot be used again, so where all that matters
+    was read, that end is given a moment; aiohttp gives the connection back when it comes."""
+    if done and not response.closed:
+        asyncio.get_running_loop().call_later(LINGER, response.release)
+    else:
+        response.release()
 
 
 def encoded(request: Mapping[str, Any]) -> bytes:

@@ -69,6 +69,7 @@ class StreamReader:
         self._kind: Kind = "text"
         self._waiting: list[str] = []
         self.done = False
+        """Nothing that matters is still to come."""
         self.spoke = False
 
     def feed(self, data: bytes) -> None:
@@ -165,7 +166,10 @@ class StreamReader:
             )
         if usage := payload.get("usage"):
             self._usage = counted(usage) or self._usage
-        for choice in payload.get("choices") or ():
+        choices = payload.get("choices") or ()
+        if usage and not choices and self._finish is not None:
+            self.done = True  # usage comes after all else; "[DONE]" says nothing more
+        for choice in choices:
             delta = choice.get("delta")
             if delta:
                 if content := delta.get("content"):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from inline_snapshot import snapshot
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import SecretStr
 from support.scripted_model import Answer, Call, ScriptedModel
 
+from graphs import chatmodel
 from graphs.chatmodel import ChatModel
 from graphs.errors import ModelError
 from graphs.events import Usage
@@ -129,6 +133,46 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(size: int) -> None:
     assert heard.text == answer.text == "Grüße 日本"
     assert [(call.name, call.arguments) for call in answer.calls] == [("a", '{"p":1}')]
     assert answer.usage == Usage(3, 4)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_nobody_waits_for_what_comes_after_usage_and_the_connection_is_kept(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chatmodel, "LINGER", 30.0 if ends else 0.05)
+    connections: list[object] = []
+    end = asyncio.Event()
+    left = asyncio.Event()
+
+    async def completions(request: web.Request) -> web.StreamResponse:
+        connections.append(request.transport)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices":[{"delta":{"content":"hi"}}],"usage":{"completion_tokens":1}}\n\n')
+        await response.write(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n')
+        await response.write(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n')
+        try:
+            await end.wait()
+        except asyncio.CancelledError:
+            left.set()
+            raise
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    app = web.Application()
+    app.router.add_post("/chat/completions", completions)
+    async with TestServer(app, handler_cancellation=True) as server:
+        chat = ChatModel(str(server.make_url("")).rstrip("/"), SecretStr("sk-test"), silence=5)
+        answer = await chat.stream(ASK, Heard())
+        assert (answer.text, answer.usage) == ("hi", Usage(3, 4))
+        if ends:
+            end.set()
+            async with asyncio.timeout(10):
+                while len(connections) < 2 or connections[-1] is not connections[0]:
+                    await chat.stream(ASK, Heard())
+        else:
+            await asyncio.wait_for(left.wait(), 10)
+        await chat.close()
 
 
 def test_calls_without_an_index_are_told_apart_by_their_ids() -> None:
