@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -200,18 +200,17 @@ class Relay:
         self._loop.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        writers = [writer]
+        # Cancelled when the relay ends; raised further, the stream's own callback would call it a fault.
+        with suppress(OSError, asyncio.CancelledError):
             onwards_reader, onwards_writer = await asyncio.open_connection(*self._to)
-        except OSError:
-            writer.close()
-            return
-        try:
+            writers.append(onwards_writer)
             await asyncio.gather(pump(reader, onwards_writer), pump(onwards_reader, writer))
-        except asyncio.CancelledError:
-            pass  # the relay ends; raised further, the stream's own callback would call it a fault
-        finally:
-            writer.close()
-            onwards_writer.close()
+        for each in writers:
+            each.close()
+        for each in writers:
+            with suppress(OSError, TimeoutError):
+                await asyncio.wait_for(each.wait_closed(), 2)
 
 
 async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
