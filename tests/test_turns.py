@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import openai
 import pytest
 from support.facade import ADMIN, ASSISTANT, DEVELOPER, Facade, content, events, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
+from support.seen import awaited
 from support.tools import SERVER, Tools
+
+from graphs.store.journal import Journal
 
 
 def echo(text: str) -> Call:
@@ -284,6 +289,32 @@ async def test_the_client_leaving_cancels_a_tool_that_runs(facade: Facade, model
         await request
     model.script("Fine.")
     assert await facade.say("still there?") == "Fine."
+
+
+async def test_the_client_leaving_does_not_lose_the_result_of_a_call_that_took_effect(
+    facade: Facade, model: ScriptedModel, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, keeping, go_on = Journal.finish, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: Journal, *args: Any) -> None:
+        keeping.set()
+        await go_on.wait()
+        await real(self, *args)
+
+    monkeypatch.setattr(Journal, "finish", slow)
+    model.script(Answer(calls=[echo("x")]))
+    request = asyncio.create_task(facade.ask("go"))
+    await asyncio.wait_for(keeping.wait(), 10)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await awaited(facade.http, facade.url, lambda seen: seen("interlock_turns_total", status="stopped") == 1)
+    go_on.set()
+    with closing(sqlite3.connect(tmp_path / "data" / "interlock.db")) as database:
+        async with asyncio.timeout(10):
+            while database.execute("SELECT finished FROM journal").fetchall() != [(1,)]:
+                await asyncio.sleep(0.01)
+    assert "echo x" in tools.ran()
 
 
 async def test_silence_is_bridged_with_comments(

@@ -109,7 +109,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         outcome = "failed" if failed else "ok"
         ended = replace(record, kind="call", time=time.time(), outcome=outcome, seconds=seconds)
         try:
-            await parts.store.journal.finish([(call_id, result_of(message), failed)], [ended])
+            # Whoever asked may have left, but the call took effect: what came of it is kept.
+            await asyncio.shield(parts.store.journal.finish([(call_id, result_of(message), failed)], [ended]))
         except StorageError:
             # The call took effect: the model must have its result, or it would ask for it again.
             log.exception("the result of %s could not be kept", people_name)
