@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select,
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.patterns import matches
+from graphs.store import hot
 from graphs.store.audit_chain import Checked, Head, check
 from graphs.store.audit_record import NAMES, START, AuditEntry, AuditRecord, Kind, canonical_json, fit, sealed
 from graphs.store.database import Database
@@ -89,8 +90,8 @@ def append(connection: Connection, entries: Sequence[AuditEntry], *, once: bool 
         head = Head(seq=values["seq"], hash=values["hash"])
         args = values["args"]
         rows.append({**values, "args": None if args is None else canonical_json(args)})
-    connection.execute(_ADD, rows)
-    connection.execute(_MOVE_HEAD, {"seq": head.seq, "hash": head.hash})
+    hot.write(connection, _ADD, *rows)
+    hot.write(connection, _MOVE_HEAD, {"seq": head.seq, "hash": head.hash})
 
 
 def asked(connection: Connection, call_ids: Sequence[str]) -> Mapping[str, AuditRecord]:
@@ -164,13 +165,14 @@ def _head(connection: Connection) -> Head | None:
 
 def _held_head(connection: Connection) -> Head:
     """The head, which nobody else can change until this transaction ends."""
-    row = connection.execute(_HEAD_TO_CHANGE).first()
-    if row is None:
+    rows = hot.read(connection, _HEAD_TO_CHANGE, {})
+    if not rows:
         last = connection.execute(_LAST).first()
         connection.execute(_NEW_HEAD, {"id": 1, "seq": last.seq if last else 0, "hash": last.hash if last else START})
         # Another process may have been first.
-        row = connection.execute(_HEAD_TO_CHANGE).one()
-    return Head(seq=row.seq, hash=row.hash)
+        rows = hot.read(connection, _HEAD_TO_CHANGE, {})
+    ((seq, hash),) = rows
+    return Head(seq=seq, hash=hash)
 
 
 def _chosen(wanted: AuditFilter) -> AnySelect:

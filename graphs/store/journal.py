@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from graphs.store import hot
 from graphs.store.audit import append
 from graphs.store.audit_record import AuditEntry
 from graphs.store.database import Database, is_brief
@@ -128,7 +129,7 @@ class Journal:
         rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
 
         def work(connection: Connection) -> None:
-            connection.execute(_FINISH, rows)
+            hot.write(connection, _FINISH, *rows)
             append(connection, records)
 
         if rows:
@@ -172,7 +173,10 @@ def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]
     unsettled: list[Claim] = sorted(calls, key=lambda call: call.call_id)
     while unsettled:
         # The insert decides: where another process claims the same call, it waits until that one is through.
-        mine.update(connection.scalars(_BEGIN, [_begun(call) for call in unsettled]))
+        if len(unsettled) == 1:
+            mine.update(id for (id,) in hot.read(connection, _BEGIN, _begun(unsettled[0])))
+        else:
+            mine.update(connection.scalars(_BEGIN, [_begun(call) for call in unsettled]))
         if others := [call.call_id for call in calls if call.call_id not in mine]:
             known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": others})}
         # Neither: it was pruned between the two statements.

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
+from graphs.store import hot
 from graphs.store.digests import digest_chain, without_space
 from graphs.store.restore_sql import FIND_IDS, FIND_ROWS, FIND_UNFINISHED
 from graphs.store.rows import TurnRow, from_row
@@ -93,7 +94,7 @@ def _find_behind(connection: Connection, history: History) -> Restored:
         "others": _array(sorted(set(found.by_index.values()) - starts)),
         "depth": len(texts) + DELETED,
     }
-    rows = {row.id: row for row in map(from_row, connection.execute(FIND_ROWS[connection.dialect.name], parameters))}
+    rows = {row.id: row for row in map(from_row, hot.read(connection, FIND_ROWS[connection.dialect.name], parameters))}
     parent, index = _choose_parent(found, rows, texts)
     if parent is None:
         return Restored()
@@ -122,7 +123,7 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
     calls: dict[str, tuple[float, str]] = {}
     named: str | None = None
     cut_short: list[tuple[str, str, str, str]] = []
-    for kind, key, id, created, said in connection.execute(FIND_IDS[connection.dialect.name], parameters):
+    for kind, key, id, created, said in hot.read(connection, FIND_IDS[connection.dialect.name], parameters):
         match kind:
             case "digest":
                 if id is not None:

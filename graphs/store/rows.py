@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from sqlalchemy import select
 
-from graphs.store.tables import AnyRow, AnySelect, sound, turns
+from graphs.store.tables import AnySelect, sound, turns
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
 
@@ -61,7 +61,7 @@ NAMES = tuple(item.name for item in fields(TurnRow))
 ALL: AnySelect = select(*(turns.c[name] for name in NAMES))
 
 
-def from_row(row: AnyRow) -> TurnRow:
+def from_row(row: Sequence[Any]) -> TurnRow:
     """A row of `ALL`."""
     return TurnRow(**dict(zip(NAMES, row, strict=True)))
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, null, select, upda
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
+from graphs.store import hot
 from graphs.store.checkpoints import Inside
 from graphs.store.database import Database, is_brief
 from graphs.store.restore import History, Restored, find
@@ -129,16 +130,16 @@ class Turns:
             row, holder = ended.row, ended.row.worker
             if ended.continues is not None:
                 left = {"which": ended.continues, "holder": holder, **ended.left}
-                if ended.left and connection.execute(_HELD, left).rowcount == 0:
+                if ended.left and hot.write(connection, _HELD, left) == 0:
                     return False
                 _add_calls(connection, ended.continues, calls_in(ended.left.get("messages", [])))
             values = {name: value for name, value in to_row(row).items() if name != "id"}
-            if ended.begun and connection.execute(_HELD, {"which": row.id, "holder": holder, **values}).rowcount == 0:
+            if ended.begun and hot.write(connection, _HELD, {"which": row.id, "holder": holder, **values}) == 0:
                 if _get(connection, row.id) is not None:
                     return False
-                connection.execute(_ADD, to_row(row))
+                hot.write(connection, _ADD, to_row(row))
             elif not ended.begun:
-                connection.execute(_ADD, to_row(row))
+                hot.write(connection, _ADD, to_row(row))
             _add_calls(connection, row.id, calls_in(row.messages))
             if ended.also is not None:
                 ended.also(connection)
@@ -263,11 +264,11 @@ def write_progress(connection: Connection, progress: Progress) -> None:
     if progress.also is not None:
         progress.also(connection)
     if progress.row is not None:
-        connection.execute(_ADD, to_row(progress.row))
+        hot.write(connection, _ADD, to_row(progress.row))
         _add_calls(connection, progress.id, calls_in(progress.row.messages))
         return
     which = {"which": progress.id, "holder": progress.worker, **progress.fields}
-    if connection.execute(_HELD, which).rowcount == 0:
+    if hot.write(connection, _HELD, which) == 0:
         raise TakenUp
     _add_calls(connection, progress.id, calls_in(progress.fields.get("messages", [])))
 
@@ -280,4 +281,4 @@ def _get(connection: Connection, id: str) -> TurnRow | None:
 def _add_calls(connection: Connection, turn: str, calls: Iterable[str]) -> None:
     rows = [{"call_id": call, "turn": turn} for call in calls]
     if rows:
-        connection.execute(_ADD_CALL, rows)
+        hot.write(connection, _ADD_CALL, *rows)
