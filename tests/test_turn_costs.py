@@ -40,6 +40,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count(SqliteDatabase, "write", "writes")
     count(SqliteDatabase, "read", "reads")
     count(Road, "transact", "transactions")
+    count(SqliteDatabase, "_call", "hops")  # to a thread, which fights with the event loop for the interpreter
     count(JsonPlusSerializer, "dumps_typed", "serialised")
     count(AsyncPregelLoop, "tick", "steps")
     monkeypatch.setattr(function_calling, "convert_to_openai_tool", lambda *_: counts.update(["schemas"]))

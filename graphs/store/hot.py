@@ -69,6 +69,8 @@ def _prepared(statement: Statement, names: tuple[str, ...]) -> _Prepared:
 
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
     constants = compiled.params
+    if missing := {name for name in compiled.positiontup or () if compiled.binds[name].required} - {*names}:
+        raise TypeError(f"the statement needs a value for {', '.join(sorted(missing))}: {compiled}")
     back: Sequence[TypeEngine[Any]] = ()
     if isinstance(statement, Select | TextualSelect):
         back = [column.type for column in statement.selected_columns]
