@@ -120,7 +120,10 @@ class LanguageServer:
             if name.lower() == "content-length":
                 size = int(value)
             elif not line.strip():
-                self._inbox.put(json.loads(stream.read(size)))
+                message = stream.read(size)
+                if len(message) < size:  # it ended while it spoke
+                    break
+                self._inbox.put(json.loads(message))
         self._inbox.put(None)
 
 
