@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from bench import growth, scale, soak
+from bench import growth, scale, soak, written
 from bench import table as compared
 from bench.facts import facts, told
-from bench.kept import DOCS, into_readme, keep, keep_growth, save
+from bench.kept import DOCS, PAGE, README, block, keep, keep_growth, save, write_into
 from bench.table import TARGETS, WORDS
 
 Output = Annotated[Path | None, typer.Option(help="Where results go. Without it, a whole run's go to docs/bench.")]
@@ -75,8 +75,11 @@ async def run_growth(only: Sequence[str], seconds: float, output: Path | None) -
             typer.echo(
                 f"{one.name:10} {name:18} {values}   {one.unit}; last step as the power {growth.steepness(line)}"
             )
+    kept = {"machine": made, "growth": [asdict(one) for one in found]}
     if output:
-        keep_growth(found, made, output)
+        keep_growth(found, kept, output)
+    if output == DOCS:
+        write_into(PAGE, "growth", written.growth(kept))
 
 
 @app.command("scale")
@@ -126,6 +129,8 @@ async def run_scale(plan: scale.Plan, output: Path | None) -> None:
     }
     if output:
         save(output / "scale.json", content)
+    if output == DOCS:
+        write_into(PAGE, "scale", written.scale(content))
 
 
 @app.command("soak")
@@ -149,8 +154,11 @@ async def run_soak(turns: int, concurrency: int, output: Path | None) -> None:
             f"{look.files} files  {look.threads} threads  {look.cpu_ms:.2f} ms CPU a turn  {look.per_second:.0f}/s  "
             f"{look.errors} errors"
         )
+    kept = {"machine": made, "looks": [asdict(look) for look in looks]}
     if output:
-        save(output / "soak.json", {"machine": made, "looks": [asdict(look) for look in looks]})
+        save(output / "soak.json", kept)
+    if output == DOCS:
+        write_into(PAGE, "soak", written.soak(kept))
 
 
 async def run_table(plan: compared.Plan, output: Path | None) -> None:
@@ -177,7 +185,7 @@ async def run_table(plan: compared.Plan, output: Path | None) -> None:
         keep(kept, output)
     elif plan.whole:
         keep(kept, DOCS)
-        into_readme(kept)
+        write_into(README, "results", block(kept))
 
 
 if __name__ == "__main__":

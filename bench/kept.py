@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ from bench.growth import Growth
 from bench.plot import COLOURS, Bars, Curves, bars, curves
 from bench.rig import FLOORS, INTERLOCK
 from bench.table import WORDS, markdown
+from bench.written import measured
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "bench"
+PAGE = DOCS / "README.md"
 README = ROOT / "README.md"
 CURVES = {
     FLOORS["lean"]: COLOURS[1],
@@ -24,7 +25,7 @@ CURVES = {
     "rules": COLOURS[1],
     "graphs": COLOURS[2],
 }
-BEGIN, END = "<!-- written by make bench -->\n", "<!-- end -->"
+BEGIN, END = "<!-- {name}: written by make bench -->\n", "<!-- end -->"
 
 
 def keep(results: Mapping[str, Any], folder: Path) -> None:
@@ -45,9 +46,9 @@ def keep(results: Mapping[str, Any], folder: Path) -> None:
         (folder / "results.svg").write_text(bars("CPU ms per request of the serving process", panels))
 
 
-def keep_growth(found: Sequence[Growth], machine: Mapping[str, Any], folder: Path) -> None:
+def keep_growth(found: Sequence[Growth], kept: Mapping[str, Any], folder: Path) -> None:
     """Writes the JSON and the plot of what grows."""
-    save(folder / "growth.json", {"machine": machine, "growth": [asdict(growth) for growth in found]})
+    save(folder / "growth.json", kept)
     panels = [
         Curves(title=growth.of, x=growth.of, y=growth.unit, series=list(growth.series.items())) for growth in found
     ]
@@ -62,14 +63,19 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 def block(results: Mapping[str, Any]) -> str:
     """What stands in the README between its two marks."""
-    made = results["machine"]
-    where = f"{made['cores']} cores of {made['processor']}, Python {made['python']}, {made['date']}"
-    return f"\n{markdown(results)}\n\nMeasured on {where}.\n"
+    return f"{markdown(results)}\n\n{measured(results)}"
 
 
-def into_readme(results: Mapping[str, Any]) -> None:
-    """Writes the README's table anew."""
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
+def between(page: Path, name: str) -> str:
+    """What stands between two marks of a page."""
+    return page.read_text().partition(BEGIN.format(name=name))[2].partition(END)[0].strip()
+
+
+def write_into(page: Path, name: str, content: str) -> None:
+    """Writes anew what stands between two marks of a page. Raises ValueError where there are none."""
+    begin = BEGIN.format(name=name)
+    before, found, rest = page.read_text().partition(begin)
     _, end, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}{block(results)}{end}{after}")
+    if not found or not end:
+        raise ValueError(f"{page.name} has no {begin.strip()} … {END}: write these two marks where it belongs")
+    page.write_text(f"{before}{begin}\n{content}\n\n{end}{after}")

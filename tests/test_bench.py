@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
-from bench import growth, scale, soak
-from bench.kept import BEGIN, CURVES, DOCS, END, README, block
+from bench import growth, scale, soak, written
+from bench.kept import CURVES, DOCS, PAGE, README, between, block
 from bench.load import Target
 from bench.plot import Curves, curves
 from bench.rig import floors, interlock, upstream
@@ -73,8 +73,11 @@ async def test_growth_scale_and_soak_see_what_they_measure(tmp_path: Path) -> No
         assert min(looked.resident, looked.stored, looked.files, looked.threads) > 0
 
 
-def test_the_readme_tells_what_docs_bench_keeps() -> None:
-    kept = orjson.loads((DOCS / "results.json").read_bytes())
-    assert kept["plan"]["rounds"] >= 5
-    between = README.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert between == block(kept), "the README's table is not that of docs/bench/results.json: run make bench"
+def test_the_pages_tell_what_docs_bench_keeps() -> None:
+    kept = {name: orjson.loads((DOCS / f"{name}.json").read_bytes()) for name in ("results", "growth", "scale", "soak")}
+    assert kept["results"]["plan"]["rounds"] >= 5
+    assert kept["soak"]["looks"][-1]["turns"] >= soak.TURNS
+    assert between(README, "results") == block(kept["results"]), "run make bench"
+    assert between(PAGE, "growth") == written.growth(kept["growth"]), "run make bench ARGS=growth"
+    assert between(PAGE, "scale") == written.scale(kept["scale"]), "run make bench ARGS=scale"
+    assert between(PAGE, "soak") == written.soak(kept["soak"]), "run make bench ARGS=soak"
