@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -160,13 +160,19 @@ def markdown(kept: Mapping[str, Any]) -> str:
     """The table of what is kept of a run."""
     targets = [*FLOORS.values(), INTERLOCK]
     cpu = {(cell["scenario"], cell["target"]): cell["cpu_ms"] for cell in kept["cells"]}
-    lines = [["CPU ms per request", *targets[:-1], f"**{INTERLOCK}**", "times lean", "at most"]]
+    head = ["CPU ms per request", *targets[:-1], f"**{INTERLOCK}**", "times lean", "at most"]
+    rows: list[list[str]] = []
     for scenario, words in WORDS.items():
         if (scenario, BASE) not in cpu:
             continue
         figures = [f"{cpu[scenario, name]:.2f}" if (scenario, name) in cpu else "–" for name in targets]
         times, bound = kept["ratios"][scenario], kept["bounds"][scenario]
         verdict = f"{bound:g} {'holds' if times <= bound else '**missed**'}"
-        lines.append([words, *figures[:-1], f"**{figures[-1]}**", f"{times:.2f}", verdict])
-    lines.insert(1, ["---", *["---:"] * (len(lines[0]) - 1)])
+        rows.append([words, *figures[:-1], f"**{figures[-1]}**", f"{times:.2f}", verdict])
+    return rows_of(head, rows)
+
+
+def rows_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose first column is words and whose others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bench.growth import steepness
 from bench.scale import DIRECT, LEAN
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is words and whose others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+from bench.table import rows_of
 
 
 def measured(kept: Mapping[str, Any]) -> str:
@@ -31,9 +26,8 @@ def growth(kept: Mapping[str, Any]) -> str:
             label = f"{one['of']}, {name}" if len(one["series"]) > 1 else one["of"]
             rows.append([f"{label} ({one['unit']})", *points, f"{steepness([tuple(point) for point in line])}"])
     head = ["more of", "first", "between", "last", "power of the last step"]
-    return (
-        f"![What a request costs as there is more of something](growth.svg)\n\n{table(head, rows)}\n\n{measured(kept)}"
-    )
+    plot = "![What a request costs as there is more of something](growth.svg)"
+    return f"{plot}\n\n{rows_of(head, rows)}\n\n{measured(kept)}"
 
 
 def scale(kept: Mapping[str, Any]) -> str:
@@ -64,7 +58,7 @@ def scale(kept: Mapping[str, Any]) -> str:
         + (f" ({item['stored'] / 1e3:.1f} kB on disk)" if item["stored"] is not None else "")
         for item in kept["memory"]
     ]
-    return f"{table(head, rows)}\n\n{'; '.join(words)}. {measured(kept)}"
+    return f"{rows_of(head, rows)}\n\n{'; '.join(words)}. {measured(kept)}"
 
 
 def soak(kept: Mapping[str, Any]) -> str:
@@ -82,4 +76,4 @@ def soak(kept: Mapping[str, Any]) -> str:
         for look in kept["looks"]
     ]
     head = ["turns", "MB of memory", "MB stored", "open files", "threads", "CPU ms a turn", "errors"]
-    return f"{table(head, rows)}\n\n{measured(kept)}"
+    return f"{rows_of(head, rows)}\n\n{measured(kept)}"

@@ -98,6 +98,19 @@ async def test_a_round_of_tools_is_claimed_with_its_checkpoint_in_one_write_and_
     assert counted == {"writes": written, "transactions": written, "steps": 6}
 
 
+async def test_what_is_long_is_stored_off_the_event_loop(
+    counted: Counter[str], facade: Facade, model: ScriptedModel
+) -> None:
+    long = [Call("files__echo", {"text": str(number) * 60_000}) for number in range(2)]
+    model.script("Warm.", Answer(calls=long), Answer(calls=[Call("files__echo", {"text": "x"})]), "Done.")
+    await facade.say("Is it?")
+    counted.clear()
+    await facade.say("Go.")
+
+    # All but the short result: two claims, two long results, the end.
+    assert (counted["writes"], counted["hops"]) == (6, 5)
+
+
 async def test_tasks_do_not_grow_with_the_length_of_an_answer(
     counted: Counter[str], facade: Facade, model: ScriptedModel
 ) -> None:
