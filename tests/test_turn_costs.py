@@ -102,13 +102,16 @@ async def test_what_is_long_is_stored_off_the_event_loop(
     counted: Counter[str], facade: Facade, model: ScriptedModel
 ) -> None:
     long = [Call("files__echo", {"text": str(number) * 60_000}) for number in range(2)]
-    model.script("Warm.", Answer(calls=long), Answer(calls=[Call("files__echo", {"text": "x"})]), "Done.")
+    model.script("Warm.", Answer(calls=long), Answer(calls=[Call("files__echo", {"text": "x"})]), "Done.", "Yes.")
     await facade.say("Is it?")
     counted.clear()
     await facade.say("Go.")
 
     # All but the short result: two claims, two long results, the end.
     assert (counted["writes"], counted["hops"]) == (6, 5)
+    counted.clear()
+    await facade.say("Is it?", said("word " * 50_000), "Go on.")
+    assert (counted["reads"], counted["hops"]) == (1, 1)
 
 
 async def test_tasks_do_not_grow_with_the_length_of_an_answer(

@@ -228,7 +228,7 @@ class Turns:
         )
         if not owner or not (call_ids or parent_message or assistant_texts or unfinished):
             return Restored()
-        brief = len(assistant_texts) <= FEW
+        brief = len(assistant_texts) <= FEW and is_brief(*assistant_texts)
         return await self._database.read(lambda connection: find(connection, history), brief=brief)
 
     async def older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
