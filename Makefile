@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: serve test check lint e2e bench lock clean
+.PHONY: serve test hostile check lint e2e bench lock clean
 
 serve: $(READY)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -14,6 +14,10 @@ serve: $(READY)
 # Two at once: most tests wait for programs. For a debugger or one file: make test ARGS="-n 0 …".
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# A gateway under attack, measured: one test at a time, nothing beside it.
+hostile: $(READY)
+	$(BIN)/python -m pytest tests/hostile $(ARGS)
 
 # The whole road in a browser: Chromium, Open WebUI, Interlock, MCP. Installs Open WebUI the first time.
 e2e: $(READY)
@@ -23,7 +27,7 @@ e2e: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench $(ARGS)
 
-check: lint test
+check: lint test hostile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
