@@ -72,6 +72,14 @@ class Database(Protocol):
         """
         ...
 
+    async def probe(self, work: Callable[[Connection], None]) -> None:
+        """Runs `work`, which reads and writes, as a transaction of a connection that remembers nothing.
+
+        Raises StorageError where the database cannot be read or written now, its disk is full, or what it holds was
+        found damaged.
+        """
+        ...
+
     async def close(self) -> None:
         """Waits for what is under way, then ends the connections and the threads."""
         ...

@@ -102,6 +102,9 @@ class PostgresDatabase:
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
         return await self._call(lambda given_up: self._persist(self._writing, work, given_up))
 
+    async def probe(self, work: Callable[[Connection], None]) -> None:
+        await self.write(work)
+
     async def close(self) -> None:
         await self._workers.close()
         # Elsewhere, since it waits for what is under way.

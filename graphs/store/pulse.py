@@ -1,14 +1,16 @@
-"""Whether the database answers now: for those who ask often and must not be kept waiting."""
+"""Whether the database can be read and written now: for those who ask often and must not be kept waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import suppress
+from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import Connection, delete, insert, select
 
 from graphs.errors import StorageError
+from graphs.store import tables
 from graphs.store.database import Database
 
 FRESH = 2.0
@@ -17,6 +19,8 @@ WAIT = 0.5
 """Seconds that whoever asks waits at most."""
 SILENT = 3.0
 """Seconds without an answer after which there is trouble: less may be a busy moment."""
+PROBE = 65_536
+"""Characters that are written and taken away again: as much as a turn may need, so that a full disk shows."""
 
 
 class Pulse:
@@ -50,10 +54,21 @@ class Pulse:
 
     async def _ask(self) -> None:
         try:
-            await self._database.read(lambda connection: connection.scalar(select(1)))
+            await self._database.probe(try_out)
             self._trouble = None
         except StorageError as error:
             self._trouble = str(error)
         finally:
             self._answered_at = time.monotonic()
             self._question = None
+
+
+def try_out(connection: Connection) -> None:
+    """Read from every table, and write a row that nobody will ever see."""
+    for table in tables.metadata.sorted_tables:
+        connection.execute(select(*table.primary_key.columns).limit(1)).all()
+    name = f"probe-{uuid4().hex}"
+    journal = tables.journal
+    row = {"call_id": name, "thread": "", "tool": "", "digest": "", "claimed": 0.0, "finished": True, "failed": False}
+    connection.execute(insert(journal), {**row, "result": "x" * PROBE})
+    connection.execute(delete(journal).where(journal.c.call_id == name))

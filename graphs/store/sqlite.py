@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -57,6 +58,37 @@ read it holds the write lock, and some read for minutes: a backup, an export of 
 
 HERE = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
 """The connection of the event loop's own thread waits for nothing."""
+
+ROOM = 1_000_000
+"""Bytes of free disk below which nothing can be relied on to be written."""
+
+REMEMBERED = 10.0
+"""Seconds for which a failure of the disk counts, though a small write has succeeded since."""
+
+CODE = "sqlite_errorcode"
+"""What the driver sets on the errors that the database itself reports, and not on its own."""
+
+LASTING = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""The file is damaged: that does not pass."""
+
+PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+"""The disk is full, fails, or is not to be written."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A failure of the file or its disk."""
+
+    words: str
+    lasting: bool
+    until: float
+    """Of the monotonic clock."""
+
+
+def free_bytes(folder: Path) -> int:
+    """How much this process may still write there."""
+    found = os.statvfs(folder)
+    return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
 
 def sqlite_path(url: str, data: Path) -> Path:
@@ -99,6 +131,7 @@ class SqliteDatabase:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._workers: FileWorkers | None = None
         self._closed = False
+        self._fault: Fault | None = None
 
     @classmethod
     async def open(cls, path: Path, *, may_block: bool = True) -> SqliteDatabase:
@@ -163,6 +196,22 @@ class SqliteDatabase:
         """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
+    async def probe(self, work: Callable[[Connection], None]) -> None:
+        self._must_be_open()
+        await self._call(self._writer, lambda: self._probe(work))
+        if self._fault is not None and (self._fault.lasting or time.monotonic() < self._fault.until):
+            raise StorageError(self._fault.words)
+
+    def _probe(self, work: Callable[[Connection], None]) -> None:
+        """On a connection of its own: one that is kept open reads from memory what the file may have lost."""
+        if (free := free_bytes(self._path.parent)) < ROOM:
+            raise StorageError(f"the database {self.place} cannot be written: its disk is full ({free:,} bytes free)")
+        probe = Road(self._engine)
+        try:
+            probe.transact(work, "BEGIN IMMEDIATE")
+        finally:
+            probe.close()
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -193,7 +242,11 @@ class SqliteDatabase:
             yield
         except (DBAPIError, sqlite3.Error) as error:
             said = error.orig if isinstance(error, DBAPIError) else error
-            raise StorageError(f"the database {self.place} cannot be used: {said}") from error
+            words = f"the database {self.place} cannot be used: {said}"
+            kind = said.sqlite_errorcode & 0xFF if isinstance(said, sqlite3.Error) and hasattr(said, CODE) else None
+            if kind in LASTING or kind in PASSING:
+                self._fault = Fault(words, lasting=kind in LASTING, until=time.monotonic() + REMEMBERED)
+            raise StorageError(words) from error
 
     def _written_here(self) -> None:
         """Every so often, has the thread move what was written ahead into the file: that may wait for the disk."""
