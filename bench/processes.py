@@ -60,11 +60,15 @@ class Program:
                 total += process.memory_info().rss
         return total
 
-    def wait_for(self, url: str, wanted: Callable[[bytes], bool] = lambda _: True) -> float:
+    def wait_for(self, url: str, wanted: Callable[[bytes], bool] = lambda _: True, key: str = "") -> float:
         """Seconds from the start to the first 200 of the address with a body that is wanted. Raises NotStarted."""
         opener = direct()
+        request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"} if key else {})
         while time.perf_counter() < self.started + PATIENCE:
-            with suppress(urllib.error.URLError, ConnectionError, TimeoutError), opener.open(url, timeout=5) as answer:
+            with (
+                suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                opener.open(request, timeout=5) as answer,
+            ):
                 if wanted(answer.read()):
                     return time.perf_counter() - self.started
             if self.popen.poll() is not None:

@@ -97,7 +97,7 @@ def interlock(
     env = {"INTERLOCK_DATA": str(data), "INTERLOCK_BENCH_KEY": KEY, "INTERLOCK_MODEL": "fake"}
     options = ["--port", str(port), "--workers", str(workers)]
     with program([*command, *options], place / "interlock.log", env) as running:
-        ready = running.wait_for(f"http://127.0.0.1:{port}/ready", all_up)
+        ready = running.wait_for(f"http://127.0.0.1:{port}/ready", all_up, KEY)
         target = Target(name=name, url=f"http://127.0.0.1:{port}/v1", key=KEY, model=chosen.model)
         yield Measured(target=target, program=running, ready_seconds=ready, data=data)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from graphs.expressions import HINTS, Prepared
+from graphs.expressions import HINTS, Condition, Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,12 @@ def values_of(caller: Caller, facts: CallFacts) -> Prepared:
 def known_before(role: str, tool: ToolFacts) -> Prepared:
     """As much of that as is known before there is a call: conditions that depend on more cannot be evaluated on it."""
     return Prepared({"tool": _shown(tool), "caller": {"role": role}})
+
+
+def depends_on_call(condition: Condition) -> bool:
+    """Whether a condition looks at anything that is not known before there is a call. What is not known even then,
+    such as a hint of a server that is not trusted, stays unknown at the call."""
+    return any(not name.startswith("tool.") and name != "caller.role" for name in condition.names)
 
 
 def _shown(tool: ToolFacts) -> Mapping[str, Any]:

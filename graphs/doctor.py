@@ -9,6 +9,7 @@ from pathlib import Path
 
 from graphs.agreement import agreement
 from graphs.chatmodel import ChatModel
+from graphs.coverage import describe_coverage
 from graphs.environment import SecretUnreadable
 from graphs.errors import InterlockError, ModelError, Problem
 from graphs.loader import Snapshot
@@ -48,13 +49,14 @@ async def examine(
 async def connected(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
     """What is wrong once the servers are there: those that are not, and what the files say of tools that is not so.
 
-    And notes for a person: how each server is, and what could not be judged.
+    And notes for a person: how each server is, what each role may do with its tools, and what could not be judged.
     """
     seen = await survey(snapshot, patience)
     found = agreement(snapshot, seen)
     down = [one for one in seen if not one.up and not one.per_user]
     problems = [snapshot.problem(one.place, f"{one.name}: {one.words}") for one in down]
     notes = [f"{one.name}: {one.words}" for one in seen if one not in down]
+    notes += [line for one in seen if one.up for line in describe_coverage(snapshot.policy, one.name, one.facts)]
     notes += [
         f"{server}: {_why_unjudged(snapshot, server)}, so what is said of its tools was not judged: {', '.join(places)}"
         for server, places in found.unjudged.items()
@@ -65,7 +67,8 @@ async def connected(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[lis
 async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
     """One finding a server: how many tools it offers and how long it took, or why it does not come up.
 
-    And one for every pattern that matches no tool, and every rule about an argument that its tools do not take.
+    And one for what each role may do with them, for every pattern that matches no tool, and every rule about an
+    argument that its tools do not take.
     """
     seen = await survey(snapshot, patience)
     found = agreement(snapshot, seen)
@@ -81,6 +84,12 @@ async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
                 else one.words,
             )
             for one in seen
+        ),
+        *(
+            Finding(where=one.place, subject="roles", sound=True, words=line)
+            for one in seen
+            if one.up
+            for line in describe_coverage(snapshot.policy, one.name, one.facts)
         ),
         *(
             Finding(

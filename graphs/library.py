@@ -22,6 +22,7 @@ from graphs.auditing import (
     read_head,
 )
 from graphs.chatmodel import ChatModel
+from graphs.coverage import describe_coverage
 from graphs.doctor import connected, examine
 from graphs.drawing import Shape, mermaid, png, sketches, svg
 from graphs.drawing.looks import dark_style
@@ -54,6 +55,7 @@ from graphs.store import (
     Store,
     line,
 )
+from graphs.survey import facts_of
 from graphs.timeline import TurnView, recent
 from graphs.toolbox import Connections, Toolbox
 from graphs.tracing import SILENT, Span, Tracing, come_in, current_ids, gone
@@ -153,6 +155,9 @@ class Library:
         self._connections = Connections(changed=self._servers_changed)
         self._current: Edition | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._described: set[str] = set()
+        """Servers of the current snapshot of which the log says what each role may do."""
+        self._describing: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self.runner = Runner(
             store,
@@ -189,6 +194,7 @@ class Library:
             edition = await asyncio.to_thread(Edition, snapshot, toolbox, model, self.store, self.metrics, attached)
             stack.pop_all()
         self._current = edition
+        self._described = set()
         self._servers_changed()
         if before is not None:
             task = asyncio.create_task(retire(before), name=f"retire snapshot {before.snapshot.id}")
@@ -231,6 +237,8 @@ class Library:
     async def close(self) -> None:
         """Ends turns under way, then every edition with its servers."""
         await self.runner.close()
+        if self._describing:
+            await asyncio.wait(self._describing)
         if self._retiring:
             await asyncio.wait(self._retiring)
         if self._current is not None:
@@ -299,6 +307,18 @@ class Library:
         if self._current is not None:
             status = self._current.toolbox.status()
             self.metrics.servers({name: entry.status == "up" for name, entry in status.items()})
+            for name, entry in status.items():
+                if entry.status == "up" and entry.tools and name not in self._described:
+                    self._described.add(name)
+                    task = asyncio.create_task(self._describe(self._current, name), name=f"describe {name}")
+                    self._describing.add(task)
+                    task.add_done_callback(self._describing.discard)
+
+    async def _describe(self, edition: Edition, server: str) -> None:
+        """Says in the log what each role may do with the tools of a server that came up."""
+        facts = facts_of(edition.snapshot, edition.toolbox, server, edition.toolbox.status()[server])
+        for words in await asyncio.to_thread(describe_coverage, edition.snapshot.policy, server, facts):
+            log.info("%s", words)
 
     def _refuse_other_storage(self, snapshot: Snapshot) -> None:
         wanted = self._storage or snapshot.gateway.storage

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from graphs.callfacts import known_before
+from graphs.callfacts import depends_on_call, known_before
 from graphs.expressions import Prepared
 from graphs.inventory import Inventory, inventory, no_such
 from graphs.loader import Snapshot
@@ -112,6 +112,8 @@ def _candidates(policy: Policy, role: str, tool: ToolFacts, known: Prepared) -> 
             continue
         # What is not known fails, and what is true or false all the same does not depend on it.
         met, _ = try_rule(rule, known)
+        if met is None and rule.when is not None and not depends_on_call(rule.when):
+            met = rule.decision != "allow"  # it cannot be evaluated at the call either: closed
         if met is not False:
             yield Candidate(rule=rule, of=role, always=met is True)
         if met is True:

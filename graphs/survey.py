@@ -62,7 +62,7 @@ async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
                 words=_words(status, took.get(name, patience), patience),
                 tools=_schemas(toolbox, name, status),
                 left_out=status.left_out,
-                facts=_facts(snapshot, toolbox, name, status),
+                facts=facts_of(snapshot, toolbox, name, status),
             )
             for name, status in toolbox.status().items()
         }
@@ -92,7 +92,8 @@ def _schemas(toolbox: Toolbox, server: str, status: ServerStatus) -> Mapping[str
     return {tool: one.input_schema if one is not None else {} for tool, one in served}
 
 
-def _facts(snapshot: Snapshot, toolbox: Toolbox, server: str, status: ServerStatus) -> tuple[ToolFacts, ...]:
+def facts_of(snapshot: Snapshot, toolbox: Toolbox, server: str, status: ServerStatus) -> tuple[ToolFacts, ...]:
+    """The tools of one server as rules know them; none while it is not up."""
     if status.status != "up":
         return ()
     served = (toolbox.by_people_name(f"{server}/{tool}") for tool in status.tools)

@@ -67,7 +67,7 @@ async def test_an_allowed_call_is_decided_and_called_and_says_everything(
     model.script(Answer(calls=[Call("files__echo", {"text": "hello"})]), "Done.")
     await facade.say("say hello", key=DEVELOPER)
     decision, call = await asyncio.to_thread(records, tmp_path / "data")
-    snapshot = (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()["snapshot"]
+    snapshot = (await facade.ready()).json()["snapshot"]
     same = {
         "user": "developer",
         "owner": "key:developer",

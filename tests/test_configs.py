@@ -10,6 +10,7 @@ import pytest
 
 from graphs.loader import DEFAULTS, Snapshot, load
 from graphs.policy import Caller, CallFacts, ToolFacts
+from graphs.survey import survey
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -57,11 +58,19 @@ def test_the_shipped_keys_name_their_variables(shipped: Snapshot) -> None:
     }
 
 
+def as_the_demo_says(server: str, name: str) -> ToolFacts:
+    """The demo's tools with their annotations, which `trusted: true` makes known; of other servers nothing is."""
+    if server not in ("filesystem", "database", "monitoring"):
+        return ToolFacts(server, name, read_only=True)
+    return ToolFacts(server, name, read_only=name not in ("write_file", "execute"), trusted=True)
+
+
 @pytest.mark.parametrize(
     ("role", "tool", "args", "decision"),
     [
         ("admin", "monitoring/metrics", {}, "allow"),
         ("admin", "filesystem/read_file", {"path": "/workspace/a"}, "allow"),
+        ("admin", "tickets/list", {}, "ask"),
         ("admin", "filesystem/write_file", {"path": "/workspace/a", "content": "x"}, "ask"),
         ("admin", "database/execute", {"sql": "delete from orders"}, "ask"),
         ("developer", "monitoring/metrics", {}, "allow"),
@@ -80,7 +89,7 @@ def test_the_shipped_rules(shipped: Snapshot, role: str, tool: str, args: dict[s
     server, name = tool.split("/")
     facts = CallFacts(
         call_id="call_1",
-        tool=ToolFacts(server, name),
+        tool=as_the_demo_says(server, name),
         args=args,
         graph="assistant",
         node="agent",
@@ -108,3 +117,16 @@ def test_only_an_admin_approves_what_a_developer_writes(shipped: Snapshot) -> No
     assert (verdict.approver, verdict.expires) == ("admin", 900)
     verdict = shipped.policy.decide(Caller(user="root", role="admin", key="admin"), facts)
     assert (verdict.approver, verdict.expires) == (None, 900)
+
+
+async def test_the_demo_tells_of_each_tool_whether_it_only_reads(shipped: Snapshot) -> None:
+    found = {str(tool): tool for server in await survey(shipped, 30) for tool in server.facts}
+    assert found
+    for name, tool in found.items():
+        assert tool.trusted
+        assert tool.read_only is as_the_demo_says(*name.split("/")).read_only, name
+
+
+def test_the_shipped_rules_serve_servers_that_nobody_trusts(tmp_path: Path) -> None:
+    (tmp_path / "servers.yaml").write_text("mcpServers: {tickets: {url: http://127.0.0.1:9/mcp}}\n")
+    assert set(load(tmp_path, {}).servers) == {"tickets"}

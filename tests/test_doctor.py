@@ -44,7 +44,7 @@ async def test_eight_planted_faults_are_named_each_with_its_cure(
     (tmp_path / "data" / "interlock.db").mkdir()
     found = await findings(folder, tmp_path / "data", {**ENV, "INTERLOCK_DEVELOPER_KEY": ""})
 
-    assert {subject for subject, finding in found.items() if finding.sound} == {"good", "models", "key admin"}
+    assert {subject for subject, finding in found.items() if finding.sound} == {"good", "roles", "models", "key admin"}
     assert "tools after" in found["good"].words
     assert "not found" in found["missing"].words
     assert "no licence found" in found["dies"].words
@@ -80,7 +80,11 @@ def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) 
     )
     assert result.returncode == 1
     lines = result.stdout.splitlines()
-    assert [line[:4] for line in lines] == ["ok  ", "FAIL", "ok  ", "ok  ", "ok  ", "ok  "]
+    assert [line[:4] for line in lines] == ["ok  ", "FAIL", *["ok  "] * 6]
     assert lines[1].startswith("FAIL servers.yaml:7:3: gone: gone-entirely: not found")
     assert lines[1].endswith("; not judged without it: access.yaml:7:7")
+    assert lines[2].startswith("ok   servers.yaml:2:3: roles: admin: 1 of ")
+    assert "(1 allowed); no rule names " in lines[2]
+    assert lines[3].startswith("ok   servers.yaml:2:3: roles: developer: 0 of ")
+    assert lines[3].endswith(" tools of own; no rule names them")
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]

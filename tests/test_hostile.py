@@ -143,7 +143,7 @@ async def test_what_a_server_said_last_is_not_shown_to_everybody(
     servers = {"frail": {"command": "python", "args": ["-c", dies]}}
     folder = write_configs(tmp_path / "c", model.url, servers)
     async with serving(folder, tmp_path / "data") as facade:
-        ready = await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")
+        ready = await facade.ready()
     assert ready.json()["servers"]["frail"]["reason"] == "exited with status 3"
     assert "TOPSECRET" not in ready.text
 

@@ -188,10 +188,9 @@ async def test_saved_limits_hold_at_once_and_what_was_used_before_counts(
         async with served(access) as facade:
             assert (await facade.ask("go")).status_code == expected
     async with served(ACCESS) as facade:
-        ready = facade.url.removesuffix("/v1") + "/ready"
-        before = (await facade.http.get(ready)).json()["snapshot"]
+        before = (await facade.ready()).json()["snapshot"]
         served(narrow)
-        while (await facade.http.get(ready)).json()["snapshot"] == before:
+        while (await facade.ready()).json()["snapshot"] == before:
             await asyncio.sleep(0.02)
         assert (await facade.ask("go")).status_code == 429
 

@@ -79,7 +79,7 @@ class Room:
         return json.loads(report["results"][0])
 
     async def ready(self) -> dict[str, Any]:
-        return (await self.facade.http.get(self.facade.url.replace("/v1", "/ready"))).json()
+        return (await self.facade.ready()).json()
 
 
 @pytest.fixture

@@ -196,11 +196,11 @@ def save_badly(talk: Talk, configs: Path) -> None:
     file = configs / "servers.yaml"
     sound = file.read_text()
     file.write_text(sound + f"  bad: {{command: x, args: [--token, {GIVEN['literal']}], timeout: soon, env: [X]}}\n")
-    talk.served.process.wait_for_json(f"{talk.served.root}/ready", lambda ready: bool(ready["problems"]))
+    talk.served.process.wait_for_json(f"{talk.served.root}/ready", lambda ready: bool(ready["problems"]), key=talk.key)
     talk.get("/ready")
     talk.get("/console/api/state")
     file.write_text(sound)
-    talk.served.process.wait_for_json(f"{talk.served.root}/ready", lambda ready: not ready["problems"])
+    talk.served.process.wait_for_json(f"{talk.served.root}/ready", lambda ready: not ready["problems"], key=talk.key)
 
 
 def commands(configs: Path, data: Path, env: Mapping[str, str], into: Seen) -> None:

@@ -31,7 +31,7 @@ def save(file: Path, content: Any) -> None:
 
 
 async def ready(facade: Facade) -> dict[str, Any]:
-    return (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()
+    return (await facade.ready()).json()
 
 
 async def until_ready(facade: Facade, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:

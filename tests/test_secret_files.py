@@ -112,7 +112,7 @@ async def test_a_secret_that_is_swapped_counts_without_a_restart(
 
 
 async def ready(facade: Facade) -> dict[str, Any]:
-    return (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()
+    return (await facade.ready()).json()
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,7 @@ async def test_a_page_that_turns_out_damaged_stays_trouble(tmp_path: Path) -> No
             handle.seek(page * 4096)
             handle.write(b"\xff" * 4096)
     with pytest.raises(StorageError, match="malformed"):
-        for number in range(200):
-            await store.turns.get(f"t{number}")
+        await asyncio.gather(*(store.turns.get(f"t{number}") for number in range(200)))
     assert "malformed" in (await store.trouble() or "")
     await store.close()
 

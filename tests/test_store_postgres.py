@@ -257,7 +257,7 @@ async def test_ready_fails_while_the_server_is_away_or_silent_and_not_after(
                 while True:
                     # A probe gives up after a second or so.
                     async with asyncio.timeout(5):
-                        answer = await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")
+                        answer = await facade.ready()
                     said = answer.json()["storage"]
                     if (said["status"], answer.status_code) == (status, code):
                         break

@@ -399,7 +399,7 @@ async def test_a_dead_model_endpoint_is_a_502_in_words(tmp_path: Path, tools: To
     folder = write_configs(tmp_path / "c", "http://127.0.0.1:9/v1", {"files": {"url": tools.url}})
     async with serving(folder, tmp_path / "data") as facade:
         response = await facade.ask("go")
-        ready = (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()
+        ready = (await facade.ready()).json()
     assert response.status_code == 502
     assert "LITELLM_BASE_URL" in response.json()["error"]["message"]
     assert ready["status"] == "degraded"
@@ -457,7 +457,7 @@ async def test_models_are_listed_for_those_who_may_use_them(facade: Facade, mode
 
 
 async def test_ready_names_servers_and_graphs(facade: Facade) -> None:
-    response = await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")
+    response = await facade.ready()
     ready = response.json()
     assert response.status_code == 200
     assert (ready["status"], ready["graphs"], ready["problems"]) == (
@@ -467,6 +467,24 @@ async def test_ready_names_servers_and_graphs(facade: Facade) -> None:
     )
     assert ready["servers"]["files"]["status"] == "up"
     assert "files/echo" in ready["servers"]["files"]["tools"] or "echo" in ready["servers"]["files"]["tools"]
+
+
+@pytest.mark.parametrize("key", [None, "ilk_nobody", "", "two words"])
+async def test_ready_tells_strangers_only_that_it_works(facade: Facade, key: str | None) -> None:
+    response = await facade.ready(key)
+    assert response.status_code == 200
+    assert response.json() == {"status": "ok", "snapshot": (await facade.ready()).json()["snapshot"]}
+    assert (await facade.ready(DEVELOPER)).json()["servers"]["files"]["status"] == "up"
+
+
+async def test_ready_tells_everybody_where_the_operator_wants_that(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}})
+    with (folder / "gateway.yaml").open("a") as gateway:
+        gateway.write("ready: public\n")
+    async with serving(folder, tmp_path / "data") as facade:
+        assert (await facade.ready(None)).json() == (await facade.ready()).json()
 
 
 async def test_a_dead_server_costs_only_its_own_tools(
@@ -481,7 +499,7 @@ async def test_a_dead_server_costs_only_its_own_tools(
     model.script(Answer(calls=[echo("x")]), "Done.")
     async with serving(folder, tmp_path / "data") as facade:
         assert await facade.say("go") == "Done."
-        ready = (await facade.http.get(f"{facade.url.removesuffix('/v1')}/ready")).json()
+        ready = (await facade.ready()).json()
     assert tools.ran() == ["echo x"]
     assert ready["status"] == "degraded"
     assert "no-such-program-anywhere: not found" in ready["servers"]["missing"]["reason"]

@@ -40,6 +40,8 @@ class Condition:
         """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
         self.arguments: Mapping[str, int] = tree.fields("args") if scope == "access" else {}
         """The arguments of a call that it looks at, each with its place in the text that was compiled."""
+        self.names = frozenset(node.name.lstrip(".") for node in tree.root.walk() if node.kind == "ident")
+        """Every name that it looks at, such as `args` and `tool.read_only`."""
         self._scope: ScopeName = scope
         found = {name: tree.uses(name) for name in HINTS} if scope == "access" else {}
         self.hints: Mapping[str, int] = {name: at for name, at in found.items() if at is not None}

@@ -17,13 +17,16 @@ def unknown_hints(
     access: Reading[AccessSpec], conditions: Mapping[Path, Condition], servers: Reading[ServersSpec]
 ) -> Iterator[Problem]:
     """The rules whose condition looks at a hint that no server of theirs is trusted to give. `conditions` are those of
-    the rules, by the rule's path. A server that servers.yaml does not have may be one to come."""
+    the rules, by the rule's path. A server that servers.yaml does not have may be one to come.
+
+    A question about everything (`ask: [{tool: "*", when: "!tool.read_only"}]`) is no mistake, whoever is trusted: what
+    is not known is asked, which is what it is for."""
     if access.spec is None or servers.spec is None or not servers.whole:
         return
     trusts = {name: spec.trusted for name, spec in servers.spec.mcpServers.items()}
     for path, rule in _rules(access.spec):
         condition = conditions.get(path)
-        if condition is None or not condition.hints:
+        if condition is None or not condition.hints or (path[2] == "ask" and _is_about_everything(rule)):
             continue
         doubted = _doubted(rule, trusts)
         for name, at in condition.hints.items() if doubted else ():
@@ -36,6 +39,10 @@ def _rules(spec: AccessSpec) -> Iterator[tuple[Path, RuleSpec]]:
         for decision, rules in (("allow", written.allow), ("ask", written.ask), ("deny", written.deny)):
             for at, rule in enumerate(rules):
                 yield ("roles", role, decision, at), rule
+
+
+def _is_about_everything(rule: RuleSpec) -> bool:
+    return all(not pattern.strip("*/") for pattern in rule.tool)
 
 
 def _doubted(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:

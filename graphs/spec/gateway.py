@@ -72,3 +72,6 @@ class GatewaySpec(Spec):
     several replicas that share it."""
     retention: RetentionSpec = RetentionSpec()
     """How long things are kept."""
+    ready: Literal["keys", "public"] = "keys"
+    """Who is told by `GET /ready` which graphs, servers and tools there are, and what is wrong with them: whoever shows
+    a valid key, or everybody. Without a key there are the status and the snapshot alone."""

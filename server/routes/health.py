@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from server.parts import FacadeDep
+from graphs.errors import InterlockError
+from server.keys import UnknownKey
+from server.parts import Facade, FacadeDep
 from server.wire.json import JSON
 
 router = APIRouter()
@@ -19,7 +21,24 @@ async def health() -> dict[str, str]:
 
 
 @router.get("/ready")
-async def ready(parts: FacadeDep) -> Response:
-    """The state of graphs and servers; 503 only when nothing can run."""
+async def ready(request: Request, parts: FacadeDep) -> Response:
+    """The state of graphs and servers (DESIGN §1, READY); 503 only when nothing can run.
+
+    Names of tools and the reasons of failures are for key holders, unless gateway.yaml says `ready: public`.
+    """
     state: dict[str, Any] = await parts.library.readiness()
-    return JSON(state, status_code=503 if state["status"] == "failed" else 200)
+    shown = state if await may_see_details(request, parts) else {name: state[name] for name in ("status", "snapshot")}
+    return JSON(shown, status_code=503 if state["status"] == "failed" else 200)
+
+
+async def may_see_details(request: Request, parts: Facade) -> bool:
+    """Whether this request shows a valid key, or none is needed. A wrong key is no error: a probe wants the status."""
+    if parts.edition.snapshot.gateway.ready == "public":
+        return True
+    if "authorization" not in request.headers:
+        return False
+    try:
+        await parts.identities.identify(request.headers)
+    except (InterlockError, UnknownKey):
+        return False
+    return True

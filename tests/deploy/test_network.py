@@ -88,8 +88,10 @@ def test_the_proxy_answers_interlock(team: Team) -> None:
     assert said.stdout == "200\n", said.stderr
 
 
-def test_interlock_is_ready_with_all_three_servers(team: Team) -> None:
-    ready = team.composed.person.do(lambda: httpx.get(f"http://{HOST}:{INTERLOCK}/ready", trust_env=False).json())
+def test_interlock_is_ready_with_all_three_servers(team: Team, folder: Path) -> None:
+    headers = {"authorization": f"Bearer {(folder / 'secrets' / 'admin_key').read_text()}"}
+    address = f"http://{HOST}:{INTERLOCK}/ready"
+    ready = team.composed.person.do(lambda: httpx.get(address, headers=headers, trust_env=False).json())
     assert ready["status"] == "ok", ready
     assert {name: server["status"] for name, server in ready["servers"].items()} == {
         "filesystem": "up",

@@ -66,9 +66,9 @@ def test_commands_inside_a_container_do_their_work(team: Team, line: str) -> Non
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("curl")])
-def test_commands_for_a_person_answer(team: Team, line: str) -> None:
+def test_commands_for_a_person_answer(team: Team, folder: Path, line: str) -> None:
     there = [*team.composed.person.enter, "sh", "-euc", line.replace("localhost", HOST)]
-    said = subprocess.run(there, capture_output=True, text=True, check=True)
+    said = subprocess.run(there, cwd=folder, capture_output=True, text=True, check=True)
     assert '"status":"ok"' in said.stdout
 
 

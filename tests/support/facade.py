@@ -82,6 +82,11 @@ class Facade:
         """The official client."""
         return openai.AsyncOpenAI(base_url=self.url, api_key=key, max_retries=0, timeout=30)
 
+    async def ready(self, key: str | None = ADMIN) -> httpx.Response:
+        """What GET /ready answers to whoever shows this key; None: none."""
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return await self.http.get(f"{self.url.removesuffix('/v1')}/ready", headers=headers)
+
     async def ask(
         self, *messages: Any, key: str = ADMIN, headers: Mapping[str, str] | None = None, **body: Any
     ) -> httpx.Response:

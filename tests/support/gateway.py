@@ -24,6 +24,8 @@ class Gateway:
 
     url: str
     process: Process
+    key: str = ADMIN_KEY
+    """A key that is on."""
 
     @property
     def root(self) -> str:
@@ -35,7 +37,8 @@ class Gateway:
 
     def ready(self) -> dict[str, Any]:
         """What GET /ready says, whatever its status."""
-        return httpx.get(f"{self.root}/ready", trust_env=False).json()
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.get(f"{self.root}/ready", headers=headers, trust_env=False).json()
 
 
 @contextmanager
@@ -47,21 +50,23 @@ def gateway(
     options: Sequence[str] = (),
     *,
     down: Collection[str] = (),
+    showing: str = "INTERLOCK_ADMIN_KEY",
 ) -> Iterator[Gateway]:
     """Serves the folder while the block lasts, at the port or a free one; entered once every MCP server of it is up,
     and those that are to be `down` are.
 
-    `options` are further ones of `interlock serve`.
+    `options` are further ones of `interlock serve`; `showing` names the variable of a key that is on.
     """
     command = [Path(sys.executable).with_name("interlock"), "serve", "--configs", configs]
     port = port or free_port()
     keys = {"INTERLOCK_ADMIN_KEY": ADMIN_KEY, "INTERLOCK_DEVELOPER_KEY": DEVELOPER_KEY}
     settings = {"INTERLOCK_DATA": str(data), "PYTHONUNBUFFERED": "1", **keys, **(env or {})}
+    key = settings[showing]
     data.mkdir(parents=True, exist_ok=True)
     options = ["--host", "127.0.0.1", "--port", str(port), *options]
     with running("interlock serve", [*command, *options], data / "serve.log", env=settings, cwd=data) as process:
-        served = Gateway(f"http://127.0.0.1:{port}/v1", process)
-        process.wait_for_json(f"{served.root}/ready", lambda ready: all_up(ready, down))
+        served = Gateway(f"http://127.0.0.1:{port}/v1", process, key)
+        process.wait_for_json(f"{served.root}/ready", lambda ready: all_up(ready, down), key=served.key)
         yield served
 
 

@@ -50,20 +50,25 @@ class Process:
                 return found
         raise AssertionError
 
-    def wait_for_url(self, url: str, timeout: float = 60) -> bytes:
-        """The body of the first 200 that the address answers; ProcessFailed if the program ends or is late."""
+    def wait_for_url(self, url: str, timeout: float = 60, key: str | None = None) -> bytes:
+        """The body of the first 200 that the address answers; ProcessFailed if the program ends or is late.
+
+        `key` is shown as a bearer key."""
+        request = urllib.request.Request(url, headers={} if key is None else {"authorization": f"Bearer {key}"})
         for _ in self._polls(f"an answer of {url}", timeout):
             try:
-                with direct_opener().open(url, timeout=5) as response:
+                with direct_opener().open(request, timeout=5) as response:
                     return response.read()
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 continue
         raise AssertionError
 
-    def wait_for_json(self, url: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60) -> dict[str, Any]:
+    def wait_for_json(
+        self, url: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60, key: str | None = None
+    ) -> dict[str, Any]:
         """The first answer of the address that is wanted; ProcessFailed if the program ends or is late."""
         for _ in self._polls(f"the wanted answer of {url}", timeout):
-            answer = json.loads(self.wait_for_url(url, timeout))
+            answer = json.loads(self.wait_for_url(url, timeout, key))
             if wanted(answer):
                 return answer
         raise AssertionError
