@@ -8,15 +8,20 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 
 from graphs import studio
+from graphs.errors import InterlockError
 from graphs.library import load, settled_environment
 from server.demo.model.serving import serve_demo_model
 from server.settings import Settings
+
+STUDIO_MODULES = ("langgraph_cli", "langgraph_api", "langgraph_runtime_inmem")
+"""What `langgraph dev` loads, of pyproject.toml's group `studio`."""
 
 
 @asynccontextmanager
@@ -48,8 +53,14 @@ def langgraph_config(configs: Path, root: Path) -> dict[str, Any]:
 def run_studio(settings: Settings, *, host: str, port: int, browser: bool) -> int:
     """Starts `langgraph dev` for the graphs of the config folder and returns its exit code.
 
-    Raises ConfigError when the files have problems: they are better read here than in langgraph's log.
+    Raises ConfigError when the files have problems: they are better read here than in langgraph's log; InterlockError
+    where `langgraph dev` is not installed, which serving does not need.
     """
+    if not all(find_spec(module) for module in STUDIO_MODULES):
+        raise InterlockError(
+            "LangGraph Studio's server is not installed here: serving does without it. In the checkout, `make studio` "
+            "installs it from requirements-studio.lock and starts it; after that, this command works too."
+        )
     env = settled_environment(os.environ, settings.data)
     load(settings.configs, env)
     settings.data.mkdir(parents=True, exist_ok=True)

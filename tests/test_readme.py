@@ -27,7 +27,7 @@ COMMANDS = [
 ELSEWHERE = {
     "make test": "this very run; .ci/run begins it by this name",
     "make bench": "test_bench.py",
-    ".venv/bin/interlock studio": "test_studio.py",
+    "make studio": "test_studio.py, and test_setup.py what it installs",
     next(line for line in COMMANDS if line.endswith("open-webui serve")): "e2e/",
 }
 MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_an_interrupt_is_shown_and_its_resume_runs_the_call_once(studio: httpx.C
     tools = [message for message in parts[-1][1]["messages"] if message["type"] == "tool"]
     assert tools[0]["status"] == "success"
     assert "notes" not in tools[0]["content"]
+
+
+def test_where_studio_is_not_installed_the_command_says_what_to_run(tmp_path: Path) -> None:
+    without = "import sys; sys.modules['langgraph_cli'] = None; from server.entry import main; main()"
+    said = subprocess.run(
+        [sys.executable, "-c", without, "studio", "--configs", ROOT / "configs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "`make studio` installs it" in said.stderr
 
 
 def test_a_rejected_interrupt_runs_nothing(studio: httpx.Client) -> None:
