@@ -10,7 +10,6 @@ DEV := $(VENV)/.dev
 
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
-COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 pyproject.toml
 
 .PHONY: serve studio test hostile check lint e2e bench lock clean
 
@@ -54,11 +53,9 @@ $(STUDIO): requirements-studio.lock requirements.lock pyproject.toml
 $(DEV): requirements-dev.lock requirements.lock pyproject.toml
 	$(INSTALL) dev
 
-# Needs uv (it is in the lock): writes hashes, no addresses. The smaller sets take the versions of the largest.
+# Every lock of the repository, with today's versions (CONTRIBUTING.md). Only what changed in pyproject.toml: ARGS=--keep
 lock: $(DEV)
-	$(COMPILE) --group build --group studio --group dev --output-file requirements-dev.lock
-	$(COMPILE) --group build --group studio --constraint requirements-dev.lock --output-file requirements-studio.lock
-	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock
+	$(BIN)/python scripts/lock.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) data

@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,8 @@ VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 LOCKS = {"serve": "requirements.lock", "studio": "requirements-studio.lock", "dev": "requirements-dev.lock"}
 """Set → its lock file. Each holds what the one before it holds, in the same versions."""
+SOURCES = {"forbiddenfruit"}
+"""What the registry has no wheels of. These come last, and are built with the setuptools that the lock pins."""
 PIP = [BIN / "python", "-m", "pip", "--disable-pip-version-check", "-qq"]
 CURE = """\
 The reason is above. It is the way to the package index, most often: pip and uv read PIP_INDEX_URL and UV_DEFAULT_INDEX
@@ -47,7 +49,7 @@ def main(name: str) -> None:
     installed = set(pins) | set(record.read_text().split() if record.exists() else ())
     write_names(record, installed)
     say(f"installing {len(pins)} packages from {lock.name}")
-    uv = install_uv(pins["uv"]) and install_with_uv(lock)
+    uv = install_uv(pins["uv"]) and install_with_uv(pins)
     if not uv:
         say("uv could not be used here; pip installs, which takes a minute")
         install_with_pip(pins)
@@ -85,22 +87,27 @@ def install_uv(pin: str) -> bool:
         return succeeds([*PIP, "install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", file])
 
 
-def install_with_uv(lock: Path) -> bool:
-    """Whether uv could install the lock and this checkout."""
+def install_with_uv(pins: Mapping[str, str]) -> bool:
+    """Whether uv could install what is pinned, and this checkout."""
     # Compiled once by all cores, instead of by each program at its first start.
     os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
     install = [BIN / "uv", "pip", "install", "--quiet", "--python", BIN / "python", "--no-deps"]
-    return succeeds([*install, "--require-hashes", "--requirement", lock]) and succeeds(
-        [*install, "--no-build-isolation", "--editable", ROOT]
-    )
+    return all(succeeds([*install, *options]) for options in list_steps(pins, ["--only-binary", ":all:"]))
 
 
 def install_with_pip(pins: Mapping[str, str]) -> None:
     """All but uv, which would be built from source. Raises InstallError."""
-    install = [*PIP, "install", "--no-deps"]
-    with write_requirements(block for name, block in pins.items() if name != "uv") as file:
-        run([*install, "--require-hashes", "--requirement", file])
-    run([*install, "--no-build-isolation", "--editable", ROOT])
+    for options in list_steps({name: pin for name, pin in pins.items() if name != "uv"}, []):
+        run([*PIP, "install", "--no-deps", *options])
+
+
+def list_steps(pins: Mapping[str, str], binary: Sequence[str]) -> Iterator[Sequence[str | Path]]:
+    """The options for each of the installations, one after the other: wheels, then what is built here."""
+    for names, options in ((pins.keys() - SOURCES, binary), (pins.keys() & SOURCES, ["--no-build-isolation"])):
+        if names:
+            with write_requirements(pins[name] for name in sorted(names)) as file:
+                yield ["--require-hashes", *options, "--requirement", file]
+    yield ["--no-build-isolation", "--editable", ROOT]
 
 
 @contextmanager

@@ -18,5 +18,5 @@ def test_graphs_and_server_are_loaded_from_this_repository() -> None:
 
 def test_no_other_distribution_provides_these_names() -> None:
     providers = packages_distributions()
-    for name in ("graphs", "server", "configs", "tests"):
+    for name in ("graphs", "server", "configs", "scripts", "tests"):
         assert set(providers.get(name, [])) <= {"interlock"}, name

@@ -23,8 +23,10 @@ from typing import NoReturn
 
 import pytest
 
-PEERS = Path(__file__).parent.parent / "peers"
-MCP_PROXY = Path(__file__).parent.parent.parent / "deploy" / "mcp-proxy"
+from scripts.lock import LOCKS, ROOT
+
+PEERS = ROOT / "tests" / "peers"
+MCP_PROXY = ROOT / "deploy" / "mcp-proxy"
 """The image with the MCP servers: what it pins is what the tests run."""
 
 
@@ -42,20 +44,22 @@ def program(name: str, cure: str) -> Path:
     return Path(found) if found else missing(f"the program {name!r}", cure)
 
 
-def python_environment(name: str, *, wheels: Sequence[str] = ()) -> Path:
+def python_environment(name: str) -> Path:
     """The virtual environment with what NAME.txt in tests/peers or deploy/mcp-proxy pins; programs are in its `bin`.
 
-    `wheels` are left out of the lock and come first, by pip with the machine's own settings: it may have been told of a
-    smaller build than the registry's.
+    What scripts/lock.py says is installed apart comes last, by pip with the machine's own settings: it may have been
+    told of a smaller build than the registry's. All that those want is there by then, but for what only a GPU needs.
     """
     lock = next(home / f"{name}.txt" for home in (PEERS, MCP_PROXY) if (home / f"{name}.txt").exists())
+    apart = LOCKS[str(lock.relative_to(ROOT))].apart
     uv = [sys.executable, "-m", "uv"]
-    with kept(name, lock.read_bytes() + "".join(wheels).encode() + sys.version.encode()) as (folder, fresh):
+    with kept(name, lock.read_bytes() + "".join(apart).encode() + sys.version.encode()) as (folder, fresh):
         if fresh:
             make([*uv, "venv", "--quiet", "--python", sys.executable, folder], name)
-            if wheels:
-                make([sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", *wheels], name)
-            make([*uv, "pip", "install", "--quiet", "--python", folder, "--requirement", lock], name)
+            install = [*uv, "pip", "install", "--quiet", "--python", folder, "--no-deps", "--require-hashes"]
+            make([*install, "--requirement", lock], name)
+            if apart:
+                make([sys.executable, "-m", "pip", "--python", folder, "install", "--quiet", *apart], name)
     return folder
 
 

@@ -163,7 +163,7 @@ def litellm_image(folder: Path) -> Image:
 
 
 def open_webui_image(folder: Path) -> Image:
-    home = python_environment("open-webui", wheels=["torch==2.13.0"])
+    home = python_environment("open-webui")
     binds = {home: str(home), **tools(folder / "open-webui-tools")}
     # Where the image keeps its version and its pages, the package keeps them in itself; this tells it so.
     return Image(path=[f"{home}/bin"], binds=binds, env={"FROM_INIT_PY": "true"}, workdir="/app/backend")

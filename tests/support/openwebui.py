@@ -80,7 +80,7 @@ def open_webui(folder: Path, backend: str, key: str, env: Mapping[str, str] | No
     """Starts it on that OpenAI connection, without waiting for it (about a minute): see `OpenWebUI.wait`."""
     if sys.version_info >= (3, 13):
         missing(f"Open WebUI {VERSION}", "it needs Python 3.11 or 3.12; run the tests with one of them")
-    home = python_environment("open-webui", wheels=["torch==2.13.0"])
+    home = python_environment("open-webui")
     port = free_port()
     settings = {
         "DATA_DIR": str(folder),
