@@ -41,6 +41,13 @@ def escape_invisible(text: str, *, keep: str = "") -> str:
     return "".join(escaped)
 
 
+def strip_invisible(text: str) -> str:
+    """The text without the characters that do not show, blanks excepted."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char for char in text if (char.isprintable() or char.isspace()) and _BLANK.match(char) is None)
+
+
 def _is_picture(base: str, after: str) -> bool:
     """Whether a variation selector between the two chooses how an emoji looks."""
     if base and base in "0123456789#*":

@@ -47,6 +47,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     policy = parts.snapshot.policy
 
     servers = parts.snapshot.servers
+    everywhere_strict = parts.snapshot.gateway.tools.strict
     reach = Reach(place.plan.spec, parts)
 
     def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
@@ -67,6 +68,10 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 f"node {asker!r} of graph {place.plan.id!r} may not use {served.people_name} (its `tools`)"
             )
             return Judged(call, call_id, digest, served.people_name, verdict)
+        strict = everywhere_strict or servers[served.server].strict
+        objection = served.arguments.find_objection(call["args"], strict=strict)
+        if objection is not None:
+            return Judged(call, call_id, digest, served.people_name, refused(objection))
         facts = CallFacts(
             call_id=call_id,
             tool=tool_facts(served, servers),

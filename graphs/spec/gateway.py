@@ -60,6 +60,13 @@ class RetentionSpec(Spec):
     """Who called what, and who allowed it."""
 
 
+class ToolsSpec(Spec):
+    """What holds for the tools of every MCP server."""
+
+    strict: bool = False
+    """Whether to refuse every argument that a tool's schema does not declare, whatever the server's own `strict` says."""
+
+
 class GatewaySpec(Spec):
     """What every graph shares."""
 
@@ -70,6 +77,8 @@ class GatewaySpec(Spec):
     storage: str = ""
     """Empty: SQLite in the data folder. Or the path of a SQLite file, or `postgresql://USER:PASSWORD@HOST/DATABASE` for
     several replicas that share it."""
+    tools: ToolsSpec = ToolsSpec()
+    """What holds for the tools of every MCP server."""
     retention: RetentionSpec = RetentionSpec()
     """How long things are kept."""
     ready: Literal["keys", "public"] = "keys"

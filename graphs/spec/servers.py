@@ -49,6 +49,8 @@ class ServerSpec(Spec):
     """Whether the gateway is failed, not merely degraded, without it."""
     trusted: bool = False
     """Whether rules believe what its tools say of themselves: tool.read_only and tool.destructive."""
+    strict: bool = False
+    """Whether to refuse every argument that a tool's schema does not declare."""
     disabled: bool = False
     """Whether to leave the server out."""
     per_user: bool = False

@@ -17,6 +17,7 @@ from mcp.types import CallToolResult, Tool
 from pydantic import Field
 
 from graphs.redaction import Shape, shape_of
+from graphs.toolbox.arguments import Arguments
 from graphs.toolbox.calls import Call
 from graphs.toolbox.connection import Connection
 from graphs.toolbox.names import model_name, people_name
@@ -41,6 +42,8 @@ class ServedTool:
     input_schema: dict[str, Any] = field(hash=False)
     secrets: Shape | None = field(hash=False)
     """Where its schema says that arguments hold secrets."""
+    arguments: Arguments = field(compare=False, repr=False)
+    """What its schema declares, to hold a call's arguments against."""
     read_only: bool
     idempotent: bool
     destructive: bool
@@ -125,6 +128,7 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
         description=description,
         input_schema=schema,
         secrets=shape_of(schema),
+        arguments=Arguments(schema),
         read_only=read_only,
         idempotent=idempotent,
         destructive=destructive,
