@@ -12,7 +12,11 @@ import socket
 
 import idna
 
+from graphs.expressions.networks import is_public, spell_ipv6
+
 MAX_CHARACTERS = 8_192
+MAX_NAME = 253
+"""Characters of the name of a host (RFC 1035, without the final dot)."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
@@ -24,13 +28,6 @@ _URL = re.compile(
 _UNREADABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ufeff]|[\ud800-\udfff]")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _DOTTED = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
-
-_CARRIERS = tuple(
-    ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")
-)
-"""IPv6 networks whose addresses lead on to an IPv4 address (RFC 6052, 8215, 3056, 4380, 4291)."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def host(url: str) -> str:
@@ -48,15 +45,17 @@ def host(url: str) -> str:
         raise ValueError("the port of the URL is out of range")
     name = found["host"]
     if name.startswith("["):
-        return str(ipaddress.IPv6Address(name[1:-1]))
+        return spell_ipv6(name[1:-1])
     if not name.isascii():
+        if len(name) > MAX_NAME:  # what takes long to bring to its ASCII form is no name either
+            raise ValueError("the host of the URL is no valid name")
         try:
             name = idna.encode(name, uts46=True).decode("ascii")
         except idna.IDNAError as error:
             raise ValueError("the host of the URL is no valid name") from error
     name = name.lower().removesuffix(".")
     labels = name.split(".")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(name) > MAX_NAME or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("the host of the URL is no valid name")
     # A last part that begins like a number makes it an address to browsers and to C libraries: 0x7f.1, 2130706433.
     if labels[-1][0].isdigit():
@@ -78,17 +77,4 @@ def public_url(url: str) -> bool:
     except (ValueError, OSError):
         return False
     addresses = {str(entry[4][0]) for entry in found}
-    return bool(addresses) and all(_is_public(address) for address in addresses)
-
-
-def _is_public(text: str) -> bool:
-    try:
-        address: Address = ipaddress.ip_address(text)
-    except ValueError:  # with a zone, such as fe80::1%eth0
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        elif any(address in network for network in _CARRIERS):
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
+    return bool(addresses) and all(is_public(address) for address in addresses)
