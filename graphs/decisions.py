@@ -20,6 +20,8 @@ class Resume:
 
     row: TurnRow
     """As it was before: it waited, or its process died while it ran."""
+    words: str = ""
+    """What the person must know first: that it goes on from another decision than theirs."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +52,34 @@ async def by_text(store: Store, reply: replies.Reply, caller: Caller, owner: str
     if entry is None or not may_know(entry, caller, owner):
         # The same words for an id that does not exist: nobody learns what others are asked.
         return Say(f"Nothing that you may decide waits under the id `{reply.approval_id}`. Nothing was run.")
+    # The conversation's next message goes on from what was decided elsewhere, whatever it says and whoever may decide.
+    if entry.status in AS.values():
+        return await follow(store, entry, reply.decision, owner)
     if entry.approver is not None and not caller.is_a(entry.approver):
         return Say(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
     try:
         entry = await decided(store, entry.id, reply.decision, caller)
-    except (AlreadyDecided, Expired) as error:
-        # Said before, to a process that died of it?
-        if isinstance(error, AlreadyDecided) and entry.caller_owner == owner and entry.status == AS[reply.decision]:
-            row = await store.turns.get(entry.turn)
-            if row is not None and await take_up(store, row):
-                return Resume(row)
+    except AlreadyDecided as error:
+        return await follow(store, error.approval, reply.decision, owner)
+    except Expired as error:
         return Say(f"{capital(error)} Nothing was run by this message.")
     if entry.caller_owner != owner:
         return Say(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
     return await go_on(store, entry.turn, f"`{entry.id}` is {entry.status}")
+
+
+async def follow(store: Store, entry: Approval, decision: Decision, owner: str) -> Outcome:
+    """Goes on from what was decided before, be it the same or not; `decision` is what this person says now."""
+    words = str(AlreadyDecided(entry))
+    words = f"{words[:1].upper()}{words[1:]}"
+    if entry.status not in AS.values() or (entry.caller_owner != owner and entry.used is not None):
+        return Say(f"{words}. Nothing was run by this message.")
+    if entry.caller_owner != owner:
+        return Say(f"{words}. It takes effect when {entry.caller} goes on; nothing was run by this message.")
+    outcome = await go_on(store, entry.turn, words)
+    if isinstance(outcome, Resume) and entry.status != AS[decision]:
+        return Resume(outcome.row, f"{words}.")
+    return outcome
 
 
 async def by_button(store: Store, answered: buttons.Answered, caller: Caller, owner: str) -> Outcome:
@@ -77,17 +93,23 @@ async def by_button(store: Store, answered: buttons.Answered, caller: Caller, ow
     if not expected or not buttons.same(answered.asked, expected):
         return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
+    contradicted: list[str] = []
     for entry in shown:
+        decision = "approve" if answered.decisions.get(entry.id, False) else "reject"
+        if entry.status in AS.values():
+            notes.append(capital(AlreadyDecided(entry)))
+            contradicted += notes[-1:] if entry.status != AS[decision] else []
+            continue
         if entry.approver is not None and not caller.is_a(entry.approver):
             notes.append(f"Only the role {entry.approver} may decide `{entry.id}`.")
             continue
-        decision = "approve" if answered.decisions.get(entry.id, False) else "reject"
         try:
             await decided(store, entry.id, decision, caller)
         except (AlreadyDecided, Expired) as error:
             notes.append(capital(error))
-    words = " ".join(notes)
-    return await go_on(store, row.id, words or "Decided")
+            contradicted += notes[-1:] if error.approval.status not in ("expired", AS[decision]) else []
+    outcome = await go_on(store, row.id, " ".join(notes).removesuffix(".") or "Decided")
+    return Resume(outcome.row, " ".join(contradicted)) if isinstance(outcome, Resume) else outcome
 
 
 async def known(store: Store, approval_id: str, caller: Caller, owner: str) -> Approval:

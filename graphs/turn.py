@@ -107,7 +107,9 @@ class Run(Walk):
 
     async def _act(self, outcome: decisions.Outcome) -> None:
         match outcome:
-            case decisions.Resume(row):
+            case decisions.Resume(row, words):
+                if words:
+                    self._take(TextDelta(words))
                 await self._resume(row, addendum=None)
             case decisions.Still(row, pending, words):
                 if self._request.buttons:

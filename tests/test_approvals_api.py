@@ -107,7 +107,8 @@ async def test_fifty_decisions_at_once_run_it_once(facade: Facade, model: Script
         *(facade.ask("write x", said(asked), f"approve {approval}") for _ in range(25)),
     )
     statuses = [answer.status_code for answer in answers]
-    if statuses[:25].count(200) == 1:  # the API was first: the turn goes on with the next message
+    # Where the API was the first, and later than every message, the turn goes on with the next one.
+    if not any("Written." in answer.text for answer in answers[25:]):
         await facade.say("write x", said(asked), "go on")
     assert tools.ran() == ["write x"]
     assert set(statuses[:25]) <= {200, 409}

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.facade import ADMIN, DEVELOPER, Facade, content, events, said
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
@@ -157,6 +158,23 @@ async def test_a_changed_replayed_or_foreign_answer_runs_nothing_and_says_why(
     replayed = await facade.stream("write x", *answer(call, "Approve"), headers=WEBUI)
     assert "already approved" in content(replayed)
     assert tools.ran() == ["write x"]
+
+
+@pytest.mark.parametrize(("decision", "label"), [("approve", "Reject"), ("reject", "Approve"), ("approve", "Approve")])
+async def test_a_click_after_a_decision_by_api_goes_on_from_that_decision(
+    facade: Facade, model: ScriptedModel, tools: Tools, decision: str, label: str
+) -> None:
+    model.script(Answer(calls=[write("x")]), "Done.")
+    call = panel(await facade.stream("write x", headers=WEBUI, tools=[ASK_USER]))
+    approval = asked(call)[0]["id"]
+    bearer = {"authorization": f"Bearer {ADMIN}"}
+    address = f"{facade.url}/approvals/{approval}"
+    assert (await facade.http.post(address, json={"decision": decision}, headers=bearer)).status_code == 200
+
+    said_then = content(await facade.stream("write x", *answer(call, label), headers=WEBUI, tools=[ASK_USER]))
+    assert said_then.endswith("Done.")
+    assert ("already" in said_then) == (label.lower() != decision)
+    assert tools.ran() == (["write x"] if decision == "approve" else [])
 
 
 async def test_four_calls_are_asked_on_two_panels(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
