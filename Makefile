@@ -11,7 +11,7 @@ DEV := $(VENV)/.dev
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
 
-.PHONY: serve studio test hostile check lint e2e bench lock clean
+.PHONY: serve studio test hostile check lint e2e bench lock audit first-answer clean
 
 serve: $(SERVE)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -55,7 +55,15 @@ $(DEV): requirements-dev.lock requirements.lock pyproject.toml
 
 # Every lock of the repository, with today's versions (CONTRIBUTING.md). Only what changed in pyproject.toml: ARGS=--keep
 lock: $(DEV)
-	$(BIN)/python scripts/lock.py $(ARGS)
+	$(BIN)/python -m scripts.lock $(ARGS)
+
+# What is in the product (dist/interlock.cdx.json, CycloneDX), and whether any of it is known to be vulnerable.
+audit: $(DEV)
+	$(BIN)/python -m scripts.audit
+
+# From a fresh clone to the first answer, in seconds.
+first-answer:
+	$(PYTHON) scripts/first_answer.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) data
+	rm -rf $(VENV) data dist

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.facade import KEYS, Facade, serving, write_configs
 from support.postgres import Postgres, postgres
+from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
 from support.tools import SERVER, Tools
 
@@ -23,6 +24,19 @@ from graphs.store import Store
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("xdist"):
         config.pluginmanager.import_plugin("support.rooms")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says under which Pythons the set-up was made, where its tests ran."""
+    ran = [
+        value
+        for report in terminalreporter.stats.get("passed", ())
+        for name, value in report.user_properties
+        if name == SETUP
+    ]
+    if ran:
+        absent = [f"3.{minor}" for minor in MINORS if not any(value.startswith(f"3.{minor}.") for value in ran)]
+        terminalreporter.write_line(f"{SETUP}: {', '.join(ran)}; not on this machine: {', '.join(absent) or 'none'}")
 
 
 @pytest.fixture(scope="session")

