@@ -13,8 +13,10 @@ from typing import Any, cast
 
 import orjson
 
+from graphs.argument_text import code_span, fit_members
 from graphs.events import ClientCall, PendingApproval
-from graphs.replies import arguments
+from graphs.replies import describe, is_shown_whole
+from graphs.text import escape_invisible
 
 NAME = "ask_user"
 AT_ONCE = 3
@@ -39,17 +41,29 @@ class Answered:
     """By approval id: true only for an exact `Approve`."""
 
 
-def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall:
-    """The call of `ask_user` for the first of the pending approvals.
+def askable(pending: Sequence[PendingApproval]) -> tuple[PendingApproval, ...]:
+    """Those of the pending approvals that the next panel asks about: calls that can be read where they are decided."""
+    return tuple(entry for entry in pending if question(entry) is not None)[:AT_ONCE]
 
-    Reject stands first: the page marks the first option as the recommended one.
-    """
-    shown = pending[:AT_ONCE]
+
+def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
+    """The call of `ask_user` for the first of the pending approvals; None where it can ask about none of them."""
+    shown = askable(pending)
+    if not shown:
+        return None
     body = {"questions": [question(entry) for entry in shown], "allow_other": False}
     return ClientCall(
         call_id=f"call_{turn}_{shown[0].approval_id}",
         name=NAME,
         arguments=orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode(),
+    )
+
+
+def above(pending: Sequence[PendingApproval]) -> str:
+    """What stands in the chat above the next panel: whole, each call of which the panel shows only the beginnings."""
+    shortened = [entry for entry in askable(pending) if is_shortened(entry)]
+    return "\n\n".join(
+        f"Waits for approval, in full (`{entry.approval_id}`):\n{describe(entry)}" for entry in shortened
     )
 
 
@@ -76,18 +90,49 @@ def what_is_asked(arguments: str) -> object:
         return None
 
 
-def question(entry: PendingApproval) -> dict[str, Any]:
-    """One approval as a question with two options."""
-    text = f"Run {entry.tool} with {' '.join(arguments(entry.args).split())}?"
+def question(entry: PendingApproval) -> dict[str, Any] | None:
+    """One approval as a question with two options. None where the panel has no room for every argument's name and the
+    beginning of its value, or where the chat cannot show the call whole.
+
+    Reject stands first: the page marks the first option as the recommended one.
+    """
+    fitted = fit_question(entry)
+    if fitted is None or (fitted[1] and not is_shown_whole(entry.args)):
+        return None
+    runs = "the call that stands in full above" if fitted[1] else "this call"
+    description = f"Runs exactly {runs}, once. {escape_invisible(entry.rule)}"
     return {
         "id": entry.approval_id,
-        "header": cut(entry.tool, HEADER),
-        "question": cut(text, QUESTION),
+        "header": cut(escape_invisible(entry.tool), HEADER),
+        "question": fitted[0],
         "options": [
             {"label": "Reject", "description": "Nothing is run, and the model is told so."},
-            {"label": "Approve", "description": cut(f"Runs exactly this call, once. {entry.rule}", DESCRIPTION)},
+            {"label": "Approve", "description": cut(description, DESCRIPTION)},
         ],
     }
+
+
+def is_shortened(entry: PendingApproval) -> bool:
+    """Whether the panel shows only the beginnings of some values."""
+    fitted = fit_question(entry)
+    return fitted is not None and fitted[1]
+
+
+def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
+    """The words of the question, and whether a value in them is shortened; None where they do not fit."""
+    tool = code_span(escape_invisible(entry.tool))
+    for note in ("", f" In full above, under {entry.approval_id}."):
+        # The fence around the arguments is as long as what is in them asks for: it is measured, not guessed.
+        for fence in (2, 12, 48):
+            room = QUESTION - len(f"Run {tool} with {{}}?{note}") - fence
+            fitted = fit_members([*entry.args.items()], room, separator=", ") if room > 0 else None
+            if fitted is None or (fitted[1] and not note):
+                break
+            members = "{" + ", ".join(fitted[0]) + "}"
+            text = f"Run {tool} with {code_span(members)}?{note}"
+            if len(text) <= QUESTION:
+                return text, fitted[1]
+    return None
 
 
 def cut(text: str, longest: int) -> str:

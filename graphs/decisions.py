@@ -57,6 +57,12 @@ async def by_text(store: Store, reply: replies.Reply, caller: Caller, owner: str
         return await follow(store, entry, reply.decision, owner)
     if entry.approver is not None and not caller.is_a(entry.approver):
         return Say(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
+    if reply.decision == "approve" and entry.status == "pending" and not replies.is_shown_whole(entry.args):
+        elsewhere = replies.ELSEWHERE.format(id=entry.id)
+        return Say(
+            f"`{entry.id}` is too long to be shown whole in a chat, so no message approves it. {elsewhere}. "
+            "It still waits; nothing was run."
+        )
     try:
         entry = await decided(store, entry.id, reply.decision, caller)
     except AlreadyDecided as error:
@@ -89,8 +95,8 @@ async def by_button(store: Store, answered: buttons.Answered, caller: Caller, ow
         return Say("This question was not asked of you, or is not known any more. Nothing was run.")
     found = [await store.approvals.get(key) for key in answered.questions]
     shown = [entry for entry in found if entry is not None and entry.turn == row.id]
-    expected = buttons.panel(row.id, [as_event(entry) for entry in shown]).arguments if shown else ""
-    if not expected or not buttons.same(answered.asked, expected):
+    expected = buttons.panel(row.id, [as_event(entry) for entry in shown])
+    if expected is None or not buttons.same(answered.asked, expected.arguments):
         return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
     contradicted: list[str] = []

@@ -31,6 +31,14 @@ class Past:
         return self.found.parent
 
     @property
+    def waiting(self) -> TurnRow | None:
+        """The turn that waits for a decision where the parent's answer only said that it still does."""
+        parent, before = self.found.parent, self.found.grandparent
+        if parent is None or parent.story is None or before is None or before.status != "waiting":
+            return None
+        return before if parent.story["rounds"] == 0 else None  # the model was not asked: it is our own answer
+
+    @property
     def attempts(self) -> list[TurnRow]:
         """Turns that nobody ended and that answered what is asked now, newest first."""
         wanted = now(self.conversation)

@@ -7,11 +7,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-import orjson
-
+from graphs.argument_text import code_span, fence, fit_members, whole_json
 from graphs.events import ApprovalNeeded, PendingApproval
+from graphs.text import escape_invisible
 
-LONGEST_ARGUMENTS = 6000
+LONGEST_ARGUMENTS = 12_000
+"""Characters of one call's arguments that are shown in a chat. What is longer is approved where it is shown whole."""
+MOST_MEMBERS = 100
+"""Arguments that are listed of a call that has too many to be shown whole."""
+LONGEST_NAME = 60
+ELSEWHERE = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
 
 
 class Reply(NamedTuple):
@@ -36,25 +41,46 @@ def question(event: ApprovalNeeded) -> str:
     """The paused turn's last words: each call with its arguments and rule, and how to answer (Markdown)."""
     one = len(event.pending) == 1
     head = "This call needs approval before it runs:" if one else "These calls need approval before they run:"
-    return "\n\n".join([head, *(described(entry) for entry in event.pending)])
+    return "\n\n".join([head, *(f"{describe(entry)}\n{answers(entry)}" for entry in event.pending)])
 
 
-def described(entry: PendingApproval) -> str:
-    """One pending call in Markdown."""
-    lines = [f"**{entry.tool}**", "```json", arguments(entry.args), "```", f"Rule: {entry.rule}."]
+def describe(entry: PendingApproval) -> str:
+    """One pending call in Markdown: what exactly would run, and why it is asked."""
+    whole = show_whole(entry.args)
+    arguments = fence(whole, "json") if whole is not None else fence(show_beginnings(entry.args))
+    lines = [f"**{code_span(escape_invisible(entry.tool))}**", arguments, f"Rule: {escape_invisible(entry.rule)}."]
     if entry.expires is not None:
         lines.append(f"Open until {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(entry.expires))}.")
     if entry.approver is not None:
         lines.append(f"Only the role {entry.approver} may decide.")
-    lines.append(f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`.")
     return "\n".join(lines)
 
 
-def arguments(args: Mapping[str, Any]) -> str:
-    """Arguments as indented JSON, shortened where they are long. A person must see that something is missing."""
-    text = orjson.dumps(args, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
-    # A fence inside an argument must not close the block around it.
-    text = text.replace("```", "`\u200b``")
-    if len(text) <= LONGEST_ARGUMENTS:
-        return text
-    return f"{text[:LONGEST_ARGUMENTS]}\n… ({len(text) - LONGEST_ARGUMENTS} more characters, not shown)"
+def answers(entry: PendingApproval) -> str:
+    """How one pending call can be answered in a chat."""
+    if is_shown_whole(entry.args):
+        return f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`."
+    return (
+        f"This call is too long to be shown whole in a chat, so it is not approved here. "
+        f"{ELSEWHERE.format(id=entry.approval_id)}, then write any message; or reply `reject {entry.approval_id}`."
+    )
+
+
+def is_shown_whole(args: Mapping[str, Any]) -> bool:
+    """Whether a chat shows these arguments whole. What a person could not read, they do not approve in it."""
+    return show_whole(args) is not None
+
+
+def show_whole(args: Mapping[str, Any]) -> str | None:
+    """Arguments as JSON that reads back as the same; None where that is too long for a chat."""
+    return whole_json(args, LONGEST_ARGUMENTS)
+
+
+def show_beginnings(args: Mapping[str, Any]) -> str:
+    """Arguments that are too long, each shortened by itself, with its length."""
+    shown = [*args.items()][:MOST_MEMBERS]
+    fitted = fit_members(shown, LONGEST_ARGUMENTS, separator=",\n  ", longest_name=LONGEST_NAME)
+    members = fitted[0] if fitted is not None else ()
+    rest = len(args) - len(members)
+    more = f"\n  … ({rest:,} more arguments)" if rest else ""
+    return "{\n  " + ",\n  ".join(members) + more + "\n}"

@@ -18,7 +18,7 @@ from langgraph.types import Command
 from graphs import buttons, decisions, history, past, replies
 from graphs.asking import key_of
 from graphs.errors import GraphUnavailable, InterlockError
-from graphs.events import TextDelta, ToolStarted
+from graphs.events import ApprovalNeeded, TextDelta, ToolStarted
 from graphs.nodes.tools import told
 from graphs.past import Past
 from graphs.state import Context, owed_by_client
@@ -66,10 +66,11 @@ class Run(Walk):
         before = await past.look(self._store, request, self._conversation)
         if (parent := before.parent) is not None:
             self._kept.parent = parent.id
-            if self._conversation.open is None and self._surely_follows(parent) and await self._hold(parent):
+            waiting = before.waiting or parent
+            if self._conversation.open is None and self._surely_follows(parent) and await self._hold(waiting):
                 # Decided elsewhere meanwhile, or not at all: then this message takes its place.
-                await self._store.approvals.supersede_turns([parent.id])
-                await self._resume(parent, addendum=said)
+                await self._store.approvals.supersede_turns([waiting.id])
+                await self._resume(waiting, addendum=said)
                 return
         woven, self._kept.earlier = await past.weave(self._store, before, self._served.parts.model)
         context = self._context_of(woven, request.model)
@@ -112,13 +113,15 @@ class Run(Walk):
                     self._take(TextDelta(words))
                 await self._resume(row, addendum=None)
             case decisions.Still(row, pending, words):
-                if self._request.buttons:
-                    await self._hand_over((buttons.panel(row.id, pending),), "finished")
-                    return
-                waiting = "; ".join(
-                    f"{entry.tool}: `approve {entry.approval_id}` or `reject {entry.approval_id}`" for entry in pending
-                )
-                await self._answer(f"{words}. Still to be decided: {waiting}.")
+                # Whatever the person says next, this answer stands between it and the turn that waits.
+                self._kept.parent = row.id
+                if not self._request.buttons:
+                    waiting = " ".join(f"{entry.tool}: {replies.answers(entry)}" for entry in pending)
+                    await self._answer(f"{words}. Still to be decided: {waiting}")
+                elif (panel := buttons.panel(row.id, pending)) is not None:
+                    await self._hand_over((panel,), "finished", buttons.above(pending))
+                else:
+                    await self._answer(f"{words}. {replies.question(ApprovalNeeded(pending))}")
             case decisions.Say(words):
                 await self._answer(words)
 

@@ -187,8 +187,8 @@ class Walk(Answering):
 
     async def _pause(self, asked: ApprovalNeeded) -> None:
         self.outbox.put(asked)
-        if self._request.buttons:
-            await self._hand_over((buttons.panel(self.id, asked.pending),), "waiting")
+        if self._request.buttons and (panel := buttons.panel(self.id, asked.pending)) is not None:
+            await self._hand_over((panel,), "waiting", buttons.above(asked.pending))
             return
         # The turn waits before anybody can read the id and decide.
         text = self._kept.say(TextDelta(replies.question(asked), True))
@@ -196,10 +196,13 @@ class Walk(Answering):
         self.outbox.put(TextDelta(text))
         self.outbox.put(Finished("stop", self._usage))
 
-    async def _hand_over(self, calls: tuple[ClientCall, ...], status: Outcome) -> None:
-        """Ends this answer with calls that the client is to run."""
+    async def _hand_over(self, calls: tuple[ClientCall, ...], status: Outcome, words: str = "") -> None:
+        """Ends this answer with calls that the client is to run, and with these words above them."""
         self._reason = "tool_calls"
+        text = self._kept.say(TextDelta(words, True)) if words else ""
         await self._record(status)
+        if text:
+            self.outbox.put(TextDelta(text))
         self.outbox.put(ClientCalls(calls))
         self.outbox.put(Finished("tool_calls", self._usage))
 

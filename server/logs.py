@@ -16,8 +16,10 @@ from typing import Any, Literal, cast
 
 import orjson
 
+from graphs.argument_text import escape_json
 from graphs.library import current_ids, scrubbed
 from graphs.run import current_turn
+from graphs.text import escape_invisible
 from server.requests import current_request
 
 Form = Literal["text", "json"]
@@ -54,7 +56,7 @@ class JSONLines(logging.Formatter):
         }
         if record.exc_info and (error := record.exc_info[1]) is not None:
             line["exception"] = exception_text(error)
-        return orjson.dumps(line, default=str).decode()
+        return escape_json(orjson.dumps(line, default=str).decode())
 
 
 class Text(logging.Formatter):
@@ -66,10 +68,11 @@ class Text(logging.Formatter):
         for shown in ("method", "route", "path", "status"):  # in the words already
             known.pop(shown, None)
         facts = "".join(f" {name}={shortened(value)}" for name, value in known.items() if value not in ([], None))
-        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {words(record)}{facts}"
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {words(record)}{escape_invisible(facts)}"
         if record.exc_info and (error := record.exc_info[1]) is not None:
             line = f"{line}\n{exception_text(error)}"
-        return line
+        # A name of somebody else's moves no cursor, and a line that it breaks is seen to go on.
+        return escape_invisible(line, keep="\n").replace("\n", "\n  ")
 
 
 def shortened(value: object) -> str:

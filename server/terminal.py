@@ -12,10 +12,13 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
+from graphs.text import escape_invisible
 from server.keys import KEYS_FILE, read_keys
 from server.wire.client import SHOW_TOOLS
 
 LONGEST_RESULT = 300
+LETTERS_JOINED = "\u200c\u200d"
+"""What joins letters of some scripts, and the parts of an emoji: no terminal is changed by them."""
 
 
 class ChatFailed(Exception):
@@ -83,25 +86,32 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str,
 def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
     """Prints one event."""
     if "error" in event:
-        raise ChatFailed(str(event["error"].get("message")))
+        raise ChatFailed(escape_invisible(str(event["error"].get("message")), keep="\n"))
     for choice in event.get("choices") or ():
         if text := choice["delta"].get("content"):
             answer.append(text)
-            console.print(text, end="", markup=False, soft_wrap=True)
+            shown = escape_invisible(text, keep=f"\n\t{LETTERS_JOINED}")
+            console.print(shown, end="", markup=False, soft_wrap=True)
     item: Mapping[str, Any] = event.get("item") or {}
     if event.get("type") == "response.output_item.added" and item.get("type") == "function_call":
-        console.print(f"[cyan]> {escape(item['name'])}[/cyan] [dim]{escape(item['arguments'])}[/dim]", soft_wrap=True)
+        name, arguments = plain(item["name"]), plain(item["arguments"])
+        console.print(f"[cyan]> {name}[/cyan] [dim]{arguments}[/dim]", soft_wrap=True)
     elif item.get("type") == "function_call_output":
         text = " ".join("".join(part.get("text", "[image]") for part in item["output"]).split())
         if len(text) > LONGEST_RESULT:
             text = f"{text[:LONGEST_RESULT]} … ({len(text)} characters)"
         colour = "green" if item["status"] == "completed" else "red"
-        console.print(f"[{colour}]< {item['status']}[/{colour}] [dim]{escape(text)}[/dim]", soft_wrap=True)
+        console.print(f"[{colour}]< {item['status']}[/{colour}] [dim]{plain(text)}[/dim]", soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """Text of others on one line, as Rich may print it: it moves no cursor and turns nothing about."""
+    return escape(escape_invisible(text))
 
 
 def error_text(body: bytes, status: int) -> str:
     """The message of an OpenAI error body, or the status."""
     try:
-        return str(orjson.loads(body)["error"]["message"])
+        return escape_invisible(str(orjson.loads(body)["error"]["message"]), keep="\n")
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"The server answered with status {status}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,6 +235,13 @@ def no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
+def finite(number: str) -> float:
+    """A number with a fraction or an exponent. Raises ValueError where it is larger than any that can be kept."""
+    if math.isinf(value := float(number)):
+        raise ValueError(f"{number} is too large a number")
+    return value
+
+
 def as_message(answer: Answer) -> AIMessage:
     """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
     calls: list[ToolCall] = []
@@ -241,7 +249,7 @@ def as_message(answer: Answer) -> AIMessage:
     for call in answer.calls:
         identity = mint_call_id()
         try:
-            args = json.loads(call.arguments or "{}", parse_constant=no_number)
+            args = json.loads(call.arguments or "{}", parse_constant=no_number, parse_float=finite)
             orjson.dumps(
                 args
             )  # what cannot be written again, such as a number over 64 bits, could not be judged either

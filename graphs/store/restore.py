@@ -35,6 +35,8 @@ class Restored:
     """The latest turn that was found: the next one answers after it."""
     parent_index: int | None = None
     """Where the parent's text stands; None if the history does not hold it."""
+    grandparent: TurnRow | None = None
+    """The turn that the parent answered after, whether the history holds its text or not."""
     unfinished: tuple[TurnRow, ...] = ()
     """Turns with the digests that were asked for in `History.unfinished` and that nobody ended, newest first."""
 
@@ -101,7 +103,8 @@ def _find_behind(connection: Connection, history: History) -> Restored:
     placed = {i: rows[id] for i, id in found.by_index.items() if id in rows and (index is None or i < index)}
     if index is not None:
         placed |= place_ancestors(texts, parent, index, rows)
-    return Restored(rows=dict(sorted(placed.items())), parent=parent, parent_index=index)
+    grandparent = rows.get(parent.parent or "")
+    return Restored(rows=dict(sorted(placed.items())), parent=parent, parent_index=index, grandparent=grandparent)
 
 
 def _find_ids(connection: Connection, history: History, texts: Sequence[str]) -> _Found:

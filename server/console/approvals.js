@@ -1,6 +1,6 @@
 // Calls that wait for a person: what exactly would run, why it is asked, and two buttons.
 
-import { el, pill, plain } from "./dom.js";
+import { el, pill, plain, plainText } from "./dom.js";
 import * as server from "./server.js";
 import { clock, count, duration, moment } from "./words.js";
 
@@ -29,7 +29,7 @@ export function show(entries) {
   badge.textContent = waiting;
   document.title = waiting ? `(${waiting}) Interlock console` : "Interlock console";
   document.getElementById("no-approvals").hidden = list.children.length > 0;
-  if (fresh.length) say(`${count(fresh.length, "call waits", "calls wait")} for a decision: ${fresh.map((e) => e.tool).join(", ")}.`);
+  if (fresh.length) say(`${count(fresh.length, "call waits", "calls wait")} for a decision: ${fresh.map((e) => plainText(e.tool)).join(", ")}.`);
   tick();
 }
 
@@ -75,7 +75,7 @@ function card(entry) {
     el("p", { class: "rule" }, "Asked for by ", plain(entry.rule), "."),
   );
   made.entry = entry;
-  made.append(entry.decidable ? decision(made, entry) : el("p", { class: "hint" }, `Only the role ${entry.approver} may decide this.`));
+  made.append(entry.decidable ? decision(made, entry) : el("p", { class: "hint" }, "Only the role ", plain(entry.approver), " may decide this."));
   return made;
 }
 
@@ -88,7 +88,7 @@ function values(entry) {
     el(
       "dl",
       {},
-      entry.values.map(([name, text]) => [el("dt", {}, plain(name)), el("dd", {}, block(`argument ${name}`, text))]),
+      entry.values.map(([name, text]) => [el("dt", {}, plain(name)), el("dd", {}, block(`argument ${plainText(name)}`, text))]),
     ),
     el("details", { "data-part": "json" }, el("summary", {}, "Exactly, as JSON"), block("arguments as JSON", entry.json)),
   );
@@ -118,7 +118,7 @@ function decision(made, entry) {
       if (problem instanceof server.Refused && [404, 409, 410].includes(problem.status)) {
         await settledElsewhere(made, problem.message);
       } else {
-        error.textContent = problem instanceof server.Refused ? sentence(problem.message) : "Interlock does not answer. Nothing was decided, as far as can be told; try again.";
+        error.textContent = problem instanceof server.Refused ? plainText(sentence(problem.message)) : "Interlock does not answer. Nothing was decided, as far as can be told; try again.";
         error.hidden = false;
         for (const each of buttons) each.disabled = false;
       }
@@ -160,8 +160,8 @@ const NEXT = {
 function settle(made, entry, here, problem = null) {
   made.settled = true;
   const [word, tone] = OUTCOMES[entry.status] ?? ["not waiting any more", "dull"];
-  const by = here ? " by you" : entry.decided_by ? ` by ${entry.decided_by}` : "";
-  const words = `${entry.tool}: ${word}${by}.`;
+  const by = here ? " by you" : entry.decided_by ? ` by ${plainText(entry.decided_by)}` : "";
+  const words = `${plainText(entry.tool)}: ${word}${by}.`;
   // A button that was clicked lost the focus when it was disabled.
   const hadFocus = here || made.contains(document.activeElement);
   const dismiss = el("button", { type: "button", class: "quiet", click: () => {
@@ -171,7 +171,7 @@ function settle(made, entry, here, problem = null) {
   made.querySelector("[data-expires]")?.removeAttribute("data-expires");
   made.querySelector(".aside-note").replaceChildren(pill(`${word}${by}`, tone));
   made.classList.add("settled");
-  const last = el("div", { class: "outcome" }, el("p", {}, problem ? `${sentence(problem)} ` : "", entry.note ? `“${entry.note}” ` : "", NEXT[entry.status] ?? ""), dismiss);
+  const last = el("div", { class: "outcome" }, el("p", {}, problem ? [plain(sentence(problem)), " "] : "", entry.note ? ["“", plain(entry.note), "” "] : "", NEXT[entry.status] ?? ""), dismiss);
   made.querySelector(".decision, :scope > .hint")?.remove();
   made.append(last);
   if (hadFocus) dismiss.focus({ preventScroll: true });

@@ -1,7 +1,14 @@
 // Makes and updates elements. Text from outside goes in as text nodes alone: nothing here ever parses markup.
 
 // Characters that are not seen, or that turn the text around them about, must not hide what is approved.
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+// The same characters as `graphs/text.py` escapes: controls, formats, surrogates, private and unassigned ones, blanks
+// other than the space, fillers, and variation selectors.
+const UNSEEN = new RegExp(
+  "[\\p{C}\\p{Zl}\\p{Zp}\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u2800\\u3164\\ufe00-\\ufe0f\\uffa0" +
+    "\\u{1d159}\\u{e0100}-\\u{e01ef}]|(?! )\\p{Zs}",
+  "u",
+);
+const OF_EMOJI = /^\p{Extended_Pictographic}[\ufe0e\ufe0f]$/u;
 
 /** An element. `attributes`: strings are set, true is set empty, null and false are left out, functions listen. */
 export function el(tag, attributes = {}, ...children) {
@@ -27,17 +34,33 @@ export function svg(tag, attributes = {}, ...children) {
 export function plain(text) {
   const made = el("span", { class: "foreign" });
   let run = "";
-  for (const letter of text) {
-    if (letter === "\n" || letter === "\t" || !UNSEEN.test(letter)) {
+  for (const [letter, seen] of letters(text)) {
+    if (seen || letter === "\n" || letter === "\t") {
       run += letter;
       continue;
     }
-    const code = letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    made.append(run, el("span", { class: "ghost", title: "a character that is not seen" }, `U+${code}`));
+    made.append(run, el("span", { class: "ghost", title: "a character that is not seen" }, codePoint(letter)));
     run = "";
   }
   made.append(run);
   return made;
+}
+
+/** The same as a string, where there is no place for elements. */
+export function plainText(text) {
+  return Array.from(letters(text), ([letter, seen]) => (seen ? letter : `[${codePoint(letter)}]`)).join("");
+}
+
+function* letters(text) {
+  let before = "";
+  for (const letter of text) {
+    yield [letter, !UNSEEN.test(letter) || OF_EMOJI.test(before + letter)];
+    before = letter;
+  }
+}
+
+function codePoint(letter) {
+  return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 /** A word in a coloured lozenge; the colour only repeats what the word says. */

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from graphs.library import Approval, ApprovalStatus, Decision
 from server.parts import FacadeDep, IdentityDep, read_bytes
 from server.wire.errors import BadRequest
+from server.wire.json import PlainJSON
 
 LARGEST = 64 * 1024
 """Bytes that a decision may have."""
 
-router = APIRouter(prefix="/v1/approvals")
+router = APIRouter(prefix="/v1/approvals", default_response_class=PlainJSON)
 
 
 class DecisionBody(BaseModel):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import orjson
-
+from graphs.argument_text import exact_json
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.text import escape_invisible
 from server.wire.chunks import sse
 
 
@@ -50,7 +50,7 @@ class ResponseItems:
 
     def progressed(self, event: ToolProgress) -> bytes:
         """A line above the answer that says how far the tool is."""
-        return status(f"{event.tool}: {event.text}", done=False)
+        return status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
 
     def finished(self, event: ToolFinished) -> bytes:
         """What the tool returned."""
@@ -60,16 +60,18 @@ class ResponseItems:
 
     def refused(self, event: ToolRefused) -> bytes:
         """A call that was not run: shown as failed, with the reason."""
-        return self._call(event, "failed") + self._output(event.call_id, "failed", event.reason)
+        return self._call(event, "failed") + self._output(
+            event.call_id, "failed", escape_invisible(event.reason, keep="\n")
+        )
 
     def _call(self, event: ToolStarted | ToolRefused, status: str) -> bytes:
         index = self._next()
-        call_id, arguments = event.call_id, orjson.dumps(dict(event.args)).decode()
+        call_id, arguments = event.call_id, exact_json(dict(event.args))
         item = {
             "type": "function_call",
             "id": f"fc_{call_id}",
             "call_id": call_id,
-            "name": event.tool,
+            "name": escape_invisible(event.tool),
             "arguments": arguments,
         }
         self._calls[call_id] = (index, item)

@@ -7,9 +7,18 @@ from typing import Any
 import orjson
 from starlette.responses import JSONResponse
 
+from graphs.argument_text import escape_json
+
 
 class JSON(JSONResponse):
     """A JSON response; costs a tenth of the standard library's."""
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+
+
+class PlainJSON(JSON):
+    """The same values, every character escaped that does not show: for what a person may read in a terminal."""
+
+    def render(self, content: Any) -> bytes:
+        return escape_json(super().render(content).decode()).encode()
