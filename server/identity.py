@@ -25,6 +25,8 @@ class Identity:
     """False where many people share the key and nobody vouches for who asks."""
     litellm_knows: bool = True
     """Whether the key that was shown may be a key of LiteLLM's too; an issuer's token never is."""
+    forwards_users: bool = False
+    """Whether the key belongs to a chat page that asks for its people."""
 
 
 class Identities:
@@ -58,7 +60,12 @@ class Identities:
         who = person(headers, self._secret) if holder.forwards_users else None
         if who is None:
             caller = Caller(user=holder.name, role=holder.role, key=holder.name)
-            return Identity(caller=caller, owner=f"key:{holder.name}", remembers=not holder.forwards_users)
+            return Identity(
+                caller=caller,
+                owner=f"key:{holder.name}",
+                remembers=not holder.forwards_users,
+                forwards_users=holder.forwards_users,
+            )
         caller = Caller(
             user=who.name,
             email=who.email,
@@ -69,7 +76,7 @@ class Identities:
         # Without a signature nobody vouches for the person, but two who call themselves differently are two.
         claimed = who.email or who.name
         owner = f"claimed:{holder.name}:{claimed}" if who.id is None else f"user:{holder.name}:{who.id}"
-        return Identity(caller=caller, owner=owner, remembers=who.id is not None)
+        return Identity(caller=caller, owner=owner, remembers=who.id is not None, forwards_users=True)
 
 
 def of_vouched(who: Vouched, *, litellm_knows: bool) -> Identity:

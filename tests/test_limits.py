@@ -323,7 +323,9 @@ async def test_what_open_webui_asks_on_its_own_account_uses_tokens_too(
     served: Served, model: ScriptedModel, tmp_path: Path
 ) -> None:
     model.script(Answer("A title", usage=(30, 3)))
-    async with served(tokens(33)) as facade:
+    access = tokens(33)
+    access["keys"] = [{**key, "forwards_users": True} for key in access["keys"]]
+    async with served(access) as facade:
         title = {"x-openwebui-task": "title_generation"}
         assert (await facade.ask("A title!", headers=title)).status_code == 200
         await eventually(lambda: used(tmp_path / "data"), 33)

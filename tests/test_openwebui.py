@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.facade import ADMIN, DEVELOPER, Facade, content, events, said
+from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, content, events, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -190,7 +191,31 @@ async def test_four_calls_are_asked_on_two_panels(facade: Facade, model: Scripte
     assert sorted(tools.ran()) == ["write a", "write c", "write d"]
 
 
-async def test_background_tasks_go_to_the_model_alone(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+@pytest.fixture
+async def for_people(tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None) -> AsyncIterator[Facade]:
+    """A facade whose key `admin` is a chat page's, which asks for its people."""
+    access = {**ACCESS, "keys": [{**key, "forwards_users": key["name"] == "admin"} for key in ACCESS["keys"]]}
+    configs = write_configs(tmp_path / "people", model.url, {"files": {"url": tools.url}}, access=access)
+    async with serving(configs, tmp_path / "data of people") as running:
+        yield running
+
+
+@pytest.mark.parametrize("form", ["header", "shape"])
+async def test_who_only_says_to_be_a_background_task_gets_the_graphs_prompt(
+    for_people: Facade, model: ScriptedModel, form: str
+) -> None:
+    model.script("Hello.")
+    headers = {**WEBUI, "x-openwebui-user-name": "Eve", "x-openwebui-user-role": "admin"}
+    if form == "header":
+        await for_people.ask("hi", key=DEVELOPER, headers={**headers, "x-openwebui-task": "title_generation"})
+    else:
+        await for_people.ask("### Task:\nSay anything.", key=DEVELOPER, headers=headers)
+    assert model.requests[0].messages[0] == {"role": "system", "content": "You help developer."}
+    assert model.requests[0].tools != []
+
+
+async def test_background_tasks_go_to_the_model_alone(for_people: Facade, model: ScriptedModel, tools: Tools) -> None:
+    facade = for_people
     prompt = "### Task:\nWrite a title for this chat: USER: echo x"
     model.script('{"title": "X"}', '{"title": "Y"}', "Hello.")
     by_shape = await facade.http.post(

@@ -237,15 +237,72 @@ async def test_of_answers_generated_again_the_one_that_the_client_shows_counts(s
     assert parent(await store.turns.find_parents("ada", assistant_texts=["second try"])) == ("t2", 0)
 
 
-async def test_of_equal_answers_the_one_to_the_same_question_counts_else_the_newest(store: Store) -> None:
+async def test_of_equal_answers_the_newest_to_the_same_question_counts_else_none(store: Store) -> None:
     talk = Talk(store)
     await talk.say("t1", "delete a", [], "Done.")
     await talk.say("t2", "delete b", [], "Done.")
     await talk.say("t3", "delete c", [], "Done.")
     found = await store.turns.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
     assert parent(found) == ("t2", 0)
-    found = await store.turns.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete z"))
-    assert parent(found) == ("t3", 0)
+    await talk.say("t4", "delete b", [], "Done.")
+    found = await store.turns.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
+    assert parent(found) == ("t4", 0)
+    for chat in (None, "c", "c2"):
+        found = await store.turns.find_parents(
+            "ada", chat=chat, assistant_texts=["Done."], user_digests=asked("delete z")
+        )
+        assert found == Restored()
+
+
+async def test_an_only_answer_is_found_though_its_question_was_rewritten(store: Store) -> None:
+    talk = Talk(store)
+    await talk.say("t1", "delete a", [], "Deleted a.")
+    found = await store.turns.find_parents(
+        "ada", assistant_texts=["Deleted a."], user_digests=asked("From the documents: … delete a")
+    )
+    assert parent(found) == ("t1", 0)
+
+
+async def test_several_answers_in_a_chat_are_not_told_apart_by_one_outside_of_it(store: Store) -> None:
+    await Talk(store, chat="c").say("t1", "delete a", [], "Done.")
+    await Talk(store, chat="c").say("t2", "delete b", [], "Done.")
+    await Talk(store).say("t3", "delete c", [], "Done.")
+
+    async def found(question: str) -> str | None:
+        restored = await store.turns.find_parents(
+            "ada", chat="c", assistant_texts=["Done."], user_digests=asked(question)
+        )
+        return parent(restored)[0]
+
+    assert await found("delete z") is None
+    assert await found("delete a") == "t1"
+    assert await found("delete c") == "t3"
+
+
+async def test_an_earlier_answer_that_many_chats_know_gets_its_turn_by_the_later_one(store: Store) -> None:
+    talk = Talk(store)
+    for number in range(1, 6):
+        await talk.say(f"t{number}", f"delete {number}", [], "Done.", call_ids=[f"c{number}"])
+    await talk.say("t9", "and then?", ["Done."], "Number 3 is gone.", parent="t3")
+    history = ["Done.", "Number 3 is gone."]
+    restored = await store.turns.find_parents("ada", assistant_texts=history, user_digests=asked("rewritten", "too"))
+    assert ids(restored) == {0: "t3", 1: "t9"}
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", "waiting", "running"])
+async def test_of_several_beginnings_none_counts_where_no_question_matches(store: Store, status: TurnStatus) -> None:
+    talk = Talk(store, chat="c")
+    await talk.say("t1", "delete a", [], "It is under way", status=status)
+    await talk.say("t2", "delete b", [], "It is gone", status=status)
+
+    async def found(text: str, question: str) -> str | None:
+        restored = await store.turns.find_parents("ada", chat="c", assistant_texts=[text], user_digests=asked(question))
+        return parent(restored)[0]
+
+    assert await found("It is", "delete z") is None
+    assert await found("It is", "delete a") == "t1"
+    assert await found("It is", "delete b") == "t2"
+    assert await found("It is go", "delete z") == "t2"
 
 
 async def test_of_equal_answers_the_one_in_the_same_chat_counts_first(store: Store) -> None:
@@ -294,7 +351,7 @@ async def test_of_several_stopped_answers_the_one_to_the_same_question_counts(st
         await talk.say(f"t{number}", f"q{number}", [], "The answer is long", status="stopped")
     found = await store.turns.find_parents("ada", assistant_texts=["The answer"], user_digests=asked("q2"))
     assert parent(found) == ("t2", 0)
-    assert parent(await store.turns.find_parents("ada", assistant_texts=["The answer"])) == ("t19", 0)
+    assert (await store.turns.find_parents("ada", assistant_texts=["The answer"])).parent is None
 
 
 async def test_a_tool_call_that_we_named_leads_to_its_turn_whatever_the_texts(store: Store) -> None:

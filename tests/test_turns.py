@@ -585,3 +585,28 @@ async def test_a_road_that_leads_back_here_is_ended_in_words(facade: Facade, mod
     response = await facade.ask("hi", headers=hop)
     assert response.status_code == 508
     assert "leads to Interlock itself" in response.json()["error"]["message"]
+
+
+async def test_a_message_without_a_role_is_refused_by_name(facade: Facade, model: ScriptedModel) -> None:
+    for message in ({"content": "hi"}, {"role": None, "content": "hi"}, {"role": "root", "content": "hi"}, {}):
+        response = await facade.ask("hello", message)
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert error["param"] == "messages.1.role"
+        assert "messages.1.role: " in error["message"]
+        assert all(
+            role in error["message"] for role in ("system", "developer", "user", "assistant", "tool", "function")
+        )
+    assert model.requests == []
+
+
+async def test_a_history_that_was_never_seen_gets_nobodys_results(facade: Facade, model: ScriptedModel) -> None:
+    for number in range(3):
+        model.script(Answer(calls=[echo(f"secret {number}")]), "Done.")
+        assert await facade.say(f"look up {number}") == "Done."
+    model.script("What?")
+    await facade.say("never said", said("Done."), "and now?")
+    assert [message["role"] for message in model.requests[-1].messages] == ["system", "user", "assistant", "user"]
+    model.script("Yes.")
+    await facade.say("look up 1", said("Done."), "and now?")
+    assert model.requests[-1].tool_results == ["secret 1"]

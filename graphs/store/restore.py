@@ -145,16 +145,22 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
 def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user: str) -> str | None:
     """The turn of which the client holds only the beginning. A turn that still runs, or whose process died, has been
     kept as it was when its last tool call began: there the client may hold more than we do."""
-    for _, _, id, said in rows:
-        if said.startswith(text):
-            return id
+    ahead = [(asked, id) for _, asked, id, said in rows if said.startswith(text)]
     behind = [
-        (len(said), id)
+        (len(said), asked, id)
         for status, asked, id, said in rows
         # A turn that had said nothing yet fits every text, so its question must fit.
         if status == "running" and text.startswith(said) and (said or asked == user)
     ]
-    return max(behind, key=lambda item: item[0], default=(0, None))[1]
+    longest_first = [(asked, id) for _, asked, id in sorted(behind, key=lambda item: -item[0])]
+    return _choose_by_question(ahead, user) or _choose_by_question(longest_first, user)
+
+
+def _choose_by_question(fitting: Sequence[tuple[str, str]], user: str) -> str | None:
+    """Of turns (their question's digest and their id) that fit, the first that answered this question; else the only
+    one. Where several fit and none answered it, nobody could tell which: None."""
+    same = next((id for asked, id in fitting if asked == user), None)
+    return same or (fitting[0][1] if len(fitting) == 1 else None)
 
 
 def _choose_parent(

@@ -12,18 +12,20 @@ from graphs.store.tables import turns
 
 # Written as SQL, which here is shorter than its making. Lists travel as JSON, so the statements never change and stay
 # prepared. CROSS JOIN and the order by `created + 0`, which no index has, keep SQLite from starting at the owner's
-# turns, of which there may be many.
+# turns, of which there may be many. Of turns that said the same, the newest that answered the same question counts;
+# where no question matches, the only one does, and of several none: nobody could tell whose results are put back.
 IDS = """
 WITH wanted AS ({wanted})
 SELECT 'digest', CAST(key AS TEXT), coalesce(
     (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
      AND user_digest = wanted.asked ORDER BY created DESC LIMIT 1),
-    (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
-     ORDER BY created DESC LIMIT 1),
+    (SELECT CASE count(*) WHEN 1 THEN max(id) END FROM (
+     SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest LIMIT 2) AS same_chat),
     (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest AND user_digest = wanted.asked
      AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1),
-    (SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest
-     AND (:chat IS NULL OR chat IS NULL) ORDER BY created DESC LIMIT 1)), CAST(NULL AS FLOAT), CAST(NULL AS TEXT)
+    (SELECT CASE count(*) WHEN 1 THEN max(id) END FROM (
+     SELECT id FROM turns WHERE owner = :owner AND digest = wanted.digest
+     AND (:chat IS NULL OR chat IS NULL OR chat = :chat) LIMIT 2) AS any_chat)), CAST(NULL AS FLOAT), CAST(NULL AS TEXT)
 FROM wanted
 UNION ALL
 SELECT 'call', turn_calls.call_id, turns.id, turns.created, NULL

@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -25,7 +25,7 @@ from server.wire.client import Client, read_client
 from server.wire.errors import BadRequest, refusal
 from server.wire.items import ResponseItems
 from server.wire.json import JSON
-from server.wire.schema import BODY, ChatBody, passed_on
+from server.wire.schema import BODY, ChatBody, Role, passed_on
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
             "the graph, or `models.default` in gateway.yaml, a model that LiteLLM sends elsewhere.",
             status=508,
         )
-    client = read_client(request.headers, body)
+    client = read_client(request.headers, body, for_people=identity.forwards_users)
     caller = identity.caller
     served, model = await parts.edition.resolve(body.model, caller)
     noted().graph = served.plan.id
@@ -107,7 +107,10 @@ async def read_body(request: Request, largest: int) -> ChatBody:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(step) for step in first["loc"])
         where = f"{field}: " if field else ""
-        raise BadRequest(f"{where}{first['msg']}", param=field or None) from None
+        what = first["msg"]
+        if first["type"] == "missing" and first["loc"][-1] == "role":
+            what = f"a message needs a role, one of {', '.join(get_args(Role))}"
+        raise BadRequest(f"{where}{what}", param=field or None) from None
     if (body.n or 1) > 1:
         raise BadRequest("n: a turn with tools has one answer; ask once for each instead of n > 1", param="n")
     return body

@@ -39,8 +39,12 @@ class Client:
     parent_message: str | None
 
 
-def read_client(headers: Mapping[str, str], body: ChatBody) -> Client:
-    """Reads headers (lower-case names) and body. Raises BadRequest for tools that are no function tools."""
+def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool) -> Client:
+    """Reads headers (lower-case names) and body. Raises BadRequest for tools that are no function tools.
+
+    `for_people`: the key belongs to a chat page that asks for its people. Any other client that calls its request a
+    background task would only get past the graph's prompt and rules, so its request is an ordinary turn.
+    """
     webui = any(name.startswith(PREFIX) for name in headers)
     shown = headers.get(SHOW_TOOLS)
     if shown not in (None, "items", "none"):
@@ -54,7 +58,7 @@ def read_client(headers: Mapping[str, str], body: ChatBody) -> Client:
         items=webui if shown is None else shown == "items",
         buttons=ASK_USER in names and waits is None,
         waits=waits == "wait",
-        task=webui and is_task(headers, body),
+        task=webui and for_people and is_task(headers, body),
         tools=() if webui else [tool for tool, name in zip(body.tools or (), names, strict=True) if name != ASK_USER],
         chat=headers.get(f"{PREFIX}chat-id") or None,
         message=headers.get(f"{PREFIX}message-id") or None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class StreamOptions(BaseModel):
@@ -49,7 +51,7 @@ class Message(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
 
-    role: Annotated[Literal["system", "developer", "user", "assistant", "tool", "function"], Field()]
+    role: Required[Role]
     content: str | list[dict[str, Any]] | None
     tool_calls: list[ToolCall] | None
     tool_call_id: str | None
