@@ -67,6 +67,9 @@ class Answering:
         """What is seen of the turn, where it is one."""
         return None
 
+    def delivered(self) -> None:
+        """The last byte of the answer was handed to the server that writes it to the client."""
+
     def stop(self) -> None:
         """The client left: cancels the model's stream, the tools and the rest."""
         if self.task is not None:

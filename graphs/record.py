@@ -18,6 +18,7 @@ from graphs import history
 from graphs.admission import spent
 from graphs.asking import TurnRequest
 from graphs.events import TextDelta
+from graphs.replay import KEY, Script
 from graphs.state import Context
 from graphs.store import Claim, Claimed, Ended, Progress, Store, Story, TakenUp, TurnFields, TurnRow, extend_digest
 
@@ -49,6 +50,9 @@ class Record:
         """Model calls so far."""
         self._began = time.time()
         self._text: list[str] = []
+        self.script = Script()
+        self.undelivered = False
+        """Its answer ended, and is to be said again should nobody get it."""
         self._told_again = False
         """All of the text is that of an earlier attempt."""
         self._added = False
@@ -67,6 +71,7 @@ class Record:
         text = f"\n\n{event.text}" if apart else event.text
         self._told_again = False
         self._text.append(text)
+        self.script.add_text(text)
         return text
 
     def say_again(self, row: TurnRow) -> str:
@@ -74,6 +79,7 @@ class Record:
         text = row.text.removeprefix(self._begun)
         if text:
             self._text.append(text)
+            self.script.add_text(text)
             self._told_again = True
         return text
 
@@ -115,8 +121,11 @@ class Record:
         elif self.context is not None:
             await self._store.checkpoints.save(self.context.thread)
 
-    async def end(self, outcome: Outcome, produced: Sequence[AnyMessage]) -> None:
+    async def end(self, outcome: Outcome, produced: Sequence[AnyMessage], script: Mapping[str, Any]) -> None:
         """Keeps how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
+
+        `script` is what was said, closed: needed until it is known to have arrived. An answer without tool calls is not
+        kept for that, since asking the model again does no harm.
 
         Raises TakenUp where it would wait and another process has taken it up.
         """
@@ -127,11 +136,16 @@ class Record:
             unanswered=history.NOT_RUN if waiting else history.CUT_OFF,
             open_names=context.client_names if context else (),
         )
+        request = self._for_resuming(produced) if waiting else None
+        self.undelivered = outcome in ("finished", "waiting") and bool(messages)
+        if self.undelivered:
+            request = {**(request or self._for_retrying()), KEY: script}
         row = self._row(
             outcome,
             messages,
             thread=context.thread if waiting and context else None,
-            request=self._for_resuming(produced) if waiting else None,
+            request=request,
+            delivered=False if self.undelivered else None,
         )
         cut_off = outcome in ("stopped", "failed")
         left = TurnFields()
@@ -180,6 +194,7 @@ class Record:
         *,
         thread: str | None,
         request: dict[str, Any] | None,
+        delivered: bool | None = None,
     ) -> TurnRow:
         # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
         text = (self._begun) + "".join(self._text)
@@ -202,6 +217,7 @@ class Record:
             thread=thread,
             request=request,
             worker=self._store.workers.id,
+            delivered=delivered,
             story=Story(
                 question=self._conversation.user[:LONGEST_QUESTION],
                 began=self._began,

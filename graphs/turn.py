@@ -21,6 +21,7 @@ from graphs.errors import GraphUnavailable, InterlockError
 from graphs.events import ApprovalNeeded, TextDelta, ToolStarted
 from graphs.nodes.tools import told
 from graphs.past import Past
+from graphs.replay import replay, replayed_calls
 from graphs.state import Context, owed_by_client
 from graphs.store import TurnRow
 from graphs.walk import Walk
@@ -57,6 +58,8 @@ class Run(Walk):
     async def _turn(self) -> None:
         request = self._request
         said = self._conversation.said
+        if await self._replay():
+            return
         if (reply := replies.read(said) if said is not None else None) is not None:
             await self._act(await decisions.by_text(self._store, reply, request.caller, request.owner))
             return
@@ -80,6 +83,25 @@ class Run(Walk):
             await self._pick_up(attempt, context, told_before=0)
             return
         await self._run({"messages": []}, context)
+
+    async def _replay(self) -> bool:
+        """Says again what was said to this very request by a process that died before the last byte was written."""
+        request, store = self._request, self._store
+        if not request.remembers or store.workers.quiet():
+            return False
+        base, user = past.now(self._conversation)
+        for row in await store.turns.undelivered(request.owner, base, user, request.chat):
+            if time.time() - row.created > RETRIES or not self._kept.is_attempt(row):
+                continue
+            if await store.take_delivery(row):
+                self._kept.take_over(row)
+                self._recorded = self._kept.undelivered = True
+                self._seen.status = "waiting" if row.status == "waiting" else "finished"
+                results = await store.journal.known(replayed_calls(row))
+                for event in replay(row, results):
+                    self.outbox.put(event)
+                return True
+        return False
 
     async def _hold(self, row: TurnRow) -> bool:
         """Makes this turn the one that goes on with a turn that waits, or with one that went on from its wait in a

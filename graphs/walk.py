@@ -67,6 +67,7 @@ class Walk(Answering):
         self._produced: list[AnyMessage] = []
         self._asked: ApprovalNeeded | None = None
         self._recorded = False
+        self._calls: tuple[ClientCall, ...] = ()
         self._seen = home.seeing.begun(self.id, request.served.plan.id, request.chat)
 
     @property
@@ -199,8 +200,9 @@ class Walk(Answering):
     async def _hand_over(self, calls: tuple[ClientCall, ...], status: Outcome, words: str = "") -> None:
         """Ends this answer with calls that the client is to run, and with these words above them."""
         self._reason = "tool_calls"
+        self._calls = calls
         text = self._kept.say(TextDelta(words, True)) if words else ""
-        await self._record(status)
+        await self._record(status, "tool_calls")
         if text:
             self.outbox.put(TextDelta(text))
         self.outbox.put(ClientCalls(calls))
@@ -217,6 +219,7 @@ class Walk(Answering):
             case ApprovalNeeded():
                 self._asked = event
             case _:
+                self._kept.script.add(event)
                 self.outbox.put(event)
 
     async def _answer(self, text: str) -> None:
@@ -225,10 +228,17 @@ class Walk(Answering):
         await self._finish("finished")
 
     async def _finish(self, status: Outcome) -> None:
-        await self._record(status)
-        self.outbox.put(Finished("stop" if status != "finished" else self._reason, self._usage))
+        reason = "stop" if status != "finished" else self._reason
+        await self._record(status, reason)
+        self.outbox.put(Finished(reason, self._usage))
 
-    async def _record(self, status: Outcome) -> None:
+    def delivered(self) -> None:
+        """See Answering: from now on the same request is another turn."""
+        if self._kept.undelivered:
+            self._kept.undelivered = False
+            self._store.deliveries.note(self.id)
+
+    async def _record(self, status: Outcome, reason: FinishReason = "stop") -> None:
         """Keeps the turn as a row, before the client can ask for the next one; its thread is not needed any more.
 
         What is begun here is done to its end, also when the client leaves in the middle of it.
@@ -237,7 +247,8 @@ class Walk(Answering):
             return
         self._recorded = True
         self._seen.status = status
-        await asyncio.shield(self._home.keep(self._kept.end(status, self._produced)))
+        script = self._kept.script.close(reason, self._usage, self._calls)
+        await asyncio.shield(self._home.keep(self._kept.end(status, self._produced, script)))
 
 
 def hold(served: Served, task: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Integer, String, TextClause, bindparam, text
+from sqlalchemy import Integer, String, TextClause, bindparam, false, text
 from sqlalchemy.types import TypeEngine
 
 from graphs.store.rows import ALL
@@ -55,7 +55,7 @@ WITH RECURSIVE up(id, parent, depth) AS (
     WHERE turns.id = up.parent AND turns.owner = :owner AND depth < :depth),
 behind(id) AS (SELECT id FROM up UNION SELECT value FROM {others})
 SELECT turns.id, parent, owner, chat, message, graph, created, status, base, digest, text, user_digest, messages,
-    thread, request, story, worker
+    thread, request, story, worker, delivered
 FROM behind CROSS JOIN turns
 WHERE turns.id = behind.id AND owner = :owner
 """
@@ -95,6 +95,19 @@ FIND_ROWS = {
 
 UNFINISHED_LIMIT = 64
 """How many turns of one person with the same beginning may be looked through."""
+
+FIND_UNDELIVERED = (
+    ALL.where(
+        turns.c.owner == bindparam("owner"),
+        turns.c.base == bindparam("base"),
+        turns.c.delivered.is_(false()),
+        turns.c.user_digest == bindparam("user"),
+        turns.c.status.in_(("finished", "waiting")),
+        turns.c.chat.is_not_distinct_from(bindparam("chat")),
+    )
+    .order_by(turns.c.created.desc())
+    .limit(UNFINISHED_LIMIT)
+)
 
 FIND_UNFINISHED = (
     ALL.where(

@@ -55,6 +55,8 @@ class TurnRow:
     story: Story | None = None
     worker: str | None = None
     """The process that runs it; see `workers.py`."""
+    delivered: bool | None = None
+    """False as long as nobody knows that the last byte of its answer was written; None where it does not matter."""
 
 
 NAMES = tuple(item.name for item in fields(TurnRow))

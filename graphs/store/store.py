@@ -11,6 +11,7 @@ from graphs.store.approvals import Approvals
 from graphs.store.audit import Audit
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.database import Database
+from graphs.store.deliveries import Deliveries
 from graphs.store.journal import Journal
 from graphs.store.pulse import Pulse
 from graphs.store.rows import TurnRow
@@ -48,6 +49,7 @@ class Store:
         self.journal = Journal(database)
         self.audit = Audit(database)
         self.usage = Usage(database)
+        self.deliveries = Deliveries(database)
         self._database = database
         self._pulse = Pulse(database)
 
@@ -69,6 +71,7 @@ class Store:
 
     async def close(self) -> None:
         """Ends all connections and their threads. A second call does nothing."""
+        await self.deliveries.close()
         await self._pulse.close()
         await self._database.close()
 
@@ -83,6 +86,14 @@ class Store:
         if row.status != "running" or dead is None or await self.workers.alive(dead, NOTICED):
             return False
         return await self.turns.take_up(row.id, dead, self.workers.id)
+
+    async def take_delivery(self, row: TurnRow) -> bool:
+        """Makes this process the one that delivers a turn's answer, if the process that was to deliver it is dead: of
+        several that try, in any process, one gets True."""
+        dead = row.worker
+        if dead is None or await self.workers.alive(dead, NOTICED):
+            return False
+        return await self.turns.take_delivery(row.id, dead, self.workers.id)
 
     async def delete_thread(self, thread: str) -> None:
         """Forgets the checkpoints of one turn."""

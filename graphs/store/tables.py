@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -104,6 +105,7 @@ turns = Table(
     Column("request", Json),
     Column("story", Json),
     Column("worker", String),
+    Column("delivered", Boolean),
     Index("turns_by_digest", "owner", "digest", "created", "user_digest"),
     Index("turns_by_base", "owner", "base", "status", "created"),
     Index("turns_by_created", "created"),
@@ -125,6 +127,14 @@ Index(
     turns.c.message,
     sqlite_where=turns.c.message.is_not(None),
     postgresql_where=turns.c.message.is_not(None),
+)
+# Only a moment passes between a turn's end and its delivery: what stays here was cut off.
+Index(
+    "turns_undelivered",
+    turns.c.owner,
+    turns.c.base,
+    sqlite_where=turns.c.delivered.is_(false()),
+    postgresql_where=turns.c.delivered.is_(false()),
 )
 
 turn_calls = Table(

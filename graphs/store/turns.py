@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import Connection, bindparam, delete, insert, null, select, update
+from sqlalchemy import Connection, bindparam, delete, false, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
@@ -14,6 +14,7 @@ from graphs.store import hot
 from graphs.store.checkpoints import Inside
 from graphs.store.database import Database, is_brief
 from graphs.store.restore import History, Restored, find
+from graphs.store.restore_sql import FIND_UNDELIVERED
 from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
 from graphs.store.usage import Spent, write_spent
@@ -23,6 +24,7 @@ _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
 _UPDATE = update(turns).where(turns.c.id == bindparam("which"))
 _ADVANCE = _UPDATE.where(turns.c.status == bindparam("expected"))
 _HELD = _UPDATE.where(turns.c.status == "running", turns.c.worker == bindparam("holder"))
+_UNDELIVERED = _UPDATE.where(turns.c.delivered.is_(false()), turns.c.worker == bindparam("holder"))
 _GET = ALL.where(turns.c.id == bindparam("which"))
 # Without what waiting turns keep of the conversation before them, which may be long.
 _TOLD: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
@@ -55,6 +57,7 @@ class TurnFields(TypedDict, total=False):
     request: dict[str, Any] | None
     worker: str | None
     story: Story | None
+    delivered: bool | None
 
 
 class TakenUp(InterlockError):
@@ -158,6 +161,21 @@ class Turns:
         """Makes `worker` the process that runs a turn, if it still is `dead`'s: of several that try, one gets True."""
         which = {"which": id, "holder": dead, "worker": worker}
         return await self._database.write(lambda connection: connection.execute(_HELD, which).rowcount == 1)
+
+    async def undelivered(self, owner: str, base: str, user: str, chat: str | None) -> tuple[TurnRow, ...]:
+        """The turns that answered this, ended, and of whose answer nobody knows that it was written to its end, newest
+        first. `base` and `user` are digests as in a row."""
+        which = {"owner": owner, "base": base, "user": user, "chat": chat}
+
+        def work(connection: Connection) -> tuple[TurnRow, ...]:
+            return tuple(map(from_row, connection.execute(FIND_UNDELIVERED, which)))
+
+        return await self._database.read(work)
+
+    async def take_delivery(self, id: str, dead: str, worker: str) -> bool:
+        """Makes `worker` the process that delivers a turn's answer: of several that try, one gets True."""
+        which = {"which": id, "holder": dead, "worker": worker}
+        return await self._database.write(lambda connection: connection.execute(_UNDELIVERED, which).rowcount == 1)
 
     async def update(self, id: str, **fields: Unpack[TurnFields]) -> bool:
         """Changes the given fields. False if there is no such turn (it may have been pruned)."""

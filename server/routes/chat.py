@@ -12,6 +12,7 @@ from typing import Any, get_args
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import SecretStr, ValidationError
+from starlette.background import BackgroundTask
 from starlette.routing import Route
 
 from graphs.errors import InterlockError
@@ -126,7 +127,13 @@ async def whole(request: Request, run: Answering, collector: Collector, parts: F
     finally:
         gone.cancel()
         run.stop()
-    return JSON(collector.body())
+    # The client may have left unseen; what is written into a closed connection is taken for delivered.
+    return JSON(collector.body(), background=BackgroundTask(note_delivered, run))
+
+
+async def note_delivered(run: Answering) -> None:
+    """After the response was written. (Starlette would send a plain function to a thread.)"""
+    run.delivered()
 
 
 def leaving(request: Request, run: Answering) -> asyncio.Task[None]:
@@ -161,6 +168,7 @@ async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, part
                 if data or not events:
                     yield data or HEARTBEAT
                 if data.endswith(b"data: [DONE]\n\n"):
+                    run.delivered()
                     return
                 events = await run.outbox.take(parts.settings.heartbeat)
         except InterlockError as error:

@@ -1,0 +1,69 @@
+"""Which answers were written to their end: noted together, a moment after the fact, so that no client waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy import Connection, bindparam, case, null, update
+
+from graphs.errors import StorageError
+from graphs.store.database import Database
+from graphs.store.tables import turns
+
+log = logging.getLogger(__name__)
+
+DELAY = 0.1
+"""Seconds for which deliveries are collected. A process that is killed within them may say an answer once more that had
+arrived, where the same request comes again."""
+
+# What a finished turn's request was is not needed any more; a turn that waits or goes on needs it.
+_DELIVERED = (
+    update(turns)
+    .where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.delivered.is_not(None))
+    .values(delivered=True, request=case((turns.c.status == "finished", null()), else_=turns.c.request))
+)
+
+
+class Deliveries:
+    """The deliveries of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turns: set[str] = set()
+        self._writing: asyncio.Task[None] | None = None
+
+    def note(self, turn: str) -> None:
+        """The last byte of this turn's answer was handed to the server. Returns at once."""
+        self._turns.add(turn)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_later())
+
+    async def close(self) -> None:
+        """Writes what is left."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        await self._write()
+
+    async def _write_later(self) -> None:
+        while self._turns:
+            await asyncio.sleep(DELAY)
+            await self._write()
+
+    async def _write(self) -> None:
+        ids, self._turns = sorted(self._turns), set()
+        if not ids:
+            return
+
+        def work(connection: Connection) -> None:
+            connection.execute(_DELIVERED, {"ids": ids})
+
+        try:
+            await self._database.write(work, brief=len(ids) <= FEW)
+        except StorageError as error:
+            log.warning("that %d answers were delivered could not be noted: %s", len(ids), error)
+
+
+FEW = 40
+"""Turns that are noted in well under a millisecond."""
