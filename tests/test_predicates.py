@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlglot import exp
 
 from graphs.expressions import compile_access
@@ -132,6 +137,53 @@ def test_a_rule_with_lists_fails_closed() -> None:
     for odd in (["/srv/a", None], ["/srv/a", ["/srv/b"]], {"a": "/srv"}, 5, None):
         assert rule.evaluate({"args": {"paths": odd}}) is None
     assert compile_access('path_within(args.p, ["/a", "/b"])').evaluate({"args": {"p": "/b/c"}}) is True
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/workspace/％2e％2e/etc", "/workspace/%EF%BC%852e%EF%BC%852e/etc", "/workspace/﹪2e﹪2e/etc",
+        "/workspace/٪2e٪2e/etc",
+        "/workspace/％252e％252e/etc", "/workspace/%ef%bc%8e%ef%bc%8e/etc", "/workspace/%ef%bc%85ef%bc%8e./etc",
+        "/workspace/％２ｅ％２ｅ／etc", "/workspace/a％2f..％2f..％2fetc", "/workspace/．％2e/etc",
+        "/workspace/%E2%80%A4%E2%80%A4/etc",
+        "/workspace/a％5c..％5cb", "/workspace/a％00", "/workspace/" + "a" * 5000,
+    ],
+)  # fmt: skip
+def test_no_order_of_decoding_and_normal_forms_leads_out(path: str) -> None:
+    assert not path_within(path, "/workspace")
+
+
+_WAYS: list[Callable[[str], str]] = [
+    lambda text: quote(text, safe="/"),
+    lambda text: text.replace("%", "％"),
+    lambda text: text.replace("%", "﹪"),
+    lambda text: text.replace(".", "．"),
+    lambda text: text.replace(".", "%2e"),
+    lambda text: text.replace("2", "２").replace("e", "ｅ"),
+]
+
+
+@given(st.lists(st.sampled_from(_WAYS), max_size=6), st.sampled_from(["../etc", "a/../../etc", "..", "..//etc"]))
+def test_however_the_way_out_is_dressed_it_is_not_within(ways: list[Callable[[str], str]], rest: str) -> None:
+    path = f"/workspace/{rest}"
+    for way in ways:
+        path = "/workspace/" + way(path.removeprefix("/workspace/"))
+    assert not path_within(path, "/workspace")
+
+
+def test_a_folder_of_a_million_names_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Entries:
+        def __enter__(self) -> Iterator[Any]:
+            return (SimpleNamespace(name=f"file-{number}") for number in range(1_000_000))
+
+        def __exit__(self, *_: object) -> None: ...
+
+    pauses: list[float] = []
+    monkeypatch.setattr(os, "scandir", lambda _: Entries())
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert path_within(str(tmp_path / "new"), str(tmp_path))
+    assert len(pauses) == 2000
 
 
 def test_a_path_that_is_encoded_over_and_over_is_not_within() -> None:

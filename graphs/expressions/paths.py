@@ -6,21 +6,28 @@ import errno
 import os
 import posixpath
 import re
+import time
 import unicodedata
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_MAX_DECODINGS = 5
+_MAX_STEPS = 5
+_MAX_READINGS = 48
+_MAX_LENGTH = 4_096
+"""Characters that a path may have (PATH_MAX of Linux)."""
+_ENTRIES_AT_ONCE = 500
 _MAX_LANDINGS = 32
 _PACKING = " \t\"'\u00a0\u3000"
 """What programs take off the end of a path before they use it."""
-# What some systems turn into a separator or a dot when they fit a name into an older character set.
+# What some systems turn into a separator, a dot or a percent sign when they fit a name into an older character set.
 _LOOKALIKES = str.maketrans(
     dict.fromkeys("\u2044\u2215\u29f8\u29f6\u2571\u1735\u3033\uff0f", "/")
     | dict.fromkeys("\u2216\u29f5\u29f9\ufe68\uff3c", "\\")
     | dict.fromkeys("\u2024\ufe52\uff0e\u0701\u0702\ua4f8", ".")
+    | dict.fromkeys("\u066a\ufe6a\uff05", "%")
 )
 
 
@@ -68,23 +75,36 @@ def _is_within(path: str, folders: Sequence[str]) -> bool:
 
 
 def _readings(path: str) -> list[str]:
-    """Everything that some program may take the path for; nothing if that never ends."""
-    readings = [path]
-    for _ in range(_MAX_DECODINGS):
-        try:
-            decoded = unquote_to_bytes(readings[-1]).decode("utf-8")
-        except UnicodeError:
-            return []
-        if decoded == readings[-1]:
-            break
-        readings.append(decoded)
-    else:
+    """Everything that some program may take the path for, by whatever steps in whatever order; nothing if that is a
+    great deal."""
+    if len(path) > _MAX_LENGTH:
         return []
-    if not all(reading.isascii() for reading in readings):
-        readings += [unicodedata.normalize("NFKC", reading) for reading in readings]
-        readings += [reading.translate(_LOOKALIKES) for reading in readings]
-    readings += [reading.rstrip(_PACKING) for reading in readings if reading[-1:] in _PACKING]
-    return list(dict.fromkeys(readings))
+    steps = {path: 0}  # how many lead to each reading
+    waiting = deque([path])
+    try:
+        path.encode()
+        while waiting:
+            reading = waiting.popleft()
+            for further in _read_further(reading):
+                if further not in steps:
+                    steps[further] = steps[reading] + 1
+                    waiting.append(further)
+                    if steps[further] > _MAX_STEPS or len(steps) > _MAX_READINGS:
+                        return []
+    except UnicodeError:
+        return []
+    return list(steps)
+
+
+def _read_further(reading: str) -> Iterator[str]:
+    """What a program may make of a path in one step. Raises UnicodeError."""
+    if "%" in reading:
+        yield unquote_to_bytes(reading).decode("utf-8")
+    if not reading.isascii():
+        yield unicodedata.normalize("NFKC", reading)
+        yield reading.translate(_LOOKALIKES)
+    if reading[-1:] in _PACKING:
+        yield reading.rstrip(_PACKING)
 
 
 def _is_plain(path: str) -> bool:
@@ -123,18 +143,26 @@ def _namesakes(path: str) -> list[str]:
     folder, name, rest = path, "", ""
     while not _is_there(folder):
         folder, name, rest = posixpath.dirname(folder), posixpath.basename(folder), posixpath.join(name, rest)
+    return [posixpath.join(folder, one, rest) for one in _alike(folder, name)] if name else []
+
+
+def _alike(folder: str, name: str) -> list[str]:
+    """The names in a folder that have the normal form of `name` and are not `name`."""
+    form = unicodedata.normalize("NFKC", name)
+    found: list[str] = []
     try:
-        there = os.listdir(folder) if name else []
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries, start=1):
+                one = entry.name
+                # Of ASCII names each is its own normal form: most folders cost no more than to be listed.
+                differs = not (one.isascii() and name.isascii()) and one != name
+                if differs and unicodedata.normalize("NFKC", one) == form:
+                    found.append(one)
+                if count % _ENTRIES_AT_ONCE == 0:
+                    time.sleep(0.0001)  # lets other threads have the interpreter: a folder may hold millions
     except NotADirectoryError:
         return []
-    form = unicodedata.normalize("NFKC", name)
-    # Of ASCII names each is its own normal form: most folders cost no more than to be listed.
-    same = [
-        one
-        for one in there
-        if not (one.isascii() and name.isascii()) and one != name and unicodedata.normalize("NFKC", one) == form
-    ]
-    return [posixpath.join(folder, one, rest) for one in same]
+    return found
 
 
 def _is_there(path: str) -> bool:
