@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from graphs.errors import ConfigError, InterlockError, Problem
 from graphs.library import SecretUnreadable, Snapshot, load, opened, settled_environment
+from server.asking import build_client
 from server.demo.model.serving import serve_demo_model
 from server.identity import Identities
 from server.keys import UnknownKey, load_keys
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         env = settled_environment(os.environ, chosen.data)
         snapshot = load(chosen.configs, env)
         async with AsyncExitStack() as stack:
-            http = await stack.enter_async_context(httpx.AsyncClient())
+            http = await stack.enter_async_context(build_client())
             keeper = Keeper(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
             tracing = await stack.enter_async_context(tracing_by(os.environ))
             opening = opened(

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import jwt
 
 from server.keys import UnknownKey
+from server.vouched import LONGEST, clean_text
 
 JWT_HEADER = "x-openwebui-user-jwt"
 ISSUER = "open-webui"
@@ -37,6 +38,8 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
         email = headers.get("x-openwebui-user-email", "")
         if not (name or email):
             return None
+        if max(len(name), len(email)) > LONGEST:
+            raise UnknownKey(f"The headers that say for whom this key asks hold more than {LONGEST:,} characters.")
         return Person(id=None, name=name or email, email=email, role=headers.get("x-openwebui-user-role", ""))
     token = headers.get(JWT_HEADER)
     if not token:
@@ -59,10 +62,7 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
             f"The signed user header does not hold ({type(error).__name__}). Do Open WebUI's "
             "FORWARD_USER_INFO_HEADER_JWT_SECRET and Interlock's INTERLOCK_FORWARDED_JWT_SECRET say the same?"
         ) from None
-    subject, email, role = clean(claims["sub"]), clean(claims.get("email")), clean(claims.get("role"))
-    return Person(id=subject, name=clean(claims.get("name")) or email or subject, email=email, role=role)
-
-
-def clean(claim: object) -> str:
-    """A claim as text that can be kept: half a surrogate pair cannot."""
-    return str(claim or "").encode("utf-8", "replace").decode()
+    subject, email, role = (clean_text(claims.get(name)) for name in ("sub", "email", "role"))
+    if not subject.strip():
+        raise UnknownKey("The signed user header does not hold: its `sub` is no text that names anybody.")
+    return Person(id=subject, name=clean_text(claims.get("name")) or email or subject, email=email, role=role)

@@ -52,7 +52,7 @@ class Identities:
             return self._of_holder(holder, headers)
         if self._issuers and looks_signed(key) and (issuer := self._issuers.get(unverified_issuer(key) or "")):
             return of_vouched(await issuer.vouch(key), litellm_knows=False)
-        if self._litellm is not None:
+        if self._litellm is not None and self._litellm.looks_alike(key):
             return of_vouched(await self._litellm.vouch(key), litellm_knows=True)
         raise self._keyring.unknown()
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import httpx
 import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from graphs.errors import GraphUnavailable
 from graphs.library import OidcSpec
-from server.forwarded import clean
+from server.asking import Unfit, ask
 from server.keys import UnknownKey
-from server.vouched import Vouched, found_role
+from server.vouched import Vouched, clean_text, found_role
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Only those with a public key: with a shared secret, whoever can check a token could make one."""
@@ -22,8 +23,11 @@ FRESH = 600.0
 """Seconds for which the issuer's keys are taken as they are."""
 RETRY = 10.0
 """Seconds between two questions for the keys, however many tokens name one that is not known."""
-PATIENCE = 10.0
-"""Seconds for an answer of the issuer."""
+MOST_KEYS = 100
+"""Keys that an issuer may publish; of more the first are taken."""
+LARGEST_MODULUS = 8_192
+LARGEST_EXPONENT = 2**32
+"""Bits and size of what an RSA key may have: to check a signature takes longer with each."""
 MAX_TOKEN = 16_384
 """Characters of a token."""
 
@@ -61,9 +65,12 @@ class Issuer:
             )
         except jwt.PyJWTError as error:
             raise UnknownKey(f"The token of {spec.issuer} does not hold: {said(error)}.") from None
-        subject = clean(claims["sub"])
-        email = clean(claims.get("email")) if claims.get("email_verified") is not False else ""
-        name = clean(claims.get("name")) or clean(claims.get("preferred_username")) or email or subject
+        subject = clean_text(claims["sub"])
+        if not subject.strip():
+            raise UnknownKey(f"The token of {spec.issuer} does not hold: its `sub` is no text that names anybody.")
+        # Only `true` is believed (OpenID Connect Core 5.1 makes it a boolean); issuers that say nothing vouch for it.
+        email = clean_text(claims.get("email")) if claims.get("email_verified", True) is True else ""
+        name = clean_text(claims.get("name")) or clean_text(claims.get("preferred_username")) or email or subject
         role = found_role(claims, spec.role_from, spec.roles, self._roles, spec.default)
         return Vouched(user=name, email=email, role=role, key="oidc", owner=f"oidc:{spec.issuer}:{subject}")
 
@@ -96,26 +103,54 @@ class Issuer:
         """The published keys by name; empty where they cannot be had."""
         try:
             url = self.spec.jwks_url or await self._discovered()
-            published = cast("dict[str, Any]", (await self._got(url)).json())
-            return {
-                key.key_id or "": key
-                for key in jwt.PyJWKSet.from_dict(published).keys
-                if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS
-            }
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, AttributeError, TypeError):
+            published = (await self._get(url)).get("keys")
+        except (httpx.HTTPError, httpx.InvalidURL, Unfit, TimeoutError):
             return {}
+        found: dict[str, jwt.PyJWK] = {}
+        for data in cast("list[object]", published)[:MOST_KEYS] if isinstance(published, list) else ():
+            key = read_key(data)
+            if key is not None:
+                found.setdefault(key.key_id or "", key)
+        return found
 
     async def _discovered(self) -> str:
-        url = f"{self.spec.issuer.rstrip('/')}/.well-known/openid-configuration"
-        found = cast("dict[str, Any]", (await self._got(url)).json())
-        if found["issuer"] != self.spec.issuer:
-            raise ValueError("the issuer calls itself otherwise")
-        return str(found["jwks_uri"])
+        found = await self._get(f"{self.spec.issuer.rstrip('/')}/.well-known/openid-configuration")
+        url = found.get("jwks_uri")
+        if found.get("issuer") != self.spec.issuer or not isinstance(url, str):
+            raise Unfit("the issuer calls itself otherwise")
+        if not url.startswith("https://") and not self.spec.issuer.startswith("http://"):
+            raise Unfit("its keys would come over a connection that anybody may change")
+        return url
 
-    async def _got(self, url: str) -> httpx.Response:
-        response = await self._http.get(url, timeout=PATIENCE)
-        response.raise_for_status()
-        return response
+    async def _get(self, url: str) -> Mapping[str, Any]:
+        status, found = await ask(self._http, url)
+        if found is None:
+            raise Unfit(f"the issuer answers {status}")
+        return found
+
+
+def read_key(data: object) -> jwt.PyJWK | None:
+    """One published key; None for one that is of no use, or would take long to check a signature with."""
+    if not isinstance(data, dict):
+        return None
+    fields = cast("dict[str, Any]", data)
+    if not isinstance(fields.get("kid", ""), str) or any(
+        len(str(fields.get(name, ""))) > LARGEST_MODULUS // 4 for name in ("n", "e", "x", "y", "kid")
+    ):
+        return None
+    try:
+        key = jwt.PyJWK.from_dict(fields)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if key.public_key_use not in (None, "sig") or key.algorithm_name not in ALGORITHMS:
+        return None
+    if isinstance(key.key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        return None
+    if isinstance(key.key, rsa.RSAPublicKey):
+        numbers = key.key.public_numbers()
+        if not 2_048 <= numbers.n.bit_length() <= LARGEST_MODULUS or numbers.e >= LARGEST_EXPONENT:
+            return None
+    return key
 
 
 def unverified_issuer(token: str) -> str | None:

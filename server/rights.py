@@ -43,7 +43,7 @@ def holders(snapshot: Snapshot) -> Holders:
 def add_vouched(found: dict[str, list[str]], who: str, spec: LiteLLMKeysSpec | OidcSpec) -> None:
     """What the field that names the role may say, each with the role it gives."""
     known = list(found)
-    for value in dict.fromkeys([*spec.roles, *known]):
+    for value in spec.roles or known:
         found[found_role({spec.role_from: value}, spec.role_from, spec.roles, known, None)].append(
             f"{who} {spec.role_from}={value}"
         )

@@ -8,6 +8,9 @@ from typing import Any, cast
 
 from graphs.errors import NotAllowed
 
+LONGEST = 1_000
+"""Characters of a name, an address or a subject."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Vouched:
@@ -25,17 +28,19 @@ class Vouched:
 def found_role(
     facts: Mapping[str, Any], field: str, roles: Mapping[str, str], known: Sequence[str], default: str | None
 ) -> str:
-    """The role that `field` of `facts` names: by the mapping first, in its order, then by its own name.
+    """The role that `field` of `facts` names: by the mapping, in its order; without one, by its own name.
 
-    Raises NotAllowed where it names none and there is no default.
+    A mapping is the whole list: whoever can write the field gets no role that stands in none of its lines. Raises
+    NotAllowed where it names none and there is no default.
     """
     said = texts(at(facts, field))
     for value, role in roles.items():
         if value in said:
             return role
-    for value in said:
-        if value in known:
-            return value
+    if not roles:
+        for value in said:
+            if value in known:
+                return value
     if default is not None:
         return default
     found = ", ".join(map(repr, said[:5])) or "nothing"
@@ -43,6 +48,16 @@ def found_role(
         f"This caller is known, but has no role here: {field} says {found}. Map it to a role under `identities` in "
         "access.yaml, or set a `default` there."
     )
+
+
+def clean_text(value: object, longest: int = LONGEST) -> str:
+    """A claim as text that can be kept; empty for what is no text, or a longer one than a name is.
+
+    Half a surrogate pair is replaced, since no file or database holds it.
+    """
+    if not isinstance(value, str) or len(value) > longest:
+        return ""
+    return value.encode("utf-8", "replace").decode()
 
 
 def at(facts: Mapping[str, Any], field: str) -> object:

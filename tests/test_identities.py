@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from aiohttp import web
 from support.elsewhere import CURVE, KEY, OTHER, Elsewhere, public
 from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
+
+from graphs.errors import GraphUnavailable, NotAllowed
+from graphs.library import LiteLLMKeysSpec, OidcSpec
+from server.asking import ask, build_client
+from server.keys import UnknownKey
+from server.litellm_keys import LiteLLMKeys
+from server.oidc import Issuer
+from server.vouched import found_role
 
 
 @pytest.fixture
@@ -83,7 +96,9 @@ async def test_litellm_is_asked_once_and_believed_for_a_while(gate: Facade, else
         ({"team_id": None}, 403, "has no role here: team_id says nothing"),
         ({}, 403, "has no role here"),
         ({"team_id": ["team-data"]}, 200, ""),
-        ({"team_id": "developer"}, 200, ""),
+        ({"team_id": "developer"}, 403, "has no role here"),
+        ({"team_id": ["admin", "developer"]}, 403, "has no role here"),
+        ({"team_id": "team-data", "blocked": "yes"}, 401, "known neither here nor at LiteLLM"),
         ({"team_id": "team-data", "blocked": True}, 401, "known neither here nor at LiteLLM"),
         (None, 401, "known neither here nor at LiteLLM"),
     ],
@@ -201,8 +216,11 @@ def hostile(elsewhere: Elsewhere) -> dict[str, tuple[str, int, str]]:
         ),
         "the wrong algorithm for the key": (token(algorithm="PS256"), 401, "signed in a way that its key is not for"),
         "a cut signature": (f"{head}.{body}.{signature[:-8]}AAAAAAAA", 401, "its signature is wrong"),
-        "another body": (f"{head}.{forged}.{signature}", 401, "known neither here nor at LiteLLM"),
-        "another issuer": (token(iss="https://evil.example"), 401, "known neither here nor at LiteLLM"),
+        "another body": (f"{head}.{forged}.{signature}", 401, "not known here"),
+        "another issuer": (token(iss="https://evil.example"), 401, "not known here"),
+        "an empty subject": (token(sub=""), 401, "no text that names anybody"),
+        "a subject of spaces": (token(sub="  "), 401, "no text that names anybody"),
+        "a role of ours that the mapping does not name": (token(realm_access={"roles": ["admin"]}), 403, "'admin'"),
         "no role": (token(realm_access={"roles": ["guest"]}), 403, "says 'guest'"),
         "roles that are no list": (token(realm_access={"roles": {"staff": True}}), 403, "says nothing"),
         "roles that are missing": (token(realm_access=None), 403, "says nothing"),
@@ -216,6 +234,7 @@ async def test_tokens_that_do_not_hold_let_nobody_in(gate: Facade, elsewhere: El
         assert words in message, name
         assert token.split(".")[2] == "" or token.split(".")[2] not in message
     assert elsewhere.fetched < 4
+    assert elsewhere.asked == [], "no token of anybody's goes to LiteLLM"
 
 
 async def test_an_issuers_new_key_is_found_and_made_up_ones_do_not_flood_it(
@@ -237,3 +256,174 @@ async def test_while_the_issuer_is_away_its_tokens_wait(gate: Facade, elsewhere:
     elsewhere.failing = True
     code, message = await status(gate, elsewhere.token())
     assert (code, "cannot be had now" in message) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("verified", "email"),
+    [
+        (True, "ada@example.com"),
+        (None, "ada@example.com"),
+        *[(no, "") for no in (False, "false", "true", 0, 1, [], {})],
+    ],
+)
+async def test_an_address_is_believed_only_where_the_issuer_says_true_or_nothing(
+    elsewhere: Elsewhere, verified: object, email: str
+) -> None:
+    spec = OidcSpec(issuer=elsewhere.issuer, audience="interlock", default="developer")
+    async with build_client() as http:
+        vouched = await Issuer(spec, ["developer"], http).vouch(elsewhere.token(email_verified=verified))
+    assert vouched.email == email
+
+
+@pytest.mark.parametrize("wrong", [5, ["ada"], {"a": 1}, True, "x" * 1001])
+async def test_a_claim_that_is_no_text_names_nobody(elsewhere: Elsewhere, wrong: object) -> None:
+    spec = OidcSpec(issuer=elsewhere.issuer, audience="interlock", default="developer")
+    async with build_client() as http:
+        vouched = await Issuer(spec, ["developer"], http).vouch(elsewhere.token(name=wrong, email=wrong))
+    assert (vouched.user, vouched.email) == ("u-1", "")
+
+
+@pytest.mark.parametrize(("roles", "said", "expected"), [
+    ({"staff": "dev"}, ["admin"], None), ({"staff": "dev"}, ["admin", "staff"], "dev"), ({"staff": "dev"}, "dev", None),
+    ({}, ["admin"], "admin"), ({}, ["other", "dev"], "dev"), ({"x": "dev"}, [], None),
+])  # fmt: skip
+def test_a_mapping_is_the_whole_list(roles: dict[str, str], said: object, expected: str | None) -> None:
+    try:
+        assert found_role({"r": said}, "r", roles, ["admin", "dev"], None) == expected
+    except NotAllowed:
+        assert expected is None
+
+
+async def ask_about(keys: LiteLLMKeys, key: str) -> str:
+    try:
+        await keys.vouch(key)
+    except (UnknownKey, GraphUnavailable, NotAllowed) as error:
+        return type(error).__name__
+    return "known"
+
+
+async def test_made_up_keys_ask_seldom_and_never_hold_up_known_ones(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.litellm_keys.REMEMBERED", 50)
+    elsewhere.keys["sk-known"] = {"team_id": "t"}
+    async with build_client() as http:
+        keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev", cache=0.01), elsewhere.root, ["dev"], http)
+        assert await ask_about(keys, "sk-known") == "known"
+        ends = await asyncio.gather(*(ask_about(keys, f"sk-made-up-{n}") for n in range(300)))
+        assert set(ends) == {"UnknownKey", "GraphUnavailable"}
+        assert len(elsewhere.asked) <= 6
+        for _ in range(200):
+            await ask_about(keys, f"sk-more-{time.monotonic_ns()}")
+        assert len(elsewhere.asked) <= 130
+        # Its time was over long ago, and it is asked about again all the same.
+        assert await ask_about(keys, "sk-known") == "known"
+        assert elsewhere.asked[-1] == "sk-known"
+
+
+@pytest.mark.parametrize(
+    "key", ["hello", "eyJhbGciOiJIUzI1NiJ9.e30.x", "sk-" + "x" * 600, "sk-\u00fc", "SK-x", "ilk_x", " sk-x"]
+)
+async def test_what_is_no_key_of_litellms_by_its_form_is_not_sent_there(elsewhere: Elsewhere, key: str) -> None:
+    async with build_client() as http:
+        keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev"), elsewhere.root, ["dev"], http)
+        assert not keys.looks_alike(key)
+        assert keys.looks_alike("sk-abc")
+        free = LiteLLMKeys(LiteLLMKeysSpec(default="dev", prefix=""), elsewhere.root, ["dev"], http)
+        assert free.looks_alike("hello")
+
+
+async def bad_answers(kind: str, request: web.Request) -> web.StreamResponse:
+    match kind:
+        case "redirect":
+            raise web.HTTPTemporaryRedirect("/other")
+        case "huge":
+            return web.Response(body=b'{"info": "' + b"x" * 20_000_000 + b'"}', content_type="application/json")
+        case "bomb":
+            packed = gzip.compress(b'{"info": {"a": "' + b"x" * 50_000_000 + b'"}}')
+            return web.Response(body=packed, headers={"content-encoding": "gzip"})
+        case "nested":
+            return web.Response(body=b'{"info": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
+        case "slow":
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            for _ in range(100):
+                await answer.write(b" ")
+                await asyncio.sleep(0.05)
+            return answer
+        case "cookie":
+            answer = web.json_response({"info": {}, "cookies": dict(request.cookies)})
+            answer.set_cookie("session", "of-somebody")
+            return answer
+        case _:
+            return web.Response(body=b"[1]")
+
+
+@pytest.mark.parametrize("kind", ["redirect", "huge", "bomb", "nested", "slow", "list"])
+async def test_a_hostile_answer_is_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.asking.PATIENCE", 0.6)
+    hit: list[str] = []
+
+    async def other(_: web.Request) -> web.Response:
+        hit.append("other")
+        return web.json_response({"info": {}})
+
+    async with answering({"/key/info": partial(bad_answers, kind), "/other": other}) as root, build_client() as http:
+        began = time.monotonic()
+        keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev"), root, ["dev"], http)
+        assert await ask_about(keys, "sk-x") == "GraphUnavailable"
+        spec = OidcSpec(issuer="http://issuer.example", audience="x", jwks_url=f"{root}/key/info", default="dev")
+        with pytest.raises(GraphUnavailable):
+            await Issuer(spec, ["dev"], http).vouch(Elsewhere.token(Elsewhere.__new__(Named)))
+        assert time.monotonic() - began < 10
+    assert hit == []
+
+
+class Named(Elsewhere):
+    issuer = "http://issuer.example"  # type: ignore[assignment]
+
+
+async def test_no_cookie_of_an_answer_is_sent_again() -> None:
+    async with answering({"/key/info": partial(bad_answers, "cookie")}) as root, build_client() as http:
+        for _ in range(2):
+            _, body = await ask(http, f"{root}/key/info", {"authorization": "Bearer sk-x"})
+            assert body is not None
+            assert body["cookies"] == {}
+
+
+@asynccontextmanager
+async def answering(routes: Mapping[str, Any]) -> AsyncIterator[str]:
+    app = web.Application()
+    for path, handler in routes.items():
+        app.router.add_get(path, handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_hostile_keys_of_an_issuer_are_left_out(elsewhere: Elsewhere) -> None:
+    big = jwt.utils.base64url_encode(b"\xff" * 64).decode()
+    good = public(KEY, "first")
+    huge = jwt.utils.base64url_encode(b"\xff" * 1_000_000).decode()
+    elsewhere.published = [
+        {**good, "kid": "exponent", "e": big},
+        {**good, "kid": "modulus", "n": huge[:60_000]},
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "shared", "alg": "HS256"},
+        {**good, "kid": ["first"]},
+        "no key",  # type: ignore[list-item]
+        {},
+        good,
+        {**public(OTHER, "first")},
+        *[{**good, "kid": f"k{n}"} for n in range(500)],
+    ]
+    spec = OidcSpec(issuer=elsewhere.issuer, audience="interlock", default="developer")
+    async with build_client() as http:
+        issuer = Issuer(spec, ["developer"], http)
+        assert (await issuer.vouch(elsewhere.token())).user == "Ada"
+        for kid in ("exponent", "modulus", "shared", "k499"):
+            with pytest.raises(UnknownKey):
+                await issuer.vouch(elsewhere.token(kid=kid))

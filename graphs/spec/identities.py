@@ -12,10 +12,13 @@ from graphs.spec.base import Seconds, Spec
 class LiteLLMKeysSpec(Spec):
     """LiteLLM's virtual keys: whoever shows one is asked about at LiteLLM's /key/info, with that key itself."""
 
+    prefix: str = "sk-"
+    """What such a key begins with, as LiteLLM wants it; any other is not sent there. Empty: any."""
+
     role_from: Annotated[str, Field(min_length=1)] = "metadata.interlock_role"
     """Which field of LiteLLM's answer names the role; dots lead into it, as in team_id or metadata.role."""
     roles: dict[str, str] = {}
-    """What stands in that field → the role here. A field that names a role itself needs no line."""
+    """What stands in that field → the role here: the whole list. Absent: the field names a role itself."""
     default: str | None = None
     """The role of a key whose field names none. Absent: such a key is refused."""
     cache: Seconds = 30.0
@@ -34,7 +37,8 @@ class OidcSpec(Spec):
     role_from: Annotated[str, Field(min_length=1)] = "roles"
     """Which claim names the role, or several; dots lead into it, as in realm_access.roles."""
     roles: dict[str, str] = {}
-    """What stands in that claim → the role here; of several, the first line of this mapping that is there counts."""
+    """What stands in that claim → the role here: the whole list; of several, its first line that is there counts.
+    Absent: the claim names roles themselves."""
     default: str | None = None
     """The role of a token whose claim names none. Absent: such a token is refused."""
     leeway: Seconds = 30.0

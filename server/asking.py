@@ -1,0 +1,65 @@
+"""Questions to whoever vouches for callers: bounded in size and time, without redirects and cookies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx
+import orjson
+
+PATIENCE = 10.0
+"""Seconds for a whole answer."""
+LARGEST = 512 * 1024
+"""Bytes of an answer."""
+
+
+class Unfit(Exception):
+    """An answer that is too long, compressed, or no JSON object."""
+
+
+def build_client() -> httpx.AsyncClient:
+    """A client that follows nobody and remembers nothing: what one caller's answer sets is never sent for another."""
+    return httpx.AsyncClient(
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        follow_redirects=False,
+        headers={"accept-encoding": "identity"},
+    )
+
+
+async def ask(
+    http: httpx.AsyncClient, url: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, Mapping[str, Any] | None]:
+    """The status of an answer, and its JSON object where the status is 200.
+
+    Raises Unfit, httpx.HTTPError, and TimeoutError where the whole is not there in time.
+    """
+    asked = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+    async with (
+        asyncio.timeout(PATIENCE),
+        http.stream("GET", url, headers=asked, timeout=PATIENCE, follow_redirects=False) as response,
+    ):
+        if response.status_code != 200:
+            return response.status_code, None
+        # It was asked for as it is: what comes packed may unpack to anything.
+        if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise Unfit("an answer that is compressed, though it was asked for as it is")
+        body = bytearray()
+        async for piece in response.aiter_raw():
+            body += piece
+            if len(body) > LARGEST:
+                raise Unfit(f"an answer of more than {LARGEST // 1024} kB")
+    return 200, parse_object(bytes(body))
+
+
+def parse_object(body: bytes) -> Mapping[str, Any]:
+    """The JSON object of an answer, of at most 1,024 levels, which is as far as the parser goes. Raises Unfit."""
+    try:
+        value: Any = orjson.loads(body)
+    except ValueError:
+        raise Unfit("an answer that is no JSON") from None
+    if not isinstance(value, dict):
+        raise Unfit("an answer that is no JSON object")
+    return value  # pyright: ignore[reportUnknownVariableType]
