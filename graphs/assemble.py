@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -19,7 +19,7 @@ from graphs import seeing
 from graphs.errors import ModelError
 from graphs.events import TextDelta
 from graphs.lease import Lease
-from graphs.loader import Branch, GraphPlan
+from graphs.loader import GraphPlan
 from graphs.nodes import BUILDERS, Parts, Place, voice
 from graphs.spec.graph import END as THE_END
 from graphs.state import Context, State, last_answer, owed_by_client
@@ -88,20 +88,20 @@ def steps(plan: GraphPlan) -> int:
 class Untraced(Runnable[State, str]):
     """A router as LangGraph takes it, without a run of its own in LangChain's traces, which costs two tasks."""
 
-    def __init__(self, route: Callable[[State, Runtime[Context]], str]) -> None:
+    def __init__(self, route: Callable[[State, Runtime[Context]], Awaitable[str]]) -> None:
         self._route = route
         self.name = "route"
 
     def invoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
-        """Where to go next."""
-        return self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
+        """Where to go next. Raises TypeError: graphs run asynchronously."""
+        raise TypeError("a graph runs asynchronously: its conditions may have to wait")
 
     async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
         """Where to go next, decided here and not on another thread."""
-        return self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
+        return await self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
 
 
-def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], str]:
+def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
     """The function that picks the first branch that is true.
 
     A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
@@ -110,7 +110,7 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     branches = plan.branches[name]
     rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
 
-    def route(state: State, runtime: Runtime[Context]) -> str:
+    async def route(state: State, runtime: Runtime[Context]) -> str:
         context = parts.context(runtime)
         if context.client_names and owed_by_client(state, context):
             return THE_END
@@ -122,23 +122,19 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
             if branch.when is None:
                 return branch.to
             values = facts(state, context, parts) if values is None else values
-            truth = branch.when.evaluate(values)
+            truth, why = await parts.evaluator.judge(branch.when, values, context.caller.user)
             if truth:
                 return branch.to
             if truth is None:
                 return stop(
-                    runtime, context, f"the condition at {branch.where} could not be evaluated{why(branch, values)}"
+                    runtime,
+                    context,
+                    f"the condition at {branch.where} could not be evaluated{f': {why}' if why else ''}",
                 )
         first, last = branches[0].where, branches[-1].where
         return stop(runtime, context, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
 
     return route
-
-
-def why(branch: Branch, values: Mapping[str, Any]) -> str:
-    """The expression's own complaint, if it has one."""
-    reason = branch.when.why(values) if branch.when else None
-    return f": {reason}" if reason else ""
 
 
 def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from graphs.expressions import HINTS, Condition, Prepared
@@ -74,7 +75,7 @@ def values_of(caller: Caller, facts: CallFacts) -> Prepared:
         "now": facts.now,
         "turn": {"rounds": facts.rounds, "calls": facts.calls},
     }
-    return Prepared(values, unknown=lambda name: _unknown(name, tool))
+    return Prepared(values, unknown=partial(_unknown, tool=tool))
 
 
 def known_before(role: str, tool: ToolFacts) -> Prepared:

@@ -11,6 +11,7 @@ from graphs.admission import Admission
 from graphs.assemble import Served, assemble
 from graphs.chatmodel import ChatModel
 from graphs.errors import NotAllowed, UnknownModel
+from graphs.expressions import Evaluator
 from graphs.lease import Lease
 from graphs.loader import GraphPlan, Snapshot
 from graphs.metrics import Metrics
@@ -41,6 +42,7 @@ class Edition:
         model: ChatModel,
         store: Store,
         metrics: Metrics,
+        evaluator: Evaluator,
         attached: object = None,
     ) -> None:
         self.snapshot = snapshot
@@ -50,7 +52,9 @@ class Edition:
         """What the facade makes of the snapshot, and swaps with it: the keys."""
         self.lease = Lease()
         """Held by every request and turn that uses this edition."""
-        parts = Parts(snapshot=snapshot, toolbox=toolbox, model=model, store=store, metrics=metrics)
+        parts = Parts(
+            snapshot=snapshot, toolbox=toolbox, model=model, store=store, metrics=metrics, evaluator=evaluator
+        )
         self.served: Mapping[str, Served] = MappingProxyType(
             {
                 name: Served(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from graphs.expressions import Evaluator, Prepared
 from graphs.inventory import NoSuch, inventory, no_such
 from graphs.loader import Snapshot
 from graphs.patterns import matches, matches_any
@@ -91,7 +92,11 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
         now=question.now,
     )
     policy = snapshot.policy
-    rulings = explained(policy, caller, facts)
+    values, evaluator = values_of(caller, facts), Evaluator()
+    try:
+        rulings = await evaluator.settle(lambda: explained(policy, caller, facts, values), values)
+    finally:
+        await evaluator.close()
     hindrance = _hindrance(snapshot, caller, facts)
     unable = [role for role in caller.roles if not policy.may_see(role, tool.server, tool.name)]
     never = f"there are no arguments with which role {unable[0]} could call it, or ask to" if unable else None
@@ -107,10 +112,10 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
     )
 
 
-def explained(policy: Policy, caller: Caller, facts: CallFacts) -> tuple[RoleSays, ...]:
+def explained(policy: Policy, caller: Caller, facts: CallFacts, values: Prepared | None = None) -> tuple[RoleSays, ...]:
     """What each of the caller's roles decides, and what became of each rule while it did."""
     # Each condition is tried once for all: what it asks of the world may change between two questions.
-    values = values_of(caller, facts)
+    values = values_of(caller, facts) if values is None else values
     rulings: list[RoleSays] = []
     for role in caller.roles:
         verdict = policy.decide_as(role, caller, facts, values=values)

@@ -30,6 +30,7 @@ from graphs.edition import Edition, Listed
 from graphs.environment import Environment, SecretUnreadable
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.explanation import Explanation, Question, RoleSays, explain
+from graphs.expressions import Evaluator
 from graphs.inventory import NoSuch
 from graphs.loader import Snapshot, load
 from graphs.metrics import Metrics
@@ -151,6 +152,7 @@ class Library:
         self._demo = demo
         self._attach = attach
         self.metrics = Metrics()
+        self.evaluator = Evaluator()
         self.tracing = tracing
         self._connections = Connections(changed=self._servers_changed)
         self._current: Edition | None = None
@@ -191,7 +193,9 @@ class Library:
             await toolbox.start()
             await toolbox.ready(SERVERS_PATIENCE)
             # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
-            edition = await asyncio.to_thread(Edition, snapshot, toolbox, model, self.store, self.metrics, attached)
+            edition = await asyncio.to_thread(
+                Edition, snapshot, toolbox, model, self.store, self.metrics, self.evaluator, attached
+            )
             stack.pop_all()
         self._current = edition
         self._described = set()
@@ -243,6 +247,7 @@ class Library:
             await asyncio.wait(self._retiring)
         if self._current is not None:
             await shut(self._current)
+        await self.evaluator.close()
 
     async def approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
         """What this caller asked for, and what waits for its role; newest first."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from graphs.callfacts import Caller, CallFacts, ToolFacts, values_of
+from graphs.callfacts import Caller, CallFacts, values_of
+from graphs.callfacts import ToolFacts as ToolFacts  # for those who ask about a tool
 from graphs.expressions import Condition, Prepared
 from graphs.limits import NONE, Limit, Limits, lowest, strictest
 from graphs.patternindex import PatternIndex
@@ -76,8 +77,6 @@ class _Relevant:
     deny: tuple[Rule, ...]
     ask: tuple[Rule, ...]
     allow: tuple[Rule, ...]
-    waits: bool
-    """Whether one of their conditions may wait for something outside this process."""
     looked_at: frozenset[str]
     """The arguments of a call that their conditions name."""
 
@@ -103,13 +102,14 @@ class Policy:
         """The names of the roles, as the file orders them."""
         return tuple(self._roles)
 
-    def decide(self, caller: Caller, facts: CallFacts) -> Verdict:
+    def decide(self, caller: Caller, facts: CallFacts, values: Prepared | None = None) -> Verdict:
         """Deny over ask over allow, whatever the order; nothing said means deny. Never raises.
 
         A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do. Where the
-        caller's rights are narrowed by a second role, the stricter of both verdicts holds.
+        caller's rights are narrowed by a second role, the stricter of both verdicts holds. Where `values`, the call's,
+        are bounded, it raises NeedsTime.
         """
-        values = values_of(caller, facts)
+        values = values_of(caller, facts) if values is None else values
         return together([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
 
     def decide_as(self, name: str, caller: Caller, facts: CallFacts, *, values: Prepared | None = None) -> Verdict:
@@ -153,10 +153,6 @@ class Policy:
     def silence(self, role: str) -> Verdict:
         """What is decided where no rule says anything. Raises KeyError."""
         return Verdict(decision="deny", rule=f"role {role} says nothing about it ({self._roles[role].where})")
-
-    def may_wait(self, caller: Caller, tool: ToolFacts) -> bool:
-        """Whether to decide about this tool may take long: then it is not for the event loop's thread."""
-        return any(name in self._roles and self._of(name, str(tool)).waits for name in caller.roles)
 
     def may_see(self, role: str, server: str, tool: str) -> bool:
         """Whether there are any arguments with which the role could call the tool, or ask to."""
@@ -216,7 +212,6 @@ class Policy:
             # Of several questions the one with an approver of its own is the stricter, and so is asked first.
             ask=tuple(sorted((rule for rule in rules if rule.decision == "ask"), key=lambda rule: not rule.approver)),
             allow=tuple(rule for rule in rules if rule.decision == "allow"),
-            waits=any(condition.waits for condition in conditions),
             looked_at=frozenset(name for condition in conditions for name in condition.looked_at or ()),
         )
         # Names come from the model, which may invent any number of them.

@@ -117,6 +117,7 @@ def parts_for(library: Library, caller: Caller) -> Parts:
         model=library.current.model,
         store=library.store,
         metrics=library.metrics,
+        evaluator=library.evaluator,
         standing=standing,
     )
 

@@ -191,5 +191,5 @@ def test_rules_use_them_and_fail_closed() -> None:
     assert rule.evaluate({"args": {"url": "https://evil.com/.good.example"}}) is False
     assert rule.evaluate({"args": {"url": "https://api.example.com\\@evil.com"}}) is None
     assert rule.evaluate({"args": {"url": ["https://api.example.com"]}}) is None
-    assert not rule.waits
-    assert compile_access("public_url(args.url)").waits
+    assert rule.effort.waits is None
+    assert compile_access("public_url(args.url)").effort.waits == "names"

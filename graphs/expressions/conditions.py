@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cel_expr_python import cel
 
 from graphs.expressions import celtree
-from graphs.expressions.functions import FUNCTIONS
+from graphs.expressions.effort import SMALL, TOO_MUCH, Size, estimate, measure
 from graphs.expressions.language import (
     HINTS,
     ExpressionError,
@@ -21,28 +21,41 @@ from graphs.expressions.language import (
     type_words,
 )
 from graphs.expressions.prepared import Outcome, Prepared
-from graphs.expressions.values import clean, fault, named
+from graphs.expressions.values import MAX_ITEMS, clean, fault, named
 
-__all__ = ["Condition", "ExpressionError", "Text", "compile_access", "compile_next", "compile_text"]
+__all__ = ["Condition", "ExpressionError", "NeedsTime", "Text", "compile_access", "compile_next", "compile_text"]
 
 _AS_TEXT = frozenset({"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"})
+
+
+TOO_MUCH_HERE = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
+
+
+class NeedsTime(Exception):
+    """A condition that is not to be evaluated on the event loop; None: any, but the loop must have its turn first."""
+
+    def __init__(self, condition: Condition | None, units: int) -> None:
+        super().__init__("this may take long")
+        self.condition = condition
+        self.units = units
 
 
 class Condition:
     """A compiled condition. Safe to share between threads."""
 
-    def __init__(self, text: str, scope: ScopeName, program: cel.Expression, tree: celtree.Tree) -> None:
+    def __init__(
+        self, text: str, scope: ScopeName, program: cel.Expression, tree: celtree.Tree, source: str | None = None
+    ) -> None:
         self.text = text
         """The condition as it was written, without the white space around it."""
-        self.waits = any(
-            node.kind == "call" and node.name in FUNCTIONS and FUNCTIONS[node.name].waits for node in tree.root.walk()
-        )
-        """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
+        self.source = text if source is None else source
+        """The condition as it is compiled, where `text` shows something else for it."""
+        self.effort = estimate(tree)
         self.arguments: Mapping[str, int] = tree.fields("args") if scope == "access" else {}
         """The arguments of a call that it looks at, each with its place in the text that was compiled."""
         self.names = frozenset(node.name.lstrip(".") for node in tree.root.walk() if node.kind == "ident")
         """Every name that it looks at, such as `args` and `tool.read_only`."""
-        self._scope: ScopeName = scope
+        self.scope: ScopeName = scope
         found = {name: tree.uses(name) for name in HINTS} if scope == "access" else {}
         self.hints: Mapping[str, int] = {name: at for name, at in found.items() if at is not None}
         """What tools say of themselves that it looks at, each with its place in the text that was compiled."""
@@ -53,6 +66,7 @@ class Condition:
             looked is not None and looked[1] == "args" and looked[0].id in tree.maps_of_text
             for looked in map(celtree.field_of, tree.root.walk())
         )
+        self._looks_at_text = scope == "next" and tree.uses("text") is not None
 
     def evaluate(self, values: Mapping[str, Any]) -> bool | None:
         """True or false; None if it could not be evaluated, or is no boolean.
@@ -69,11 +83,22 @@ class Condition:
     def outcome(self, values: Mapping[str, Any]) -> Outcome:
         """What `evaluate` and `why` say, at once."""
         if not isinstance(values, Prepared):
-            return self._of_branch(values) if self._scope == "next" else self._of_rule(Prepared(values))
+            return self._of_branch(values) if self.scope == "next" else self.outcome(Prepared(values))
         known = values.outcomes.get(self)
         if known is None:
-            known = values.outcomes[self] = self._of_rule(values)
+            size = values.size(self.looked_at)
+            if size is not None and values.bounded:
+                self._check_time(values, size)
+            known = values.outcomes[self] = self._of_rule(values) if size is not None else (None, TOO_MUCH)
         return known
+
+    def _check_time(self, values: Prepared, size: Size) -> None:
+        units = self.effort.units(size)
+        if self.effort.waits or units > SMALL:
+            raise NeedsTime(self, units)
+        values.spent += units
+        if values.spent > SMALL:
+            raise NeedsTime(None, units)
 
     def _of_rule(self, prepared: Prepared) -> Outcome:
         shown, wrong = prepared.shown(self.looked_at)
@@ -88,6 +113,25 @@ class Condition:
         return (value, "") if value is True or value is False else (None, _why(result, prepared.unknown))
 
     def _of_branch(self, values: Mapping[str, Any]) -> Outcome:
+        data, wrong = self.branch_data(values)
+        return (None, wrong) if data is None else self.of_data(data)
+
+    def branch_size(self, values: Mapping[str, Any]) -> Size | None:
+        """How much a branch's condition looks at; None where that is too much."""
+        calls = values.get("tool_calls", ())
+        if len(calls) > MAX_ITEMS:
+            return None
+        return measure(
+            [
+                values.get("text", "") if self._looks_at_text else "",
+                *(call.get("args", {}) if self._looks_at_call_args else call.get("tool", "") for call in calls),
+            ]
+        )
+
+    def branch_data(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+        """What a branch's condition is evaluated on; else why it cannot be."""
+        if self.branch_size(values) is None:
+            return None, TOO_MUCH_HERE
         data: dict[str, Any] = {}
         for name, value in values.items():
             if name == "tool_calls":
@@ -95,8 +139,12 @@ class Condition:
                 wrong = fault([call["args"] for call in data["tool_calls"]])
                 if wrong is not None:
                     return None, wrong
-            else:
+            elif name != "text" or self._looks_at_text:
                 data |= named(name, value)
+        return data, ""
+
+    def of_data(self, data: Mapping[str, Any]) -> Outcome:
+        """The outcome of a branch's condition on what `branch_data` made."""
         try:
             result = self._program.eval(data=data)
         except RuntimeError as error:
@@ -178,7 +226,7 @@ def _condition(text: str, scope: ScopeName, shown: str | None) -> Condition:
     if kind not in ("BOOL", "DYN"):
         offset = len(text) - len(text.lstrip())
         raise ExpressionError(f"this is {type_words(kind)}; a condition is true or false", offset)
-    return Condition((shown or text).strip(), scope, program, tree)
+    return Condition((shown or text).strip(), scope, program, tree, text)
 
 
 def _closing(text: str, start: int) -> int | None:

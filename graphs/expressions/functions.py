@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from cel_expr_python import cel
 
@@ -33,8 +33,17 @@ class Function:
     matches."""
     fault: Callable[[str], str | None] = lambda _: None
     """What is wrong with a text that is written out after the first argument; None if nothing is."""
-    waits: bool = False
-    """Whether it may wait for something outside this process: then it is not for the event loop's thread."""
+    waits: Literal["files", "names"] | None = None
+    """What it may wait for outside this process: then it is not for the event loop's thread."""
+    parses: bool = False
+    """Whether it parses its text, which may take longer than the text is long."""
+    per_character: int = 4
+    """What a character costs, in units of about 4 ns."""
+
+    def is_for(self, scope: str) -> bool:
+        """Whether expressions of a scope may call it. Prompts and settings of servers are evaluated at once; branches
+        run after each step, where nobody wants to wait for a name server."""
+        return scope == "access" or (self.waits != "names" if scope == "next" else not (self.waits or self.parses))
 
 
 @cache  # a constant that nothing can change
@@ -94,6 +103,8 @@ FUNCTIONS = {
         returns=_T.BOOL,
         takes=_path_types(),
         fault=_no_folder,
+        waits="files",
+        per_character=150,
     ),
     "sql_read_only": Function(
         usage="sql_read_only(sql) or sql_read_only(sql, dialect) takes texts",
@@ -101,6 +112,7 @@ FUNCTIONS = {
         returns=_T.BOOL,
         takes=_ONE_OR_TWO,
         fault=_no_dialect,
+        parses=True,
     ),
     "sql_tables": Function(
         usage="sql_tables(sql) or sql_tables(sql, dialect) takes texts",
@@ -108,10 +120,11 @@ FUNCTIONS = {
         returns=_T.List(_T.STRING),
         takes=_ONE_OR_TWO,
         fault=_no_dialect,
+        parses=True,
     ),
     "host": Function(usage="host(url) takes a text", body=host, returns=_T.STRING, takes=((_T.STRING,),)),
     "public_url": Function(
-        usage="public_url(url) takes a text", body=public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits=True
+        usage="public_url(url) takes a text", body=public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits="names"
     ),
     "full_match": Function(
         usage="full_match(text, pattern) takes two texts",
@@ -123,9 +136,9 @@ FUNCTIONS = {
 }
 
 
-def declarations(*, waiting: bool) -> cel.CelExtension:
-    """All of them, or those that never wait, as CEL's library wants them."""
-    chosen = {name: function for name, function in FUNCTIONS.items() if waiting or not function.waits}
+def declarations(scope: str) -> cel.CelExtension:
+    """Those that expressions of a scope may call, as CEL's library wants them."""
+    chosen = {name: function for name, function in FUNCTIONS.items() if function.is_for(scope)}
     return cel.CelExtension(
         "interlock", [cel.FunctionDecl(name, _overloads(name, function)) for name, function in chosen.items()]
     )

@@ -91,9 +91,7 @@ _CONFIG = "name: interlock\nstdlib:\n  exclude_functions:\n    - name: matches\n
 @cache  # a constant that is costly to build, and that nothing can change
 def _environment(scope: ScopeName) -> cel.Env:
     config = cel.NewEnvConfigFromYaml(_CONFIG)
-    return cel.NewEnv(
-        config=config, variables=dict(_SCOPES[scope]), extensions=[declarations(waiting=scope == "access")]
-    )
+    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[declarations(scope)])
 
 
 def activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
@@ -223,8 +221,10 @@ def _start_of_name(text: str, name: str, offset: int) -> int:
 def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
     if name == "matches":
         return "matches looks for the pattern anywhere in the text; write full_match(text, 'pattern') instead"
-    if called and name in FUNCTIONS and FUNCTIONS[name].waits and scope != "access":
-        return f"{name} may wait for a name server, so only the rules of access.yaml may call it"
+    if called and name in FUNCTIONS and not FUNCTIONS[name].is_for(scope):
+        if FUNCTIONS[name].waits == "names":
+            return f"{name} may wait for a name server, so only the rules of access.yaml may call it"
+        return f"{name} may take long, so only the rules of access.yaml and branches under 'next' may call it"
     if called and name in FUNCTIONS:
         return f"{FUNCTIONS[name].usage}; found another number of them"
     if called:

@@ -36,8 +36,8 @@ _NOT_PUBLIC_4 = tuple(
     )
 )
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
-"""All that is given out as global unicast (RFC 4291). Outside are loopback, NAT64 (64:ff9b::/96, 64:ff9b:1::/48), discard
-(100::/64), SRv6 (5f00::/16), unique local, link-local, site-local (fec0::/10), multicast and all that is reserved."""
+"""All that is given out as global unicast (RFC 4291). Outside are loopback, NAT64 (64:ff9b::/96, 64:ff9b:1::/48),
+discard (100::/64), SRv6 (5f00::/16), unique local, link-local, site-local (fec0::/10) and multicast."""
 _NOT_PUBLIC_6 = tuple(
     ipaddress.IPv6Network(network)
     for network in (

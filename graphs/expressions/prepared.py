@@ -7,6 +7,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from graphs.expressions.effort import Size, measure
 from graphs.expressions.language import activation
 from graphs.expressions.values import fault, named
 
@@ -23,6 +24,11 @@ class Prepared(Mapping[str, Any]):
         self.unknown = unknown
         self.outcomes: dict[object, Outcome] = {}
         """By condition: one that stands in several rules is evaluated once."""
+        self.bounded = False
+        """Whether a condition that may take long raises `NeedsTime` instead of being evaluated here and now."""
+        self.spent = 0
+        """Units of work that were done since the event loop had its turn."""
+        self._sizes: dict[frozenset[str] | None, Size | None] = {}
         self._values = values
         self._args: Mapping[str, Any] = values.get("args", {})
         self._expected: frozenset[str] = frozenset()
@@ -44,6 +50,22 @@ class Prepared(Mapping[str, Any]):
         if not looked_at <= self._expected:
             self._expected |= looked_at
             self._named = None
+
+    def size(self, looked_at: frozenset[str] | None) -> Size | None:
+        """How much a condition sees that looks at these arguments; None where that is too much."""
+        if looked_at not in self._sizes:
+            self._sizes[looked_at] = measure([*self.only(looked_at).values()])
+        return self._sizes[looked_at]
+
+    def only(self, looked_at: frozenset[str] | None) -> Mapping[str, Any]:
+        """The arguments that are looked at."""
+        args = self._args
+        return args if looked_at is None else {name: args[name] for name in looked_at if name in args}
+
+    def plain(self, looked_at: frozenset[str] | None) -> dict[str, Any]:
+        """The values as another process may have them, with no more arguments than are looked at."""
+        given = {"args": self.only(looked_at)} if "args" in self._values else {}
+        return {**self._values, **given}
 
     def shown(self, looked_at: frozenset[str] | None) -> tuple[cel.Activation | None, str]:
         """What a condition is evaluated on that looks at these arguments (None: at all of them); else why it cannot be.

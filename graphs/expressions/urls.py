@@ -9,6 +9,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future
+from contextvars import ContextVar
 
 import idna
 
@@ -17,6 +22,11 @@ from graphs.expressions.networks import is_public, spell_ipv6
 MAX_CHARACTERS = 8_192
 MAX_NAME = 253
 """Characters of the name of a host (RFC 1035, without the final dot)."""
+
+FRESH = 10.0
+"""Seconds for which an answer of the name server is used again."""
+REMEMBERED = 1_024
+"""Names whose answers are kept at most; the oldest goes first."""
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
@@ -28,6 +38,52 @@ _URL = re.compile(
 _UNREADABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\ufeff]|[\ud800-\udfff]")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _DOTTED = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
+
+
+class Names:
+    """Answers of the name server, for a short while. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
+        self._asking: dict[str, Future[frozenset[str]]] = {}
+        self._lock = threading.Lock()
+
+    def addresses(self, name: str) -> frozenset[str]:
+        """The addresses of a name. Raises OSError where it has none."""
+        with self._lock:
+            until, addresses = self._answers.get(name, (0.0, frozenset[str]()))
+            if until > time.monotonic():
+                return addresses
+            asking = self._asking.get(name)
+            first = asking is None
+            if asking is None:
+                asking = self._asking[name] = Future[frozenset[str]]()
+        if first:
+            try:
+                asking.set_result(look_up(name))
+            except (OSError, ValueError):
+                asking.set_result(frozenset())
+            except BaseException as error:
+                asking.set_exception(error)
+                raise
+            finally:
+                with self._lock:
+                    del self._asking[name]
+                    if asking.exception() is None:
+                        self._answers[name] = time.monotonic() + FRESH, asking.result()
+                        self._answers.move_to_end(name)
+                    if len(self._answers) > REMEMBERED:
+                        self._answers.popitem(last=False)
+        return asking.result()
+
+
+NAMES: ContextVar[Names | None] = ContextVar("names", default=None)
+"""Who answers for the name server while a rule is evaluated; None: it is asked each time."""
+
+
+def look_up(name: str) -> frozenset[str]:
+    """The addresses of a name, asked for now. Raises OSError, ValueError."""
+    return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
 
 
 def host(url: str) -> str:
@@ -66,15 +122,15 @@ def host(url: str) -> str:
 
 
 def public_url(url: str) -> bool:
-    """Whether an http(s) URL surely leads to a public host: every address of its name, asked for now, is public.
+    """Whether an http(s) URL surely leads to a public host: every address of its name is public.
 
-    What does not resolve is not public. May wait for the name server. A name that resolves to something else a moment
-    later is the server's own to guard against.
+    Names are asked for now, or were seconds ago. What does not resolve is not public. May wait for the name server. A
+    name that resolves to something else a moment later is the server's own to guard against.
     """
     try:
         name = host(url)
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        names = NAMES.get()
+        addresses = look_up(name) if names is None else names.addresses(name)
     except (ValueError, OSError):
         return False
-    addresses = {str(entry[4][0]) for entry in found}
     return bool(addresses) and all(is_public(address) for address in addresses)

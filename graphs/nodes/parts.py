@@ -10,6 +10,7 @@ from langgraph.runtime import Runtime
 
 from graphs.chatmodel import ChatModel
 from graphs.events import Event
+from graphs.expressions import Evaluator
 from graphs.loader import GraphPlan, Snapshot
 from graphs.metrics import Metrics
 from graphs.state import Context, State
@@ -26,6 +27,8 @@ class Parts:
     model: ChatModel
     store: Store
     metrics: Metrics = field(default_factory=Metrics)
+    evaluator: Evaluator = field(default_factory=Evaluator)
+    """Evaluates what may take long, off the event loop."""
     standing: Callable[[str | None], Context] | None = None
     """Makes the context, from a thread id, where no request brings one (Studio)."""
 

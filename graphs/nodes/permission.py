@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
+from graphs.callfacts import values_of
 from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.limits import calls_in_a_turn
 from graphs.loader import GraphPlan
@@ -50,7 +51,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     everywhere_strict = parts.snapshot.gateway.tools.strict
     reach = Reach(place.plan.spec, parts)
 
-    def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
+    async def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
         tools = parts.tools(context)
@@ -82,14 +83,9 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             calls=calls,
             now=now,
         )
-        verdict = policy.decide(context.caller, facts)
+        values = values_of(context.caller, facts)
+        verdict = await parts.evaluator.settle(partial(policy.decide, context.caller, facts, values), values)
         return Judged(call, call_id, digest, served.people_name, verdict)
-
-    async def judged_aside(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
-        served = parts.tools(context).known(call["name"])
-        if served is not None and policy.may_wait(context.caller, ToolFacts(served.server, served.name)):
-            return await asyncio.to_thread(judge, call, state, context, calls, now)
-        return judge(call, state, context, calls, now)
 
     async def judged_in_turn(calls: Iterable[ToolCall], state: State, context: Context) -> list[Judged]:
         """Each call is judged as if those before it in the round, unless they are refused, had run: a rule that counts
@@ -97,7 +93,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         now, ran = datetime.now(UTC), state.get("calls", 0)
         judged: list[Judged] = []
         for call in calls:
-            judged.append(await judged_aside(call, state, context, ran, now))
+            judged.append(await judge(call, state, context, ran, now))
             ran += judged[-1].verdict.decision != "deny"
         return judged
 

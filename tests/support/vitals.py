@@ -90,6 +90,7 @@ def _memory(process: psutil.Process) -> int:
         total = process.memory_info().rss
         for child in process.children():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                if "multiprocessing" in " ".join(child.cmdline()):
+                command = " ".join(child.cmdline())
+                if "multiprocessing" in command or "graphs.expressions.worker" in command:
                     total += child.memory_info().rss
     return total

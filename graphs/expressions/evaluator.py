@@ -1,0 +1,256 @@
+"""Evaluates conditions so that none holds up the event loop, and each has an end: here if small, else elsewhere.
+
+What waits for a file system or a name server goes to a thread, which costs nothing while it waits; what computes goes
+to a process of its own, since CEL's library keeps the interpreter's lock, and is killed when its time is over. A
+condition that is not evaluated in time has no value: `allow` then does not match, `ask` and `deny` do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import pickle
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar, cast
+
+from graphs.expressions.conditions import TOO_MUCH_HERE, Condition, NeedsTime
+from graphs.expressions.effort import SMALL
+from graphs.expressions.prepared import Outcome, Prepared
+from graphs.expressions.urls import NAMES, Names
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3.0
+"""Seconds for all that is evaluated for one call, waiting for a place included."""
+START = 15.0
+"""Seconds for a process to come up, which is not held against the call that it was started for."""
+PROCESSES = 2
+FILES = 32
+NAMES_ASKED = 64
+"""Places for what waits for file systems, and for name servers."""
+LARGEST_ANSWER = 65_536
+
+_T = TypeVar("_T")
+
+
+class Lane:
+    """Places for work of one kind, of which one person may hold only some: whoever is slow is slow for themselves."""
+
+    def __init__(self, places: int, each: int) -> None:
+        self._all = asyncio.Semaphore(places)
+        self._each = each
+        self._own: dict[str, tuple[asyncio.Semaphore, int]] = {}
+
+    async def enter(self, user: str, ends: float) -> None:
+        """Takes a place. Raises TimeoutError where there is none in time."""
+        own, count = self._own.get(user) or (asyncio.Semaphore(self._each), 0)
+        self._own[user] = own, count + 1
+        taken = False
+        try:
+            async with asyncio.timeout(max(0.0, ends - time.monotonic())):
+                await own.acquire()
+                taken = True
+                await self._all.acquire()
+        except BaseException:
+            if taken:
+                own.release()
+            self._forget(user)
+            raise
+
+    def leave(self, user: str) -> None:
+        """Gives the place back."""
+        self._all.release()
+        self._own[user][0].release()
+        self._forget(user)
+
+    def _forget(self, user: str) -> None:
+        own, count = self._own[user]
+        if count == 1:
+            del self._own[user]
+        else:
+            self._own[user] = own, count - 1
+
+
+class _Process:
+    """One process that evaluates, for one condition at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls) -> _Process:
+        command = (sys.executable, "-P", "-m", "graphs.expressions.worker")
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
+        self = cls(process)
+        try:
+            async with asyncio.timeout(START):
+                await self._read()  # that it is ready
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def ask(self, request: bytes) -> Outcome:
+        assert self._process.stdin is not None  # noqa: S101
+        self._process.stdin.write(len(request).to_bytes(4, "big") + request)
+        await self._process.stdin.drain()
+        truth, why = json.loads(await self._read())
+        return (truth if truth is True or truth is False else None), str(why)
+
+    async def _read(self) -> bytes:
+        assert self._process.stdout is not None  # noqa: S101
+        size = int.from_bytes(await self._process.stdout.readexactly(4), "big")
+        if size > LARGEST_ANSWER:
+            raise OSError("a process that evaluates conditions gave an answer that is none")
+        return await self._process.stdout.readexactly(size)
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+class Evaluator:
+    """Evaluates conditions for everybody. Its processes are started when they are first needed."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._names = Names()
+        self._lanes: dict[str, Lane] = {}
+        self._idle: list[_Process] = []
+        self._closed = False
+
+    async def settle(self, attempt: Callable[[], _T], values: Prepared) -> _T:
+        """What `attempt` gives, which looks at `values` and is tried again after each condition evaluated for it."""
+        values.bounded = True
+        ends = time.monotonic() + self._patience
+        user = str(values.get("caller", {}).get("user", ""))
+        while True:
+            values.spent = 0
+            try:
+                return attempt()
+            except NeedsTime as found:
+                condition, units = found.condition, found.units
+            if condition is None:
+                await asyncio.sleep(0)
+            elif condition.effort.waits and units <= SMALL:
+                values.outcomes[condition] = await self._on_thread(condition, values, user, ends)
+            else:
+                request = (condition.scope, condition.source, values.plain(condition.looked_at), values.unknown)
+                values.outcomes[condition] = await self._in_process(request, user, ends)
+
+    async def judge(self, condition: Condition, values: Mapping[str, Any], user: str) -> Outcome:
+        """What a branch's condition says of a step, and why where it cannot be evaluated."""
+        size = condition.branch_size(values)
+        if size is None:
+            return None, TOO_MUCH_HERE
+        effort = condition.effort
+        units = effort.units(size)
+        if not effort.waits and units <= SMALL:
+            return condition.outcome(values)
+        data, wrong = condition.branch_data(values)
+        if data is None:
+            return None, wrong
+        request = (condition.scope, condition.source, data, None)
+        return await self._in_process(request, user, time.monotonic() + self._patience)
+
+    async def close(self) -> None:
+        """Ends the processes. What waits on a thread is left to itself."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().kill()
+
+    def _lane(self, name: str, places: int, each: int) -> Lane:
+        if name not in self._lanes:
+            self._lanes[name] = Lane(places, each)
+        return self._lanes[name]
+
+    async def _on_thread(self, condition: Condition, values: Prepared, user: str, ends: float) -> Outcome:
+        asks = condition.effort.waits == "names"
+        lane = self._lane("names", NAMES_ASKED, 8) if asks else self._lane("files", FILES, 8)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Outcome] = loop.create_future()
+        # The thread has values of its own: it may go on after its time.
+        own = Prepared(values.plain(condition.looked_at), values.unknown)
+
+        def post(outcome: Outcome) -> None:
+            lane.leave(user)
+            if not done.done():
+                done.set_result(outcome)
+
+        def run() -> None:
+            NAMES.set(self._names)
+            try:
+                outcome = condition.outcome(own)
+            except Exception:  # a rule that fails is closed
+                log.exception("a condition could not be evaluated")
+                outcome = None, "it fails on these values"
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(post, outcome)
+
+        try:
+            await lane.enter(user, ends)
+        except TimeoutError:
+            return self._late()
+        # A thread for each: one that hangs in a dead file system holds up no other, and not the process's end.
+        try:
+            threading.Thread(target=contextvars.copy_context().run, args=(run,), name="condition", daemon=True).start()
+        except RuntimeError:  # the machine has no more
+            lane.leave(user)
+            return None, "there is no thread to evaluate it on"
+        await asyncio.wait([done], timeout=max(0.0, ends - time.monotonic()))
+        return done.result() if done.done() else self._late()
+
+    async def _in_process(self, request: object, user: str, ends: float) -> Outcome:
+        packed = pickle.dumps(request)
+        try:
+            async with self._process(user, ends) as process, asyncio.timeout(max(0.05, self._patience)):
+                return await process.ask(packed)
+        except TimeoutError:
+            return self._late()
+        except (OSError, EOFError, ValueError) as error:
+            log.warning("a process that evaluates conditions ended: %s", type(error).__name__)
+            return None, "the process that evaluates it ended"
+
+    @asynccontextmanager
+    async def _process(self, user: str, ends: float) -> AsyncGenerator[_Process]:
+        lane = self._lane("processes", PROCESSES, 1)
+        await lane.enter(user, ends)
+        process: _Process | None = None
+        try:
+            while self._idle and process is None:
+                process = self._idle.pop()
+                process = process if process.is_alive else None
+            process = process or await _Process.start()
+            yield process
+        except BaseException:
+            # Late, gone, or nobody waits for it any more: whatever it does now, it is not asked again.
+            if process is not None:
+                await process.kill()
+            raise
+        else:
+            if self._closed:
+                await process.kill()
+            else:
+                self._idle.append(process)
+        finally:
+            lane.leave(user)
+
+    def _late(self) -> Outcome:
+        return None, f"it took longer than {self._patience:g} s"
+
+
+def unpack(request: bytes) -> tuple[str, str, dict[str, Any], Any]:
+    """What the process is asked: scope, condition, values, and what says why a name is not known."""
+    return cast("tuple[str, str, dict[str, Any], Any]", pickle.loads(request))  # noqa: S301 - made by this program
