@@ -194,11 +194,11 @@ async def test_a_rule_that_is_not_decided_in_time_is_closed(decision: str, expec
         await evaluator.close()
 
 
-async def test_a_process_that_ends_closes_its_rule_and_not_the_next(evaluator: Evaluator) -> None:
+async def test_a_condition_that_takes_too_much_memory_closes_its_rule_and_not_the_next(evaluator: Evaluator) -> None:
     greedy = policy_of(deny="size(args.l.map(x, args.l.map(y, args.t + args.t))) < 0", allow="true")
     verdict = await decide(evaluator, greedy, l=list(range(90)), t="a" * 60_000)
     assert verdict.decision == "deny"
-    assert "the process that evaluates it ended" in str(verdict.reason) or "longer than" in str(verdict.reason)
+    assert "its condition could not be evaluated" in str(verdict.reason)
     fine = policy_of(allow="args.l.all(x, size(args.t) > 0)")
     assert (await decide(evaluator, fine, l=list(range(100)), t="a" * 60_000)).decision == "allow"
 
