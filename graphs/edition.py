@@ -140,7 +140,11 @@ class Edition:
             "snapshot": self.snapshot.id,
             "graphs": graphs,
             "servers": {
-                name: {"status": entry.status, "reason": entry.reason, "tools": list(entry.tools)}
+                name: {
+                    "status": entry.status,
+                    "reason": entry.reason or "; ".join(entry.left_out) or None,
+                    "tools": list(entry.tools),
+                }
                 for name, entry in servers.items()
             },
         }

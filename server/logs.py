@@ -28,16 +28,42 @@ OWN = ("graphs", "server")
 QUOTING = ("root", "mcp")
 """Loggers whose words are left out. The MCP SDK also uses the root logger, which nobody else here does."""
 LONGEST = 300
+MOST_LINES = 10
+"""Lines a second from one place in a library."""
 
 
 def set_up(form: Form) -> None:
     """Makes this process log to stderr in that form. For the whole process: called by what starts it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines() if form == "json" else Text())
+    handler.addFilter(Flood())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for name in ("httpx", "mcp", "rust-sugiyama"):  # the last one writes fifty lines for each drawing
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
+
+
+class Flood(logging.Filter):
+    """Lets so many lines a second through from each place in a library; its next line after that says how many were
+    not. What others send makes some libraries write a line for each message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        """By place: the second, and how many lines of it there were."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.name.partition(".")[0] in OWN:
+            return True
+        place, second = (record.pathname, record.lineno), int(record.created)
+        before, count = self._places.get(place, (second, 0))
+        if before != second:
+            if count > MOST_LINES:
+                record.__dict__["skipped"] = count - MOST_LINES
+            count = 0
+        self._places[place] = (second, count + 1)
+        return count < MOST_LINES
 
 
 class JSONLines(logging.Formatter):
@@ -49,7 +75,7 @@ class JSONLines(logging.Formatter):
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": words(record),
+            "message": escape_invisible(words(record), keep="\n\t"),
             "pid": record.process,
             **ids(),
             **record.__dict__.get("fields", {}),
@@ -72,7 +98,7 @@ class Text(logging.Formatter):
         if record.exc_info and (error := record.exc_info[1]) is not None:
             line = f"{line}\n{exception_text(error)}"
         # A name of somebody else's moves no cursor, and a line that it breaks is seen to go on.
-        return escape_invisible(line, keep="\n").replace("\n", "\n  ")
+        return escape_invisible(line, keep="\n\t").replace("\n", "\n  ")
 
 
 def shortened(value: object) -> str:
@@ -105,8 +131,11 @@ def words(record: logging.LogRecord) -> str:
     if family in OWN:
         return record.getMessage()
     if family in QUOTING:
-        return f"(said at {record.module}:{record.lineno}; left out, since it may quote what people wrote)"
-    return first_line(record.getMessage())
+        skipped = record.__dict__.get("skipped")
+        more = f"; and {skipped:,} more such lines before" if skipped else ""
+        return f"(said at {record.module}:{record.lineno}; left out, since it may quote what people wrote{more})"
+    skipped = record.__dict__.get("skipped")
+    return first_line(record.getMessage()) + (f" … and {skipped:,} more such lines before" if skipped else "")
 
 
 def first_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A name that is another one's twin is refused, wherever it stands; `strict` refuses every name that is not declared."""
+"""A name that is another one's twin is refused, wherever it stands; `strict` refuses what is not declared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def objection(schema: dict[str, Any], args: dict[str, Any], *, strict: bool = Fa
 
 TWINS = [
     "Path", "PATH", "pAth", "ｐａｔｈ", "𝐩𝐚𝐭𝐡", "ⓟⓐⓣⓗ", "pa\u200bth", "\ufeffpath", "path\u200d", "pa\u00adth",
-    "path\u2060", "path\U000e0041", "pat\ufe0fh", "pa\u034fth", "path\x00", "path\u202e", "path ", "\u00a0path", "pa\u3164th",
+    "path\u2060", "path\U000e0041", "pat\ufe0fh", "pa\u034fth", "path\x00", "path\u202e", "path ", "\u00a0path",
+    "pa\u3164th",
 ]  # fmt: skip
 
 
@@ -81,7 +82,7 @@ NESTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"properties": {"files": {"items": [{}, INNER]}}}, {"files": [{}, {"Path": 2}]}),
     ({"properties": {"f": {"$ref": "#/$defs/F"}}, "$defs": {"F": INNER}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"$ref": "#/definitions/a~1b"}}, "definitions": {"a/b": INNER}}, {"f": {"Path": 2}}),
-    ({"properties": {"f": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/F"}]}}, "$defs": {"F": INNER}}, {"f": {"Path": 2}}),
+    ({"properties": {"f": {"anyOf": [{}, {"$ref": "#/$defs/F"}]}}, "$defs": {"F": INNER}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"oneOf": [INNER, {"type": "string"}]}}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"allOf": [INNER]}}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"if": {}, "then": INNER}}}, {"f": {"Path": 2}}),

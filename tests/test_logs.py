@@ -214,3 +214,24 @@ def test_for_the_eye_the_words_come_first() -> None:
     access.__dict__["fields"] = {"method": "GET", "status": 200, "seconds": 0.5, "tools": ["a/b", "c/d"], "cut": True}
     line = Text().format(access)
     assert line.endswith("WARNING server.requests: GET /v1/models 200 seconds=0.5 tools=a/b,c/d cut=True")
+
+
+def test_a_flood_from_one_place_in_a_library_is_counted_not_written() -> None:
+    def record(second: int, name: str = "mcp.client") -> logging.LogRecord:
+        made = logging.LogRecord(name, logging.WARNING, "/lib/client.py", 7, "a line", (), None)
+        made.created = float(second)
+        return made
+
+    flood = logs.Flood()
+    assert sum(flood.filter(record(1)) for _ in range(5_010)) == 10
+    first = record(2)
+    assert flood.filter(first)
+    assert "and 5,000 more such lines before" in Text().format(first)
+    assert "and 5,000 more such lines before" in JSONLines().format(first)
+    assert all(flood.filter(record(2, "graphs.run")) for _ in range(100))
+
+
+def test_what_does_not_show_is_written_out() -> None:
+    record = logging.LogRecord("graphs.x", logging.INFO, "x.py", 1, "%s says", ("\x1b[2Jme\r\u202e",), None)
+    assert "\\x1b[2Jme\\r\\u{202e} says" in Text().format(record)
+    assert json.loads(JSONLines().format(record))["message"] == "\\x1b[2Jme\\r\\u{202e} says"

@@ -1,4 +1,4 @@
-"""Arguments that a tool does not declare, in real turns over HTTP: what never gets to a person, and never to the tool."""
+"""Arguments that a tool does not declare, in real turns over HTTP: they get to no person and to no tool."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ToolsSpec(Spec):
     """What holds for the tools of every MCP server."""
 
     strict: bool = False
-    """Whether to refuse every argument that a tool's schema does not declare, whatever the server's own `strict` says."""
+    """Whether to refuse every argument that a tool's schema does not declare, as if every server said `strict`."""
 
 
 class GatewaySpec(Spec):

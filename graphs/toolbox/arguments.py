@@ -83,7 +83,7 @@ class Arguments:
             items = cast("Sequence[object]", value)
             listed = list(self._expand(schemas))
             for index, item in enumerate(items):
-                if isinstance(item, dict | list):
+                if _has_inside(item):
                     inner = tuple(_items_at(listed, index))
                     found = self._of_value(item, inner, f"{path}[{index}]", strict=strict, depth=depth + 1)
                     if found is not None:
@@ -115,7 +115,7 @@ class Arguments:
                             f"their characters; {_list_declared(level)}"
                         )
                 inner = matched or level.others
-            if isinstance(part, dict | list):
+            if _has_inside(part):
                 under = f"{path}.{name}" if path else name
                 found = self._of_value(part, inner, under, strict=strict, depth=depth + 1)
                 if found is not None:
@@ -124,8 +124,8 @@ class Arguments:
 
     def _twin(self, name: str, twins: Iterable[str], level: _Level) -> str:
         return (
-            f"its argument {_show(name)} is not declared and differs from {_show(next(iter(twins)))} only in case or in "
-            f"the form of its characters; {_list_declared(level)}"
+            f"its argument {_show(name)} is not declared and differs from {_show(next(iter(twins)))} only in case or "
+            f"in the form of its characters; {_list_declared(level)}"
         )
 
     def _level(self, schemas: tuple[_Schema, ...]) -> _Level:
@@ -213,6 +213,10 @@ def _items_at(schemas: Iterable[_Schema], index: int) -> Iterable[_Schema]:
             part = schema.get(word)
             if isinstance(part, dict):
                 yield cast("_Schema", part)
+
+
+def _has_inside(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

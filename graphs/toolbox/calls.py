@@ -11,7 +11,9 @@ from mcp import McpError
 from mcp.types import CallToolResult, TextContent
 from pydantic import ValidationError
 
+from graphs.text import escape_invisible
 from graphs.toolbox.connection import Connection, ServerDown
+from graphs.toolbox.intake import UNFIT
 from graphs.toolbox.names import people_name
 from graphs.toolbox.results import failure, readable
 from graphs.toolbox.session import Lost, RawResult, Session
@@ -19,6 +21,7 @@ from graphs.toolbox.wire import traced
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_REASON = 400
 Phase = Literal["connecting", "queued", "running"]
 
 
@@ -62,7 +65,10 @@ class Call:
         except _Failed as failed:
             return failure(str(failed))
         except McpError as error:
-            return failure(f"{self._name} was refused by its server: {error.error.message[: spec.max_result]}")
+            if error.error.code == UNFIT:
+                return failure(self._not_taken(error.error.message))
+            words = escape_invisible(error.error.message[: spec.max_result], keep="\n\t")
+            return failure(f"{self._name} was refused by its server: {words}")
         except ValidationError:
             return failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
         finally:
@@ -107,6 +113,12 @@ class Call:
             f"Outcome unknown: the server of {self._name} {reason} while the call was under way. It may or may not "
             "have taken effect, so it was not repeated. Find out before calling it again."
         )
+
+    def _not_taken(self, reason: str) -> str:
+        reason = escape_invisible(reason[:_LONGEST_REASON])
+        text = f"{self._name} gave no answer that can be taken: its server {self._connection.name} {reason}."
+        known = "" if self._repeatable else " Outcome unknown: it may have taken effect."
+        return f"{text}{known} If you call it again, ask for less: a part, a filter, a limit."
 
     def _too_late(self) -> str:
         seconds = f"{self._connection.spec.timeout:g} s"

@@ -20,6 +20,8 @@ from mcp.types import Tool
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.spec.servers import ServerSpec
+from graphs.text import escape_invisible
+from graphs.toolbox.intake import Intake
 from graphs.toolbox.process import Running, running
 from graphs.toolbox.remote import Reached, reached
 from graphs.toolbox.session import SESSION_TERMINATED, End, Session, own_version
@@ -29,6 +31,11 @@ logger = logging.getLogger(__name__)
 
 _LONGEST = 400
 """Characters of one line of a server's, or of what went wrong with it."""
+_LONGEST_RAW = 100_000
+
+_SETTLED = 10
+"""So many pauses without a change, and the next one is looked at as soon as the first was."""
+_LONGEST_PAUSE = 60.0
 
 State = Literal["starting", "up", "down"]
 
@@ -48,6 +55,8 @@ class Timing:
     """For a user's own connection to come up before their turn goes on without it."""
     check: float = 15.0
     """Between two looks at a server that is reached over HTTP."""
+    relist: float = 1.0
+    """Between two looks at a server's tools that it says have changed; longer for one that says so again and again."""
     ping: float = 5.0
     """For an answer to a ping, before a server counts as hanging."""
     close: float = 5.0
@@ -64,11 +73,18 @@ class Connection:
     """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
 
     `changed` is called, synchronously, whenever the state or the tools are different from before. `label` is what the
-    log calls it.
+    log calls it. `parsing` is held while a large message of any server is parsed.
     """
 
     def __init__(
-        self, name: str, spec: ServerSpec, *, timing: Timing, changed: Callable[[], None], label: str | None = None
+        self,
+        name: str,
+        spec: ServerSpec,
+        *,
+        timing: Timing,
+        changed: Callable[[], None],
+        parsing: asyncio.Lock,
+        label: str | None = None,
     ) -> None:
         self.name = name
         self._label = label or name
@@ -87,6 +103,7 @@ class Connection:
         """How many are under way, or wait for their turn."""
         self._timing = timing
         self._changed = changed
+        self._parsing = parsing
         self.redaction = Redaction()
         """Blots out what the server was given in confidence."""
         self._version = ""
@@ -163,8 +180,9 @@ class Connection:
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
                 self._opening = scope
-                async with self._opened() as link:
-                    session = Session(link.read, link.write, self._wake.set, version=self._version)
+                intake = Intake(self._note, self._parsing)
+                async with self._opened(intake) as link:
+                    session = Session(link.read, link.write, self._wake.set, version=self._version, intake=intake)
                     try:
                         end = await self._converse(session, link, scope)
                     finally:
@@ -185,19 +203,19 @@ class Connection:
         return end
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[Running | Reached]:
+    async def _opened(self, intake: Intake) -> AsyncGenerator[Running | Reached]:
         if self.spec.transport == "stdio":
-            async with running(self.spec, self._note, grace=self._timing.grace) as started:
+            async with running(self.spec, intake, grace=self._timing.grace) as started:
                 yield started
         else:
-            async with reached(self.spec) as remote:
+            async with reached(self.spec, intake) as remote:
                 yield remote
 
     async def _converse(self, session: Session, link: Running | Reached, scope: anyio.CancelScope) -> End:
         async with session:
             try:
                 await session.initialize()
-                tools = await self._listed(session)
+                tools = await self._list(session)
             except McpError as error:
                 return await self._how_it_ended(link) if session.closed else End(self._redact(why(error, self.spec)))
             scope.deadline = math.inf
@@ -216,8 +234,12 @@ class Connection:
     async def _keep(self, session: Session, link: Running | Reached) -> End:
         """Look after a live session until it ends or is to end."""
         interval = math.inf if isinstance(link, Running) else self._timing.check
+        relist, pause = 0.0, self._timing.relist
         while True:
-            with anyio.move_on_after(interval) as pause:
+            wait = interval
+            if session.tools_changed:
+                wait = min(interval, max(0.0, relist - anyio.current_time()))
+            with anyio.move_on_after(wait) as idle:
                 await self._wake.wait()
             self._wake.clear()
             if self._stop.is_set():
@@ -230,7 +252,7 @@ class Connection:
                 self._opening = patience
                 while session.overdue:
                     await session.cancel(session.overdue.pop())
-                if self._suspect or pause.cancelled_caught:
+                if self._suspect or (idle.cancelled_caught and wait == interval):
                     await self._ping(session)
             if patience.cancelled_caught:
                 # Each unanswered look is a request that stays open.
@@ -238,11 +260,15 @@ class Connection:
             if patience.cancelled_caught and self._suspect:
                 return End(f"hangs: it left a call, and then a ping for {self._timing.ping:g} s, without an answer")
             self._suspect = False
-            if session.tools_changed:
+            now = anyio.current_time()
+            if session.tools_changed and now >= relist:
                 session.tools_changed = False
+                # One that changes them all the time is asked less and less often.
+                pause = self._timing.relist if now - relist > _SETTLED * pause else min(2 * pause, _LONGEST_PAUSE)
                 with anyio.move_on_after(self.spec.timeout) as patience:
                     self._opening = patience
                     await self._refresh(session)
+                relist = anyio.current_time() + pause
             self._opening = None
 
     async def _ping(self, session: Session) -> None:
@@ -259,22 +285,25 @@ class Connection:
 
     async def _refresh(self, session: Session) -> None:
         try:
-            tools = await self._listed(session)
+            tools = await self._list(session)
         except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             words = self._redact(str(error))
             logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, words)
+            return
+        if tools == self.tools:
             return
         self.tools = tools
         self._become("up", None)
         logger.info("MCP server %s changed its tools: %d now", self._label, len(tools))
 
-    async def _listed(self, session: Session) -> tuple[Tool, ...]:
-        left_out: list[str] = []
-        tools = await session.every_tool(left_out.append)
-        for reason in left_out:
-            self._note(reason)
-        self.left_out = tuple(map(self._redact, left_out))
-        return tools
+    async def _list(self, session: Session) -> tuple[Tool, ...]:
+        listing = await session.list_all_tools()
+        left_out = tuple(map(self._redact, listing.reasons()))
+        if left_out != self.left_out:
+            for reason in left_out:
+                logger.warning("MCP server %s: %s", self._label, reason)
+        self.left_out = left_out
+        return tuple(listing.tools.values())
 
     async def _how_it_ended(self, link: Running | Reached) -> End:
         if isinstance(link, Reached):
@@ -309,7 +338,7 @@ class Connection:
         logger.debug("MCP server %s says: %s", self._label, line)
 
     def _redact(self, line: str) -> str:
-        return self.redaction.text(line, _LONGEST)
+        return escape_invisible(self.redaction.text(line[:_LONGEST_RAW], _LONGEST))
 
     def _last_note(self) -> str | None:
         # Log handlers and tracebacks draw frames; what was said stands inside them.

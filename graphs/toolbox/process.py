@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +17,16 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp.types import JSONRPCMessage
+from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage
 from pydantic import ValidationError
 
 from graphs.spec.servers import ServerSpec
+from graphs.toolbox.intake import UNFIT, Buffer, Intake, Pace, Unfit
 from graphs.toolbox.words import CannotStart, TooLong, missing_command
 
-_LONGEST_MESSAGE = 64 * 1024 * 1024
+_LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes of one line that are thrown away before the server is given up."""
+_LONGEST_NOTE = 1000
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
 
@@ -40,12 +43,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(spec: ServerSpec, note: Callable[[str], None], *, grace: float) -> AsyncGenerator[Running]:
+async def running(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGenerator[Running]:
     """Start the program and keep it until the block is left; then the whole process group is gone.
 
     The SDK's own stdio client is not used: it hides the process, so its end and its status could not be told, it lets
-    children live that outlast their parent, and it takes a message of any length. `note` is given every line of
-    stderr, and those of stdout that are no messages; `grace` is how many seconds the program gets to end by itself, and
+    children live that outlast their parent, and it takes a message of any length. `intake` is told the lines of stderr,
+    and those of stdout that are no messages; `grace` is how many seconds the program gets to end by itself, and
     again to end when it is asked to. Raises CannotStart.
     """
     process = await _start(spec)
@@ -58,9 +61,9 @@ async def running(spec: ServerSpec, note: Callable[[str], None], *, grace: float
     gone = False
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_read_messages, stdout, into, note, all_read)
+            group.start_soon(_read_messages, stdout, into, intake, all_read)
             group.start_soon(_write_messages, stdin, out)
-            group.start_soon(_read_notes, stderr, note, last_words)
+            group.start_soon(_read_notes, stderr, intake, last_words)
             group.start_soon(_end_with, process, into, all_read, grace)
             try:
                 yield Running(read=read, write=write, process=process, last_words=last_words)
@@ -100,36 +103,43 @@ async def _start(spec: ServerSpec) -> Process:
         raise CannotStart(f"{command}: {error.strerror or error}") from error
 
 
-async def _read_messages(
-    stdout: ByteReceiveStream, into: Incoming, note: Callable[[str], None], all_read: anyio.Event
-) -> None:
-    pending: list[bytes] = []
-    size = 0
-    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Intake, all_read: anyio.Event) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError), intake.buffer() as buffer:
         async with into:
             async for chunk in stdout:
                 *lines, rest = chunk.split(b"\n")
+                await intake.pass_by(len(chunk), len(lines))
                 for line in lines:
-                    whole = b"".join((*pending, line))
-                    pending.clear()
-                    size = 0
-                    message = _parse(whole)
+                    buffer.add(line)
+                    message = await _read_message(buffer, intake)
                     if message is not None:
                         await into.send(SessionMessage(message))
-                    elif whole.strip():
-                        note(whole[:1000].decode(errors="replace"))
-                pending.append(rest)
-                size += len(rest)
-                if size > _LONGEST_MESSAGE:
-                    raise TooLong(f"sent one message of more than {_LONGEST_MESSAGE // 1024**2} MiB")
+                buffer.add(rest)
+                if buffer.size > _LONGEST_LINE:
+                    raise TooLong(f"sent one message of more than {_LONGEST_LINE // 1024**2} MiB")
             all_read.set()
 
 
-def _parse(line: bytes) -> JSONRPCMessage | None:
-    """A stray print on stdout is no reason to lose the server: it gives None."""
+async def _read_message(buffer: Buffer, intake: Intake) -> JSONRPCMessage | None:
+    """The message in a line; the error that its caller gets in place of one that is not taken; None for a stray print,
+    which is no reason to lose the server."""
+    line = b""
     try:
-        return JSONRPCMessage.model_validate_json(line)
+        line = buffer.take()
+        if not line.lstrip().startswith(b"{"):
+            if line and not line.isspace():
+                intake.note(_decode_note(line))
+            return None
+        parsed = await intake.examine(line)
+        return JSONRPCMessage.model_validate(parsed) if parsed is not None else None
+    except Unfit as unfit:
+        if unfit.request_id is None:
+            intake.note(_decode_note(line) or str(unfit))
+            return None
+        error = ErrorData(code=UNFIT, message=str(unfit))
+        return JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=unfit.request_id, error=error))
     except ValidationError:
+        intake.note("sent something that is no JSON-RPC message")
         return None
 
 
@@ -141,18 +151,30 @@ async def _write_messages(stdin: ByteSendStream, out: Outgoing) -> None:
                 await stdin.send(text.encode() + b"\n")
 
 
-async def _read_notes(stderr: ByteReceiveStream, note: Callable[[str], None], last_words: anyio.Event) -> None:
-    pending = b""
+async def _read_notes(stderr: ByteReceiveStream, intake: Intake, last_words: anyio.Event) -> None:
+    """What a server says beside its messages: so many lines a second, and how many more there were."""
+    pace = Pace()
+    pending = last = b""
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async for chunk in stderr:
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    note(line[:1000].decode(errors="replace").rstrip())
-            pending = pending[:1000]
+            lines, end, pending = (pending + chunk).rpartition(b"\n")
+            pending = pending[:_LONGEST_NOTE]
+            while end and lines:
+                line, _, rest = lines.partition(b"\n")
+                if not intake.note(_decode_note(line), 1 + rest.count(b"\n") + bool(rest)):
+                    last = lines.rstrip().rpartition(b"\n")[2]
+                    break
+                lines = rest
+            await pace.spend(len(chunk) / 16_384)
+    # What a program says last is why it ended.
+    intake.note_rest(_decode_note(last))
     if pending.strip():
-        note(pending.decode(errors="replace").rstrip())
+        intake.note(_decode_note(pending))
     last_words.set()
+
+
+def _decode_note(line: bytes) -> str:
+    return line[:_LONGEST_NOTE].decode(errors="replace").rstrip()
 
 
 async def _end_with(process: Process, into: Incoming, all_read: anyio.Event, grace: float) -> None:

@@ -6,6 +6,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from graphs.text import escape_invisible
+
+_LONGEST = 300
+"""Characters of a server's words."""
 Listener = Callable[[str], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("progress", default=None)
@@ -29,4 +33,7 @@ def listener() -> Listener | None:
 def words(progress: float, total: float | None, message: str | None) -> str:
     """A progress notification (MCP 2025-11-25, "Progress") as one line."""
     amount = f"{progress:g}" if total is None else f"{progress:g} of {total:g}"
-    return f"{message} ({amount})" if message else amount
+    if not message:
+        return amount
+    shown = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    return f"{escape_invisible(shown)} ({amount})"

@@ -19,9 +19,13 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
 from graphs.spec.servers import ServerSpec
+from graphs.toolbox.intake import Intake
+from graphs.toolbox.transport import ENCODINGS, BoundedTransport
 from graphs.toolbox.wire import repeat_in_header
 
 _CONNECT = 10.0
+_LATE = 30.0
+"""Seconds after a call's own time limit in which its answer is still awaited: then the request is ended."""
 _SILENCE = 3600.0
 """Seconds. The SDK answers a silent stream by ending the whole connection, and every call on it, so silence is judged
 by our own time limits and pings; this one only frees what was forgotten."""
@@ -36,18 +40,21 @@ class Reached:
 
 
 @asynccontextmanager
-async def reached(spec: ServerSpec) -> AsyncGenerator[Reached]:
-    """Connect to the server's `url` until the block is left. Raises httpx errors, alone or in groups."""
+async def reached(spec: ServerSpec, intake: Intake) -> AsyncGenerator[Reached]:
+    """Connect to the server's `url` until the block is left; what it answers comes through `intake`.
+
+    Raises httpx errors, alone or in groups.
+    """
     url = spec.url or ""
     # Reads the machine's certificates: too slow for the event loop.
     trusted = await anyio.to_thread.run_sync(httpx.create_ssl_context)
     if spec.transport == "sse":
-        make = partial(_client, trusted)
+        make = partial(_client, trusted, intake, spec.timeout + _LATE)
         async with sse_client(url, headers=dict(spec.headers), httpx_client_factory=make) as (read, write):
             yield Reached(read=read, write=write)
     else:
         async with (
-            _client(trusted, headers=dict(spec.headers)) as client,
+            _client(trusted, intake, spec.timeout + _LATE, headers=dict(spec.headers)) as client,
             streamable_http_client(url, http_client=client) as (read, write, _),
         ):
             yield Reached(read=read, write=write)
@@ -61,6 +68,8 @@ async def without_credentials(request: httpx.Request) -> None:
 
 def _client(
     trusted: ssl.SSLContext,
+    intake: Intake,
+    patience: float,
     headers: dict[str, str] | None = None,
     timeout: httpx.Timeout | None = None,
     auth: httpx.Auth | None = None,
@@ -78,10 +87,12 @@ def _client(
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
         )
 
+    own = httpx.Headers(headers)
+    own["accept-encoding"] = ENCODINGS
     return httpx.AsyncClient(
-        headers=headers,
+        headers=own,
         event_hooks={"request": [repeat_in_header, without_credentials]},
-        transport=AiohttpTransport(verify=trusted, client=session),
+        transport=BoundedTransport(AiohttpTransport(verify=trusted, client=session), intake, patience=patience),
         timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
         auth=auth,
     )

@@ -22,7 +22,13 @@ from pydantic import TypeAdapter, ValidationError
 from graphs.toolbox.session import RawResult
 
 _LARGEST_IMAGE = 8_000_000
-"""Characters of base64. An image is not text that can be cut: it is kept whole or left out."""
+"""Characters of base64, of all images of an answer together. An image is not text that can be cut: it is kept whole or
+left out."""
+_MOST_IMAGES = 20
+_MOST_BLOCKS = 1_000
+"""Blocks of one answer that are read."""
+_MOST_OTHERS = 100
+"""Of them, those that are no text: to read one takes 50 µs."""
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What models take."""
 _BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
@@ -39,13 +45,24 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
     An error is text alone. Structured content comes along if it is an object of at most `limit` characters as JSON;
     where a server sends nothing else it is the text.
     """
-    parts = [_read(block) for block in raw.content]
-    structured: str | None = None if raw.structuredContent is None else json.dumps(raw.structuredContent)
-    portable = structured is not None and _portable(raw.structuredContent)
+    parts: list[str | ImageContent] = []
+    others = 0
+    for block in raw.content[:_MOST_BLOCKS]:
+        text = _plain_text(block)
+        others += text is None
+        if text is None and others > _MOST_OTHERS:
+            break
+        parts.append(_read(block) if text is None else text)
+    left_out = len(raw.content) - len(parts)
+    structured, portable = _write(raw.structuredContent, limit)
     if not parts and structured is not None:
-        parts = [structured]
+        parts.append(structured)
     texts = [part for part in parts if isinstance(part, str)]
-    images = [part for part in parts if isinstance(part, ImageContent)]
+    if left_out and parts:
+        texts.append(f"[{left_out:,} more parts of the answer left out]")
+    images, too_many = _fitting([part for part in parts if isinstance(part, ImageContent)])
+    if too_many:
+        texts.append(f"[{too_many} more images left out]")
     if raw.isError:
         texts += [f"[{image.mimeType} left out]" for image in images]
         images = []
@@ -63,13 +80,28 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
     )
 
 
-def _portable(value: Any) -> bool:
-    """Whether a value can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
+def _write(value: object, limit: int) -> tuple[str | None, bool]:
+    """A value as JSON, and whether it can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
+    if value is None:
+        return None, False
     try:
-        orjson.dumps(value)
+        written = orjson.dumps(value)
     except TypeError:
-        return False
-    return True
+        return json.dumps(value), False
+    # What is too long for a model is only cut: then the form that is written twenty times as fast will do.
+    return (json.dumps(value), True) if len(written) <= limit else (written.decode(), True)
+
+
+def _fitting(images: list[ImageContent]) -> tuple[list[ImageContent], int]:
+    """As many images as are taken of one answer, and how many are not."""
+    kept: list[ImageContent] = []
+    size = 0
+    for image in images:
+        size += len(image.data)
+        if len(kept) == _MOST_IMAGES or size > _LARGEST_IMAGE:
+            break
+        kept.append(image)
+    return kept, len(images) - len(kept)
 
 
 def _cut(text: str, limit: int) -> str:
@@ -77,6 +109,12 @@ def _cut(text: str, limit: int) -> str:
         return text
     note = f"[Cut: the first {limit:,} of {len(text):,} characters are shown. Ask for less: a part, a filter, a limit.]"
     return f"{text[:limit]}\n{note}"
+
+
+def _plain_text(raw: object) -> str | None:
+    block = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+    text = block.get("text") if block.get("type") == "text" else None
+    return text if isinstance(text, str) else None
 
 
 def _read(raw: Any) -> str | ImageContent:

@@ -13,7 +13,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp import ClientSession, McpError
 from mcp.shared.message import SessionMessage
-from mcp.shared.session import ProgressFnT, RequestResponder
+from mcp.shared.session import ProgressFnT
 from mcp.types import (
     CONNECTION_CLOSED,
     CallToolRequest,
@@ -22,7 +22,6 @@ from mcp.types import (
     CancelledNotificationParams,
     ClientNotification,
     ClientRequest,
-    ClientResult,
     ErrorData,
     Implementation,
     JSONRPCError,
@@ -30,19 +29,19 @@ from mcp.types import (
     ListToolsRequest,
     PaginatedRequestParams,
     RequestParams,
-    ServerNotification,
-    ServerRequest,
-    Tool,
-    ToolListChangedNotification,
 )
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from graphs.toolbox.intake import Intake, Pace
+from graphs.toolbox.listing import MOST_PAGES, Listing
 from graphs.toolbox.progress import listener, words
 from graphs.tracing import on_the_wire
 
 SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
-_MOST_PAGES = 1000
+_PROGRESS_A_SECOND = 4
+_FIRST_PROGRESS = 20
+"""How many notes of progress go through at once: a person reads none of those that come faster."""
 _GRACE = 0.5
 """Seconds between a caller's leaving and telling the server. An answer that is just being sent may come meanwhile:
 the official Python SDK's server ends altogether when it is told to cancel what it is about to answer."""
@@ -96,9 +95,10 @@ class Session(ClientSession):
         wake: Callable[[], None],
         *,
         version: str,
+        intake: Intake,
     ) -> None:
         info = Implementation(name="interlock", version=version)
-        super().__init__(read, write, message_handler=self._on_message, client_info=info)
+        super().__init__(read, write, message_handler=_ignore, client_info=info)
         self.closed = False
         self.tools_changed = False
         self.terminated = False
@@ -107,6 +107,8 @@ class Session(ClientSession):
         self.end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         """How the connection ended; set by its owner."""
         self._wake = wake
+        self._intake = intake
+        intake.tools_changed = self._note_change
         self._abandoned: dict[int | str, asyncio.TimerHandle] = {}
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
@@ -141,28 +143,28 @@ class Session(ClientSession):
                 raise Lost(request_id, sent=False) from error
             raise
 
-    async def every_tool(self, note: Callable[[str], None]) -> tuple[Tool, ...]:
-        """All pages of the server's tools, one of each name; those that cannot be read are noted and left out."""
-        tools: dict[str, Tool] = {}
+    async def list_all_tools(self) -> Listing:
+        """All pages of the server's tools, as far as they are taken."""
+        listing = Listing()
+        cursors: set[str] = set()
         cursor: str | None = None
         capabilities = self.get_server_capabilities()
         if capabilities is not None and capabilities.tools is None:
-            return ()
-        for _ in range(_MOST_PAGES):
+            return listing
+        for _ in range(MOST_PAGES):
             request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
             page = await self.send_request(ClientRequest(request), RawTools)
             for raw in page.tools:
-                try:
-                    tool = Tool.model_validate(raw)
-                except ValidationError as error:
-                    note(f"a tool is left out, its description is malformed: {error.errors()[0]['msg']}")
-                    continue
-                if tools.setdefault(tool.name, tool) is not tool:
-                    note(f"a second tool named {tool.name!r} is left out")
+                listing.add(raw)
             cursor = page.nextCursor
-            if not cursor:
-                break
-        return tuple(tools.values())
+            if not cursor or listing.full:
+                return listing
+            if cursor in cursors:
+                listing.note("its list of tools goes round in circles: a page names itself as the next one")
+                return listing
+            cursors.add(cursor)
+        listing.note(f"its list of tools has more than {MOST_PAGES} pages; the rest is not asked for")
+        return listing
 
     async def cancel(self, request_id: int) -> None:
         """Tell the server that nobody waits for this answer any more."""
@@ -200,17 +202,20 @@ class Session(ClientSession):
         if later is not None:
             later.cancel()
         stream = self._response_streams.pop(request_id, None)
+        if isinstance(answer, JSONRPCResponse):
+            answer.result = self._intake.restore(answer.result)
         if stream is not None:
             with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
                 stream.send_nowait(answer)
 
-    async def _on_message(
-        self, message: RequestResponder[ServerRequest, ClientResult] | ServerNotification | Exception
-    ) -> None:
-        # Runs inside the receive loop: a request made from here would wait for itself.
-        if isinstance(message, ServerNotification) and isinstance(message.root, ToolListChangedNotification):
+    def _note_change(self) -> None:
+        if not self.tools_changed:
             self.tools_changed = True
             self._wake()
+
+
+async def _ignore(message: object) -> None:
+    """What the SDK does with what it has handled would only take time."""
 
 
 def own_version() -> str:
@@ -226,8 +231,10 @@ def _progress() -> ProgressFnT | None:
     tell = listener()
     if tell is None:
         return None
+    pace = Pace(_PROGRESS_A_SECOND, _FIRST_PROGRESS)
 
     async def passed_on(progress: float, total: float | None, message: str | None) -> None:
-        tell(words(progress, total, message))
+        if pace.try_spend():
+            tell(words(progress, total, message))
 
     return passed_on

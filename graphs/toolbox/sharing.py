@@ -29,6 +29,7 @@ class Connections:
     def __init__(self, timing: Timing | None = None, changed: Callable[[], None] = lambda: None) -> None:
         self._timing = timing or Timing()
         self._changed = changed
+        self._parsing = asyncio.Lock()
         self._held: list[_Held] = []
         self._users: list[tuple[Users, list[object]]] = []
         """Each with the toolboxes that have it."""
@@ -49,7 +50,7 @@ class Connections:
                 listener()
             self._changed()
 
-        connection = Connection(name, spec, timing=self._timing, changed=tell)
+        connection = Connection(name, spec, timing=self._timing, changed=tell, parsing=self._parsing)
         task = asyncio.create_task(connection.run(), name=f"mcp server {name}")
         self._held.append(_Held(connection, task, listeners))
         return connection
@@ -69,7 +70,7 @@ class Connections:
             if users.name == name and users.filling == filling:
                 takers.append(taker)
                 return users
-        users = Users(name, filling, timing=self._timing, changed=self._changed)
+        users = Users(name, filling, timing=self._timing, changed=self._changed, parsing=self._parsing)
         self._users.append((users, [taker]))
         return users
 

@@ -60,13 +60,16 @@ class Seat:
 class Users:
     """Everybody's connections to one server. `changed` is called, synchronously, whenever one of them changes."""
 
-    def __init__(self, name: str, filling: Filling, *, timing: Timing, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, filling: Filling, *, timing: Timing, changed: Callable[[], None], parsing: asyncio.Lock
+    ) -> None:
         self.name = name
         self.filling = filling
         self.patience = timing.first_use
         self._spec = filling.spec
         self._timing = timing
         self._changed = changed
+        self._parsing = parsing
         self._seats: dict[Key, Seat] = {}
         """Whoever came last stands last."""
         self._ending: dict[Key, asyncio.Task[None]] = {}
@@ -132,7 +135,9 @@ class Users:
         # Whose it is must be told apart in the log, and who that is does not belong there.
         label = f"{self.name} of user {hashlib.sha256(person.encode()).hexdigest()[:8]}"
         spec = self.filling.filled(values)
-        connection = Connection(self.name, spec, timing=self._timing, changed=self._changed, label=label)
+        connection = Connection(
+            self.name, spec, timing=self._timing, changed=self._changed, parsing=self._parsing, label=label
+        )
         task = asyncio.create_task(self._run(connection, self._ending.get(key)), name=f"mcp server {label}")
         return Seat(person=person, connection=connection, task=task, used=0.0)
 

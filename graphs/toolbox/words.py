@@ -15,6 +15,7 @@ from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.spec.confidential import confidential
 from graphs.spec.servers import ServerSpec
+from graphs.toolbox.intake import UNFIT, Unfit
 
 _SHORTEST_GIVEN = 8
 """Characters of a variable of a server's own that is blotted out: shorter ones are everyday words."""
@@ -88,7 +89,7 @@ def why(error: BaseException, spec: ServerSpec) -> str:
     """What ended, or prevented, a connection to this server."""
     where = place(spec.url) if spec.url is not None else "the server"
     match leaf(error):
-        case CannotStart() | TooLong() as known:
+        case CannotStart() | TooLong() | Unfit() as known:
             return str(known)
         case httpx.HTTPStatusError(response=response):
             status = f"{where} answered {response.status_code} {response.reason_phrase}"
@@ -107,6 +108,8 @@ def why(error: BaseException, spec: ServerSpec) -> str:
             return f"the connection to {where} broke: {broken}"
         case McpError(error=refused) if spec.url is not None and refused.message == "Session terminated":
             return f"{where} knows no such session, or answered 404. Check the path in 'url' in servers.yaml."
+        case McpError(error=refused) if refused.code == UNFIT:
+            return refused.message
         case McpError(error=refused):
             return f"answered with an error: {refused.message}"
         case other:

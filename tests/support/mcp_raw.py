@@ -33,7 +33,7 @@ def tools(cursor: str | None) -> dict[str, Any]:
         return {"tools": [TOOLS[page]], **({"nextCursor": str(page + 1)} if page < 4 else {})}
     if "long-names" in HOW:
         long = "a" * 100
-        return {"tools": [{**TOOLS[0], "name": name} for name in (f"{long}1", f"{long}2", "x.y", "x y", "x_y")]}
+        return {"tools": [{**TOOLS[0], "name": name} for name in (f"{long}1", f"{long}2", "x.y", "x/y", "x_y")]}
     return {"tools": TOOLS}
 
 
@@ -49,6 +49,8 @@ def call(name: str) -> dict[str, Any]:
         for _ in range(70):
             sys.stdout.write("x" * 1024 * 1024)
         sys.stdout.flush()
+        if "endless" in HOW:
+            time.sleep(3600)
     return {"content": [{"type": "text", "text": "good"}]}
 
 

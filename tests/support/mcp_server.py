@@ -159,7 +159,7 @@ def build(log: Path | None) -> FastMCP:
             os._exit(3)
         return "alive"
 
-    @server.tool(annotations=READS, name="odd.name/with spaces")
+    @server.tool(annotations=READS, name="odd.name/with-a-slash")
     def odd(config: str, run_manager: str, runtime: str, self: str, tool_input: str) -> str:
         """Arguments that LangChain uses for itself."""
         return f"{config} {run_manager} {runtime} {self} {tool_input}"

@@ -1,0 +1,365 @@
+"""What is taken from a server: how large a message may be, and how fast they may come. Looked at before it is parsed.
+
+A parser holds the event loop while it works, in whatever thread it runs, since it holds the interpreter. So what it may
+be given is bounded in bytes, in values and in nesting: a message of ten million bytes of brackets makes hundreds of
+megabytes of lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import accumulate
+from secrets import token_urlsafe
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+LARGEST_MESSAGE = 10 * 2**20
+"""Bytes of one message, decompressed: four million characters, as text and as structured content beside it."""
+LARGEST_AT_ONCE = 24 * 2**20
+"""Bytes of all messages that are arriving at once from one server."""
+LARGEST_REQUEST = 64 * 2**10
+"""Bytes of a message by which the server asks or tells something by itself: those are validated in depth."""
+MOST_VALUES = 200_000
+"""Texts, numbers, lists and objects of one message: 20 ms of parsing."""
+DEEPEST = 100
+"""Lists and objects inside each other."""
+UNFIT = -32_771
+"""Code of the JSON-RPC error by which a caller learns that its answer was not taken. Outside of what MCP uses."""
+MOST_ESCAPES = 1_000_000
+"""Backslashes of one message: what is no text has to be found between them."""
+RATE = 1_000.0
+"""Messages a second that nobody waits for and that are taken from one server; a large one counts for many."""
+BURST = 3_000.0
+
+_BYTES_A_UNIT = 16_384
+"""Bytes that count as much as a message."""
+_VALUES_A_UNIT = 100
+_ANSWER_UNITS = 0.2
+_DROPPED_UNITS = 0.05
+_REQUESTS = (20.0, 50.0)
+"""Requests of a server's own that are answered: so many a second, and so many at once."""
+_PROGRESS = (50.0, 100.0)
+"""Notes of progress that are read."""
+_NOTES = (20.0, 100.0)
+"""Lines of a server's that are noted."""
+_STORED = "interlock/stored"
+_ENDS = 4_096
+"""Bytes at either end of a message in which its id is looked for."""
+_MOST_EVENT_IDS = 10_000
+_ID = rb'"id"\s*:\s*"?(\d{1,15})"?\s*'
+_JSONRPC = rb'"jsonrpc"\s*:\s*"2\.0"\s*'
+_FIRST_ID = re.compile(rb"\s*\{\s*(?:" + _JSONRPC + rb",\s*)?" + _ID + rb"[,}]")
+_LAST_ID = re.compile(_ID + rb"(?:,\s*" + _JSONRPC + rb")?\}\s*\Z")
+_STEPS = bytes.maketrans(b"[{]}", b"\1\1\0\0")
+_PREFIX = 2**20
+_NO_MARKS = bytes(code for code in range(256) if code not in b"[{,")
+_NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
+_BY_STEP = (-1, 1)
+
+
+class Unfit(Exception):
+    """A message that is not taken. The text says what its server did; `request_id`: whose answer it is, if it says."""
+
+    def __init__(self, reason: str, request_id: int | None = None) -> None:
+        super().__init__(reason)
+        self.request_id = request_id
+
+
+class Unasked(Unfit):
+    """A message that nobody waits for, and that is not taken."""
+
+
+TOO_LARGE = f"sent a message of more than {LARGEST_MESSAGE // 2**20} MiB"
+TOO_MUCH_AT_ONCE = f"sent more than {LARGEST_AT_ONCE // 2**20} MiB at once"
+
+
+class Pace:
+    """A token bucket that makes its reader wait, so that a flood fills the sender's own pipe."""
+
+    def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._filled: float | None = None
+
+    def try_spend(self, cost: float = 1.0) -> bool:
+        """Take `cost` if it is there."""
+        self._fill()
+        if self._left < cost:
+            return False
+        self._left -= cost
+        return True
+
+    async def spend(self, cost: float) -> None:
+        """Take `cost`, and wait for as long as it takes to have earned it."""
+        self._fill()
+        self._left -= cost
+        if self._left < 0:
+            await asyncio.sleep(-self._left / self._rate)
+
+    def _fill(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._filled is not None:
+            self._left = min(self._burst, self._left + (now - self._filled) * self._rate)
+        self._filled = now
+
+
+class Buffer:
+    """The pieces of one message as they arrive."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._first = b""
+        self.excess: str | None = None
+        """Why the message is not taken; its pieces are thrown away from then on."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come, those thrown away too."""
+        return self._size
+
+    def add(self, piece: bytes) -> None:
+        """The next piece."""
+        self._size += len(piece)
+        self._pieces.append(piece)
+        if self.excess is not None:
+            self._pieces = [b"".join(self._pieces)[-_ENDS:]]
+            return
+        self._intake.buffered += len(piece)
+        if self._size > LARGEST_MESSAGE:
+            self.excess = TOO_LARGE
+        elif self._intake.buffered > LARGEST_AT_ONCE:
+            self.excess = TOO_MUCH_AT_ONCE
+        if self.excess is not None:
+            whole = b"".join(self._pieces)
+            self._intake.buffered -= self._size
+            self._first, self._pieces = whole[:_ENDS], [whole[-_ENDS:]]
+
+    def check(self, longest: int) -> None:
+        """Raises Unfit for a message that is not taken, and of which more than `longest` bytes have come."""
+        if self.excess is not None and self._size > longest:
+            raise Unfit(self.excess)
+
+    def take(self) -> bytes:
+        """The whole, or of one that is not taken both ends; the buffer is empty then. Raises Unfit."""
+        whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        excess, first = self.excess, self._first
+        self.clear()
+        if excess is not None:
+            raise Unfit(excess, find_id(first, whole))
+        return whole
+
+    def clear(self) -> None:
+        """Throw everything away."""
+        if self.excess is None:
+            self._intake.buffered -= self._size
+        self._pieces, self._size, self._first, self.excess = [], 0, b"", None
+
+
+class Intake:
+    """What one connection takes from its server."""
+
+    def __init__(self, note: Callable[[str], None], turn: asyncio.Lock | None = None) -> None:
+        self._note = note
+        self._notes, self._requests, self._progress = Pace(*_NOTES), Pace(*_REQUESTS), Pace(*_PROGRESS)
+        self._unsaid = 0
+        self.tools_changed: Callable[[], None] = lambda: None
+        """Is called whenever the server says that its tools have changed."""
+        self._turn = turn or asyncio.Lock()
+        """Held while a large message is parsed: several of them one after another would be one long stop."""
+        self.pace = Pace()
+        self.buffered = 0
+        """Bytes of messages that are still arriving."""
+        self._event_times: OrderedDict[bytes, float] = OrderedDict()
+        self._stored: dict[str, tuple[dict[str, Any], int]] = {}
+
+    def store(self, result: dict[str, Any], size: int) -> dict[str, Any]:
+        """What to hand to the SDK in place of a large result, until `restore`: it would parse it four times."""
+        token = token_urlsafe()
+        self._stored[token] = (result, size)
+        self.buffered += size
+        return {_STORED: token}
+
+    def restore(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result itself, for one that may have been stored."""
+        token = result.get(_STORED)
+        if not isinstance(token, str) or token not in self._stored:
+            return result
+        result, size = self._stored.pop(token)
+        self.buffered -= size
+        return result
+
+    @contextmanager
+    def buffer(self) -> Generator[Buffer]:
+        """Room for one message, given back at the end of the block."""
+        buffer = Buffer(self)
+        try:
+            yield buffer
+        finally:
+            buffer.clear()
+
+    async def examine(self, data: bytes, *, awaited: bool = False) -> dict[str, Any] | None:
+        """One message, parsed; None for one that nobody needs. Waits where they come too fast. Raises Unfit.
+
+        `awaited`: it was asked for, so that there are no more such than requests.
+        """
+        large = len(data) > LARGEST_REQUEST
+        if large:
+            await self.pace.spend(len(data) / _BYTES_A_UNIT)
+        message = await self._parse_in_turn(data) if large else _parse_bounded(data)
+        if "method" not in message:
+            units = min(data.count(b","), MOST_VALUES) / _VALUES_A_UNIT if large else _ANSWER_UNITS
+            if large or not awaited:
+                await self.pace.spend(units)
+            return message
+        if large:
+            raise Unasked(f"sent a request or a notification of more than {LARGEST_REQUEST // 2**10} KiB")
+        await self.pace.spend(_DROPPED_UNITS)
+        return message if self._is_needed(message) else None
+
+    def _is_needed(self, message: dict[str, Any]) -> bool:
+        """Whether a request or a notification goes on to the SDK, which takes 200 µs for each. What a server logs is
+        for its own operator, and nobody reads the rest."""
+        if "id" in message:
+            return self._requests.try_spend()
+        match message["method"]:
+            case "notifications/tools/list_changed":
+                self.tools_changed()
+                return False
+            case "notifications/progress":
+                return _is_progress(message) and self._progress.try_spend()
+            case _:
+                return False
+
+    def note(self, line: str, lines: int = 1) -> bool:
+        """Note, in words, what was dropped or said: so much a second. Whether it was; then how many lines were not is
+        said as well."""
+        if not self._notes.try_spend():
+            self._unsaid += lines
+            return False
+        self.note_rest()
+        self._note(line)
+        return True
+
+    def note_rest(self, last: str = "") -> None:
+        """Note how many lines were not noted, and the last of them."""
+        if self._unsaid:
+            self._note(f"… and {self._unsaid:,} more lines")
+            self._unsaid = 0
+            if last:
+                self._note(last)
+
+    async def _parse_in_turn(self, data: bytes) -> dict[str, Any]:
+        async with self._turn:
+            excess = find_excess(data)
+            if excess is not None:
+                raise Unfit(excess, find_id(data, data))
+            # Everybody else has their turn between two long steps.
+            await asyncio.sleep(0)
+            message = parse(data)
+            await asyncio.sleep(0)
+            return message
+
+    async def pass_by(self, size: int, lines: int = 0) -> None:
+        """Have read what is no message. Waits where it comes too fast."""
+        await self.pace.spend(size / _BYTES_A_UNIT + lines * _DROPPED_UNITS)
+
+    def remember_event(self, event_id: bytes, began: float) -> None:
+        """That an answer under way since `began` may be gone on with from this event."""
+        self._event_times[event_id] = began
+        if len(self._event_times) > _MOST_EVENT_IDS:
+            self._event_times.popitem(last=False)
+
+    def began(self, event_id: bytes) -> float | None:
+        """Since when the answer of this event is under way, by the loop's clock; None where it is no answer's."""
+        return self._event_times.get(event_id)
+
+
+def _parse_bounded(data: bytes) -> dict[str, Any]:
+    excess = find_excess(data)
+    if excess is not None:
+        raise Unfit(excess, find_id(data, data))
+    return parse(data)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A JSON-RPC message (2.0, no batch). Raises Unfit."""
+    try:
+        message = from_json(data)
+    except ValueError:
+        raise Unfit("sent something that is no JSON", find_id(data, data)) from None
+    if not isinstance(message, dict):
+        raise Unfit("sent something that is no JSON-RPC message")
+    message = cast("dict[str, Any]", message)
+    fits = message.get("jsonrpc") == "2.0"
+    if "method" not in message:
+        fits = fits and isinstance(message.get("id"), int | str) and _is_outcome(message)
+    if not fits:
+        request_id = message.get("id")
+        raise Unfit("sent something that is no JSON-RPC message", request_id if isinstance(request_id, int) else None)
+    return message
+
+
+def _is_outcome(message: dict[str, Any]) -> bool:
+    error = message.get("error")
+    if error is None:
+        return isinstance(message.get("result"), dict)
+    return isinstance(error, dict) and isinstance(error.get("code"), int) and isinstance(error.get("message"), str)  # pyright: ignore[reportUnknownMemberType]
+
+
+def _is_progress(message: dict[str, Any]) -> bool:
+    """Whether a notification of progress says what it must."""
+    params = message.get("params")
+    if not isinstance(params, dict):
+        return False
+    params = cast("dict[str, Any]", params)
+    token, amount, total, text = (params.get(name) for name in ("progressToken", "progress", "total", "message"))
+    return (
+        isinstance(token, int | str)
+        and isinstance(amount, int | float)
+        and isinstance(total, int | float | None)
+        and isinstance(text, str | None)
+    )
+
+
+def find_excess(data: bytes) -> str | None:
+    """Why a message is not given to a parser, in words; None where it may be."""
+    if len(data) > LARGEST_MESSAGE:
+        return TOO_LARGE
+    # Every value but the first follows a comma or a bracket, or a name that does.
+    marks = data.translate(None, _NO_MARKS)
+    if len(marks) < MOST_VALUES and len(marks) - marks.count(b",") <= DEEPEST:
+        return None
+    # Most of what has too many has them at its beginning.
+    return (len(data) > _PREFIX and _find_excess(data[:_PREFIX])) or _find_excess(data)
+
+
+def _find_excess(data: bytes) -> str | None:
+    """The same for a message, or the beginning of one, of which more than its length has to be looked at."""
+    if data.count(b"\\") > MOST_ESCAPES:
+        return f"sent a message of more than {MOST_ESCAPES:,} backslashes"
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Every other part stands between quotes. A value has at most a name beside it.
+    if data.count(b'"') > 4 * MOST_VALUES:
+        return f"sent a message of more than {MOST_VALUES:,} values"
+    outside = b"".join(data.split(b'"')[::2])
+    marks = outside.translate(None, _NO_MARKS)
+    if len(marks) >= MOST_VALUES:
+        return f"sent a message of more than {MOST_VALUES:,} values"
+    brackets = outside.translate(None, _NO_BRACKETS)
+    depths = accumulate(map(_BY_STEP.__getitem__, brackets.translate(_STEPS)))
+    return f"sent a message nested more than {DEEPEST} deep" if max(depths, default=0) > DEEPEST else None
+
+
+def find_id(first: bytes, last: bytes) -> int | None:
+    """The id of an answer that is not parsed, where the SDKs write it: at its beginning or at its end."""
+    found = _FIRST_ID.match(first[:_ENDS]) or _LAST_ID.search(last[-_ENDS:])
+    return int(found[1]) if found is not None else None

@@ -1,0 +1,118 @@
+"""The tools that a server lists, as far as they can be shown: to a model, to a person who decides, in a rule."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+from mcp.types import Tool
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+MOST_TOOLS = 500
+"""Tools of one server."""
+MOST_PAGES = 100
+LONGEST_DESCRIPTION = 20_000
+"""Characters of what a tool says of itself."""
+LARGEST_SCHEMA = 100_000
+"""Bytes of a tool's input schema, as JSON."""
+LARGEST_LIST = 2_000_000
+"""Bytes of all descriptions and schemas of one server: they are sent to the model with every request."""
+
+_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}", re.ASCII)
+"""MCP 2025-11-25, "Tool Names", and the slash that many servers write between a family and a tool. A name is shown
+where a person decides, between other words: it must not be able to write any of them."""
+_FIELDS = ("name", "title", "description", "inputSchema", "annotations")
+"""What is used. The rest may be as large as it likes and is thrown away."""
+_MOST_REASONS = 20
+_MOST_NAMES = 20
+
+
+class Listing:
+    """The tools of one server as its pages come in, one of each name."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, Tool] = {}
+        self._reasons: list[str] = []
+        self._more = 0
+        """How many are left out without a reason of their own."""
+        self._beyond: list[str] = []
+        self._beyond_more = 0
+        self._size = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no further page can add a tool."""
+        return bool(self._beyond) or self._more > MOST_TOOLS
+
+    def add(self, raw: object) -> None:
+        """One entry of a page."""
+        fields = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+        name = fields.get("name")
+        if len(self.tools) >= MOST_TOOLS:
+            if len(self._beyond) < _MOST_NAMES:
+                self._beyond.append(show_name(name))
+            else:
+                self._beyond_more += 1
+        elif self._more > MOST_TOOLS:
+            # What is wrong with each would have to be found out.
+            self._more += 1
+        elif isinstance(name, str) and not _NAME.fullmatch(name):
+            self._leave_out(
+                f"a tool named {show_name(name)} is left out: a name is made of letters A to Z, digits, '_', '-', '.' "
+                "and '/', at most 128 of them"
+            )
+        else:
+            self._add_named({field: fields[field] for field in _FIELDS if field in fields})
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why tools are left out, in words."""
+        reasons = list(self._reasons)
+        if self._more:
+            reasons.append(f"… and {self._more:,} more tools are left out")
+        if self._beyond:
+            more = f" and {self._beyond_more:,} more" if self._beyond_more else ""
+            names = ", ".join(self._beyond)
+            reasons.append(f"only {MOST_TOOLS} tools of a server are served; left out are {names}{more}")
+        return tuple(reasons)
+
+    def note(self, reason: str) -> None:
+        """A reason why tools may be missing."""
+        self._reasons.append(reason)
+
+    def _add_named(self, fields: dict[str, Any]) -> None:
+        try:
+            tool = Tool.model_validate(fields)
+        except ValidationError as error:
+            self._leave_out(f"a tool is left out, its description is malformed: {error.errors()[0]['msg']}")
+            return
+        said = len(tool.description or "") + len(tool.title or "")
+        schema = len(to_json(tool.inputSchema))
+        if tool.name in self.tools:
+            self._leave_out(f"a second tool named {tool.name!r} is left out")
+        elif said > LONGEST_DESCRIPTION:
+            self._leave_out(
+                f"{tool.name} is left out: its description has {said:,} characters, {LONGEST_DESCRIPTION:,} are taken"
+            )
+        elif schema > LARGEST_SCHEMA:
+            self._leave_out(f"{tool.name} is left out: its schema has {schema:,} bytes, {LARGEST_SCHEMA:,} are taken")
+        elif self._size + said + schema > LARGEST_LIST:
+            self._leave_out(
+                f"{tool.name} is left out: all descriptions and schemas of a server may have {LARGEST_LIST:,} bytes"
+            )
+        else:
+            self._size += said + schema
+            self.tools[tool.name] = tool
+
+    def _leave_out(self, reason: str) -> None:
+        if len(self._reasons) < _MOST_REASONS:
+            self._reasons.append(reason)
+        else:
+            self._more += 1
+
+
+def show_name(name: object) -> str:
+    """A tool's name that may be anything, in quotes, short, every character visible."""
+    if not isinstance(name, str):
+        return "that is no text"
+    return f"{name[:60]!r}" if len(name) <= 60 else f"{name[:60]!r} … ({len(name):,} characters)"
