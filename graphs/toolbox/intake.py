@@ -138,9 +138,10 @@ class Buffer:
         elif self._intake.buffered > LARGEST_AT_ONCE:
             self.excess = TOO_MUCH_AT_ONCE
         if self.excess is not None:
-            whole = b"".join(self._pieces)
             self._intake.buffered -= self._size
-            self._first, self._pieces = whole[:_ENDS], [whole[-_ENDS:]]
+            # Its id is looked for at either end; the pieces are as large as they were read.
+            self._first = b"".join(self._pieces[:8])[:_ENDS]
+            self._pieces = [b"".join(self._pieces[-8:])[-_ENDS:]]
 
     def check(self, longest: int) -> None:
         """Raises Unfit for a message that is not taken, and of which more than `longest` bytes have come."""
@@ -258,11 +259,9 @@ class Intake:
 
     async def _parse_in_turn(self, data: bytes) -> dict[str, Any]:
         async with self._turn:
-            excess = find_excess(data)
+            excess = await _find_excess_in_steps(data)
             if excess is not None:
                 raise Unfit(excess, find_id(data, data))
-            # Everybody else has their turn between two long steps.
-            await asyncio.sleep(0)
             message = parse(data)
             await asyncio.sleep(0)
             return message
@@ -333,12 +332,32 @@ def find_excess(data: bytes) -> str | None:
     """Why a message is not given to a parser, in words; None where it may be."""
     if len(data) > LARGEST_MESSAGE:
         return TOO_LARGE
+    if not _may_exceed(data):
+        return None
+    # Most of what has too many values has them at its beginning.
+    return (_find_excess(data[:_PREFIX]) if len(data) > _PREFIX else None) or _find_excess(data)
+
+
+async def _find_excess_in_steps(data: bytes) -> str | None:
+    """The same for a large message. Everybody else has their turn between two long steps."""
+    if len(data) > LARGEST_MESSAGE:
+        return TOO_LARGE
+    exceeds = _may_exceed(data)
+    await asyncio.sleep(0)
+    if not exceeds:
+        return None
+    excess = _find_excess(data[:_PREFIX])
+    await asyncio.sleep(0)
+    if excess is None and len(data) > _PREFIX:
+        excess = _find_excess(data)
+        await asyncio.sleep(0)
+    return excess
+
+
+def _may_exceed(data: bytes) -> bool:
     # Every value but the first follows a comma or a bracket, or a name that does.
     marks = data.translate(None, _NO_MARKS)
-    if len(marks) < MOST_VALUES and len(marks) - marks.count(b",") <= DEEPEST:
-        return None
-    # Most of what has too many has them at its beginning.
-    return (len(data) > _PREFIX and _find_excess(data[:_PREFIX])) or _find_excess(data)
+    return len(marks) >= MOST_VALUES or len(marks) - marks.count(b",") > DEEPEST
 
 
 def _find_excess(data: bytes) -> str | None:
