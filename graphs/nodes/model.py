@@ -139,8 +139,12 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             answer.calls.clear()
             saying.said("text", f"{saying.gap()}_{reached}_")
         say(ModelFinished(request["model"], answer.usage, answer.reason))
+        message = as_message(answer)
+        if context.claims is None:
+            calls = [call["id"] or "" for call in message.tool_calls]
+            parts.attestations.note(context.thread, place.plan.id, place.name, calls)
         return {
-            "messages": [as_message(answer)],
+            "messages": [message],
             "asker": place.name,
             "rounds": rounds + 1,
             "started": started,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +29,8 @@ from graphs.state import Context, State, VerdictRecord, last_request
 from graphs.store import AlreadyDecided, Approval, AuditEntry, Expired, call_digest, new_approval_id
 from graphs.toolbox import ServedTool, of_server
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -38,10 +41,18 @@ class Judged:
     digest: str
     people_name: str
     verdict: Verdict
+    definition: str | None = None
+    """Digest of the tool's definition as it is now; None where there is no such tool."""
 
 
-def build(place: Place, parts: Parts) -> NodeFunction:
-    """The function of one permission node."""
+JudgeRound = Callable[[Sequence[ToolCall], State, Context], Awaitable[list[Judged]]]
+
+
+def build_judge(place: Place, parts: Parts) -> JudgeRound:
+    """What decides about the calls of one round, by the rules and by the limit of a turn's calls. The permission node
+    asks it for verdicts, and the tools node once more before it runs anything: verdicts travel in the state, which
+    whoever may use LangGraph's API can write.
+    """
 
     offered = {name: node.tools for name, node in model_nodes(place.plan)}
 
@@ -49,7 +60,6 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     servers = parts.snapshot.servers
     everywhere_strict = parts.snapshot.gateway.tools.strict
-    reach = Reach(place.plan.spec, parts)
 
     async def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
         call_id = call["id"] or ""
@@ -85,7 +95,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         )
         values = values_of(context.caller, facts)
         verdict = await parts.evaluator.settle(partial(policy.decide, context.caller, facts, values), values)
-        return Judged(call, call_id, digest, served.people_name, verdict)
+        return Judged(call, call_id, digest, served.people_name, verdict, served.definition)
 
     async def judged_in_turn(calls: Iterable[ToolCall], state: State, context: Context) -> list[Judged]:
         """Each call is judged as if those before it in the round, unless they are refused, had run: a rule that counts
@@ -97,6 +107,26 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             ran += judged[-1].verdict.decision != "deny"
         return judged
 
+    async def judge_round(calls: Sequence[ToolCall], state: State, context: Context) -> list[Judged]:
+        if context.claims is None:
+            state = await parts.attested(state, place.plan.id, calls, context, [*offered])
+        judged = await judged_in_turn(calls, state, context)
+        most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
+        room = max(0, most - state.get("calls", 0))
+        return [
+            item if index < room else replace(item, verdict=refused(f"the turn's limit of {most} tool calls{whose}"))
+            for index, item in enumerate(judged)
+        ]
+
+    return judge_round
+
+
+def build(place: Place, parts: Parts) -> NodeFunction:
+    """The function of one permission node."""
+
+    judge_round = build_judge(place, parts)
+    reach = Reach(place.plan.spec, parts)
+
     async def permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         message = last_request(state)
         if message is None:
@@ -104,13 +134,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         context = parts.context(runtime)
         tools = await reach.tools(context)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
-        judged = await judged_in_turn(calls, state, context)
-        most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
-        room = max(0, most - state.get("calls", 0))
-        judged = [
-            item if index < room else replace(item, verdict=refused(f"the turn's limit of {most} tool calls{whose}"))
-            for index, item in enumerate(judged)
-        ]
+        judged = await judge_round(calls, state, context)
         asked = [item for item in judged if item.verdict.decision == "ask"]
         approvals: Mapping[str, Approval] = {}
         # What is allowed is recorded when it begins, in the transaction that claims the call.
@@ -157,6 +181,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 continue
             if approval is not None and approval.status == "expired":
                 late.append(item.call_id)
+            warn_of_redefinition(item, approval)
             ruling = Ruling(decision="deny", rule=verdict["rule"], approval=approval.id if approval else None)
             entries.append(tell(item, ruling, state, context))
         await parts.store.approvals.supersede(late)
@@ -180,16 +205,19 @@ async def settled(
         if not pending:
             return approvals
         voice(context, runtime.stream_writer)(ApprovalNeeded(tuple(as_event(entry) for entry in pending)))
-        answer = interrupt([as_payload(entry) for entry in pending])
+        answer = interrupt([as_payload(entry, context) for entry in pending])
         if context.interactive:
             await decide_by_value(answer, pending, context, parts)
 
 
 async def decide_by_value(answer: object, pending: Iterable[Approval], context: Context, parts: Parts) -> None:
-    """Studio's resume value as decisions: `"approve"` or `"reject"` for all, or `{approval id: "approve", …}`."""
+    """Studio's resume value as decisions: `"approve"` or `"reject"` for all, or `{approval id: "approve", …}`.
+
+    It decides what the caller's role may decide; the rest waits on, and the next interrupt says for whom.
+    """
     for entry in pending:
         word = cast("Mapping[str, object]", answer).get(entry.id) if isinstance(answer, Mapping) else answer
-        if word not in ("approve", "reject"):
+        if word not in ("approve", "reject") or not may_decide(entry, context):
             continue
         try:
             await parts.store.approvals.decide(
@@ -204,16 +232,39 @@ async def decide_by_value(answer: object, pending: Iterable[Approval], context: 
             continue
 
 
+def may_decide(entry: Approval, context: Context) -> bool:
+    """Whether the caller of this run may decide it: whoever asked, or the role that the rule names."""
+    return entry.approver is None or context.caller.is_a(entry.approver)
+
+
+def is_redefined(item: Judged, approval: Approval | None) -> bool:
+    """Whether its server changed the tool's definition since the approval was asked for."""
+    return approval is not None and approval.status == "approved" and approval.definition not in (None, item.definition)
+
+
+def warn_of_redefinition(item: Judged, approval: Approval | None) -> None:
+    """Tells the operator of a server that got a call approved under one definition and serves another."""
+    if approval is not None and is_redefined(item, approval):
+        server, _, tool = item.people_name.partition("/")
+        words = "server %s changed its tool %s while the approval %s waited: what was approved is not run"
+        log.warning(words, server, tool, approval.id)
+
+
 def record(item: Judged, approval: Approval | None) -> VerdictRecord:
     """The verdict as the state keeps it: the rules' own, or the person's where the rules left it to one."""
     verdict = item.verdict
     if verdict.decision == "deny" or approval is None:
         # An `ask` that got here without an approval was never put to anybody: closed.
         decision = "allow" if verdict.decision == "allow" else "deny"
-        return VerdictRecord(decision=decision, digest=item.digest, rule=refusal_words(verdict))
+        rule = refusal_words(verdict)
+        rule = f"nobody has approved it ({rule})" if verdict.decision == "ask" else rule
+        return VerdictRecord(decision=decision, digest=item.digest, rule=rule)
     if verdict.decision == "ask" and verdict.approver != approval.approver:
         who = verdict.approver or "whoever asked"
         rule = f"the rules changed meanwhile: it must now be approved by {who} ({refusal_words(verdict)}); ask again"
+        return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
+    if is_redefined(item, approval):
+        rule = f"{item.people_name} is not the tool that was approved: its server changed its definition; ask again"
         return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
     if approval.status == "approved" and approval.digest == item.digest:
         return VerdictRecord(decision="allow", digest=item.digest, rule=verdict.rule, approval=approval.id)
@@ -280,6 +331,7 @@ def wanted(item: Judged, context: Context, place: Place, parts: Parts) -> Approv
         approver=item.verdict.approver,
         created=now,
         expires=now + item.verdict.expires if item.verdict.expires is not None else None,
+        definition=item.definition,
     )
 
 
@@ -296,8 +348,14 @@ def as_event(entry: Approval) -> PendingApproval:
     )
 
 
-def as_payload(entry: Approval) -> dict[str, Any]:
+def as_payload(entry: Approval, context: Context) -> dict[str, Any]:
     """A pending approval as the interrupt shows it in Studio."""
+    answer = 'resume with "approve" or "reject", or {approval id: "approve" | "reject"}'
+    if not may_decide(entry, context):
+        answer = (
+            f"only the role {entry.approver} may decide it, and this is {' & '.join(context.caller.roles)}: "
+            f"POST /v1/approvals/{entry.id} of an Interlock that serves this store, with a key of that role"
+        )
     return {
         "approval": entry.id,
         "tool": entry.tool,
@@ -305,5 +363,5 @@ def as_payload(entry: Approval) -> dict[str, Any]:
         "rule": entry.rule,
         "approver": entry.approver,
         "expires": entry.expires,
-        "answer": 'resume with "approve" or "reject", or {approval id: "approve" | "reject"}',
+        "answer": answer,
     }

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
-from langchain_core.messages import AnyMessage, InvalidToolCall, ToolCall, ToolMessage
+from langchain_core.messages import AnyMessage, InvalidToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -21,10 +21,12 @@ from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.accounts import Ruling, account
 from graphs.nodes.parts import NodeFunction, Parts, Place, voice
+from graphs.nodes.permission import Judged, build_judge, warn_of_redefinition
+from graphs.nodes.permission import record as verdict_record
 from graphs.nodes.reach import Reach
 from graphs.seeing import tool_call, tool_refused
 from graphs.state import Context, State, VerdictRecord, last_request
-from graphs.store import AuditEntry, Claim, Claimed, call_digest
+from graphs.store import Approval, AuditEntry, Claim, Claimed, call_digest
 from graphs.toolbox import ServedTool, Tools, told_to
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
@@ -45,6 +47,8 @@ class _Round(State):
 
     records: Mapping[str, AuditEntry]
     """By call id."""
+    objections: Mapping[str, str | None]
+    """By call id: why it may not run; None where it may."""
     claimed: Mapping[str, Claimed]
     """By call id, for the calls that carry an allow."""
     tools: Tools
@@ -64,8 +68,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         say = voice(cast("Context | None", runtime.context), runtime.stream_writer)
         record, claimed = state["records"][call_id], state["claimed"].get(call_id)
         if served is None or claimed is None:
-            verdict = state.get("verdicts", {}).get(call_id)
-            why = objection(verdict, call_digest(people_name, call["args"]), served) or GONE
+            why = state["objections"][call_id] or GONE
             tool_refused(parts.metrics, served and served.server, served and served.name, call_id)
             say(ToolRefused(call_id, people_name, call["args"], why))
             return refusal(call_id, call["name"], people_name, why)
@@ -117,6 +120,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         say(told(message, people_name, seconds))
         return message
 
+    judge_round = build_judge(place, parts)
     reach = Reach(place.plan.spec, parts)
     node = ToolNode([], name=place.name, handle_tool_errors=False, awrap_tool_call=guard)
 
@@ -128,7 +132,16 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         ran = 0
         if request is not None:
             mine = [call for call in request.tool_calls if call["name"] not in context.client_names]
-            records = {call["id"] or "": tell(call, state, context) for call in mine}
+            judged_now = await judge_round(mine, state, context)
+            approvals = await approvals_for(judged_now, state, context)
+            objections: dict[str, str | None] = {}
+            records: dict[str, AuditEntry] = {}
+            for item in judged_now:
+                why, ruling = rule_on(item, state, approvals.get(item.call_id), own.known(item.call["name"]))
+                objections[item.call_id] = why
+                records[item.call_id] = account(
+                    place, parts, context, state.get("asker", ""), item.call, item.people_name, item.digest, ruling
+                )
             unreadable = [(call, unread(call)) for call in request.invalid_tool_calls]
             refused = [tell_unread(call, why, state, context) for call, why in unreadable]
             # What the permission node refused, it has recorded; here are the refusals of this node's own.
@@ -144,6 +157,7 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 allowed = [record for record in records.values() if record.verdict == "allow"]
                 claimed = await claim(allowed, state.get("messages", []), context, config)
                 only_mine = {**state, "messages": asked, "records": records, "claimed": claimed, "tools": own}
+                only_mine["objections"] = objections
                 output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
                 messages += output["messages"]
                 verdicts = state.get("verdicts", {})
@@ -174,20 +188,15 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             return await parts.store.journal.claim(claims)
         return await context.claims.claim(claims, messages)
 
-    def tell(call: ToolCall, state: State, context: Context) -> AuditEntry:
-        """What the audit is told of a call before it begins, or of why it does not."""
-        served = parts.tools(context).known(call["name"])
-        people_name = served.people_name if served else call["name"]
-        digest = call_digest(people_name, call["args"])
-        verdict = state.get("verdicts", {}).get(call["id"] or "")
-        why = objection(verdict, digest, served)
-        ruling = Ruling(
-            decision="allow" if why is None else "deny",
-            rule=why or (verdict["rule"] if verdict is not None else ""),
-            approval=verdict.get("approval") if verdict is not None else None,
-            snapshot=verdict.get("snapshot") if verdict is not None else None,
+    async def approvals_for(judged_now: Sequence[Judged], state: State, context: Context) -> Mapping[str, Approval]:
+        """The approvals of these calls by call id, read only where one of them may have some."""
+        verdicts = state.get("verdicts", {})
+        asked = any(
+            item.verdict.decision == "ask" or "approval" in (verdicts.get(item.call_id) or {}) for item in judged_now
         )
-        return account(place, parts, context, state.get("asker", ""), call, people_name, digest, ruling)
+        if not asked and context.claims is not None:
+            return {}
+        return await parts.store.approvals.for_calls([item.call_id for item in judged_now])
 
     def tell_unread(call: InvalidToolCall, why: str, state: State, context: Context) -> AuditEntry:
         name, digest = call["name"] or "", call_digest(call["name"] or "", {"text": call["args"]})
@@ -195,6 +204,22 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         return account(place, parts, context, state.get("asker", ""), call, name, digest, ruling)
 
     return tools
+
+
+def rule_on(
+    item: Judged, state: State, approval: Approval | None, served: ServedTool | None
+) -> tuple[str | None, Ruling]:
+    """Why a call may not run, None where it may, and the ruling for the audit.
+
+    It runs where it carries an allow and would get one now: the state can only take rights away.
+    """
+    now = verdict_record(item, approval)
+    why = objection(state.get("verdicts", {}).get(item.call_id), item.digest, served)
+    if why is None and now["decision"] != "allow":
+        why = now["rule"]
+        warn_of_redefinition(item, approval)
+    decision = "allow" if why is None else "deny"
+    return why, Ruling(decision=decision, rule=why or now["rule"], approval=now.get("approval"))
 
 
 def judged(record: AuditEntry, state: State) -> bool:

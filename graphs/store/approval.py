@@ -50,6 +50,8 @@ class Approval:
     note: str | None = None
     used: float | None = None
     """When the call ran."""
+    definition: str | None = None
+    """Digest of the tool's definition when it was asked for; None in rows from before it was kept."""
 
 
 class ApprovalError(InterlockError):

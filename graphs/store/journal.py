@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from graphs.store import hot
@@ -72,6 +72,11 @@ _KNOWN = select(
     journal.c.failed,
     journal.c.result,
 ).where(journal.c.call_id.in_(bindparam("calls", expanding=True)))
+_COUNT = (
+    select(func.count())
+    .select_from(journal)
+    .where(journal.c.thread == bindparam("which"), journal.c.call_id.not_in(bindparam("others", expanding=True)))
+)
 _BEGIN = insert(journal).on_conflict_do_nothing().returning(journal.c.call_id)
 _TAKE_BACK = delete(journal).where(journal.c.call_id == bindparam("call"))
 _USE = (
@@ -159,6 +164,11 @@ class Journal:
             }
 
         return await self._database.read(work)
+
+    async def count(self, thread: str, *, without: Sequence[str] = ()) -> int:
+        """How many calls of this thread were begun, those of `without` left out. It looks at every row: for Studio."""
+        values = {"which": thread, "others": list(without)}
+        return await self._database.read(lambda connection: connection.scalar(_COUNT, values) or 0)
 
     async def prune(self, before: float) -> int:
         """Forgets calls that were claimed before this time, and returns how many there were."""

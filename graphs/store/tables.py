@@ -168,6 +168,7 @@ approvals = Table(
     Column("decided_by", String),
     Column("note", Words),
     Column("used", Float),
+    Column("definition", String),
     Index("approvals_by_status", "status", "created"),
     Index("approvals_by_owner", "caller_owner", "created"),
     Index("approvals_by_created", "created"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -47,6 +49,8 @@ class ServedTool:
     read_only: bool
     idempotent: bool
     destructive: bool
+    definition: str
+    """`definition_digest` of the tool as its server listed it."""
     tool: BaseTool = field(compare=False, repr=False)
     """Answers a tool call with a ToolMessage; failures have the status "error". Raises nothing but cancellation."""
 
@@ -132,8 +136,20 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
         read_only=read_only,
         idempotent=idempotent,
         destructive=destructive,
+        definition=definition_digest(tool),
         tool=pooled,
     )
+
+
+def definition_digest(tool: Tool) -> str:
+    """Fingerprint of all that a tool says of itself to people, models and rules: sha256 in hex.
+
+    An approval is bound to it: a server must not get a call approved under one description and serve another.
+    """
+    said = tool.model_dump(
+        mode="json", include={"name", "title", "description", "inputSchema", "annotations"}, exclude_none=True
+    )
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _schema(listed: dict[str, Any]) -> dict[str, Any]:
