@@ -98,7 +98,13 @@ class Untraced(Runnable[State, str]):
 
     async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
         """Where to go next, decided here and not on another thread."""
-        return await self._route(input, (config or {}).get("configurable", {})[CONFIG_KEY_RUNTIME])
+        return await self._route(input, find_runtime(config))
+
+
+def find_runtime(config: RunnableConfig | None) -> Runtime[Context]:
+    """The runtime of a step; an empty one where none runs: Studio writes a state in the name of a node."""
+    found = (config or {}).get("configurable", {}).get(CONFIG_KEY_RUNTIME)
+    return cast("Runtime[Context]", found or Runtime())
 
 
 def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:

@@ -209,9 +209,15 @@ def studio(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the development server.")] = 2024,
     browser: Annotated[bool, typer.Option(help="Open Studio in a browser.")] = False,
+    token: Annotated[
+        bool, typer.Option(help="Answer only who has the local token, which the address for Studio carries.")
+    ] = True,
 ) -> None:
     """Opens the graphs in LangGraph Studio: writes a langgraph.json for them and starts `langgraph dev` with it."""
     try:
-        raise typer.Exit(run_studio(settings_for(configs), host=host, port=port, browser=browser))
+        raise typer.Exit(run_studio(settings_for(configs), host=host, port=port, browser=browser, token=token))
     except InterlockError as error:
         raise complain(error) from None
+    except CannotServe as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

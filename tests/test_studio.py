@@ -25,8 +25,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     command = [INTERLOCK, "studio", "--configs", ROOT / "configs", "--port", str(port)]
     env = {"INTERLOCK_DATA": str(folder / "data"), "INTERLOCK_DEMO_DELAY": "0", "LANGSMITH_TRACING": "false"}
     with running("interlock studio", command, folder / "studio.log", env=env, cwd=folder) as process:
-        process.wait_for_url(f"http://127.0.0.1:{port}/ok", timeout=120)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client:
+        address = process.wait_for_line(r"^studio https://smith\.langchain\.com/studio/\?baseUrl=(\S+)$", timeout=120)[
+            1
+        ]
+        assert address.startswith(f"http://127.0.0.1:{port}/")
+        with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
             yield client
 
 
