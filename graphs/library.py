@@ -40,6 +40,7 @@ from graphs.redaction.texts import scrubbed
 from graphs.rights_table import Candidate, Cell, RightsTable, rights_table
 from graphs.run import Runner
 from graphs.seeing import Seeing
+from graphs.spec.gateway import HttpSpec
 from graphs.spec.identities import LiteLLMKeysSpec, OidcSpec
 from graphs.spec.schemas import schemas
 from graphs.store import (
@@ -79,11 +80,13 @@ __all__ = [
     "Expired",
     "Explanation",
     "Head",
+    "HttpSpec",
     "Inspection",
     "Kind",
     "Library",
     "Listed",
     "LiteLLMKeysSpec",
+    "Metrics",
     "NoStore",
     "NoSuch",
     "NotFound",

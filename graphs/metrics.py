@@ -128,6 +128,12 @@ class Metrics:
             ["role", "limit"],
             registry=own,
         )
+        self._refused = Counter(
+            "interlock_refused_connections",
+            "Connections and requests refused before a valid key was shown, or while a request came.",
+            ["reason"],
+            registry=own,
+        )
         self._reloads = Counter("interlock_reloads", "Reloads of the config folder.", ["outcome"], registry=own)
         self._http = Counter(
             "interlock_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=own
@@ -211,6 +217,10 @@ class Metrics:
     def limited(self, role: str, limit: str) -> None:
         """Counts one request that a role's limit refused."""
         self._limited.labels(role, limit).inc()
+
+    def refused(self, reason: str) -> None:
+        """Counts one connection or request that a limit of `http:` refused."""
+        self._refused.labels(reason).inc()
 
     def servers(self, up: Mapping[str, bool]) -> None:
         """Says which of the configured MCP servers are up. One that is not configured any more is left out."""

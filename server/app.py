@@ -24,6 +24,8 @@ from server.requests import ObservedFastAPI
 from server.routes import approvals, chat, console, health, metrics, models
 from server.settings import Settings
 from server.telemetry import tracing_by
+from server.transport.connections import ConnectionTable
+from server.transport.failed_keys import AddressLocked
 from server.wire.errors import BadRequest, refusal
 from server.wire.json import JSON
 
@@ -60,9 +62,13 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
                 # uvicorn says only that something failed.
                 log.critical("%s", error)
                 raise
+            connections = ConnectionTable(
+                lambda: library.current.snapshot.gateway.http, library.metrics, chosen.max_body
+            )
+            await stack.enter_async_context(connections.watched())
             if ready is not None:
                 ready()
-            yield {"settings": chosen, "library": library}
+            yield {"settings": chosen, "library": library, "connections": connections}
 
     app = ObservedFastAPI(
         title="Interlock",
@@ -76,7 +82,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
     for router in (health.router, metrics.router, models.router, approvals.router, console.router):
         app.include_router(router)
     app.include_router(console.pages())
-    for kind in (InterlockError, UnknownKey):
+    for kind in (InterlockError, UnknownKey, AddressLocked):
         app.add_exception_handler(kind, told)
     app.add_exception_handler(HTTPException, not_found)
     app.add_exception_handler(RequestValidationError, unreadable)

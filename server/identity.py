@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 import httpx
@@ -43,13 +44,24 @@ class Identities:
             LiteLLMKeys(spec.litellm, base_url, self._roles, http) if spec.litellm is not None and base_url else None
         )
 
-    async def identify(self, headers: Mapping[str, str]) -> Identity:
-        """Who is behind a request. Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable
-        where whoever vouches for it does not answer."""
+    async def identify(
+        self, headers: Mapping[str, str], lookup: AbstractAsyncContextManager[None] | None = None
+    ) -> Identity:
+        """Who is behind a request. `lookup` is entered around a question to whoever else may know the key.
+
+        Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable where whoever vouches for it
+        does not answer.
+        """
         key = bearer(headers.get("authorization"))
         holder = self._keyring.holding(key)
         if holder is not None:
             return self._of_holder(holder, headers)
+        if not self._issuers and self._litellm is None:
+            raise self._keyring.unknown()
+        async with lookup or nullcontext():
+            return await self._vouched(key)
+
+    async def _vouched(self, key: str) -> Identity:
         if self._issuers and looks_signed(key) and (issuer := self._issuers.get(unverified_issuer(key) or "")):
             return of_vouched(await issuer.vouch(key), litellm_knows=False)
         if self._litellm is not None and self._litellm.looks_alike(key):

@@ -44,6 +44,8 @@ class Noted:
     """499: the client left before an answer began."""
     ended: bool = False
     """The whole answer was sent."""
+    quiet: bool = False
+    """One of very many that are alike: logged at DEBUG only."""
 
 
 _noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
@@ -120,7 +122,8 @@ class Requests:
                 gone(token)
 
     def _log(self, scope: Scope, request: Noted, method: str, route: str, seconds: float) -> None:
-        level = logging.DEBUG if route in PROBES and request.status < 400 else logging.INFO
+        quiet = request.quiet or (route in PROBES and request.status < 400)
+        level = logging.DEBUG if quiet else logging.INFO
         if not log.isEnabledFor(level):
             return
         fields: dict[str, Any] = {

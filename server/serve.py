@@ -52,6 +52,9 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         log_config=None,
         log_level="warning",
         access_log=False,  # ours says more: server/requests.py
+        http="server.transport.protocol:LimitedHttpProtocol",
+        ws="none",
+        proxy_headers=False,  # the protocol believes those that gateway.yaml names
         timeout_graceful_shutdown=int(settings.grace),
         server_header=False,
         # A busy machine may take long to import everything: uvicorn's 5 s would end workers that are just starting.
@@ -120,7 +123,8 @@ def shown_address(listener: socket.socket, host: str) -> str:
 def hand_to_workers(settings: Settings) -> None:
     """Worker processes make their settings from the environment; secrets, perhaps in files, they find themselves."""
     for name, value in settings.model_dump(mode="json", exclude={"forwarded_jwt_secret", "storage"}).items():
-        os.environ[f"INTERLOCK_{name.upper()}"] = str(value)
+        if value is not None:
+            os.environ[f"INTERLOCK_{name.upper()}"] = str(value)
     os.environ["INTERLOCK_DATA"] = str(settings.data.resolve())
 
 

@@ -34,8 +34,8 @@ class Settings(BaseSettings):
     """Seconds of silence after which a stream gets a comment line, so that proxies keep it open."""
     grace: float = Field(default=30.0, ge=0)
     """Seconds that running turns get to finish after SIGTERM."""
-    max_body: int = Field(default=32 * 1024 * 1024, gt=0)
-    """The largest request body, in bytes."""
+    max_body: int | None = Field(default=None, gt=0)
+    """The largest request body, in bytes; wins over `http.body_size` of the gateway file."""
 
     @classmethod
     def settings_customise_sources(

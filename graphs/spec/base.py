@@ -1,4 +1,4 @@
-"""What every page of the spec shares: strictness, and how a length of time is written."""
+"""What every page of the spec shares: strictness, and how a length of time or a size is written."""
 
 from __future__ import annotations
 
@@ -61,6 +61,44 @@ Seconds = Annotated[
     ),
 ]
 """Seconds as a float; written `20s`, `15m`, `2h`, `30d` or as a plain number."""
+
+
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(b|kb|mb|gb|kib|mib|gib|)", re.ASCII | re.IGNORECASE)
+_LARGEST = 2**40
+
+
+def parse_size(value: Any) -> Any:
+    """`"32KiB"`, `"20MB"` or a plain number of bytes, as whole bytes.
+
+    Raises ValueError with the words for the user.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"found {kind_of(value)}; expected a size such as 64KiB, 500kB or 20MB")  # noqa: TRY004
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("this is no size; write one such as 64KiB, 500kB or 20MB")
+        value = int(float(match[1]) * _SIZE_UNITS[match[2].lower()])
+    if not 0 < value <= _LARGEST:
+        raise ValueError("a size is more than nothing and at most 1024GiB")
+    return value
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?([kKmMgG]?i?[bB])?$"},
+                {"type": "string", "pattern": r"\$\{"},
+            ]
+        }
+    ),
+]
+"""Bytes; written `64KiB`, `500kB`, `20MB` or as a plain number."""
 
 
 def one_or_many(value: Any) -> Any:

@@ -27,6 +27,7 @@ from server.wire.errors import BadRequest, refusal
 from server.wire.items import ResponseItems
 from server.wire.json import JSON
 from server.wire.schema import BODY, ChatBody, Role, passed_on
+from server.wire.structure import check_structure
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ ROUTE = Route("/v1/chat/completions", chat, methods=["POST"])
 
 async def answer(request: Request, parts: Facade, identity: Identity) -> Response:
     """The response to one turn, on one edition. A turn that has begun holds the edition itself."""
-    body = await read_body(request, parts.settings.max_body)
+    body = await read_body(request, request.state.connections.limits.body_size)
     if HOP_HEADER in request.headers:
         raise BadRequest(
             f"This request came back to Interlock: the model {body.model!r} of a graph leads to Interlock itself. Give "
@@ -102,6 +103,7 @@ def refuse_name_clashes(client: Client, parts: Facade) -> None:
 async def read_body(request: Request, largest: int) -> ChatBody:
     """The validated body. Raises BadRequest naming the field."""
     raw = await read_bytes(request, largest)
+    await check_structure(raw)
     try:
         body = BODY.validate_json(raw)
     except ValidationError as error:

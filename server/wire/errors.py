@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.errors import GraphUnavailable, InterlockError, LimitReached, ModelError, NotAllowed, UnknownModel
+from graphs.errors import (
+    GraphUnavailable,
+    InterlockError,
+    LimitReached,
+    ModelError,
+    NotAllowed,
+    UnknownModel,
+)
 from graphs.library import AlreadyDecided, Expired, NotFound
 from server.keys import UnknownKey
 from server.requests import current_request
+from server.transport.failed_keys import AddressLocked
 
 
 class BadRequest(InterlockError):
@@ -47,6 +55,11 @@ def refusal(error: BaseException) -> Refusal:
         case UnknownModel():
             return Refusal(
                 status=404, message=message, type="invalid_request_error", code="model_not_found", param="model"
+            )
+        case AddressLocked(retry_after=seconds):
+            kind = "rate_limit_exceeded"
+            return Refusal(
+                status=429, message=message, type=kind, code="too_many_failed_keys", retry_after=str(seconds)
             )
         case NotAllowed():
             return Refusal(status=403, message=message, type="permission_error", code="not_allowed")

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, Required
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
+MOST_MESSAGES = 10_000
+"""Each one is looked at when a turn begins."""
+
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -52,8 +55,8 @@ class Message(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
 
     role: Required[Role]
-    content: str | list[dict[str, Any]] | None
-    tool_calls: list[ToolCall] | None
+    content: str | Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None
     tool_call_id: str | None
 
 
@@ -63,11 +66,11 @@ class ChatBody(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     model: Annotated[str, Field(min_length=1)]
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
 
 PASSED_ON = frozenset(

@@ -1,0 +1,97 @@
+"""Addresses that show keys which are none: they are told to wait, and what their keys cost is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+WINDOW = 60.0
+"""Seconds for which failures are counted together."""
+TRUSTED_FOR = 3600.0
+"""Seconds after a valid key for which nothing is counted against its address."""
+MOST_ADDRESSES = 20_000
+"""Addresses that are remembered; the one that was not heard of for longest goes first."""
+MOST_WAITING = 8
+"""Keys of one locked address that wait to be looked up by whoever vouches for keys; one is looked up at a time."""
+
+
+@dataclass(slots=True)
+class _Failures:
+    since: float
+    count: int = 0
+    waiting: int = 0
+    lookup: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class AddressLocked(Exception):
+    """Too many keys of this address were none. `retry_after` is in whole seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            f"Too many requests from this address brought no valid API key; try again in {retry_after} s, or send a "
+            "valid one as `Authorization: Bearer KEY`."
+        )
+        self.retry_after = retry_after
+
+
+class FailedKeys:
+    """Failures by address, as `group_of` writes it. Not for several threads."""
+
+    def __init__(self, most: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._valid: OrderedDict[str, float] = OrderedDict()
+
+    def note_valid(self, address: str) -> None:
+        """A valid key was shown: forgets what failed."""
+        if address not in self._valid:
+            self._failures.pop(address, None)
+            if len(self._valid) >= MOST_ADDRESSES:
+                self._valid.popitem(last=False)
+        self._valid[address] = self._clock()
+        self._valid.move_to_end(address)
+
+    def note_failure(self, address: str) -> None:
+        """No valid key was shown. Raises AddressLocked where that was once too often."""
+        now = self._clock()
+        if now - self._valid.get(address, -TRUSTED_FOR) < TRUSTED_FOR:
+            return
+        self._valid.pop(address, None)
+        failures = self._failures.get(address)
+        if failures is None or now - failures.since >= WINDOW:
+            if failures is None and len(self._failures) >= MOST_ADDRESSES:
+                self._failures.popitem(last=False)
+            failures = self._failures[address] = _Failures(now)
+        self._failures.move_to_end(address)
+        failures.count += 1
+        if failures.count > self._most():
+            raise self._locked(failures, now)
+
+    @asynccontextmanager
+    async def lookup(self, address: str) -> AsyncGenerator[None]:
+        """Around a question to whoever vouches for keys: a locked address asks one after the other, and few wait.
+
+        A valid key gets in that way although others of its address fail. Raises AddressLocked where many wait.
+        """
+        now = self._clock()
+        failures = self._failures.get(address)
+        if failures is None or failures.count < self._most() or now - failures.since >= WINDOW:
+            yield
+            return
+        if failures.waiting >= MOST_WAITING:
+            raise self._locked(failures, now)
+        failures.waiting += 1
+        try:
+            async with failures.lookup:
+                yield
+        finally:
+            failures.waiting -= 1
+
+    @staticmethod
+    def _locked(failures: _Failures, now: float) -> AddressLocked:
+        return AddressLocked(max(1, round(failures.since + WINDOW - now)))
