@@ -118,6 +118,25 @@ class Edition:
         policy = self.snapshot.policy
         return may_use_graph(policy, caller, graph) and (model is None or may_use_model(policy, caller, model))
 
+    def is_taken(self, model_name: str, caller: Caller) -> bool:
+        """Whether a client's tool may not have this name, since a tool that the caller may call here has it, or may.
+
+        Of any other tool this tells nothing: a client's tool of its name stands, and is the client's.
+        """
+        policy = self.snapshot.policy
+
+        def may_see(server: str, tool: str) -> bool:
+            return all(policy.may_see(role, server, tool) for role in caller.roles)
+
+        def may_reach(server: str) -> bool:
+            return all(policy.may_reach(role, server) for role in caller.roles)
+
+        return self.toolbox.is_taken(model_name, may_see, may_reach)
+
+    def people_name(self, model_name: str, caller: Caller) -> str:
+        """`server/tool` for a model's name of a tool that the caller may call; any other name as it is."""
+        return self.toolbox.people_name(model_name) if self.is_taken(model_name, caller) else model_name
+
     async def readiness(self) -> dict[str, Any]:
         """The state of graphs and servers (DESIGN, READY)."""
         await self._offered.names()

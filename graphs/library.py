@@ -277,10 +277,9 @@ class Library:
             owner,
         )
 
-    async def turns(self, edition: Edition, owner: str, limit: int) -> tuple[TurnView, ...]:
+    async def turns(self, edition: Edition, caller: Caller, owner: str, limit: int) -> tuple[TurnView, ...]:
         """The owner's latest turns, newest first."""
-
-        return await recent(self.store, owner, limit, edition.toolbox.people_name)
+        return await recent(self.store, owner, limit, lambda name: edition.people_name(name, caller))
 
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""

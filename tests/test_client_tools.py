@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from support.facade import Facade, events
+from support.facade import DEVELOPER, Facade, events
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -111,3 +111,21 @@ async def test_a_name_that_is_taken_and_a_tool_that_is_none_are_refused(facade: 
         assert response.status_code == 400
         assert words in response.json()["error"]["message"]
     assert model.requests == []
+
+
+async def test_nothing_is_told_of_tools_that_the_role_may_not_use(facade: Facade, model: ScriptedModel) -> None:
+    """`files__write` runs here, for others, and `files__nothing` does not: no client of the developer can tell."""
+    for name in ("files__write", "files__nothing"):
+        model.script(Answer(calls=[Call(name, {"path": "a"})]))
+        tool = {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+        response = await facade.ask("go", tools=[tool], key=DEVELOPER)
+        assert response.status_code == 200
+        (call,) = response.json()["choices"][0]["message"]["tool_calls"]
+        assert call["function"] == {"name": name, "arguments": '{"path":"a"}'}  # the client's, whatever runs here
+        offered = [each["function"]["name"] for each in model.requests[-1].body["tools"]]
+        assert offered.count(name) == 1
+        headers = {"authorization": f"Bearer {DEVELOPER}"}
+        turns = await facade.http.get(f"{facade.url.removesuffix('/v1')}/console/api/turns", headers=headers)
+        assert turns.json()["turns"][0]["calls"][0]["tool"] == name
+    taken = {"type": "function", "function": {"name": "files__echo"}}
+    assert (await facade.ask("go", tools=[taken], key=DEVELOPER)).status_code == 400

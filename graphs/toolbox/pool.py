@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -154,9 +154,13 @@ class Toolbox:
             for users in held:
                 users.release(person)
 
-    def is_taken(self, model_name: str) -> bool:
-        """Whether a tool that runs here has this name, or may have it for some user."""
-        return model_name in self.tools or any(of_server(model_name, name) for name in self._users)
+    def is_taken(self, model_name: str, may_see: Callable[[str, str], bool], may_reach: Callable[[str], bool]) -> bool:
+        """Whether a tool that runs here has this name, or may have it for some user: of the tools that a caller
+        `may_see` (server, tool), and of the servers with a connection for each user that it `may_reach`."""
+        served = self.known(model_name)
+        if served is not None and may_see(served.server, served.name):
+            return True
+        return any(of_server(model_name, name) and may_reach(name) for name in self._users)
 
     def people_name(self, model_name: str) -> str:
         """`server/tool` for a model's name of a tool, as far as that can be told without asking for whom."""

@@ -16,6 +16,7 @@ from starlette.background import BackgroundTask
 from starlette.routing import Route
 
 from graphs.errors import InterlockError
+from graphs.library import Caller
 from graphs.run import HOP_HEADER, Answering, TurnRequest
 from server.identity import Identity
 from server.keys import bearer
@@ -58,7 +59,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
     caller = identity.caller
     served, model = await parts.edition.resolve(body.model, caller)
     noted().graph = served.plan.id
-    refuse_name_clashes(client, parts)
+    refuse_name_clashes(client, parts, caller)
     tally = await parts.edition.admission.admit(caller, identity.owner)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
     asked = TurnRequest(
@@ -89,11 +90,11 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
     return await streamed(request, run, encoder, parts)
 
 
-def refuse_name_clashes(client: Client, parts: Facade) -> None:
-    """A client's tool must not bear the name of one that runs here: nobody could tell whose it is."""
+def refuse_name_clashes(client: Client, parts: Facade, caller: Caller) -> None:
+    """A client's tool must not bear the name of one that runs here for this caller: nobody could tell whose it is."""
     for index, tool in enumerate(client.tools):
         name = tool["function"]["name"]
-        if parts.edition.toolbox.is_taken(name):
+        if parts.edition.is_taken(name, caller):
             raise BadRequest(
                 f"tools[{index}]: {name!r} is a tool that runs here already; leave it out, or rename yours",
                 param=f"tools.{index}",

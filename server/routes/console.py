@@ -130,7 +130,9 @@ async def turns(
     limit: Annotated[int, Query(ge=1, le=MOST_TURNS)] = 50,
 ) -> Response:
     """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
-    found = await parts.library.turns(parts.edition, identity.owner, limit) if identity.remembers else ()
+    found = (
+        await parts.library.turns(parts.edition, identity.caller, identity.owner, limit) if identity.remembers else ()
+    )
     return unless_known(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
 
 
