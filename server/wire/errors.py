@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,15 @@ from graphs.errors import (
     LimitReached,
     ModelError,
     NotAllowed,
+    StorageError,
     UnknownModel,
 )
 from graphs.library import AlreadyDecided, Expired, NotFound
 from server.keys import UnknownKey
 from server.requests import current_request
 from server.transport.failed_keys import AddressLocked
+
+log = logging.getLogger(__name__)
 
 
 class BadRequest(InterlockError):
@@ -76,6 +80,14 @@ def refusal(error: BaseException) -> Refusal:
             return Refusal(status=503, message=message, type="server_error", code="graph_unavailable")
         case ModelError():
             return model_refusal(error)
+        case StorageError():  # names a path or an address
+            log.error("%s", message)
+            return Refusal(
+                status=503,
+                message=f"Interlock's database cannot be used now; its log has the details{by_id()}.",
+                type="server_error",
+                code="storage_unavailable",
+            )
         case InterlockError():
             return Refusal(status=500, message=message, type="server_error", code=None)
         case _:
