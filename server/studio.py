@@ -84,7 +84,7 @@ def run_studio(settings: Settings, *, host: str, port: int, browser: bool, token
 
     `token`: requests must carry a local token, that of INTERLOCK_STUDIO_TOKEN or one made now.
     Raises ConfigError when the files have problems: they are better read here than in langgraph's log; CannotServe for
-    an address that others can reach; InterlockError where `langgraph dev` is not installed, which serving does not need.
+    an address that others can reach; InterlockError where `langgraph dev` is not installed.
     """
     if not all(find_spec(module) for module in STUDIO_MODULES):
         raise InterlockError(
