@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 
 from graphs.errors import InterlockError
 from server.keys import UnknownKey
-from server.parts import Facade, FacadeDep
+from server.parts import Facade, FacadeDep, identity
+from server.transport.failed_keys import AddressLocked
 from server.wire.json import JSON
 
 router = APIRouter()
@@ -38,7 +39,7 @@ async def may_see_details(request: Request, parts: Facade) -> bool:
     if "authorization" not in request.headers:
         return False
     try:
-        await parts.identities.identify(request.headers)
-    except (InterlockError, UnknownKey):
+        await identity(request, parts)
+    except (InterlockError, UnknownKey, AddressLocked):
         return False
     return True
