@@ -20,8 +20,9 @@ from sqlglot import exp
 
 from graphs.expressions import compile_access
 from graphs.expressions.paths import could_be_folder, path_within
-from graphs.expressions.sqlcheck import DIALECTS, MAX_CHARACTERS, sql_read_only
+from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
 from graphs.expressions.sqlnames import KNOWN_PURE
+from graphs.expressions.sqltext import MAX_CHARACTERS
 
 
 @pytest.mark.parametrize(

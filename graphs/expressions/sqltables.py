@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqlglot import exp
-from sqlglot import parse as parse_sql
-from sqlglot.errors import SqlglotError
 from sqlglot.expressions.core import Expr
 from sqlglot.optimizer.scope import traverse_scope
 
-from graphs.expressions.sqlcheck import sql_read_only
+from graphs.expressions.sqlcheck import SQLGLOT_FAULTS, judge_sql
+from graphs.expressions.sqltext import NotReading
 
 
 def sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
     """The tables and views that `sql` reads, each once, sorted: `customers`, or `sales.customers` where it says so, in
     lower case unless quoted. Names that the statement itself defines (`WITH`) are not among them.
 
-    Raises ValueError where that cannot be said for sure: SQL that cannot be parsed, or that does more than read.
+    Raises ValueError where that cannot be said for sure: SQL that cannot be parsed, that does more than read, or of
+    which PostgreSQL's grammar and sqlglot say different things.
     """
-    if not sql_read_only(sql, dialect):
-        raise ValueError("its tables cannot be told: this is not SQL that surely only reads")
     try:
-        statements = [statement for statement in parse_sql(sql, dialect=dialect) if statement is not None]
-        return sorted({name for statement in statements for name in _tables(statement)})
-    except (SqlglotError, RecursionError) as error:
+        judged = judge_sql(sql, dialect)
+    except NotReading as error:
+        raise ValueError("its tables cannot be told: this is not SQL that surely only reads") from error
+    try:
+        found = [{_join(table) for table in _tables(tree)} for tree in judged.trees]
+    except SQLGLOT_FAULTS as error:
         raise ValueError("its tables cannot be told: this SQL cannot be parsed") from error
+    if judged.tables is not None and found != [{_join(table) for table in tables} for tables in judged.tables]:
+        raise ValueError("its tables cannot be told: two parsers read them differently")
+    return sorted(set[str]().union(*found))
 
 
-def _tables(statement: Expr) -> Iterator[str]:
+def _tables(statement: Expr) -> Iterator[tuple[str, ...]]:
     # By the table's own name, not by its alias: an alias may be called like something that WITH defines.
     defined = {
         id(table)
@@ -38,12 +42,11 @@ def _tables(statement: Expr) -> Iterator[str]:
     }
     for table in statement.find_all(exp.Table):
         # A function may stand in a table's place; that it reads no table was checked before.
-        if id(table) not in defined and isinstance(table.this, exp.Identifier):
-            yield ".".join(_name(part) for part in table.parts)
+        if id(table) not in defined and isinstance(table.this, exp.Identifier | exp.Dot):
+            yield tuple(part.name if part.args.get("quoted") else part.name.lower() for part in table.parts)
 
 
-def _name(part: Expr) -> str:
-    name = part.name
-    if not name or "." in name or "`" in name or '"' in name:
+def _join(parts: tuple[str, ...]) -> str:
+    if any(not part or "." in part or "`" in part or '"' in part for part in parts):
         raise ValueError("its tables cannot be told: a quoted name holds a dot or a quote")
-    return name if part.args.get("quoted") else name.lower()
+    return ".".join(parts)
