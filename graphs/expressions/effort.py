@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 from graphs.expressions.celtree import Expr, Tree
 from graphs.expressions.functions import FUNCTIONS
+from graphs.expressions.sqltext import is_quick
 
 SMALL = 400_000
 """Units of about 4 ns each: what one turn of the event loop may spend on conditions, with room for a slow machine."""
@@ -24,8 +25,6 @@ MAX_VALUES = 10_000
 TOO_MUCH = f"the arguments hold more than {MAX_VALUES:,} values or {MAX_CHARACTERS // 1024:,} kB of text"
 
 _REPEATED = re.compile(r"\{(\d*),?(\d*)\}")
-_SQL_PIECE = re.compile(r"\w+|[^\w\s]")
-_SQL_PIECES = 48
 _UNKNOWN = 1_000_000
 
 
@@ -38,7 +37,7 @@ class Size:
     longest: int
     """Characters of its longest text."""
     short_sql: bool
-    """Whether each text is too short and too plain to be costly SQL."""
+    """Whether each text is too short to be costly SQL."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Effort:
     waits: Literal["files", "names"] | None
     """What it may wait for outside this process: a file system, or a name server as well."""
     slow_sql: bool
-    """Whether it parses SQL, which may take time exponential in its length."""
+    """Whether it parses SQL."""
     loops: int
     items: int
     """Items of lists that are written out in it."""
@@ -115,7 +114,7 @@ def measure(value: Any) -> Size | None:
             length = len(item)
             characters += length
             longest = max(longest, length)
-            short = short and _is_short_sql(item)
+            short = short and is_quick(item)
             if characters > MAX_CHARACTERS:
                 return None
         elif isinstance(item, list | Mapping):
@@ -130,10 +129,3 @@ def measure(value: Any) -> Size | None:
             else:
                 waiting += members
     return Size(characters, values, longest, short)
-
-
-def _is_short_sql(text: str) -> bool:
-    # `JOIN t` twenty-five times, 200 characters, keeps a parser busy for minutes; `[1]` sixty times for 0.2 s.
-    if len(text) > 200 or text.count("(") > 4 or "[" in text or "{" in text or text.lower().count("join") > 3:
-        return False
-    return len(_SQL_PIECE.findall(text)) <= _SQL_PIECES

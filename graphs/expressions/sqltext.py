@@ -12,7 +12,7 @@ import re
 
 MAX_CHARACTERS = 20_000
 MAX_TOKENS = 4_000
-QUICK_TOKENS = 80
+QUICK_TOKENS = 50
 """Up to so many, judging takes about a millisecond, and some for SQL made to take long."""
 
 
