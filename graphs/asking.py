@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from graphs.assemble import Served
-from graphs.errors import InterlockError
+from graphs.errors import InterlockError, ModelError
 from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDelta, Weighed
 from graphs.modelstream import Kind
 from graphs.outbox import Outbox
@@ -89,6 +89,7 @@ class Asking(Answering):
         self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
         self._key = key_of(request)
         self._tally = request.tally
+        self._seconds = served.plan.spec.limits.seconds
 
     def said(self, kind: Kind, text: str) -> None:
         """The next piece of the answer."""
@@ -100,11 +101,11 @@ class Asking(Answering):
             case "refusal":
                 self.outbox.put(RefusalDelta(text))
 
-    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+    def cited(self, annotations: bytes) -> None:
         """Where it comes from."""
-        self.outbox.put(Cited(tuple(annotations)))
+        self.outbox.put(Cited(annotations))
 
-    def weighed(self, logprobs: Mapping[str, Any]) -> None:
+    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
         """How likely the last piece was."""
         self.outbox.put(Weighed(logprobs))
 
@@ -112,10 +113,22 @@ class Asking(Answering):
         """Asks, and says what comes."""
         try:
             parts = self._parts
-            with model_call(parts.metrics, self._graph, self._request, parts.model.base_url, self._tally) as seen:
-                answer = await parts.model.stream(self._request, self, key=self._key, tally=seen.tally)
-                seen.usage, seen.reason = answer.usage, answer.reason
+            async with asyncio.timeout(self._seconds):
+                with model_call(parts.metrics, self._graph, self._request, parts.model.base_url, self._tally) as seen:
+                    answer = await parts.model.stream(
+                        self._request, self, key=self._key, tally=seen.tally, flow=self.outbox
+                    )
+                    seen.usage, seen.reason = answer.usage, answer.reason
             self.outbox.put(Finished(answer.reason, answer.usage))
+        except TimeoutError:
+            self.outbox.fail(
+                ModelError(
+                    f"The model's answer was not finished within {self._seconds:g} seconds, the limit for one turn, so "
+                    "it was given up.",
+                    kind="interrupted",
+                    code="timeout",
+                )
+            )
         except InterlockError as error:
             self.outbox.fail(error)
         except Exception as error:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -20,10 +24,23 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from graphs.errors import ModelError, ModelErrorKind
-from graphs.modelstream import Answer, Listener, StreamReader, error_words, interrupted
+from graphs.modelstream import (
+    LONGEST_ANSWER,
+    LONGEST_EVENT,
+    MOST_VALUES_WHOLE,
+    Answer,
+    Flow,
+    Listener,
+    StreamReader,
+    error_words,
+    interrupted,
+)
+from graphs.outbound import build_client
 from graphs.redaction import Redaction
 from graphs.tally import CallTally
 from graphs.tracing import passed_on
+
+log = logging.getLogger(__name__)
 
 HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
@@ -33,26 +50,62 @@ LINGER = 1.0
 """Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
 PATIENCE = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
+LONGEST_REFUSAL = 2**16
+"""Bytes of an error's body that are read."""
+SLICE = 16 * 1024
+"""Bytes of an answer that are read before others have their turn: a model's own pieces are far shorter."""
+READ_AHEAD = 64 * 1024
+"""Bytes that wait to be read, twice over, before the endpoint is made to wait."""
+LONGEST_LIST = 4 * 2**20
+"""Bytes of a list of models."""
+MOST_MODELS = 10_000
+"""Models of one list; LiteLLM's own price list knows some 2,500."""
+LONGEST_MODEL = 256
+"""Characters of a model's name."""
+MOST_IN_STUDIO = 32 * 2**20
+"""Bytes of an answer that LangChain reads."""
+REFUSAL_PATIENCE = 10.0
+"""Seconds for the rest of an error's words."""
 
 
 class ChatModel:
     """Chat completions of one OpenAI-compatible endpoint (LiteLLM, or the built-in demo model).
 
-    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing. `redaction` cleans the endpoint's
-    errors, which may quote the key and the address that they were asked with.
+    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing, `longest` how many characters an
+    answer may have. `redaction` cleans the endpoint's errors, which may quote the key and the address that they were
+    asked with.
+
+    The endpoint is not trusted: it is read no faster and no further than the bounds of `StreamReader` allow, it cannot
+    send a conversation elsewhere (redirections are not followed), and nothing of one answer travels with another
+    request (no cookies are kept). Proxies and passwords of the environment are not used: a conversation goes where the
+    gateway file says.
     """
 
     def __init__(
-        self, base_url: str, api_key: SecretStr, *, silence: float, redaction: Redaction | None = None
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        *,
+        silence: float,
+        longest: int = LONGEST_ANSWER,
+        redaction: Redaction | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._headers = {"content-type": "application/json", "accept": "text/event-stream", HOP_HEADER: "1"}
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream",
+            # Compressed, a stream comes in lumps; where it does all the same, aiohttp unpacks it in small steps.
+            "accept-encoding": "identity",
+            HOP_HEADER: "1",
+        }
         if key := api_key.get_secret_value():
             self._headers["authorization"] = f"Bearer {key}"
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
         self._session: aiohttp.ClientSession | None = None
         self._redaction = redaction or Redaction((api_key.get_secret_value(),))
         self._silence = silence
+        self._longest = longest
+        self._langchain_http = build_client(MOST_IN_STUDIO)
         # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
         # names switch silently to another API.
         self.langchain = ChatOpenAI(
@@ -62,6 +115,7 @@ class ChatModel:
             use_responses_api=False,
             stream_usage=True,
             max_retries=0,
+            http_async_client=self._langchain_http,
         )
 
     async def close(self) -> None:
@@ -69,6 +123,7 @@ class ChatModel:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._langchain_http.aclose()
 
     def messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
         """LangChain messages as OpenAI message objects.
@@ -86,17 +141,19 @@ class ChatModel:
         Raises ModelError when the endpoint does not answer with such a list.
         """
         timeout = aiohttp.ClientTimeout(total=10)
+        url = f"{self.base_url}/models"
         try:
-            async with self._http().get(f"{self.base_url}/models", headers=self._headers, timeout=timeout) as response:
-                body = await response.read()
+            async with self._http().get(url, headers=self._headers, timeout=timeout, allow_redirects=False) as response:
                 if response.status != 200:
-                    raise refusal(response.status, response.headers, body, self.base_url)
-                return [str(entry["id"]) for entry in orjson.loads(body)["data"]]
+                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
+                return model_names(await read_at_most(response, LONGEST_LIST))
         except ModelError as error:
             raise cleaned(error, self._redaction) from None
+        except aiohttp.ClientResponseError as error:
+            raise self._no_http(error) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unreachable(error, retryable=True) from error
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{self.base_url}/models did not answer with a list of models. Does LITELLM_BASE_URL end in /v1?",
                 kind="unavailable",
@@ -109,28 +166,34 @@ class ChatModel:
         *,
         key: SecretStr | None = None,
         tally: CallTally | None = None,
+        flow: Flow | None = None,
     ) -> Answer:
         """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
 
         Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
-        counted as the caller's. Raises ModelError; it is `retryable` only while nothing was told.
+        counted as the caller's. While `flow` is full nothing is read, so that the endpoint has to wait. Raises
+        ModelError; it is `retryable` only while nothing was told.
         """
-        reader = StreamReader(listener, tally)
+        reader = StreamReader(listener, tally, longest=self._longest)
         body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
         try:
-            response = await self._http().post(
-                f"{self.base_url}/chat/completions", data=body, headers=self._headers_with(key)
-            )
+            # Whoever sends a header a byte at a time is never silent.
+            async with asyncio.timeout(2 * self._silence):
+                response = await self._http().post(
+                    f"{self.base_url}/chat/completions",
+                    data=body,
+                    headers=self._headers_with(key),
+                    allow_redirects=False,
+                )
             try:
                 if response.status != 200:
-                    raise refusal(response.status, response.headers, await response.read(), self.base_url)
+                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
                 if response.content_type == "application/json":
-                    reader.whole(await response.read())
+                    reader.whole(await read_at_most(response, LONGEST_EVENT))
+                elif response.content_type in NO_STREAM:
+                    raise self._no_stream(response.content_type)
                 else:
-                    async for data in response.content.iter_any():
-                        reader.feed(data)
-                        if reader.done:
-                            break
+                    await read_stream(response.content, reader, flow)
             finally:
                 let_go(response, reader.done)
         except ModelError as error:
@@ -145,6 +208,8 @@ class ChatModel:
             ) from error
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error, retryable=True) from error
+        except aiohttp.ClientResponseError as error:
+            raise self._no_http(error) from None
         except aiohttp.ClientError as error:
             if reader.spoke:
                 raise interrupted() from error
@@ -159,9 +224,28 @@ class ChatModel:
     def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30), timeout=self._timeout
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                read_bufsize=READ_AHEAD,
             )
         return self._session
+
+    def _no_http(self, error: aiohttp.ClientResponseError) -> ModelError:
+        # Not aiohttp's own words: they quote what was sent.
+        return ModelError(
+            f"The model endpoint {self.base_url} sent an answer that is no HTTP, or whose headers are longer than "
+            f"Interlock reads ({type(error).__name__}). Does LITELLM_BASE_URL lead to LiteLLM?",
+            kind="unavailable",
+        )
+
+    def _no_stream(self, kind: str) -> ModelError:
+        return ModelError(
+            f"The model endpoint {self.base_url} answered with {kind} where a stream of events (text/event-stream) was "
+            "asked for. Does LITELLM_BASE_URL lead to LiteLLM, and end in /v1?",
+            kind="unavailable",
+        )
 
     def _unreachable(self, error: BaseException, *, retryable: bool) -> ModelError:
         return ModelError(
@@ -170,6 +254,76 @@ class ChatModel:
             kind="unavailable",
             retryable=retryable,
         )
+
+
+NO_STREAM = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
+"""What pages and proxies answer with; whatever else calls itself something wrong is read as a stream."""
+
+
+async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow: Flow | None) -> None:
+    """Feeds `reader` until it is done or the stream ends. Raises ModelError and aiohttp's errors."""
+    async for data in content.iter_any():
+        if len(data) <= SLICE:
+            reader.feed(data)
+        else:
+            for start in range(0, len(data), SLICE):
+                reader.feed(data[start : start + SLICE])
+                if reader.done:
+                    return
+                await (flow.room() if flow is not None and flow.full else asyncio.sleep(0))
+        if reader.done:
+            return
+        if flow is not None and flow.full:
+            await flow.room()
+
+
+async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body. Raises ModelError where it has more than `most` bytes, once unpacked."""
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) > most:
+            raise ModelError(
+                f"The model endpoint answered {response.url.path} with more than {most // 2**20} MB, and Interlock "
+                "reads no more than that. Does LITELLM_BASE_URL lead to LiteLLM?",
+                kind="unavailable",
+            )
+    return bytes(body)
+
+
+async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
+    """As much of an error's body as is worth reading."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(REFUSAL_PATIENCE):
+            async for data in response.content.iter_any():
+                body += data
+                if len(body) > LONGEST_REFUSAL:
+                    break
+    except (TimeoutError, aiohttp.ClientError):
+        pass  # the status says enough
+    return bytes(body[:LONGEST_REFUSAL])
+
+
+def model_names(body: bytes) -> list[str]:
+    """The ids of a list of models. Raises ValueError, KeyError or TypeError where it is none."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES_WHOLE:
+        raise ValueError("too many values")
+    entries = orjson.loads(body)["data"]
+    if not isinstance(entries, list):
+        raise TypeError("`data` is no list")
+    names = [
+        name
+        for entry in cast("list[Any]", entries)[:MOST_MODELS]
+        if isinstance(name := entry["id"], str) and len(name) <= LONGEST_MODEL and name.isprintable()
+    ]
+    if left := len(cast("list[Any]", entries)) - len(names):
+        log.warning(
+            "%d of the endpoint's models are not offered: it lists more than %d, or their names are no names",
+            left,
+            MOST_MODELS,
+        )
+    return names
 
 
 def let_go(response: aiohttp.ClientResponse, done: bool) -> None:
@@ -230,7 +384,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
     details = cast("Mapping[str, object]", error if isinstance(error, Mapping) else {})
     code, param = (value if isinstance(value := details.get(name), str) else None for name in ("code", "param"))
     words = words or f"The model endpoint answered with status {status}."
-    retry_after = headers.get("llm_provider-retry-after") or headers.get("retry-after")
+    retry_after = read_retry_after(headers.get("llm_provider-retry-after") or headers.get("retry-after"))
     kind: ModelErrorKind
     if status == 429:
         kind, retryable = "rate_limited", retry_after is None or seconds(retry_after) <= PATIENCE
@@ -238,6 +392,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
         kind, retryable = "authentication", False
         # Not the endpoint's own words: LiteLLM's quote the key.
         words = f"{base_url} refused Interlock's own key (status {status}). Check LITELLM_API_KEY."
+    elif status < 400:
+        kind, retryable = "unavailable", False
+        words = f"The model endpoint {base_url} answered with status {status}{where_to(headers)} instead of an answer."
     elif status < 500:
         kind, retryable = "invalid_request", False
     else:
@@ -252,8 +409,33 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
 def cleaned(error: ModelError, redaction: Redaction) -> ModelError:
     """The error without secrets in what the endpoint said."""
     error.args = (redaction.text(str(error), LONGEST),)
-    error.code, error.param = (value and redaction.text(value) for value in (error.code, error.param))
+    error.code, error.param = (value and redaction.text(value, LONGEST) for value in (error.code, error.param))
     return error
+
+
+def where_to(headers: Mapping[str, str]) -> str:
+    """What is said of a redirection: the host alone, as the rest of an address may hold secrets."""
+    if not (location := headers.get("location")):
+        return ""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = None
+    elsewhere = f" to {host[:LONGEST_MODEL]}" if host and host.isascii() else ""
+    return f" (a redirection{elsewhere}, which is not followed: a conversation goes to `models.base_url` alone)"
+
+
+def read_retry_after(value: str | None) -> str | None:
+    """`Retry-After` where it is one, in seconds or as an HTTP date (RFC 9110, section 10.2.3); else None."""
+    if value is None or re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,9})?", value, re.ASCII):
+        return value
+    if len(value) > 40 or not value.isascii():
+        return None
+    try:
+        parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return value
 
 
 def seconds(retry_after: str) -> float:

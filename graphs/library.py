@@ -189,7 +189,13 @@ class Library:
         models = snapshot.gateway.models
         base_url = models.base_url or await self._demo()
         async with AsyncExitStack() as stack:
-            model = ChatModel(base_url, models.api_key, silence=models.timeout, redaction=snapshot.redaction)
+            model = ChatModel(
+                base_url,
+                models.api_key,
+                silence=models.timeout,
+                longest=models.max_answer,
+                redaction=snapshot.redaction,
+            )
             stack.push_async_callback(model.close)
             toolbox = Toolbox(snapshot.servers, snapshot.fillings, connections=self._connections)
             stack.push_async_callback(toolbox.close)

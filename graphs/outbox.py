@@ -4,21 +4,61 @@ from __future__ import annotations
 
 import asyncio
 
-from graphs.events import Event
+from graphs.events import (
+    Cited,
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    ToolFinished,
+    ToolProgress,
+    ToolRefused,
+    Weighed,
+)
+
+MOST = 2**18
+"""Weight of the events that wait for a reader before whoever makes them has to wait: about as many characters."""
+EVENT = 128
+"""Weight of an event besides its text."""
 
 
 class Outbox:
-    """Events on their way to one reader, who takes all there are at a time."""
+    """Events on their way to one reader, who takes all there are at a time.
+
+    Adding one never waits, because nodes speak in the middle of other things. Whoever adds many looks at `full` and
+    waits for `room` where it can: a model's stream before it reads on, a round of tools before it begins. So what waits
+    here is bounded, and a reader who does not read makes the model endpoint wait.
+    """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._weight = 0
         self._news = asyncio.Event()
+        self._room = asyncio.Event()
         self._error: BaseException | None = None
+        self.full = False
+        """More should not be added before there is `room`."""
 
     def put(self, event: Event) -> None:
-        """Adds one event."""
+        """Adds one event. How far a tool is, is forgotten once it is further, and while the reader does not keep up."""
+        if isinstance(event, ToolProgress):
+            if self.full:
+                return
+            last = self._events[-1] if self._events else None
+            if isinstance(last, ToolProgress) and last.call_id == event.call_id:
+                self._events[-1] = event
+                return
         self._events.append(event)
+        self._weight += weigh(event)
+        if self._weight >= MOST:
+            self.full = True
         self._news.set()
+
+    async def room(self) -> None:
+        """Returns once the reader has taken what is here."""
+        while self.full:
+            self._room.clear()
+            await self._room.wait()
 
     def fail(self, error: BaseException) -> None:
         """Ends the events with an error, which the reader gets after the last of them."""
@@ -42,4 +82,25 @@ class Outbox:
             if not self._events and self._error is not None:
                 raise self._error
         events, self._events = self._events, []
+        self._weight = 0
+        if self.full:
+            self.full = False
+            self._room.set()
         return events
+
+
+def weigh(event: Event) -> int:
+    """About how many characters an event holds."""
+    match event:
+        case TextDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
+            return EVENT + len(text)
+        case Weighed(logprobs):
+            return EVENT + sum(EVENT + len(entries) for entries in logprobs.values())
+        case Cited(annotations):
+            return EVENT + len(annotations)
+        case ToolFinished(text=text, images=images):
+            return EVENT + len(text) + sum(map(len, images))
+        case ToolProgress(text=text) | ToolRefused(reason=text):
+            return EVENT + len(text)
+        case _:
+            return EVENT

@@ -10,6 +10,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Any, Literal
 
 from langchain_core.messages import AnyMessage, ToolMessage
@@ -49,7 +50,7 @@ class Record:
         self.rounds = 0
         """Model calls so far."""
         self._began = time.time()
-        self._text: list[str] = []
+        self._text = StringIO()
         self.script = Script()
         self.undelivered = False
         """Its answer ended, and is to be said again should nobody get it."""
@@ -67,10 +68,10 @@ class Record:
 
     def say(self, event: TextDelta) -> str:
         """The piece as the client gets it: the answer's parts are kept apart."""
-        apart = self._text and (event.new_paragraph or self._told_again)
+        apart = self._text.tell() and (event.new_paragraph or self._told_again)
         text = f"\n\n{event.text}" if apart else event.text
         self._told_again = False
-        self._text.append(text)
+        self._text.write(text)
         self.script.add_text(text)
         return text
 
@@ -78,7 +79,7 @@ class Record:
         """What an earlier attempt had said when its last tool calls began."""
         text = row.text.removeprefix(self._begun)
         if text:
-            self._text.append(text)
+            self._text.write(text)
             self.script.add_text(text)
             self._told_again = True
         return text
@@ -197,7 +198,7 @@ class Record:
         delivered: bool | None = None,
     ) -> TurnRow:
         # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
-        text = (self._begun) + "".join(self._text)
+        text = self._begun + self._text.getvalue()
         base = self._conversation.chain[-1]
         return TurnRow(
             id=self.id,

@@ -12,6 +12,7 @@ from langgraph.graph.message import add_messages
 from pydantic import SecretStr
 
 from graphs.events import Event
+from graphs.modelstream import Flow
 from graphs.policy import Caller
 from graphs.store import Claim, Claimed
 from graphs.tally import Tally
@@ -88,6 +89,8 @@ class Context:
     """Counts the tokens, where a role of the caller limits them."""
     listener: Callable[[Event], None] | None = None
     """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
+    flow: Flow | None = None
+    """Where what `listener` hears goes on to, which may be full. None: nobody has to wait (Studio)."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -15,6 +15,7 @@ from langgraph.types import Command
 from graphs import buttons, history, replies
 from graphs.asking import Answering, TurnRequest
 from graphs.assemble import Served, steps
+from graphs.errors import ModelError
 from graphs.events import (
     ApprovalNeeded,
     ClientCall,
@@ -23,6 +24,7 @@ from graphs.events import (
     Finished,
     FinishReason,
     ModelFinished,
+    ReasoningDelta,
     TextDelta,
     Usage,
 )
@@ -32,6 +34,8 @@ from graphs.seeing import Seeing, Turn
 from graphs.state import Context, owed_by_client
 from graphs.store import Store
 
+ROUNDS = 2
+"""How many times the longest answer of a model the answer of a turn, with all its rounds, may be."""
 POLL = 0.25
 """Seconds between two looks at an approval that a stream waits for."""
 
@@ -68,6 +72,8 @@ class Walk(Answering):
         self._asked: ApprovalNeeded | None = None
         self._recorded = False
         self._calls: tuple[ClientCall, ...] = ()
+        self._length = 0
+        self._longest = ROUNDS * request.served.parts.snapshot.gateway.models.max_answer
         self._seen = home.seeing.begun(self.id, request.served.plan.id, request.chat)
 
     @property
@@ -172,7 +178,7 @@ class Walk(Answering):
                     served.graph.astream(  # pyright: ignore[reportUnknownMemberType]
                         entry,
                         config,
-                        context=replace(context, listener=self._take),
+                        context=replace(context, listener=self._take, flow=self.outbox),
                         stream_mode="values",
                         durability="async",
                     ),
@@ -210,8 +216,12 @@ class Walk(Answering):
 
     def _take(self, event: Event) -> None:
         match event:
-            case TextDelta():
+            case TextDelta(text):
+                self._count(text)
                 self.outbox.put(TextDelta(self._kept.say(event)))
+            case ReasoningDelta(text):
+                self._count(text)
+                self.outbox.put(event)
             case ModelFinished(usage=usage, reason=reason):
                 self._usage += usage
                 self._reason = reason
@@ -221,6 +231,16 @@ class Walk(Answering):
             case _:
                 self._kept.script.add(event)
                 self.outbox.put(event)
+
+    def _count(self, text: str) -> None:
+        """Ends a turn whose rounds together say more than anybody reads. Raises ModelError."""
+        self._length += len(text)
+        if self._length > self._longest:
+            raise ModelError(
+                f"The answer of this turn is longer than {self._longest:,} characters, so it was ended there. Where "
+                "such answers are meant, raise `models.max_answer` in gateway.yaml.",
+                kind="interrupted",
+            )
 
     async def _answer(self, text: str) -> None:
         """An answer of our own, without the graph."""

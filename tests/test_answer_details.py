@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from support.facade import Facade
+from support.facade import Facade, content
 from support.scripted_model import Answer, Call, ScriptedModel
+from support.tools import Tools
 
 LIKELY = [
     {"token": word, "logprob": -0.25 * number, "bytes": list(word.encode()), "top_logprobs": []}
@@ -38,15 +39,17 @@ def usage(sent: int, said: int, /, **details: dict[str, int]) -> dict[str, Any]:
     return {**counts, **{f"{name}_tokens_details": part for name, part in details.items()}}
 
 
+CALL = {
+    "index": 0,
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "files__echo", "arguments": '{"text": "x"}'},
+}
+
+
 def two_rounds(model: ScriptedModel) -> None:
-    call = {
-        "index": 0,
-        "id": "c1",
-        "type": "function",
-        "function": {"name": "files__echo", "arguments": '{"text": "x"}'},
-    }
     model.script(
-        answer(calls=[call], usage=usage(10, 5, prompt={"cached_tokens": 4}, completion={"reasoning_tokens": 2})),
+        answer(calls=[CALL], usage=usage(10, 5, prompt={"cached_tokens": 4}, completion={"reasoning_tokens": 2})),
         answer(usage=usage(20, 6, prompt={"cached_tokens": 8, "audio_tokens": 0}, completion={"reasoning_tokens": 1})),
     )
 
@@ -88,3 +91,25 @@ async def test_where_the_model_says_nothing_of_it_nothing_is_said(facade: Facade
     body = (await facade.ask("so?")).json()
     assert body["choices"][0]["logprobs"] is None
     assert body["usage"] == usage(30, 12)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("count", [-5, 1e99, 2.5, 2**63, 10**400, "12", None, True, [1], {"a": 1}])
+async def test_usage_that_is_no_count_costs_no_answer_after_a_tool_ran(
+    facade: Facade, model: ScriptedModel, tools: Tools, count: Any, *, stream: bool
+) -> None:
+    absurd = {
+        "prompt_tokens": count,
+        "completion_tokens": count,
+        "total_tokens": count,
+        "prompt_tokens_details": {"cached_tokens": count},
+        "completion_tokens_details": count,
+    }
+    model.script(answer(calls=[CALL], usage=absurd), answer(usage=usage(20, 6)))
+    if stream:
+        assert content(await facade.stream("so?")) == "It is so."
+    else:
+        body = (await facade.ask("so?")).json()
+        assert body["choices"][0]["message"]["content"] == "It is so."
+        assert body["usage"]["total_tokens"] == 26
+    assert tools.ran() == ["echo x"]

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from inline_snapshot import snapshot
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import SecretStr
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs import chatmodel
-from graphs.chatmodel import ChatModel
+from graphs.chatmodel import ChatModel, refusal
 from graphs.errors import ModelError
 from graphs.events import Usage
-from graphs.modelstream import StreamReader
+from graphs.modelstream import Answer as ReadAnswer
+from graphs.modelstream import StreamReader, counted
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -280,3 +287,235 @@ async def test_an_error_inside_the_stream_is_raised_with_its_words(scripted: Scr
 
 async def test_models_are_listed(chat: ChatModel) -> None:
     assert await chat.models() == ["a", "b"]
+
+
+def read(*pieces: bytes, longest: int = 1_000_000) -> tuple[list[tuple[str, str]], ReadAnswer | str]:
+    """What is said of these pieces, and the answer or the error in words."""
+    reader = StreamReader(heard := Heard(), longest=longest)
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+        return heard, reader.answer()
+    except ModelError as error:
+        return heard, str(error)
+
+
+def joined(heard: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Pieces of one kind that follow each other, as one."""
+    found: list[tuple[str, str]] = []
+    for kind, text in heard:
+        if found and found[-1][0] == kind:
+            found[-1] = (kind, found[-1][1] + text)
+        else:
+            found.append((kind, text))
+    return found
+
+
+LINES = st.sampled_from(
+    [
+        b'data: {"choices":[{"delta":{"content":"Gr\xc3\xbc\xc3\x9fe "}}]}',
+        b'data:{"choices":[{"delta":{"content":"\\ud83d"}}]}',
+        b'data: {"choices":[{"delta":{"reasoning_content":"hm"}}]}',
+        b'data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"n","arguments":"1"}}]}}]}',
+        b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"2"}}]}}]}',
+        b'data: {"choices":[{"delta":{},"logprobs":{"content":[]},"finish_reason":"stop"}]}',
+        b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}',
+        b"data: {}",
+        b"data: [[",
+        b"data:",
+        b"data: [DONE]",
+        b": comment",
+        b"event: message",
+        b"\xef\xbb\xbfdata: {}",
+        b"",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n", b"\r", b"\n\n"])), max_size=12))
+def test_any_split_of_a_stream_gives_the_same_answer(data: st.DataObject, lines: list[tuple[bytes, bytes]]) -> None:
+    raw = b"".join(line + end for line, end in lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=20)))
+    pieces = [raw[start:end] for start, end in itertools.pairwise([0, *cuts, len(raw)])]
+
+    heard, answer = read(raw)
+    in_pieces, same = read(*pieces)
+
+    assert joined(in_pieces) == joined(heard)
+    assert same == answer
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=40), st.sampled_from([b"data: ", b"\n", b'{"choices":[', b"]}"])), max_size=30
+    )
+)
+def test_no_bytes_are_more_than_an_answer_or_words(pieces: list[bytes]) -> None:
+    read(*pieces)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "content", "tool_calls", "index", "id", "function", "name", "arguments"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON, JSON)
+def test_no_shape_of_a_chunk_is_more_than_an_answer_or_words(choice: object, usage: object) -> None:
+    payload = {"choices": [choice], "usage": usage}
+    read(b"data: " + json.dumps(payload).encode() + b"\n\n", b"data: [DONE]\n\n")
+    with contextlib.suppress(ModelError):
+        StreamReader(Heard()).whole(json.dumps(payload).encode())
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, 2**53 + 1, 10**400, 1e99, "12", None, True, [1], {"a": 1}, float("nan")])
+def test_what_is_no_count_is_no_usage(count: object) -> None:
+    assert counted({"prompt_tokens": count, "completion_tokens": 5}) in (None, Usage(0, 5))
+    found = counted({"prompt_tokens": 1.0, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": count}})
+    assert found == Usage(1, 2, {"prompt_tokens_details": {}})
+
+
+def test_usage_tells_only_so_many_kinds_apart() -> None:
+    found = counted(
+        {"prompt_tokens": 1, "prompt_tokens_details": {f"kind_{i}": i for i in range(10_000)} | {"x" * 999: 1}}
+    )
+    assert found is not None
+    assert found.details is not None
+    assert len(found.details["prompt_tokens_details"]) == 32
+
+
+def test_the_longest_answer_is_counted_over_all_its_pieces() -> None:
+    thought = b'data: {"choices":[{"delta":{"reasoning_content":"' + b"x" * 60 + b'"}}]}\n\n'
+    heard, error = read(thought, thought, longest=100)
+    assert str(error).startswith("The model's answer is longer than 100 characters, so it was ended there.")
+    assert "`models.max_answer` in gateway.yaml" in str(error)
+    assert heard == [("reasoning", "x" * 60)]
+
+
+def test_a_long_line_costs_what_it_is_long() -> None:
+    """Twice as long in pieces of the same size takes about twice as long, not four times."""
+    seconds = [0.0, 0.0]
+    for turn, size in enumerate((2 * 2**20, 4 * 2**20)):
+        reader = StreamReader(Heard())
+        began = time.process_time()
+        for _ in range(size // 512):
+            reader.feed(b"x" * 512)
+        seconds[turn] = time.process_time() - began
+    assert seconds[1] < 1.0
+
+
+def test_long_arguments_in_small_pieces_cost_what_they_are_long() -> None:
+    piece = call_line('"index":0,"function":{"arguments":"xxxxxxxx"}').encode() * 100
+    reader = StreamReader(Heard())
+    began = time.process_time()
+    for _ in range(1_000):
+        reader.feed(piece)
+    assert time.process_time() - began < 5
+    with pytest.raises(ModelError, match="1,048,576 characters of arguments"):
+        reader.feed(piece * 1_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("7", "7"),
+        ("0.5", "0.5"),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 GMT"),
+        ("-1", None),
+        ("1e99", None),
+        ("inf", None),
+        ("nan", None),
+        ("9" * 30, None),
+        ("\u0663", None),
+        ("tomorrow", None),
+        ("x" * 8000, None),
+        ("", None),
+    ],
+)
+def test_a_retry_after_is_kept_where_it_is_one(value: str, kept: str | None) -> None:
+    error = refusal(429, {"retry-after": value}, b"", "http://model")
+    assert error.retry_after == kept
+
+
+async def test_a_list_of_models_is_read_no_further_than_a_list_is_long() -> None:
+    lists = {
+        "many": b'{"data":[' + b'{"id":"m"},' * 60_000 + b'{"id":"m"}]}',
+        "long": b'{"data":["' + b"x" * 5 * 2**20 + b'"]}',
+        "deep": b"[" * 100_000,
+        "strange": b'{"data":[{"id":7},{"id":"a\\u0007"},{"id":"' + b"y" * 300 + b'"},{"id":"good"}]}',
+        "page": b"<html></html>",
+        "other": b'{"data":{"id":1}}',
+    }
+
+    async def listed(request: web.Request) -> web.Response:
+        return web.Response(body=lists[request.match_info["kind"]], content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/{kind}/models", listed)
+    async with TestServer(app) as server:
+        found: dict[str, object] = {}
+        for kind in lists:
+            chat = ChatModel(str(server.make_url(f"/{kind}")), SecretStr(""), silence=5)
+            try:
+                found[kind] = await chat.models()
+            except ModelError as error:
+                found[kind] = str(error).split(": ")[-1].split("/", 4)[-1]
+            await chat.close()
+    assert found["strange"] == ["good"]
+    assert {kind: "models" in str(words) for kind, words in found.items() if kind != "strange"} == dict.fromkeys(
+        ["many", "long", "deep", "page", "other"], True
+    )
+
+
+async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
+    left = asyncio.Event()
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            for byte in b"HTTP/1.1 200 OK\r\n" + b"x-slow: header\r\n" * 1000:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+        left.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    chat = ChatModel(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(""), silence=0.2)
+    with pytest.raises(ModelError, match=r"said nothing for 0\.2 seconds"):
+        await chat.stream(ASK, Heard())
+    await chat.close()
+    server.close()
+    await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_while_nobody_takes_the_answer_the_endpoint_is_not_read(scripted: ScriptedModel, chat: ChatModel) -> None:
+    class Closed:
+        full = True
+
+        async def room(self) -> None:
+            self.waited = True
+            await asyncio.Event().wait()
+
+    scripted.script(Answer(text=["word " * 1000] * 2_000))
+    heard, flow = Heard(), Closed()
+    asking = asyncio.create_task(chat.stream(ASK, heard, flow=flow))
+    await asyncio.sleep(0.3)
+    assert flow.waited
+    assert len(heard.text) < 1_000_000
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await scripted.requests[0].ended() == "cut"

@@ -14,6 +14,7 @@ import pytest
 
 from graphs.errors import StorageError
 from graphs.store import Restored, Store, TurnRow, TurnStatus, call_digest, digest_chain, extend_digest, restore_sql
+from graphs.store.digests import without_space
 from graphs.store.postgres import SESSION
 
 
@@ -505,3 +506,8 @@ def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str,
     assert [step for step in plan if "Index" in step and "turn" in step] != []
     assert [step for step in plan if "Seq Scan on turn" in step] == []
     assert [step for step in plan if step.strip() == "Index Cond: ((owner)::text = 'ada'::text)"] == []
+
+
+def test_what_counts_as_white_space_is_what_python_calls_so() -> None:
+    every = "".join(map(chr, range(0x110000)))
+    assert without_space(every) == "".join(every.split()).replace("\0", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 import orjson
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
@@ -23,7 +25,7 @@ from graphs.errors import GraphUnavailable
 from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage, Weighed
 from graphs.expressions import ExpressionError
 from graphs.limits import Limit, calls_in_a_turn
-from graphs.modelstream import REASONS, Answer, Kind, RawCall
+from graphs.modelstream import REASONS, Answer, Kind, RawCall, answer_too_long, read_count
 from graphs.nodes.parts import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
 from graphs.patterns import matches_any
@@ -92,6 +94,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
     async def model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         context = parts.context(runtime)
         say = voice(context, runtime.stream_writer)
+        if context.flow is not None and context.flow.full:
+            await context.flow.room()
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)
@@ -131,9 +135,9 @@ def build(place: Place, parts: Parts) -> NodeFunction:
         saying = Saying(say, fresh_line=rounds > 0)
         with model_call(parts.metrics, place.plan.id, request, parts.model.base_url, context.tally) as seen:
             if handler_of_tokens(config):
-                answer = await ask_through_langchain(parts, request, config)
+                answer = await ask_through_langchain(parts, request, config, limits.seconds)
             else:
-                answer = await parts.model.stream(request, saying, key=context.key, tally=seen.tally)
+                answer = await parts.model.stream(request, saying, key=context.key, tally=seen.tally, flow=context.flow)
             seen.usage, seen.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         if reached:
             answer.calls.clear()
@@ -177,11 +181,11 @@ class Saying:
             first_words()
         self._say(TextDelta(text, new_paragraph=first and self._fresh_line))
 
-    def cited(self, annotations: Sequence[Mapping[str, Any]]) -> None:
+    def cited(self, annotations: bytes) -> None:
         """Where it comes from."""
-        self._say(Cited(tuple(annotations)))
+        self._say(Cited(annotations))
 
-    def weighed(self, logprobs: Mapping[str, Any]) -> None:
+    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
         """How likely the last piece was."""
         self._say(Weighed(logprobs))
 
@@ -215,22 +219,34 @@ def handler_of_tokens(config: RunnableConfig) -> bool:
     return any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
 
 
-async def ask_through_langchain(parts: Parts, request: Mapping[str, Any], config: RunnableConfig) -> Answer:
-    """The same request through ChatOpenAI, so that LangChain's callbacks see every token."""
+async def ask_through_langchain(
+    parts: Parts, request: Mapping[str, Any], config: RunnableConfig, seconds: float
+) -> Answer:
+    """The same request through ChatOpenAI, so that LangChain's callbacks see every token. Raises ModelError, and
+    TimeoutError after `seconds`."""
     options = {name: value for name, value in request.items() if name != "messages"}
-    collected: AIMessageChunk | None = None
-    async for chunk in parts.model.langchain.astream(request["messages"], config, **options):
-        collected = chunk if collected is None else collected + chunk
-    if collected is None:
+    # Chunks are added up at the end: added one by one, each would copy all before it.
+    chunks: list[AIMessageChunk] = []
+    length = 0
+    longest = parts.snapshot.gateway.models.max_answer
+    async with asyncio.timeout(seconds):
+        async for chunk in parts.model.langchain.astream(request["messages"], config, **options):
+            chunks.append(chunk)
+            length += len(chunk.text) + sum(len(piece["args"] or "") for piece in chunk.tool_call_chunks)
+            if length > longest:
+                raise answer_too_long(longest, spoke=True)
+    if not chunks:
         return Answer()
-    usage = collected.usage_metadata
+    collected = add_ai_message_chunks(*chunks) if len(chunks) > 1 else chunks[0]
+    usage = collected.usage_metadata or UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+    prompt, completion = read_count(usage["input_tokens"]), read_count(usage["output_tokens"])
     return Answer(
         text=collected.text,
         calls=[
             RawCall(chunk["id"] or "", chunk["name"] or "", chunk["args"] or "") for chunk in collected.tool_call_chunks
         ],
         reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
-        usage=Usage(usage["input_tokens"], usage["output_tokens"]) if usage else Usage(),
+        usage=Usage() if prompt is None or completion is None else Usage(prompt, completion),
     )
 
 
@@ -246,21 +262,44 @@ def finite(number: str) -> float:
     return value
 
 
+MOST_VALUES = 50_000
+"""JSON values in the arguments of one answer's calls: each takes up to thirty times its length in memory."""
+LONG_ARGUMENTS = 16 * 1024
+"""Characters up to which the values of a call's arguments are not counted."""
+
+
+def count_values(value: object, most: int) -> int:
+    """How many values JSON holds, counted no further than just above `most`."""
+    found = 0
+    open_values = [value]
+    while open_values and found <= most:
+        found += 1
+        current = open_values.pop()
+        if isinstance(current, dict):
+            open_values += cast("dict[str, object]", current).values()
+        elif isinstance(current, list):
+            open_values += cast("list[object]", current)
+    return found
+
+
 def as_message(answer: Answer) -> AIMessage:
     """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
     calls: list[ToolCall] = []
+    room = MOST_VALUES
     invalid: list[InvalidToolCall] = []
     for call in answer.calls:
         identity = mint_call_id()
         try:
             args = json.loads(call.arguments or "{}", parse_constant=no_number, parse_float=finite)
-            orjson.dumps(
-                args
-            )  # what cannot be written again, such as a number over 64 bits, could not be judged either
+            # What cannot be written again, such as a number over 64 bits, could not be judged either.
+            orjson.dumps(args)
+            room -= count_values(args, room) if len(call.arguments) > LONG_ARGUMENTS else 0
         except (ValueError, TypeError, RecursionError) as error:
             args, problem = None, str(error)
         else:
             problem = f"found {type(args).__name__}"
+            if room < 0:
+                args, problem = None, f"the arguments of one answer hold more than {MOST_VALUES:,} values"
         if isinstance(args, dict):
             arguments = cast("dict[str, Any]", args)
             calls.append(ToolCall(name=call.name, args=arguments, id=identity, type="tool_call"))

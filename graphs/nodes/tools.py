@@ -126,6 +126,8 @@ def build(place: Place, parts: Parts) -> NodeFunction:
 
     async def tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         context = parts.context(runtime)
+        if context.flow is not None and context.flow.full:
+            await context.flow.room()  # before a call is claimed: what does not begin needs no end
         own = await reach.tools(context)
         request = last_request(state)
         messages: list[AnyMessage] = []

@@ -28,6 +28,8 @@ class ModelsSpec(Spec):
     """Which of LiteLLM's models are listed too, as patterns; each runs through `default_graph`."""
     timeout: Seconds = 60.0
     """How long a model may stay silent before the request is given up."""
+    max_answer: Annotated[int, Field(ge=1_000, le=50_000_000)] = 1_000_000
+    """How many characters a model's answer may have; a longer one is ended there."""
 
     @field_validator("base_url")
     @classmethod

@@ -11,10 +11,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+UNSEEN = (
+    "\0\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""What `str.isspace` calls white space, and NUL."""
+
 
 def without_space(text: str) -> str:
     """`text` without any (Unicode) white space, and without NUL, which not every database keeps."""
-    return "".join(text.split()).replace("\0", "")
+    # A megabyte of words would hold the event loop five times as long if it were split and joined.
+    for character in UNSEEN:
+        if character in text:
+            text = text.replace(character, "")
+    return text
 
 
 def extend_digest(digest: str, text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import Any, Protocol
 
 import orjson
@@ -127,7 +128,7 @@ class ChunkEncoder:
                     # Open WebUI knows no refusal and would show an empty bubble.
                     parts.append(self._chunk({"content" if self._items else "refusal": text}, None))
                 case Cited(annotations):
-                    parts.append(self._chunk({"annotations": annotations}, None))
+                    parts.append(self._chunk({"annotations": orjson.Fragment(annotations)}, None))
                 case Weighed(logprobs):
                     parts.append(self._chunk({}, None, logprobs))
                 case ToolStarted():
@@ -159,10 +160,10 @@ class ChunkEncoder:
         """An error after the first byte: one error chunk, then the end."""
         return sse(refusal.body()) + DONE
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, Any] | None = None) -> bytes:
+    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, bytes] | None = None) -> bytes:
         choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
         if logprobs is not None:
-            choice["logprobs"] = logprobs
+            choice["logprobs"] = {kind: orjson.Fragment(entries) for kind, entries in logprobs.items()}
         body = {**self._head, "choices": [choice]}
         if self._include_usage:
             body["usage"] = None
@@ -173,6 +174,11 @@ class ChunkEncoder:
             yield sse({**self._head, "choices": [], "usage": usage_body(usage)})
 
 
+def join_lists(lists: Sequence[bytes]) -> orjson.Fragment:
+    """One JSON list of the entries of several."""
+    return orjson.Fragment(b"[" + b",".join(inside for entries in lists if (inside := entries[1:-1])) + b"]")
+
+
 class Collector:
     """The same events as one completion."""
 
@@ -180,32 +186,33 @@ class Collector:
         self._id = completion_id
         self._model = model
         self._created = created
-        self._text: list[str] = []
-        self._thoughts: list[str] = []
-        self._refusal: list[str] = []
+        self._text = StringIO()
+        self._thoughts = StringIO()
+        self._refusal = StringIO()
         self._finished: Finished | None = None
         self._calls: list[dict[str, Any]] = []
-        self._annotations: list[Any] = []
-        self._logprobs: dict[str, list[Any] | None] = {}
+        self._annotations: list[bytes] = []
+        self._logprobs: dict[str, list[bytes]] = {}
 
     def add(self, events: Iterable[Event]) -> bool:
         """Takes events; true once the turn has ended."""
         for event in events:
             match event:
                 case TextDelta(text):
-                    self._text.append(text)
+                    self._text.write(text)
                 case ReasoningDelta(text):
-                    self._thoughts.append(text)
+                    self._thoughts.write(text)
                 case RefusalDelta(text):
-                    self._refusal.append(text)
+                    self._refusal.write(text)
                 case ClientCalls():
                     self._calls = call_bodies(event)
                 case Cited(annotations):
-                    self._annotations += annotations
+                    self._annotations.append(annotations)
                 case Weighed(logprobs):
                     for kind, entries in logprobs.items():
-                        known = self._logprobs.get(kind)
-                        self._logprobs[kind] = [*(known or ()), *entries] if isinstance(entries, list) else known
+                        known = self._logprobs.setdefault(kind, [])
+                        if entries[:1] == b"[":
+                            known.append(entries)
                 case Finished():
                     self._finished = event
                 case (
@@ -217,23 +224,25 @@ class Collector:
     def body(self) -> dict[str, Any]:
         """The `chat.completion` object."""
         finished = self._finished or Finished("stop", Usage())
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._text), "refusal": None}
-        if self._refusal:
-            message["refusal"] = "".join(self._refusal)
+        message: dict[str, Any] = {"role": "assistant", "content": self._text.getvalue(), "refusal": None}
+        if refusal := self._refusal.getvalue():
+            message["refusal"] = refusal
             message["content"] = message["content"] or None
         if self._annotations:
-            message["annotations"] = self._annotations
+            message["annotations"] = join_lists(self._annotations)
         if self._calls:
             message["tool_calls"] = self._calls
             message["content"] = message["content"] or None
-        if self._thoughts:
-            message["reasoning_content"] = "".join(self._thoughts)
-        logprobs = self._logprobs or None
+        if thoughts := self._thoughts.getvalue():
+            message["reasoning_content"] = thoughts
+        logprobs = {kind: join_lists(lists) if lists else None for kind, lists in self._logprobs.items()}
         return {
             "id": self._id,
             "object": "chat.completion",
             "created": self._created,
             "model": self._model,
-            "choices": [{"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": logprobs}],
+            "choices": [
+                {"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": logprobs or None}
+            ],
             "usage": usage_body(finished.usage),
         }

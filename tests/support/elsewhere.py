@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import jwt
-from aiohttp import web
+from aiohttp import ClientSession, web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -26,6 +26,7 @@ class Elsewhere:
         self.failing = False
 
     async def __aenter__(self) -> Elsewhere:
+        self._http = ClientSession()
         app = web.Application()
         app.router.add_get("/key/info", self._info)
         app.router.add_get("/realm/.well-known/openid-configuration", self._discovery)
@@ -39,6 +40,7 @@ class Elsewhere:
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+        await self._http.close()
 
     @property
     def issuer(self) -> str:
@@ -63,7 +65,15 @@ class Elsewhere:
         return web.json_response({"keys": self.published}, status=500 if self.failing else 200)
 
     async def _model(self, request: web.Request) -> web.StreamResponse:
-        raise web.HTTPTemporaryRedirect(f"{self.model}{request.path}")
+        """Passes the request on."""
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in ("host", "content-length")
+        }
+        asking = self._http.request(
+            request.method, f"{self.model}{request.path}", data=request.content, headers=headers
+        )
+        async with asking as answer:
+            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
 
     model = ""
 
