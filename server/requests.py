@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import perf_counter
@@ -46,6 +46,8 @@ class Noted:
     """The whole answer was sent."""
     quiet: bool = False
     """One of very many that are alike: logged at DEBUG only."""
+    cut: Callable[[], None] | None = None
+    """Ends the connection at once, whatever still waits to be sent; None where the server does not show it."""
 
 
 _noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
@@ -82,7 +84,7 @@ class Requests:
             return
         began = perf_counter()
         told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in READ}
-        request = Noted(request_id(told))
+        request = Noted(request_id(told), cut=cut_of(send))
         header = (HEADER, request.id.encode())
 
         def passed(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
@@ -140,6 +142,13 @@ class Requests:
         if not request.ended:
             fields["cut"] = True
         log.log(level, "%s %s %d", method, fields.get("path", route), request.status, extra={"fields": fields})
+
+
+def cut_of(send: Send) -> Callable[[], None] | None:
+    """What aborts the connection of a request. ASGI has no word for it, and a transport that is closed first sends what
+    it holds, which a client that does not read never takes; so uvicorn's own object is looked at."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return getattr(transport, "abort", None)
 
 
 def request_id(told: Mapping[bytes, str]) -> str:

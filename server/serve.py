@@ -24,6 +24,9 @@ from server.settings import Settings
 from server.supervisor import Supervisor
 from server.workers import counting_together
 
+SEND_BUFFER = 256 * 1024
+"""Bytes of an answer that the system holds for a client that has not read them; Linux doubles it (socket(7))."""
+
 
 class CannotServe(Exception):
     """Why the start was refused, for the person at the terminal."""
@@ -42,7 +45,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
             f"{host} can be reached by others, and no key is configured. Set the variables that access.yaml names "
             f"({', '.join(spec.env for spec in snapshot.keys if spec.env)}), or serve on 127.0.0.1."
         )
-    listener = listening(host, port)
+    listener = listening(host, port, settings.send_timeout)
     address = shown_address(listener, host)
     hand_to_workers(settings)
     config = uvicorn.Config(
@@ -99,11 +102,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """The bound socket. Raises CannotServe with the cure."""
+def listening(host: str, port: int, send_timeout: float) -> socket.socket:
+    """The bound socket; a client that takes nothing for `send_timeout` seconds loses its connection. Raises CannotServe
+    with the cure."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # A system lets a connection hold up to 4 MB that its client does not read, and that nobody counts.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Of every connection, also one whose whole answer was written: Linux alone counts what was not taken (tcp(7)).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(send_timeout * 1000)))
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """How the log is written: for the eye, or a JSON object a line."""
     heartbeat: float = Field(default=5.0, gt=0)
     """Seconds of silence after which a stream gets a comment line, so that proxies keep it open."""
+    send_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which a client that takes nothing of its answer is cut, and its turn stopped."""
     grace: float = Field(default=30.0, ge=0)
     """Seconds that running turns get to finish after SIGTERM."""
     max_body: int | None = Field(default=None, gt=0)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, get_args
 
 from fastapi import Request, Response
@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import SecretStr, ValidationError
 from starlette.background import BackgroundTask
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from graphs.errors import InterlockError
 from graphs.library import Caller
@@ -163,13 +164,18 @@ async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, part
     finally:
         gone.cancel()
 
+    watch = SendWatch(run.stop, noted().cut, parts.settings.send_timeout)
+
     async def chunks() -> AsyncIterator[bytes]:
         events = first
         try:
             while True:
                 data = encoder.encode(events)
                 if data or not events:
+                    watch.sending = True
                     yield data or HEARTBEAT
+                    watch.sending = False
+                    watch.sent += 1
                 if data.endswith(b"data: [DONE]\n\n"):
                     run.delivered()
                     return
@@ -181,7 +187,64 @@ async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, part
             yield encoder.error(refusal(error))
         finally:
             run.stop()
+            watch.sending = True  # the end of the answer
 
-    return StreamingResponse(
-        chunks(), media_type="text/event-stream", headers={"cache-control": "no-cache", "x-accel-buffering": "no"}
-    )
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return AnswerStream(chunks(), watch, media_type="text/event-stream", headers=headers)
+
+
+class SendWatch:
+    """Cuts a client that takes nothing of its answer.
+
+    While a client does not read, the server waits in the middle of sending, the turn's events fill up, and the model's
+    endpoint waits as well: all of that is held by nobody who wants it. Counts instead of a timeout around each chunk,
+    which would cost more than to encode it.
+    """
+
+    LOOKS = 4
+
+    def __init__(self, stop: Callable[[], None], cut: Callable[[], None] | None, timeout: float) -> None:
+        self.sending = True
+        """A chunk is on its way; the beginning of the answer is the first."""
+        self.sent = 0
+        """Chunks that were taken."""
+        self._stop = stop
+        self._cut = cut
+        self._timeout = timeout
+        self._before = -1
+        self._idle = 0
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(timeout / self.LOOKS, self._look)
+
+    def end(self) -> None:
+        """The answer is over, one way or another: nothing goes on for it."""
+        self._handle.cancel()
+        self._stop()
+
+    def _look(self) -> None:
+        self._idle = self._idle + 1 if self.sending and self.sent == self._before else 0
+        self._before = self.sent
+        if self._idle < self.LOOKS:
+            self._handle = self._loop.call_later(self._timeout / self.LOOKS, self._look)
+            return
+        log.warning(
+            "a client took nothing of its answer for %g seconds; it was cut and its turn stopped", self._timeout
+        )
+        self._stop()
+        if self._cut is not None:
+            self._cut()
+
+
+class AnswerStream(StreamingResponse):
+    """A stream of events whose turn ends with it, also where the client left before its first byte."""
+
+    def __init__(self, content: AsyncIterator[bytes], watch: SendWatch, **options: Any) -> None:
+        super().__init__(content, **options)
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._watch.end()
