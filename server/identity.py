@@ -61,6 +61,10 @@ class Identities:
         async with lookup or nullcontext():
             return await self._vouched(key)
 
+    def is_own_key(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request shows a key of access.yaml, whoever it asks for. Raises UnknownKey if it shows none."""
+        return self._keyring.holding(bearer(headers.get("authorization"))) is not None
+
     async def _vouched(self, key: str) -> Identity:
         if self._issuers and looks_signed(key) and (issuer := self._issuers.get(unverified_issuer(key) or "")):
             return of_vouched(await issuer.vouch(key), litellm_knows=False)

@@ -74,6 +74,7 @@ servers.yaml:6:3: gone: interlock-has-no-such-program: not found. Install it, or
     6 |   gone: {command: interlock-has-no-such-program}
       |   ^
 filesystem: 3 tools after … s
+developer: 2 of 3 tools of filesystem (2 depending on the call); no rule names write_file
 gone: is down, so what is said of its tools was not judged: access.yaml:7:9
 spare: is disabled, so what is said of its tools was not judged: access.yaml:8:9
 """

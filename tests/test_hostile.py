@@ -66,7 +66,9 @@ async def test_a_store_that_fails_ends_the_answer_in_words(
 
     monkeypatch.setattr(Turns, "end", broken)
     model.script("Hello.", Answer(status=400))
-    assert "the disk is full" in await asyncio.wait_for(facade.stream("go"), 5)
+    answer = await asyncio.wait_for(facade.stream("go"), 5)
+    assert "Interlock's database cannot be used now" in answer
+    assert "the disk is full" not in answer  # what the database says of itself is for the log
     assert (await asyncio.wait_for(facade.ask("go"), 5)).status_code == 400
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.facade import ADMIN, ASSISTANT, DEVELOPER, Facade, said, serving, write_configs
+from support.facade import ACCESS, ADMIN, ASSISTANT, DEVELOPER, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.seen import Seen, awaited, scraped
 from support.tools import Tools
@@ -156,10 +156,15 @@ async def test_a_model_that_fails_is_counted_with_every_attempt(facade: Facade, 
     assert seen("interlock_turns_total", status="finished") == 1
 
 
-async def test_a_title_for_the_chat_page_is_a_model_request_and_no_turn(facade: Facade, model: ScriptedModel) -> None:
+async def test_a_title_for_the_chat_page_is_a_model_request_and_no_turn(
+    tmp_path: Path, keys: None, model: ScriptedModel
+) -> None:
+    access = {**ACCESS, "keys": [{**key, "forwards_users": True} for key in ACCESS["keys"]]}
+    configs = write_configs(tmp_path / "configs", model.url, {}, access=access)
     model.script(Answer("A title", usage=(7, 2)))
-    await facade.ask("### Task:\nGenerate a title.", headers={"x-openwebui-chat-id": "c"})
-    seen = await scraped(facade.http, facade.url)
+    async with serving(configs, tmp_path / "data") as facade:
+        await facade.ask("### Task:\nGenerate a title.", headers={"x-openwebui-chat-id": "c"})
+        seen = await scraped(facade.http, facade.url)
     assert seen("interlock_model_requests_total", model="scripted", outcome="ok") == 1
     assert seen("interlock_tokens_total", graph="assistant", kind="prompt") == 7
     assert seen("interlock_turns_total") == 0

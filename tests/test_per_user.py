@@ -79,7 +79,7 @@ class Room:
         return json.loads(report["results"][0])
 
     async def ready(self) -> dict[str, Any]:
-        return (await self.facade.ready()).json()
+        return (await self.facade.ready(KEY)).json()
 
 
 @pytest.fixture
@@ -247,7 +247,6 @@ HOSTILE = {
     "a\r\nX-Evil: 1": "control character U+000D",
     "a\0b": "control character U+0000",
     "a\x85b": "control character U+0085",
-    "x" * 10_000: "at most 1,000",
     " ana": "white space",
     "ana ": "white space",
 }
@@ -262,6 +261,12 @@ async def test_a_name_that_means_something_else_is_refused_in_words(room: Room, 
     assert not any(tool.startswith(("mine__", "web__")) for tool in report["tools"])
     assert not processes_of(SCRIPT)
     assert room.web.headers == []
+
+
+async def test_a_name_without_end_is_nobodys(room: Room) -> None:
+    response = await room.facade.ask("hi", key=KEY, headers=signed("x" * 10_000))
+    assert response.status_code == 401
+    assert "its `sub` is no text that names anybody" in response.text
 
 
 async def test_what_a_header_cannot_carry_is_refused_for_that_server_alone(room: Room) -> None:

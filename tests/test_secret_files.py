@@ -93,7 +93,7 @@ async def test_a_secret_that_is_swapped_counts_without_a_restart(
         assert [await asked(1), await asked(2)] == [200, 401]
         (mounted / "..data").rename(mounted / "..gone")
         async with asyncio.timeout(20):
-            while not (problems := (await ready(facade))["problems"]):
+            while not (problems := (await ready(facade, secret_of("team", 1)))["problems"]):
                 await asyncio.sleep(0.05)
         assert "cannot be read" in problems[0]
         assert await asked(1) == 200
@@ -103,7 +103,7 @@ async def test_a_secret_that_is_swapped_counts_without_a_restart(
                 await asyncio.sleep(0.05)
         assert await asked(1) == 401
         assert model.requests[-1].headers["authorization"] == f"Bearer {secret_of('model', 2)}"
-        assert (await ready(facade))["problems"] == []
+        assert (await ready(facade, secret_of("team", 2)))["problems"] == []
         # A key alone changes nothing that stands in a config file.
         (mounted / "..2" / "team").write_text(secret_of("team", 3))
         async with asyncio.timeout(20):
@@ -111,8 +111,8 @@ async def test_a_secret_that_is_swapped_counts_without_a_restart(
                 await asyncio.sleep(0.05)
 
 
-async def ready(facade: Facade) -> dict[str, Any]:
-    return (await facade.ready()).json()
+async def ready(facade: Facade, key: str) -> dict[str, Any]:
+    return (await facade.ready(key)).json()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from support.collector import Collector, Seen, collector
 from support.facade import ACCESS, ADMIN, Facade, serving, write_configs
-from support.gateway import ADMIN_KEY, Gateway, gateway
+from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import SERVER, Tools
 
@@ -67,7 +67,9 @@ def whole(tools_process: Tools, tmp_path_factory: pytest.TempPathFactory) -> Ite
             "env": {"TOKEN": SECRETS["server's environment"]},
         },
     }
-    access = {**ACCESS, "roles": {**ACCESS["roles"], "admin": {"allow": ["*"], "deny": ["local/write"]}}}
+    # The developer's key is a chat page's.
+    keys = [{**key, "forwards_users": key["name"] == "developer"} for key in ACCESS["keys"]]
+    access = {"roles": {**ACCESS["roles"], "admin": {"allow": ["*"], "deny": ["local/write"]}}, "keys": keys}
     with ScriptedModel() as model, collector() as collected:
         configs = write_configs(folder / "configs", model.url, servers, access=access, api_key=SECRETS["model key"])
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url, "OTEL_BSP_SCHEDULE_DELAY": "50", "INTERLOCK_LOG": "json"}
@@ -214,7 +216,7 @@ def test_a_title_hangs_below_its_request_and_probes_make_no_trace(whole: Whole) 
     whole.model.script("A title")
     for path in ("health", "ready", "metrics"):
         assert httpx.get(f"{whole.served.root}/{path}", trust_env=False).status_code == 200
-    assert whole.ask("### Task:\nGenerate a title.", x_openwebui_chat_id="chat-1").status_code == 200
+    assert whole.ask("### Task:\nGenerate a title.", DEVELOPER_KEY, x_openwebui_chat_id="chat-1").status_code == 200
     [top] = whole.collector.wait_for("POST /v1/chat/completions")
     assert whole.collector.tree(top.trace) == ["POST /v1/chat/completions", "  chat scripted"]
     assert len(whole.collector.spans) == 2
