@@ -79,7 +79,7 @@ def interlock(
         "INTERLOCK_FORWARDED_JWT_SECRET": JWT_SECRET,
         "TOOLS_URL": tools_process.url,
     }
-    served = PinnedGateway(HERE / "configs", parts_folder / "interlock", env, port)
+    served = PinnedGateway(HERE / "configs", parts_folder / "interlock", env, port, showing="INTERLOCK_OPERATOR_KEY")
     yield served
     served.stop()
 

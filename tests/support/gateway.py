@@ -74,11 +74,18 @@ class PinnedGateway:
     """One that is started at once, at a port that stays when it is restarted."""
 
     def __init__(
-        self, configs: Path, data: Path, env: Mapping[str, str], port: int, *, down: Collection[str] = ()
+        self,
+        configs: Path,
+        data: Path,
+        env: Mapping[str, str],
+        port: int,
+        *,
+        down: Collection[str] = (),
+        showing: str = "INTERLOCK_ADMIN_KEY",
     ) -> None:
         self.configs = configs
         self._stack = ExitStack()
-        self._start = partial(gateway, configs, data, env, port, down=down)
+        self._start = partial(gateway, configs, data, env, port, down=down, showing=showing)
         self.now = self._stack.enter_context(self._start())
 
     @property
