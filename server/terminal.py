@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import orjson
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from graphs.text import escape_invisible
 from server.keys import KEYS_FILE, read_keys
@@ -27,7 +27,7 @@ class ChatFailed(Exception):
 
 async def converse(url: str, model: str, key: str, data: Path, question: str) -> None:
     """Asks one question, or talks until the input ends. Raises ChatFailed."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     key = key or generated_key(data)
     messages: list[dict[str, str]] = []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
@@ -91,22 +91,25 @@ def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
         if text := choice["delta"].get("content"):
             answer.append(text)
             shown = escape_invisible(text, keep=f"\n\t{LETTERS_JOINED}")
-            console.print(shown, end="", markup=False, soft_wrap=True)
+            console.print(Text(shown), end="", soft_wrap=True)
     item: Mapping[str, Any] = event.get("item") or {}
     if event.get("type") == "response.output_item.added" and item.get("type") == "function_call":
-        name, arguments = plain(item["name"]), plain(item["arguments"])
-        console.print(f"[cyan]> {name}[/cyan] [dim]{arguments}[/dim]", soft_wrap=True)
+        show_line(console, f"> {item['name']}", "cyan", item["arguments"])
     elif item.get("type") == "function_call_output":
         text = " ".join("".join(part.get("text", "[image]") for part in item["output"]).split())
         if len(text) > LONGEST_RESULT:
             text = f"{text[:LONGEST_RESULT]} … ({len(text)} characters)"
         colour = "green" if item["status"] == "completed" else "red"
-        console.print(f"[{colour}]< {item['status']}[/{colour}] [dim]{plain(text)}[/dim]", soft_wrap=True)
+        show_line(console, f"< {item['status']}", colour, text)
 
 
-def plain(text: str) -> str:
-    """Text of others on one line, as Rich may print it: it moves no cursor and turns nothing about."""
-    return escape(escape_invisible(text))
+def show_line(console: Console, head: str, colour: str, text: str) -> None:
+    """Prints words of others on one line: they move no cursor and turn nothing about.
+
+    As `Text`, in which Rich reads neither markup nor names of emoji: `/srv/:x:` stays as it is.
+    """
+    line = Text.assemble((escape_invisible(head), colour), " ", (escape_invisible(text), "dim"))
+    console.print(line, soft_wrap=True)
 
 
 def error_text(body: bytes, status: int) -> str:

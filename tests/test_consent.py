@@ -240,6 +240,19 @@ def test_nothing_steers_the_terminal() -> None:
     assert "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645" in printed(text)
 
 
+SPELT = r"/srv/:x:/:skull: [red]a[/red] \[b] c:\\" + "\\"
+
+
+def test_the_terminal_replaces_no_letter() -> None:
+    item = {"type": "function_call", "name": f"files/{SPELT}", "arguments": SPELT}
+    output = {"type": "function_call_output", "status": "completed", "output": [{"type": "input_text", "text": SPELT}]}
+    added = {"type": "response.output_item.added"}
+    text = {"choices": [{"delta": {"content": SPELT}}]}
+    assert printed(text) == SPELT
+    assert printed({**added, "item": item}) == f"> files/{SPELT} {SPELT}\n"
+    assert printed({**added, "item": output}) == f"< completed {SPELT}\n"
+
+
 def test_nothing_hides_in_the_log() -> None:
     record = logging.LogRecord(
         "graphs.x", logging.INFO, "x.py", 1, f"server {SLY}\r\nINFO graphs.x: all is well", (), None
