@@ -18,6 +18,7 @@ from server.access import access
 from server.auditing import audit
 from server.drawing import CannotDraw, Format, chosen, chosen_format, write
 from server.options import Configs, complain, in_own_words, settings_for
+from server.printing import printable_lines
 from server.serve import CannotServe, serve_forever
 from server.studio import run_studio
 from server.terminal import ChatFailed, converse
@@ -45,7 +46,7 @@ def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:
     """
     shown = sys.stdout.isatty() == sys.stderr.isatty() if excerpts is None else excerpts
     for problem in problems:
-        typer.echo(str(problem))
+        typer.echo(printable_lines(str(problem)))
         if shown and problem.excerpt:
             typer.echo(problem.excerpt, err=True)
 
@@ -103,7 +104,7 @@ def check(
     problems, notes = asyncio.run(connected(snapshot, patience)) if connect else ([], [])
     tell(problems, excerpts)
     for note in notes:
-        typer.echo(note, err=True)
+        typer.echo(printable_lines(note), err=True)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
@@ -124,7 +125,7 @@ def doctor(
     in_own_words()
     findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
     for finding in findings:
-        typer.echo(str(finding))
+        typer.echo(printable_lines(str(finding)))
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
 

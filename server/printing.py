@@ -6,10 +6,17 @@ import csv
 import io
 from collections.abc import Sequence
 
+from graphs.text import escape_invisible
+
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    """One line, with what a terminal would obey and what nobody would see escaped."""
+    return escape_invisible(text)
+
+
+def printable_lines(text: str) -> str:
+    """The same, for words that may be several lines."""
+    return escape_invisible(text, keep="\n\t")
 
 
 def csv_line(values: Sequence[str]) -> str:

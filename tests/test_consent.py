@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from rich.console import Console
 from support.environments import node
 from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, content, events, said, serving, write_configs
@@ -20,8 +22,13 @@ from support.tools import Tools
 from test_asking import ids, with_ask
 from test_openwebui import ASK_USER, WEBUI, answer, asked, panel
 
+from graphs.errors import Problem
+from graphs.library import AuditRecord
 from graphs.text import escape_invisible
+from server.auditing import as_row
+from server.cli import tell
 from server.logs import JSONLines, Text
+from server.printing import printable_lines
 from server.terminal import show
 
 LONG = {"text": "long " * 300, "recipient": "boss@example.com"}
@@ -251,6 +258,17 @@ def test_the_terminal_replaces_no_letter() -> None:
     assert printed(text) == SPELT
     assert printed({**added, "item": item}) == f"> files/{SPELT} {SPELT}\n"
     assert printed({**added, "item": output}) == f"< completed {SPELT}\n"
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2J", "\u202e", "\u200b", "\u3164", "\ufe0f", "\U000e0100"])
+def test_nothing_hides_in_what_commands_print(hidden: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"a{hidden}b"
+    values: dict[str, Any] = {field.name: words for field in dataclasses.fields(AuditRecord)}
+    record = AuditRecord(**values | {"seq": 1, "time": 0.0, "seconds": None, "args": {words: words}})
+    tell([Problem(file="access.yaml", line=1, column=1, message=words)], excerpts=False)
+    for shown in (as_row(record), capsys.readouterr().out.removesuffix("\n"), printable_lines(words)):
+        assert escape_invisible(shown) == shown
+        assert len(shown) > 2
 
 
 def test_nothing_hides_in_the_log() -> None:

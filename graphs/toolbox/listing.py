@@ -9,6 +9,8 @@ from mcp.types import Tool
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from graphs.text import escape_invisible
+
 MOST_TOOLS = 500
 """Tools of one server."""
 MOST_PAGES = 100
@@ -115,4 +117,5 @@ def show_name(name: object) -> str:
     """A tool's name that may be anything, in quotes, short, every character visible."""
     if not isinstance(name, str):
         return "that is no text"
-    return f"{name[:60]!r}" if len(name) <= 60 else f"{name[:60]!r} … ({len(name):,} characters)"
+    shown = escape_invisible(repr(name[:60]))
+    return shown if len(name) <= 60 else f"{shown} … ({len(name):,} characters)"
