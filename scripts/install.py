@@ -42,6 +42,7 @@ def main(name: str) -> None:
     lock = ROOT / LOCKS[name]
     pins = read_pins(lock)
     contained = list(LOCKS)[: list(LOCKS).index(name) + 1]
+    aim_pip()
     make_environment()
     for each in contained:
         (VENV / f".{each}").unlink(missing_ok=True)
@@ -61,6 +62,13 @@ def main(name: str) -> None:
         run([*PIP, "check"])
     for each in contained:
         (VENV / f".{each}").touch()
+
+
+def aim_pip() -> None:
+    """Have pip install into .venv, also where it is set up to install into a person's own or another folder."""
+    os.environ["PIP_USER"] = "0"
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"):
+        os.environ.pop(name, None)
 
 
 def read_pins(lock: Path) -> Mapping[str, str]:

@@ -164,6 +164,15 @@ def test_without_a_wheel_of_uv_pip_installs_the_same(make: Make, tmp_path: Path)
     assert found == {name: version for name, version in wanted.items() if name != "uv"}
 
 
+@pytest.mark.parametrize(("name", "value"), [("PIP_USER", "1"), ("PIP_TARGET", "elsewhere")])
+def test_a_pip_that_installs_elsewhere_installs_here(name: str, value: str, make: Make, tmp_path: Path) -> None:
+    said = make(".venv/.serve", "", LOWEST, **{name: value})
+    assert "pip installs" not in said.stderr
+    found, wanted = compare(tmp_path, "requirements.lock")
+    assert found == wanted
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_python_that_is_too_old_is_told(tmp_path: Path) -> None:
     old = tmp_path / "python3"
     old.write_text(f'#!/bin/sh\nshift; exec {sys.executable} -c "import sys; sys.version_info = (3, 9); $1"\n')
