@@ -3,6 +3,7 @@ put there runs nothing that the rules and the approvals table do not allow."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -215,6 +216,16 @@ def test_a_value_decides_only_what_the_callers_role_may_decide(client: httpx.Cli
     run(client, thread, command={"resume": resume})
     (still,) = waiting(client, thread)
     assert still["approval"] == asked["approval"]
+
+
+def test_an_interrupt_shows_what_is_not_seen(client: httpx.Client) -> None:
+    thread = new_thread(client)
+    args = {"path": "notes.txt", "content": "pay\u202e\u200b\x1b[2K\u3164pal"}
+    put(client, thread, "agent", messages=invented(call("filesystem/write_file", "call_sly", **args)), asker="agent")
+    run(client, thread)
+    (asked,) = waiting(client, thread)
+    assert asked["exactly"] == r'{"path":"notes.txt","content":"pay\u202e\u200b\u001b[2K\u3164pal"}'
+    assert json.loads(asked["exactly"]) == asked["args"] == args
 
 
 def test_a_context_from_the_client_is_no_caller(client: httpx.Client) -> None:

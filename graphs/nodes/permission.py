@@ -14,6 +14,7 @@ from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
+from graphs.argument_text import exact_json
 from graphs.callfacts import values_of
 from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.limits import calls_in_a_turn
@@ -360,6 +361,8 @@ def as_payload(entry: Approval, context: Context) -> dict[str, Any]:
         "approval": entry.id,
         "tool": entry.tool,
         "args": dict(entry.args),
+        # As text, since the page shows no character that is not seen.
+        "exactly": exact_json(dict(entry.args)),
         "rule": entry.rule,
         "approver": entry.approver,
         "expires": entry.expires,
