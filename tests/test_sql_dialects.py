@@ -95,6 +95,9 @@ ACTING = [
     ("duckdb", "select * from 'file.csv'"),
     ("duckdb", 'select * from "file.csv"'),
     ("duckdb", "from 'file.csv'"),
+    ("duckdb", "select * from file.csv"),
+    ("duckdb", "select * from t, folder.file.parquet"),
+    ("duckdb", 'select 1 where 1 in (from "file"."CSV")'),
     ("duckdb", "select * from 'https://x/y.parquet' as z"),
     ("duckdb", "select * from '/etc/passwd'"),
     ("duckdb", "select * from read_text('/etc/passwd')"),
@@ -179,6 +182,7 @@ ACTING = [
     ("tsql", "select * from openrowset('a', 'b', 'c')"),
     ("tsql", "select * from openquery(s, 'delete from t')"),
     ("tsql", "select * from srv.db.dbo.t"),
+    ("tsql", "select * from t cross apply srv.db.dbo.u"),
     ("tsql", "select * from t with (tablockx)"),
     ("tsql", "select * from t with (updlock, holdlock)"),
     ("tsql", "select next value for s"),
@@ -212,6 +216,28 @@ def test_what_may_act_in_other_dialects_is_not_read_only(dialect: str, sql: str)
     assert not sql_read_only(sql, dialect)
     with pytest.raises(ValueError, match="its tables cannot be told"):
         sql_tables(sql, dialect)
+
+
+# Words of the parser that a database may have as names of functions: it takes their calls for a column or a table with
+# names behind it.
+FUNCTIONS_LIKE_KEYWORDS = [
+    "select cache(a) from t",
+    "select comment(a, b) from t",
+    "select 1 + show(a) from t",
+    "select s.unknown(a) from t",
+    "select * from settings(a)",
+    "select * from t, temp(a)",
+    "select * from view(1)",
+    "select * from t join semi(a) on true",
+    "select null(a)",
+    "select (select keep(a))",
+]
+
+
+@pytest.mark.parametrize("sql", FUNCTIONS_LIKE_KEYWORDS)
+@pytest.mark.parametrize("dialect", OTHERS)
+def test_no_call_is_taken_for_a_name_with_other_names_behind_it(dialect: str, sql: str) -> None:
+    assert not sql_read_only(sql, dialect)
 
 
 # Where two tokenizers may disagree: what one takes for a text or a comment is a second statement to the other.

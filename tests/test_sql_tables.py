@@ -33,6 +33,7 @@ from graphs.expressions.sqltables import sql_tables
         ("select sum(x) over (partition by (select y from b)) from a", ["a", "b"]),
         ("select * from a order by (select 1 from b) limit (select 2 from c)", ["a", "b", "c"]),
         ("select * from generate_series(1, 3) g", []),
+        ("select r.n from rows from (generate_series(1, 3), unnest(array[1])) as r(n, s), a", ["a"]),
         ("select * from generate_series(1, (select max(x) from a)) g", ["a"]),
         ("select * from a tablesample system (1)", ["a"]),
         ("with t as (select * from a) select * from t", ["a"]),
@@ -87,6 +88,34 @@ def test_a_rule_that_names_tables_fails_closed() -> None:
     assert rule.evaluate({"args": {"sql": "select * from customers join orders using (id)"}}) is True
     assert rule.evaluate({"args": {"sql": "select * from customers, salaries"}}) is False
     assert rule.evaluate({"args": {"sql": "delete from customers"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        ("sqlite", "select 1 from t where a in secret"),
+        ("sqlite", "select 1 from t where a not in main.secret"),
+        ("sqlite", "select a in 'secret' from t"),
+        ("clickhouse", "select 1 from t where a in secret"),
+        ("clickhouse", "select 1 from t where (a, b) global in db.secret"),
+        ("clickhouse", "select 1 from t where a in (secret)"),
+        ("clickhouse", "select in(a, secret) from t"),
+        ("tsql", "select * from t cross apply secret"),
+        ("tsql", "select * from t outer apply dbo.secret s"),
+        ("oracle", "select * from t cross apply secret"),
+        ("snowflake", "select * from 'secret'"),
+    ],
+)
+def test_a_table_in_a_place_where_others_have_a_value_cannot_be_told(dialect: str, sql: str) -> None:
+    with pytest.raises(ValueError, match="its tables cannot be told"):
+        sql_tables(sql, dialect)
+
+
+def test_lists_after_in_are_no_tables() -> None:
+    assert sql_tables("select 1 from t where a in (b, c)", "clickhouse") == ["t"]
+    assert sql_tables("select 1 from t where a in (1) and b in (select c from u)", "clickhouse") == ["t", "u"]
+    assert sql_tables("select 1 from t where a in (b)", "sqlite") == ["t"]
+    assert sql_tables("select 1 from t where a in b", "duckdb") == ["t"]
 
 
 def test_other_dialects_have_their_quotes() -> None:

@@ -53,8 +53,15 @@ _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 # Parts of a query or a table that say how it is run: hints take locks, settings and formats write files.
 _PARTS_THAT_ACT = ("hint", "into", "operation_modifiers", "locks", "settings", "format", "options", "changes")
 
+# Reserved words of every database, which the parser takes for functions before an array.
+_QUANTIFIERS = {"all", "some"}
 _HARMLESS_HINTS = {"nolock", "readuncommitted", "readcommitted", "readpast", "nowait"}
 _FILE_NAME = re.compile(r"[./\\:*?\[@]")
+_FILE_ENDING = re.compile(
+    r"\.(?:csv|tsv|txt|parquet|json|jsonl|ndjson|geojson|gz|zst|xlsx|arrow|arrows|ipc|feather|avro|vortex|lance|shp|gpkg|"
+    r"fgb|db|duckdb|sqlite)$",
+    re.IGNORECASE,
+)
 _READING_FILES = {"clickhouse", "duckdb", "snowflake"}
 
 
@@ -159,6 +166,8 @@ def _check_tokens(tokens: list[Token], dialect: str) -> None:
             # A function in quotes may be somebody's own that is called like a known one.
             if index + 1 < len(tokens) and tokens[index + 1].token_type == TokenType.L_PAREN:
                 raise NotReading("it calls a function whose name is quoted")
+        elif dialect == "postgres" and before in (TokenType.DOT, TokenType.ALIAS):
+            pass  # a name, to the grammar that judges it
         elif kind != TokenType.STRING and token.text.lower() in refused:
             # In the tokens as well as in the tree: a parser may take one of these words for an alias, as in
             # `SELECT 1 DELETE FROM t`, where a database sees a second statement.
@@ -196,19 +205,26 @@ def _source_names(statement: Expr) -> set[str]:
 
 
 def _is_harmless(node: Expr, dialect: str) -> bool:
+    if isinstance(node, exp.Operator) and dialect == "postgres":
+        return True  # whose operator it is, its own grammar has judged
     if isinstance(node, _NODES_THAT_ACT):
         return False
     if isinstance(node, exp.Query | exp.Table) and any(node.args.get(part) for part in _PARTS_THAT_ACT):
         return False
     if isinstance(node, exp.Dot):
-        # A function of a schema may be anybody's, whatever it is called.
+        # A function of a schema may be anybody's, whatever it is called. Of PostgreSQL its own grammar has judged it.
+        if dialect == "postgres" and isinstance(node.this, exp.Identifier) and node.this.name == "pg_catalog":
+            return True
         return not isinstance(node.expression, exp.Func) and _is_field(node, dialect)
     if isinstance(node, exp.Anonymous):
         return isinstance(node.this, str) and _is_pure(node.this.lower(), dialect)
     if isinstance(node, exp.Func):
         return node.key in KNOWN_PURE
     if isinstance(node, exp.Table):
-        return _is_stored(node, dialect)
+        return _is_stored(node, dialect) and not _is_call(node)
+    if isinstance(node, exp.Lateral):
+        # A plain name, as in `CROSS APPLY server.db.dbo.t`: what it stands for was not looked at as a table's name.
+        return not isinstance(node.this, exp.Identifier | exp.Dot)
     if isinstance(node, exp.WithTableHint):
         return all(hint.name.lower() in _HARMLESS_HINTS for hint in node.expressions)
     if isinstance(node, exp.DataType) and dialect != "postgres":
@@ -217,7 +233,11 @@ def _is_harmless(node: Expr, dialect: str) -> bool:
 
 
 def _is_pure(name: str, dialect: str) -> bool:
-    return name in NAMED_PURE or (dialect == "postgres" and (name in FUNCTIONS or name in FUNCTIONS_OF_EXTENSIONS))
+    return (
+        name in NAMED_PURE
+        or name in _QUANTIFIERS
+        or (dialect == "postgres" and (name in FUNCTIONS or name in FUNCTIONS_OF_EXTENSIONS))
+    )
 
 
 def _is_field(node: exp.Dot, dialect: str) -> bool:
@@ -225,9 +245,18 @@ def _is_field(node: exp.Dot, dialect: str) -> bool:
     return dialect != "redshift" or isinstance(node.this, exp.Column | exp.Dot | exp.Bracket | exp.Identifier)
 
 
+def _is_call(table: exp.Table) -> bool:
+    """Whether it is a call, `show(a)`, of a function whose name the parser takes for a table's, and its arguments for
+    names of columns: those need a name of the table's own before them."""
+    alias = table.args.get("alias")
+    return isinstance(alias, exp.TableAlias) and bool(alias.columns) and alias.this is None
+
+
 def _is_stored(table: exp.Table, dialect: str) -> bool:
     """Whether it lies in the database: DuckDB, clickhouse-local and Snowflake read a file, a stage or an address where
     a table's name looks like one, and SQL Server another server where it has four parts."""
     if dialect in _READING_FILES:
-        return not any(_FILE_NAME.search(part.name) for part in table.parts)
+        # To DuckDB `data.csv` without quotes is the same file as with them.
+        is_file = dialect == "duckdb" and _FILE_ENDING.search(".".join(part.name for part in table.parts))
+        return not is_file and not any(_FILE_NAME.search(part.name) for part in table.parts)
     return dialect != "tsql" or not isinstance(table.this, exp.Dot)

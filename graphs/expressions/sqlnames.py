@@ -87,7 +87,7 @@ NAMED_PURE: frozenset[str] = frozenset(
 
 READING_PARTS: frozenset[str] = frozenset(
     {
-        "alias", "aliases", "all", "any", "attimezone", "between", "bitstring", "boolean", "bracket", "bytestring",
+        "alias", "all", "any", "attimezone", "between", "bitstring", "boolean", "bracket", "bytestring",
         "column", "columndef", "connect", "cte", "cube", "datatype", "datatypeparam", "distinct", "fetch", "filter",
         "final", "forclause", "from", "group", "groupingsets", "having", "havingmax", "heredoc", "hexstring",
         "historicaldata", "identifier", "ignorenulls", "in", "indextablehint", "interval", "intervalspan", "join",

@@ -23,6 +23,8 @@ def sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
         judged = judge_sql(sql, dialect)
     except NotReading as error:
         raise ValueError("its tables cannot be told: this is not SQL that surely only reads") from error
+    for tree in judged.trees:
+        _check_in(tree, dialect)
     try:
         found = [{_join(table) for table in _tables(tree)} for tree in judged.trees]
     except SQLGLOT_FAULTS as error:
@@ -30,6 +32,18 @@ def sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
     if judged.tables is not None and found != [{_join(table) for table in tables} for tables in judged.tables]:
         raise ValueError("its tables cannot be told: two parsers read them differently")
     return sorted(set[str]().union(*found))
+
+
+def _check_in(statement: Expr, dialect: str) -> None:
+    """Refuses `x IN t`, where SQLite and ClickHouse read the table `t` and the parser sees a column. DuckDB has lists
+    there. To ClickHouse `(t)` is the same as `t`."""
+    for node in statement.find_all(exp.In):
+        name = node.args.get("field")
+        if name is None and dialect == "clickhouse" and len(node.expressions) == 1:
+            name = node.expressions[0]
+            name = name if isinstance(name, exp.Column | exp.Dot) else None
+        if name is not None and dialect != "duckdb" and not isinstance(name, exp.Func):
+            raise ValueError("its tables cannot be told: a name after IN may be a table's")
 
 
 def _tables(statement: Expr) -> Iterator[tuple[str, ...]]:
@@ -42,7 +56,9 @@ def _tables(statement: Expr) -> Iterator[tuple[str, ...]]:
     }
     for table in statement.find_all(exp.Table):
         # A function may stand in a table's place; that it reads no table was checked before.
-        if id(table) not in defined and isinstance(table.this, exp.Identifier | exp.Dot):
+        if id(table) not in defined and table.this is not None and not isinstance(table.this, exp.Func):
+            if not isinstance(table.this, exp.Identifier | exp.Dot):
+                raise ValueError("its tables cannot be told: one is named by a text")
             yield tuple(part.name if part.args.get("quoted") else part.name.lower() for part in table.parts)
 
 
