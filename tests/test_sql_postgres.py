@@ -139,6 +139,11 @@ BY_ATTRIBUTE = [
     "SELECT x.wipe FROM generate_series(1, 1) WITH ORDINALITY x",
     "SELECT x.wipe FROM jsonb_to_record('{}') AS x(a int)",
     "SELECT x.wipe FROM unnest(ARRAY[1]) x",
+    "SELECT wipe.wipe FROM unnest(ARRAY[1], ARRAY[2]) wipe",
+    "SELECT wipe.wipe FROM unnest(ARRAY[1], ARRAY[2]) WITH ORDINALITY wipe",
+    "SELECT erase.erase FROM kept k, unnest(ARRAY[k]) erase",
+    "SELECT erase.erase FROM kept k, coalesce(k, k) erase",
+    "SELECT erase.erase FROM kept k, LATERAL greatest(k, k) erase",
     "SELECT x.wipe FROM current_database() x",
     "SELECT x.wipe FROM coalesce(1, 2) x",
     "SELECT (x).wipe FROM generate_series(1, 1) x",
@@ -289,6 +294,7 @@ NOT_TO_BE_SEEN = [
     "SELECT pg_export_snapshot()",
     "SELECT 1 \\gexec",
     "SELECT 1 \\! sh",
+    "SELECT q.text FROM (SELECT 'a'::text::varchar) q",
     "SELECT 1\v; DELETE FROM kept",
     "SELECT 1;\\;DELETE FROM kept",
     "SELECT a FROM [DELETE FROM kept RETURNING a]",
@@ -368,6 +374,12 @@ READING = [
     ("SELECT width_bucket(total, 0, 100, 5), round(total, 1), greatest(total, 1), nullif(total, 0) FROM orders", None),
     ("SELECT s.coalesce, s.count, s.greatest, s.array FROM (SELECT coalesce(1, 2), count(*), greatest(1, 2), ARRAY[1]"
      ") s", []),
+    ("SELECT u.tag, u.part FROM unnest(ARRAY[1], ARRAY[2]) AS u(tag, part)", []),
+    ("SELECT tag FROM customers, unnest(tags) AS tag", ["customers"]),
+    ("SELECT 1 FROM customers WHERE id <> ALL (ARRAY[1, 2]) AND id = SOME (ARRAY[1]) AND id > ALL (SELECT 0)", None),
+    ("SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relname OPERATOR(pg_catalog.~) '^x' COLLATE"
+     " pg_catalog.default AND pg_catalog.pg_table_is_visible(c.oid)", ["pg_catalog.pg_class"]),
+    ("SELECT l.load, l.copy AS call FROM (SELECT 1 AS load, 2 AS copy) l", []),
     ("SELECT s.int4, s.date FROM (SELECT 1::int, DATE '2026-01-01') s", []),
 ]  # fmt: skip
 

@@ -275,6 +275,10 @@ def _function(body: Node, alias: Node) -> dict[str, Relation]:
             found.extend(FUNCTION_COLUMNS[name])
         elif name in RECORD_FUNCTIONS:
             raise NotReading(f"the columns of {name} are not listed")
+        elif name in ("", "unnest"):
+            # A row that they return has columns of its own, and of several arrays each has one that is called unnest:
+            # only a list of names says how they are called.
+            found.extend([""] * len(function.get("FuncCall", {}).get("args", [""])))
         else:
             found.append(called if called is not None and not several else name)
         if called is None:
@@ -329,10 +333,13 @@ def _name_of(value: Node) -> str:
         return _strings(body["fields"])[-1]
     if kind == "FuncCall":
         return _strings(body["funcname"])[-1]
-    if kind == "TypeCast" and next(iter(body["arg"])) in ("ColumnRef", "FuncCall", "TypeCast"):
-        return _name_of(body["arg"])
-    if kind == "TypeCast" and "A_Const" in body["arg"]:
-        return _strings(body["typeName"]["names"])[-1]
+    if kind == "TypeCast":
+        inner = body["arg"]
+        while "TypeCast" in inner:
+            inner = inner["TypeCast"]["arg"]
+        if "A_Const" in inner:
+            return _strings(body["typeName"]["names"])[-1]
+        return _name_of(inner) if next(iter(inner)) in ("ColumnRef", "FuncCall") else ""
     if kind == "MinMaxExpr":
         return "least" if body.get("op") == "IS_LEAST" else "greatest"
     return {"CoalesceExpr": "coalesce", "A_ArrayExpr": "array", "RowExpr": "row"}.get(kind, "")
