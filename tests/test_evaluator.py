@@ -239,6 +239,39 @@ async def test_many_rules_that_are_small_give_the_loop_its_turn(evaluator: Evalu
     assert attempts > 4
 
 
+async def test_many_rules_on_short_sql_give_the_loop_its_turn(evaluator: Evaluator) -> None:
+    rules = [compile_access(f"sql_read_only(args.sql) && turn.calls < {n + 1}") for n in range(12)]
+    values = values_of(caller(), facts(sql="select name, count(*) from staff where day > '2026-01-01' group by 1"))
+    attempts = 0
+
+    def attempt() -> int:
+        nonlocal attempts
+        attempts += 1
+        return sum(rule.outcome(values)[0] is True for rule in rules)
+
+    assert await evaluator.settle(attempt, values) == 12
+    assert attempts > 3
+
+
+def test_several_short_pieces_of_sql_are_judged_elsewhere() -> None:
+    sql = "select name, count(*) from staff where day > '2026-01-01' group by 1 limit "
+    with pytest.raises(NeedsTime) as found:
+        compile_access("args.l.all(x, sql_read_only(x))").outcome(bounded(l=[f"{sql}{n}" for n in range(10)]))
+    assert found.value.condition is not None
+
+
+def test_to_see_how_much_there_is_takes_less_than_5_ms() -> None:
+    for text in ("a ? " * 24, "[1]" * 16, "ab " * 30):
+        times: list[float] = []
+        for _ in range(3):
+            values = bounded(l=[[text] * 900] * 9)
+            began = time.thread_time()
+            with pytest.raises(NeedsTime):
+                compile_access("args.l.all(x, size(x) > 0)").outcome(values)
+            times.append(time.thread_time() - began)
+        assert min(times) < HELD
+
+
 class Slow:
     """Names and files that do not answer until `let` is set."""
 

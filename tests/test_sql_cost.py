@@ -8,14 +8,19 @@ import time
 
 import pytest
 
+from graphs.expressions.effort import measure
 from graphs.expressions.sqlcheck import MAX_SUBSCRIPTS, sql_read_only
 from graphs.expressions.sqltables import sql_tables
-from graphs.expressions.sqltext import is_quick
 
 # Measured: 160 ms for the worst of 4,000 random ones of up to MAX_TOKENS; the limit leaves room for a busy machine.
 MOST_SECONDS = 1.0
 # The work is the same parser's in all of them; these differ most.
 DIALECTS = ("postgres", "clickhouse", "snowflake")
+
+
+def is_quick(sql: str) -> bool:
+    size = measure(sql)
+    return size is not None and size.short_sql
 
 
 def cpu_seconds(sql: str, dialect: str) -> float:

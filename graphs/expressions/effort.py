@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from graphs.expressions.celtree import Expr, Tree
 from graphs.expressions.functions import FUNCTIONS
-from graphs.expressions.sqltext import is_quick
+from graphs.expressions.sqltext import QUICK_CHARACTERS, QUICK_TOKENS, count_tokens
 
 SMALL = 400_000
 """Units of about 4 ns each: what one turn of the event loop may spend on conditions, with room for a slow machine."""
@@ -26,6 +26,8 @@ TOO_MUCH = f"the arguments hold more than {MAX_VALUES:,} values or {MAX_CHARACTE
 
 _REPEATED = re.compile(r"\{(\d*),?(\d*)\}")
 _UNKNOWN = 1_000_000
+_SQL = 130_000
+"""Units of parsing short SQL once."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Size:
     longest: int
     """Characters of its longest text."""
     short_sql: bool
-    """Whether each text is too short to be costly SQL."""
+    """Whether all texts together are too short to be costly SQL."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Effort:
 
     waits: Literal["files", "names"] | None
     """What it may wait for outside this process: a file system, or a name server as well."""
-    slow_sql: bool
-    """Whether it parses SQL."""
+    parsed: int
+    """How many of its calls parse SQL."""
     loops: int
     items: int
     """Items of lists that are written out in it."""
@@ -57,11 +59,11 @@ class Effort:
 
     def units(self, size: Size) -> int:
         """An upper bound of its cost for arguments of this size, but for what it waits for."""
-        if self.slow_sql and not size.short_sql:
+        if self.parsed and not size.short_sql:
             return SMALL + 1
         weight = size.characters + 8 * size.values + 64
         work = self.per_character * weight * (1 + size.values + self.items) ** min(self.loops, 4)
-        return work * max(1, size.longest // 128) if self.quadratic else work
+        return (work * max(1, size.longest // 128) if self.quadratic else work) + _SQL * self.parsed
 
 
 def estimate(tree: Tree) -> Effort:
@@ -72,7 +74,7 @@ def estimate(tree: Tree) -> Effort:
     waits = {function.waits for function in ours}
     return Effort(
         waits="names" if "names" in waits else "files" if "files" in waits else None,
-        slow_sql=any(function.parses for function in ours),
+        parsed=sum(function.parses for function in ours),
         loops=sum(node.kind == "comprehension" for node in nodes),
         items=sum(len(node.children) for node in nodes if node.kind in ("list", "struct")),
         per_character=1 + sum(map(_per_character, calls)),
@@ -106,7 +108,7 @@ def _states(pattern: str) -> int:
 
 def measure(value: Any) -> Size | None:
     """The size of what a condition looks at; None where that is too much to look at."""
-    characters, values, longest, short = 0, 0, 0, True
+    characters, values, longest, tokens = 0, 0, 0, 0
     waiting: list[Any] = [value]
     while waiting:
         item = waiting.pop()
@@ -114,7 +116,9 @@ def measure(value: Any) -> Size | None:
             length = len(item)
             characters += length
             longest = max(longest, length)
-            short = short and is_quick(item)
+            # Counted only while it may be short: to look at every character would take long itself.
+            if characters <= QUICK_CHARACTERS:
+                tokens += count_tokens(item)
             if characters > MAX_CHARACTERS:
                 return None
         elif isinstance(item, list | Mapping):
@@ -128,4 +132,4 @@ def measure(value: Any) -> Size | None:
                 waiting += members.values()
             else:
                 waiting += members
-    return Size(characters, values, longest, short)
+    return Size(characters, values, longest, characters <= QUICK_CHARACTERS and tokens <= QUICK_TOKENS)

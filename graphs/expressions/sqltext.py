@@ -13,7 +13,9 @@ import re
 MAX_CHARACTERS = 20_000
 MAX_TOKENS = 4_000
 QUICK_TOKENS = 50
-"""Up to so many, judging takes about a millisecond, and some for SQL made to take long."""
+QUICK_CHARACTERS = 40 * QUICK_TOKENS
+"""Up to so many, judging takes about a millisecond, and some for SQL made to take long: the event loop's thread may do
+it."""
 
 
 class NotReading(ValueError):
@@ -70,11 +72,6 @@ def count_tokens(sql: str) -> int:
     """How many tokens `sql` has at most, by any tokenizer: words, numbers and single marks, in texts and comments as
     well."""
     return len(_MARKS.findall(sql))
-
-
-def is_quick(sql: str) -> bool:
-    """Whether `sql` is judged within some milliseconds, so that the event loop's thread may do it."""
-    return len(sql) <= 40 * QUICK_TOKENS and count_tokens(sql) <= QUICK_TOKENS
 
 
 def check_size(sql: str) -> None:
