@@ -82,6 +82,9 @@ NESTED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"properties": {"files": {"items": [{}, INNER]}}}, {"files": [{}, {"Path": 2}]}),
     ({"properties": {"f": {"$ref": "#/$defs/F"}}, "$defs": {"F": INNER}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"$ref": "#/definitions/a~1b"}}, "definitions": {"a/b": INNER}}, {"f": {"Path": 2}}),
+    ({"properties": {"f": {"$ref": "#F"}}, "$defs": {"F": {"$anchor": "F", **INNER}}}, {"f": {"Path": 2}}),
+    ({"properties": {"f": {"$dynamicRef": "#F"}}, "$defs": {"x": [{"$dynamicAnchor": "F", **INNER}]}},
+     {"f": {"Path": 2}}),
     ({"properties": {"f": {"anyOf": [{}, {"$ref": "#/$defs/F"}]}}, "$defs": {"F": INNER}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"oneOf": [INNER, {"type": "string"}]}}}, {"f": {"Path": 2}}),
     ({"properties": {"f": {"allOf": [INNER]}}}, {"f": {"Path": 2}}),
@@ -120,6 +123,8 @@ def test_a_map_whose_values_have_a_schema_holds_data() -> None:
         ({**PATH, "patternProperties": {"(?=y)": {}}}, {"y": 1}, False),
         ({"properties": {"file": INNER}}, {"file": {"path": 1, "mode": 2}}, False),
         ({"properties": {"options": {"type": "object"}}}, {"options": {"anything": 1}}, True),
+        ({"properties": {"f": {"$ref": "#F"}}, "$defs": {"F": {"$anchor": "F", **INNER}}}, {"f": {"path": 1}}, True),
+        ({"properties": {"f": {"$ref": "#F"}}, "$defs": {"F": {"$anchor": "F", **INNER}}}, {"f": {"f": 1}}, False),
         ({"anyOf": [PATH, {"properties": {"url": {}}}]}, {"url": "x", "path": "y"}, True),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -63,6 +64,23 @@ class Arguments:
 
     schema: _Schema
     _levels: dict[tuple[int, ...], _Level] = field(default_factory=dict[tuple[int, ...], _Level])
+
+    @cached_property
+    def _anchors(self) -> Mapping[str, _Schema]:
+        """The parts of the schema that have a name of their own, which a `$ref` may use instead of their place."""
+        found: dict[str, _Schema] = {}
+        waiting: list[Any] = [self.schema]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, list):
+                waiting += cast("list[Any]", part)
+            elif isinstance(part, dict):
+                schema = cast("_Schema", part)
+                for word in ("$anchor", "$dynamicAnchor"):
+                    if isinstance(schema.get(word), str):
+                        found.setdefault(schema[word], schema)
+                waiting += schema.values()
+        return found
 
     def find_objection(self, args: Mapping[str, Any], *, strict: bool) -> str | None:
         """Why a call with these arguments is refused, in words for the model; None if nothing is wrong.
@@ -161,6 +179,8 @@ class Arguments:
         """The part of this schema that a `$ref` names; nothing of any other document is looked up."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
+        if not reference.startswith("#/") and len(reference) > 1:
+            return self._anchors.get(unquote(reference[1:]))
         part: Any = self.schema
         for step in unquote(reference[1:]).split("/")[1:]:
             step = step.replace("~1", "/").replace("~0", "~")
