@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ PLAIN_EVENT = 2**13
 """Bytes up to which an event may be any JSON. JSON of many small values takes thirty times its size in memory, so a
 longer event must owe its length to texts."""
 MOST_VALUES = 40_000
-"""Commas and brackets in an event of more than PLAIN_EVENT bytes."""
+"""Commas and brackets, those in texts left out, in an event of more than PLAIN_EVENT bytes."""
+MOST_ESCAPES = 1_000_000
+"""Backslashes in an event that has more commas and brackets than that: what is no text has to be found between them."""
 MOST_REPAIRED = 2**18
 """Bytes up to which JSON with half a character in it is read all the same: that takes twenty times as long."""
 MOST_VALUES_WHOLE = 100_000
@@ -319,7 +322,7 @@ class StreamReader:
     def _call(self, delta: Mapping[str, Any]) -> None:
         # Some endpoints leave the index out; a new id then means a new call.
         index = delta.get("index")
-        identity = identity if isinstance(identity := delta.get("id"), str) else ""
+        identity = short(identity) if isinstance(identity := delta.get("id"), str) else ""
         if index is None:
             last = max(self._calls, default=-1)
             index = last + 1 if identity or last < 0 else last
@@ -362,7 +365,7 @@ class StreamReader:
         if len(data) > LONGEST_EVENT:
             self._flush()
             raise self._event_too_long()
-        if data.count(b",") + data.count(b"[") + data.count(b"{") > most:
+        if holds_more_values(data, most):
             self._flush()
             raise self._ended(
                 f"The model endpoint sent {len(data) / 2**20:.1f} MB of JSON in one piece with more than {most:,} "
@@ -377,6 +380,31 @@ class StreamReader:
 
     def _ended(self, words: str) -> ModelError:
         return ModelError(words, kind="interrupted" if self.spoke else "unavailable")
+
+
+def holds_more_values(data: bytes, most: int) -> bool:
+    """Whether JSON has more than `most` commas and brackets outside of its texts, where each stands before a value."""
+    if count_marks(data) <= most:
+        return False
+    if data.count(b"\\") > MOST_ESCAPES:
+        return True
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Every other part stands between quotes. A value has at most a name beside it.
+    return data.count(b'"') > 4 * most or count_marks(b"".join(data.split(b'"')[::2])) > most
+
+
+def count_marks(data: bytes) -> int:
+    """Commas and brackets."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def short(identity: str) -> str:
+    """The id of a call, by which its pieces are told from others'. Some endpoints write a signature of kilobytes into
+    it, and it is counted nowhere: of a long one only the digest is kept."""
+    if len(identity) <= LONGEST_NAME:
+        return identity
+    return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
 def interrupted() -> ModelError:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -193,6 +194,52 @@ def test_calls_without_an_index_are_told_apart_by_their_ids() -> None:
         ).encode()
     )
     assert [(call.name, call.arguments) for call in reader.answer().calls] == [("a", "{}"), ("b", "{}")]
+
+
+def test_ids_of_calls_take_no_room_however_long_they_are() -> None:
+    """Some endpoints write a signature of kilobytes into them; 128 of 8 MB would be a gigabyte."""
+    reader = StreamReader(Heard())
+    ids = ["a" * 100_000, "a" * 100_001]
+    tracemalloc.start()
+    for identity in ids * 30:
+        index = ids.index(identity)
+        reader.feed(call_line(f'"index":{index},"id":"{identity}","function":{{"name":"","arguments":"1"}}').encode())
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
+    reader.feed(b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n\n')
+    assert [call.arguments for call in reader.answer().calls] == ["1" * 30] * 2
+
+
+TABLE = "1,[2],{3}\n" * 35_000
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_long_text_of_commas_and_brackets_is_an_answer_like_others(whole: bool) -> None:
+    choice = {"message" if whole else "delta": {"content": TABLE}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice]}).encode()
+    reader = StreamReader(heard := Heard())
+    if whole:
+        reader.whole(body)
+    else:
+        reader.feed(b"data: " + body + b"\n\n")
+    assert reader.answer().text == heard.text == TABLE
+
+
+def test_arguments_of_many_commas_may_come_in_one_event() -> None:
+    arguments = json.dumps({"text": TABLE + '\\"' * 1000})
+    call = {"index": 0, "id": "a", "function": {"name": "write", "arguments": arguments}}
+    reader = StreamReader(Heard())
+    reader.feed(b"data: " + json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode() + b"\n\n")
+    reader.feed(b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n\n')
+    assert reader.answer().calls[0].arguments == arguments
+
+
+@pytest.mark.parametrize("text", ["", "x,", '\\"', "\\\\"])
+def test_many_values_beside_a_text_are_no_answer(text: str) -> None:
+    body = b'{"choices":[{"delta":{"content":"' + text.encode() * 50_000 + b'"},"x":[' + b"{}," * 50_000 + b"{}]}]}"
+    with pytest.raises(ModelError, match="values in it"):
+        StreamReader(Heard()).feed(b"data: " + body + b"\n\n")
 
 
 async def test_an_endpoint_that_does_not_stream_is_read_too(scripted: ScriptedModel, chat: ChatModel) -> None:

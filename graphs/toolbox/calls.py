@@ -22,6 +22,8 @@ from graphs.toolbox.wire import traced
 logger = logging.getLogger(__name__)
 
 _LONGEST_REASON = 400
+_LONGEST_REFUSAL = 8_000
+"""Characters of an error in a server's own words: to escape what does not show in them takes 1 µs a character."""
 Phase = Literal["connecting", "queued", "running"]
 
 
@@ -67,7 +69,7 @@ class Call:
         except McpError as error:
             if error.error.code == UNFIT:
                 return failure(self._not_taken(error.error.message))
-            words = escape_invisible(error.error.message[: spec.max_result], keep="\n\t")
+            words = escape_invisible(error.error.message[: min(spec.max_result, _LONGEST_REFUSAL)], keep="\n\t")
             return failure(f"{self._name} was refused by its server: {words}")
         except ValidationError:
             return failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
