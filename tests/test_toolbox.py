@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,15 @@ async def test_an_answer_that_is_no_result_and_a_refusal_are_error_results() -> 
     assert refused.status == "error"
     assert refused.content == "raw/refused was refused by its server: not today"
     assert good.content == "good"
+
+
+async def test_a_refusal_of_many_characters_holds_nobody_up() -> None:
+    async with opened({"raw": raw(max_result=6_000_000)}) as toolbox:
+        began = time.process_time()
+        refused = await ask(toolbox, "raw/refused", more=1_500_000)
+        assert time.process_time() - began < 1
+    assert str(refused.content).startswith("raw/refused was refused by its server: not today\\x7f\\x7f")
+    assert len(str(refused.content)) < 40_000
 
 
 async def test_arguments_reach_the_server_whatever_they_are_called() -> None:

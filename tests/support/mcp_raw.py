@@ -80,7 +80,8 @@ def main() -> None:
             case "tools/list":
                 answer = tools(params.get("cursor"))
             case "tools/call" if params["name"] == "refused":
-                say({"id": request["id"], "error": {"code": -32602, "message": "not today"}})
+                words = "not today" + "\x7f" * params["arguments"].get("more", 0)
+                say({"id": request["id"], "error": {"code": -32602, "message": words}})
                 continue
             case "tools/call":
                 answer = call(params["name"])
