@@ -385,3 +385,15 @@ def test_too_many_tools_too_long_words_and_too_large_schemas_are_left_out_by_nam
     heavy = listing(*({"name": f"t{at}", "description": "x" * 19_000, "inputSchema": {}} for at in range(300)))
     assert sum(len(tool.description or "") for tool in heavy.tools.values()) < 2_000_000
     assert len(heavy.reasons()) < 30
+
+
+@pytest.mark.parametrize(
+    ("amount", "taken"),
+    [("1", True), ("-0.5", True), ("1e300", True), ("9" * 400, False), ("NaN", False), ("Infinity", False)],
+)
+@pytest.mark.parametrize("field", ["progress", "total"])
+async def test_progress_that_the_sdk_would_log_is_dropped(field: str, amount: str, taken: bool) -> None:
+    amounts = ",".join(f'"{name}":{amount if name == field else 1}' for name in ("progress", "total"))
+    note = f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,{amounts}}}}}'
+    message = await Intake(lambda _: None).examine(note.encode())
+    assert (message is not None) is taken

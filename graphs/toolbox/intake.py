@@ -47,6 +47,7 @@ _PROGRESS = (50.0, 100.0)
 """Notes of progress that are read."""
 _NOTES = (20.0, 100.0)
 """Lines of a server's that are noted."""
+_LARGEST_AMOUNT = 1e300
 _STORED = "interlock/stored"
 _ENDS = 4_096
 """Bytes at either end of a message in which its id is looked for."""
@@ -322,10 +323,15 @@ def _is_progress(message: dict[str, Any]) -> bool:
     token, amount, total, text = (params.get(name) for name in ("progressToken", "progress", "total", "message"))
     return (
         isinstance(token, int | str)
-        and isinstance(amount, int | float)
-        and isinstance(total, int | float | None)
+        and _is_amount(amount)
+        and (total is None or _is_amount(total))
         and isinstance(text, str | None)
     )
+
+
+def _is_amount(value: object) -> bool:
+    """Whether it is a number that the SDK takes; of any other it writes a line into the log."""
+    return isinstance(value, int | float) and -_LARGEST_AMOUNT <= value <= _LARGEST_AMOUNT
 
 
 def find_excess(data: bytes) -> str | None:
