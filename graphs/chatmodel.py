@@ -38,6 +38,7 @@ from graphs.modelstream import (
 from graphs.outbound import build_client
 from graphs.redaction import Redaction
 from graphs.tally import CallTally
+from graphs.text import escape_invisible
 from graphs.tracing import passed_on
 
 log = logging.getLogger(__name__)
@@ -407,9 +408,13 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
 
 
 def cleaned(error: ModelError, redaction: Redaction) -> ModelError:
-    """The error without secrets in what the endpoint said."""
-    error.args = (redaction.text(str(error), LONGEST),)
-    error.code, error.param = (value and redaction.text(value, LONGEST) for value in (error.code, error.param))
+    """The error without secrets in what the endpoint said, and without what steers a terminal or a page."""
+
+    def clean(text: str) -> str:
+        return escape_invisible(redaction.text(text, LONGEST), keep="\n\t")
+
+    error.args = (clean(str(error)),)
+    error.code, error.param = (value and clean(value) for value in (error.code, error.param))
     return error
 
 

@@ -21,11 +21,12 @@ from pydantic import SecretStr
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs import chatmodel
-from graphs.chatmodel import ChatModel, refusal
+from graphs.chatmodel import ChatModel, cleaned, refusal
 from graphs.errors import ModelError
 from graphs.events import Usage
 from graphs.modelstream import Answer as ReadAnswer
 from graphs.modelstream import StreamReader, counted
+from graphs.redaction import Redaction
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -566,3 +567,11 @@ async def test_while_nobody_takes_the_answer_the_endpoint_is_not_read(scripted: 
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert await scripted.requests[0].ended() == "cut"
+
+
+def test_what_an_endpoint_says_of_its_failure_steers_no_terminal_and_no_page() -> None:
+    body = json.dumps(
+        {"error": {"message": "no\x1b[2J\r\u202esuch\nmodel", "code": "a\x1b", "param": "b\u200b"}}
+    ).encode()
+    error = cleaned(refusal(400, {}, body, "http://models"), Redaction(()))
+    assert (str(error), error.code, error.param) == ("no\\x1b[2J\\r\\u{202e}such\nmodel", "a\\x1b", "b\\u{200b}")
