@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 8080
 ARGS ?=
+# uv believes the certificates that this machine believes, as pip does: a company's proxy may have its own.
+export UV_SYSTEM_CERTS ?= true
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE := $(VENV)/.serve

@@ -24,9 +24,13 @@ def is_quick(sql: str) -> bool:
 
 
 def cpu_seconds(sql: str, dialect: str) -> float:
-    start = time.process_time()
-    sql_read_only(sql, dialect)
-    return time.process_time() - start
+    """Of this thread, the best of three: a collection of what other tests left is not what is measured."""
+    times: list[float] = []
+    for _ in range(3):
+        start = time.thread_time()
+        sql_read_only(sql, dialect)
+        times.append(time.thread_time() - start)
+    return min(times)
 
 
 CHAINS = [
