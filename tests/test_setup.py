@@ -107,9 +107,10 @@ def compare(folder: Path, lock: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def list_files(folder: Path) -> dict[str, int]:
-    """File of .venv → when it was written."""
+    """File of .venv → when it was written; without what Python itself compiles when a program first runs."""
     venv = folder / ".venv"
-    return {str(file.relative_to(venv)): file.lstat().st_mtime_ns for file in venv.rglob("*") if not file.is_dir()}
+    files = (file for file in venv.rglob("*") if not file.is_dir() and file.suffix != ".pyc")
+    return {str(file.relative_to(venv)): file.lstat().st_mtime_ns for file in files}
 
 
 def changes(before: Mapping[str, int], after: Mapping[str, int]) -> set[str]:
