@@ -314,7 +314,7 @@ def test_a_flood_of_requests_without_a_key_is_quiet_and_quick(attacked: Gateway)
             each.start()
         for each in threads:
             each.join()
-    assert next(numbers) > 200
+    assert next(numbers) > 60  # three times what is let through in a minute
     refused = ask("sk-x")
     assert status_of(refused) == 429
     assert re.search(rb"retry-after: [1-6]?[0-9]\r\n", refused)
