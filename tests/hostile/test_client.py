@@ -301,8 +301,11 @@ def test_a_flood_of_requests_without_a_key_is_quiet_and_quick(attacked: Gateway)
 
     def flood() -> None:
         with connect(attacked, stranger) as connection, suppress(OSError):
-            until = time.monotonic() + 1.5
-            while time.monotonic() < until:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            until = time.monotonic() + 10
+            for _ in range(60):
+                if time.monotonic() > until:
+                    return
                 connection.sendall(
                     b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-%d\r\n\r\n" % next(numbers)
                 )
@@ -314,7 +317,7 @@ def test_a_flood_of_requests_without_a_key_is_quiet_and_quick(attacked: Gateway)
             each.start()
         for each in threads:
             each.join()
-    assert next(numbers) > 60  # three times what is let through in a minute
+    assert next(numbers) > 200
     refused = ask("sk-x")
     assert status_of(refused) == 429
     assert re.search(rb"retry-after: [1-6]?[0-9]\r\n", refused)
