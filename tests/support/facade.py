@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,20 @@ class Facade:
         assert response.status_code == 200, response.text
         assert response.headers["content-type"].startswith("text/event-stream")
         return response.text
+
+    @asynccontextmanager
+    async def streaming(
+        self, *messages: Any, key: str = ADMIN, headers: Mapping[str, str] | None = None, **body: Any
+    ) -> AsyncGenerator[AsyncIterator[str]]:
+        """The lines of one request's stream, as they come."""
+        async with self.http.stream(
+            "POST",
+            f"{self.url}/chat/completions",
+            json={"model": "assistant", "stream": True, "messages": [as_message(m) for m in messages], **body},
+            headers={"authorization": f"Bearer {key}", **(headers or {})},
+        ) as response:
+            assert response.status_code == 200
+            yield (line + "\n" async for line in response.aiter_lines())
 
 
 def as_message(message: Any) -> dict[str, Any]:
