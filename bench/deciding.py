@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from graphs.config.loader import load
 from graphs.expressions.functions import FUNCTIONS
-from graphs.loader import load
-from graphs.policy import Caller, CallFacts, Policy, ToolFacts
+from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts
 
 SIZES = (1, 10, 100, 200, 1000)
 SERVERS = 20

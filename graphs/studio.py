@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from graphs.assemble import Graph, assemble
+from graphs.config.loader import DEFAULTS, Snapshot, load
 from graphs.errors import GraphUnavailable
-from graphs.library import Library, opened, settled_environment
-from graphs.loader import DEFAULTS, Snapshot, load
 from graphs.nodes import Parts
-from graphs.policy import Caller
-from graphs.state import Context
+from graphs.nodes.state import Context
+from graphs.policy.rules import Caller
+from graphs.runtime.compiler import Graph, assemble
+from graphs.runtime.engine import Library, opened, settled_environment
 
 Factory = Callable[[], Awaitable[Graph]]
 

@@ -14,20 +14,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.library import SecretUnreadable, Snapshot, load, opened, settled_environment
-from server.asking import build_client
+from graphs.runtime.engine import SecretUnreadable, Snapshot, load, opened, settled_environment
+from server.auth.failed_keys import AddressLocked
+from server.auth.http_client import build_client
+from server.auth.identity import Identities
+from server.auth.keys import UnknownKey, load_keys
 from server.demo.model.serving import serve_demo_model
-from server.identity import Identities
-from server.keys import UnknownKey, load_keys
-from server.parts import LifespanState
-from server.requests import ObservedFastAPI
+from server.observability.request_log import ObservedFastAPI
+from server.observability.tracing_export import tracing_by
+from server.protocols.errors import BadRequest, refusal
+from server.protocols.http.connections import ConnectionTable
+from server.protocols.json import JSON
 from server.routes import approvals, chat, console, health, metrics, models
+from server.routes.dependencies import LifespanState
 from server.settings import Settings
-from server.telemetry import tracing_by
-from server.transport.connections import ConnectionTable
-from server.transport.failed_keys import AddressLocked
-from server.wire.errors import BadRequest, refusal
-from server.wire.json import JSON
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
 from support.tools import SERVER, Tools
 
-from graphs.store import Store
+from graphs.store.store import Store
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from support.configs import write_configs
 from support.tools import Tools
 from typer.testing import CliRunner, Result
 
-from server.cli import app
+from server.cli.main import app
 
 ACCESS = """\
 roles:

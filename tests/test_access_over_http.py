@@ -19,8 +19,8 @@ from support.processes import plain_environment
 from support.scripted_model import Answer, Body, Call, ScriptedModel
 from typer.testing import CliRunner
 
-from graphs.toolbox.names import model_name
-from server.cli import app
+from graphs.tools.names import model_name
+from server.cli.main import app
 
 SECRET = "a-secret-that-open-webui-and-interlock-share"
 NAMED = Path(__file__).parent / "support" / "mcp_named.py"

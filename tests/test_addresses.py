@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.transport.addresses import find_client, find_scheme, group_of, is_within, parse_networks
+from server.auth.addresses import find_client, find_scheme, group_of, is_within, parse_networks
 
 PROXIES = parse_networks(["10.0.0.0/8", "::1"])
 

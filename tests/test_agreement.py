@@ -14,11 +14,11 @@ from support.configs import loaded, write_configs
 from support.processes import plain_environment
 from typer.testing import CliRunner
 
-from graphs.agreement import agreement
-from graphs.doctor import examine
-from graphs.loader import load
-from graphs.survey import SeenServer, survey
-from server.cli import app
+from graphs.config.loader import load
+from graphs.diagnostics.doctor import examine
+from graphs.diagnostics.probe import SeenServer, survey
+from graphs.diagnostics.tool_check import agreement
+from server.cli.main import app
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
 RAW = Path(__file__).parent / "support" / "mcp_raw.py"

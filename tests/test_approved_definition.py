@@ -19,7 +19,7 @@ from mcp.types import Tool
 from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 
-from graphs.toolbox.tools import definition_digest
+from graphs.tools.tool import definition_digest
 
 SERVER = Path(__file__).with_name("support") / "changing_server.py"
 SEND: dict[str, Any] = {

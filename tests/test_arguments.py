@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.toolbox.arguments import Arguments, fold_name
+from graphs.tools.arguments import Arguments, fold_name
 
 PATH: dict[str, Any] = {"type": "object", "properties": {"path": {"type": "string"}, "limit": {"type": "integer"}}}
 

@@ -18,7 +18,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 from typer.testing import CliRunner, Result
 
-from server.cli import app
+from server.cli.main import app
 
 
 def audit(data: Path, *words: str, stdin: str = "") -> Result:

@@ -13,21 +13,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from graphs.auditing import chosen, moment, read_export
-from graphs.store import (
-    Approval,
-    AuditEntry,
-    AuditFilter,
-    AuditRecord,
-    Claim,
-    Head,
-    Store,
-    call_digest,
-    check_export,
-    line,
-)
-from graphs.store.audit_record import NAMES, digest
-from server.cli import app
+from graphs.diagnostics.audit_reader import chosen, moment, read_export
+from graphs.store.approval import Approval
+from graphs.store.audit.chain import Head, check_export
+from graphs.store.audit.log import AuditFilter
+from graphs.store.audit.record import NAMES, AuditEntry, AuditRecord, digest, line
+from graphs.store.digests import call_digest
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
+from server.cli.main import app
 
 DAY = 86_400.0
 COUNT = 9
@@ -449,8 +443,8 @@ async def test_show_prints_tables_json_and_csv_that_obey_nobody(store: Store, tm
 
 
 async def test_pages_and_following_leave_nothing_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphs.auditing.PAGE", 2)
-    monkeypatch.setattr("graphs.auditing.POLL", 0.01)
+    monkeypatch.setattr("graphs.diagnostics.audit_reader.PAGE", 2)
+    monkeypatch.setattr("graphs.diagnostics.audit_reader.POLL", 0.01)
     assert [record.seq async for record in chosen(store.audit, AuditFilter(limit=None))] == list(range(1, 10))
     assert [record.seq async for record in chosen(store.audit, AuditFilter(after=3, limit=3))] == [4, 5, 6]
     assert [record.seq async for record in chosen(store.audit, AuditFilter(limit=3))] == [7, 8, 9]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.wire import structure
-from server.wire.errors import BadRequest
-from server.wire.structure import check_structure
+from server.protocols import body_structure
+from server.protocols.body_structure import check_structure
+from server.protocols.errors import BadRequest
 
 texts = st.text(st.sampled_from('a"\\,[]{}:\n\u00e9'), max_size=20)
 values: st.SearchStrategy[Any] = st.recursive(
@@ -42,15 +42,15 @@ async def is_passed(raw: bytes) -> bool:
 async def test_values_are_counted_wherever_the_slices_end(value: Any, size: int, ascii_only: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(structure, "SMALL", 0)
-        patch.setattr(structure, "SLICE", size)
-        patch.setattr(structure, "MOST_VALUES", count(value) + 50)
+        patch.setattr(body_structure, "SMALL", 0)
+        patch.setattr(body_structure, "SLICE", size)
+        patch.setattr(body_structure, "MOST_VALUES", count(value) + 50)
         assert await is_passed(raw)
-        patch.setattr(structure, "MOST_VALUES", count(value))
+        patch.setattr(body_structure, "MOST_VALUES", count(value))
         enough = raw.count(b'"') - raw.count(b'\\"') <= 4 * count(value)
         assert await is_passed(raw) or not enough
         if count(value):
-            patch.setattr(structure, "MOST_VALUES", count(value) - 1)
+            patch.setattr(body_structure, "MOST_VALUES", count(value) - 1)
             assert not await is_passed(raw)
 
 

@@ -20,12 +20,12 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from pydantic import SecretStr
 from support.scripted_model import Answer, Call, ScriptedModel
 
-from graphs import chatmodel
-from graphs.chatmodel import ChatModel, cleaned, refusal
 from graphs.errors import ModelError
 from graphs.events import Usage
-from graphs.modelstream import Answer as ReadAnswer
-from graphs.modelstream import StreamReader, counted
+from graphs.llm import client
+from graphs.llm.client import ChatModel, cleaned, refusal
+from graphs.llm.stream import Answer as ReadAnswer
+from graphs.llm.stream import StreamReader, counted
 from graphs.redaction import Redaction
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -148,7 +148,7 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(size: int) -> None:
 async def test_nobody_waits_for_what_comes_after_usage_and_the_connection_is_kept(
     ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chatmodel, "LINGER", 30.0 if ends else 0.05)
+    monkeypatch.setattr(client, "LINGER", 30.0 if ends else 0.05)
     connections: list[object] = []
     end = asyncio.Event()
     left = asyncio.Event()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from graphs.loader import DEFAULTS, Snapshot, load
-from graphs.policy import Caller, CallFacts, ToolFacts
-from graphs.survey import survey
+from graphs.config.loader import DEFAULTS, Snapshot, load
+from graphs.diagnostics.probe import survey
+from graphs.policy.rules import Caller, CallFacts, ToolFacts
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

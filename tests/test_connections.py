@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from graphs.library import HttpSpec, Metrics
-from server.transport import connections
-from server.transport.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits
+from graphs.runtime.engine import HttpSpec, Metrics
+from server.protocols.http import connections
+from server.protocols.http.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits
 
 
 class Fake:

@@ -23,13 +23,13 @@ from test_asking import ids, with_ask
 from test_openwebui import ASK_USER, WEBUI, answer, asked, panel
 
 from graphs.errors import Problem
-from graphs.library import AuditRecord
+from graphs.runtime.engine import AuditRecord
 from graphs.text import escape_invisible
-from server.auditing import as_row
-from server.cli import tell
-from server.logs import JSONLines, Text
-from server.printing import printable_lines
-from server.terminal import show
+from server.cli.audit import as_row
+from server.cli.chat import show
+from server.cli.main import tell
+from server.cli.output import printable_lines
+from server.observability.logging import JSONLines, Text
 
 LONG = {"text": "long " * 300, "recipient": "boss@example.com"}
 HUGE = {"text": "x" * 30_000}

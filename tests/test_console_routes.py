@@ -82,7 +82,7 @@ async def test_data_needs_a_key_and_is_kept_by_nobody(facade: Facade) -> None:
 async def test_what_an_open_page_asks_for_again_and_again_does_not_fill_the_log(
     facade: Facade, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", logger="server.requests"):
+    with caplog.at_level("INFO", logger="server.observability.request_log"):
         await get(facade, "/api/state")
         await get(facade, "/api/turns")
         assert caplog.messages == []

@@ -15,8 +15,8 @@ from support.processes import plain_environment
 from support.scripted_model import ScriptedModel
 from support.tools import Tools
 
-from graphs.coverage import describe_coverage
-from graphs.policy import ToolFacts
+from graphs.diagnostics.coverage import describe_coverage
+from graphs.policy.rules import ToolFacts
 
 TICKETS = [ToolFacts("tickets", f"tool{number:02}") for number in range(25)]
 

@@ -22,10 +22,11 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 from test_takeover import Pair, approval_in, echo, pair, ran, write  # noqa: F401  (pair is a fixture)
 
-import graphs.turn
-from graphs.store import Store, TurnRow
-from graphs.store.sqlite import SqliteDatabase
-from graphs.walk import Walk
+import graphs.runtime.turn
+from graphs.runtime.walk import Walk
+from graphs.store.backends.sqlite import SqliteDatabase
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
 
 DIES = """
 import os, signal, sys
@@ -207,7 +208,7 @@ async def test_another_request_is_another_turn(undelivered: Pair, model: Scripte
 async def test_much_later_it_is_another_turn(
     undelivered: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.turn, "RETRIES", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn, "RETRIES", 0.0)
     model.script(*BRIEF, "Fresh.")
     await undelivered.first.say("look it up")
     undelivered.die()

@@ -14,8 +14,8 @@ from support.processes import plain_environment
 from support.scripted_model import ScriptedModel
 from support.tools import SERVER, Tools
 
-from graphs.doctor import Finding, examine
-from graphs.loader import load
+from graphs.config.loader import load
+from graphs.diagnostics.doctor import Finding, examine
 
 ENV = {**os.environ, **KEYS}
 MUTE = "import time; time.sleep(600)"

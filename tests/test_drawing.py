@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from support.configs import loaded
 from support.pictures import SVG, Picture, Pixels, Rectangle
 
-from graphs.drawing import Shape, mermaid, png, sketches, svg
-from graphs.drawing.faults import ENDLESS
-from graphs.drawing.shape import read_shape
-from graphs.loader import load
-from graphs.spec.graph import LimitsSpec
+from graphs.config.loader import load
+from graphs.config.spec.graph import LimitsSpec
+from graphs.diagnostics.drawing import Shape, mermaid, png, sketches, svg
+from graphs.diagnostics.drawing.faults import ENDLESS
+from graphs.diagnostics.drawing.shape import read_shape
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "configs"

@@ -13,7 +13,7 @@ from support.configs import MINIMAL_GRAPH, write_configs
 from support.pictures import Picture, Pixels
 from typer.testing import CliRunner, Result
 
-from server.cli import app
+from server.cli.main import app
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 DRAWN = Path(__file__).parent / "drawn"

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.callfacts import Caller, CallFacts, ToolFacts, values_of
 from graphs.expressions import Condition, Evaluator, NeedsTime, Prepared, compile_access, compile_next, compile_text
 from graphs.expressions.conditions import ExpressionError
 from graphs.expressions.effort import SMALL
-from graphs.policy import Policy, Role, Rule, Verdict
+from graphs.policy.caller import Caller, CallFacts, ToolFacts, values_of
+from graphs.policy.rules import Policy, Role, Rule, Verdict
 
 HELD = 0.005
 """Seconds for which a condition may hold the event loop."""

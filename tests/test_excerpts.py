@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from graphs.source import excerpt
-from graphs.source.excerpts import WIDEST
+from graphs.config.source import excerpt
+from graphs.config.source.excerpts import WIDEST
 
 
 def under(text: str, piece: str, line: int = 1) -> tuple[str, str]:

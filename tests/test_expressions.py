@@ -10,7 +10,7 @@ import pytest
 
 from graphs.expressions import ExpressionError, compile_access, compile_next, compile_text
 from graphs.expressions.values import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
-from graphs.policy import Caller
+from graphs.policy.rules import Caller
 
 NOW = datetime(2026, 8, 1, 12, 30, tzinfo=UTC)
 CALLER = {"user": "ann", "email": "ann@example.com", "role": "developer", "key": "laptop"}

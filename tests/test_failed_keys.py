@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from server.transport import failed_keys
-from server.transport.failed_keys import MOST_WAITING, AddressLocked, FailedKeys
+from server.auth import failed_keys
+from server.auth.failed_keys import MOST_WAITING, AddressLocked, FailedKeys
 
 
 class Clock:

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from graphs.config.spec.servers import ServerSpec
+from graphs.config.templates import Filling, Setting, Unfit
 from graphs.expressions import compile_text
-from graphs.filling import Filling, Setting, Unfit
-from graphs.policy import Caller
-from graphs.spec.servers import ServerSpec
+from graphs.policy.rules import Caller
 
 
 def filling(setting: Setting, text: str) -> Filling:

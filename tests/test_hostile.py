@@ -13,7 +13,9 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
 from graphs.errors import StorageError
-from graphs.store import Approvals, Journal, Turns
+from graphs.store.approvals import Approvals
+from graphs.store.tool_journal import Journal
+from graphs.store.turns import Turns
 
 
 def echo(text: str) -> Call:

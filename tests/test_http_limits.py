@@ -17,8 +17,8 @@ from support.facade import ADMIN
 
 from server.app import create_app
 from server.demo.model.serving import GuestServer
+from server.protocols.http.protocol import LimitedHttpProtocol
 from server.settings import Settings
-from server.transport.protocol import LimitedHttpProtocol
 
 
 def write_http(configs: Path, **http: Any) -> None:

@@ -21,12 +21,12 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
 from graphs.errors import GraphUnavailable, NotAllowed
-from graphs.library import LiteLLMKeysSpec, OidcSpec
-from server.asking import ask, build_client
-from server.keys import UnknownKey
-from server.litellm_keys import LiteLLMKeys
-from server.oidc import Issuer
-from server.vouched import found_role
+from graphs.runtime.engine import LiteLLMKeysSpec, OidcSpec
+from server.auth.http_client import ask, build_client
+from server.auth.keys import UnknownKey
+from server.auth.litellm_keys import LiteLLMKeys
+from server.auth.oidc import Issuer
+from server.auth.role_mapping import found_role
 
 
 @pytest.fixture
@@ -245,10 +245,10 @@ async def test_an_issuers_new_key_is_found_and_made_up_ones_do_not_flood_it(
         await status(gate, elsewhere.token(key=OTHER, kid=f"made-up-{number}"))
     assert elsewhere.fetched == 1
     elsewhere.published.append(public(OTHER, "second"))
-    monkeypatch.setattr("server.oidc.RETRY", 0.0)
+    monkeypatch.setattr("server.auth.oidc.RETRY", 0.0)
     assert (await status(gate, elsewhere.token(key=OTHER, kid="second")))[0] == 200
     elsewhere.failing = True
-    monkeypatch.setattr("server.oidc.FRESH", 0.0)
+    monkeypatch.setattr("server.auth.oidc.FRESH", 0.0)
     assert (await status(gate, elsewhere.token()))[0] == 200
 
 
@@ -305,7 +305,7 @@ async def ask_about(keys: LiteLLMKeys, key: str) -> str:
 async def test_made_up_keys_ask_seldom_and_never_hold_up_known_ones(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.litellm_keys.REMEMBERED", 50)
+    monkeypatch.setattr("server.auth.litellm_keys.REMEMBERED", 50)
     elsewhere.keys["sk-known"] = {"team_id": "t"}
     async with build_client() as http:
         keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev", cache=0.01), elsewhere.root, ["dev"], http)
@@ -361,7 +361,7 @@ async def bad_answers(kind: str, request: web.Request) -> web.StreamResponse:
 
 @pytest.mark.parametrize("kind", ["redirect", "huge", "bomb", "nested", "slow", "list"])
 async def test_a_hostile_answer_is_none(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.asking.PATIENCE", 0.6)
+    monkeypatch.setattr("server.auth.http_client.PATIENCE", 0.6)
     hit: list[str] = []
 
     async def other(_: web.Request) -> web.Response:

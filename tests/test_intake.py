@@ -16,7 +16,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from graphs.text import escape_invisible
-from graphs.toolbox.intake import (
+from graphs.tools.http_limits import BoundedTransport
+from graphs.tools.listing import MOST_TOOLS, Listing
+from graphs.tools.message_limits import (
     DEEPEST,
     LARGEST_MESSAGE,
     MOST_VALUES,
@@ -27,8 +29,6 @@ from graphs.toolbox.intake import (
     find_excess,
     find_id,
 )
-from graphs.toolbox.listing import MOST_TOOLS, Listing
-from graphs.toolbox.transport import BoundedTransport
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(st.sampled_from('a"\\,[]{}:\n é'), max_size=8),
@@ -52,8 +52,8 @@ def depth(value: Any) -> int:
 def test_values_and_nesting_are_counted_as_they_are(value: Any, ascii: bool, most: int, deepest: int) -> None:
     data = json.dumps(value, ensure_ascii=ascii).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("graphs.toolbox.intake.MOST_VALUES", most)
-        patch.setattr("graphs.toolbox.intake.DEEPEST", deepest)
+        patch.setattr("graphs.tools.message_limits.MOST_VALUES", most)
+        patch.setattr("graphs.tools.message_limits.DEEPEST", deepest)
         excess = find_excess(data)
     if depth(value) > deepest:
         assert excess is not None

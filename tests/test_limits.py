@@ -24,7 +24,7 @@ from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, said, serving, writ
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
-from graphs.tally import length
+from graphs.telemetry.token_count import length
 
 Served = Callable[..., AbstractAsyncContextManager[Facade]]
 
@@ -217,7 +217,7 @@ async def test_the_official_client_waits_as_long_as_it_is_told_and_gets_through(
             # A minute goes by for everybody.
             waited.append(seconds)
             then = time.time() + seconds
-            monkeypatch.setattr("graphs.admission.time", SimpleNamespace(time=lambda: then))
+            monkeypatch.setattr("graphs.runtime.admission.time", SimpleNamespace(time=lambda: then))
 
         monkeypatch.setattr("openai._base_client.anyio", SimpleNamespace(**{**vars(anyio), "sleep": later}))
         async with facade.client().with_options(max_retries=1) as client:

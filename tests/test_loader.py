@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.configs import MINIMAL_GRAPH, loaded, problems, write_configs
 
+from graphs.config.loader import load
 from graphs.errors import ConfigError
-from graphs.loader import load
 
 
 def test_an_empty_folder_is_the_shipped_defaults(tmp_path: Path) -> None:

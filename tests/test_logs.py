@@ -16,8 +16,8 @@ from support.facade import ADMIN, DEVELOPER, Facade
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.errors import StorageError
-from server import logs
-from server.logs import JSONLines, Text
+from server.observability import logging as logs
+from server.observability.logging import JSONLines, Text
 
 PRIVATE = "what a person wrote"
 
@@ -35,7 +35,10 @@ class Log:
     async def accesses(self, number: int) -> list[dict[str, Any]]:
         """The access lines once there are that many: they are written after the answer has been sent."""
         async with asyncio.timeout(10):
-            while len(found := [line for line in self.lines if line["logger"] == "server.requests"]) < number:
+            while (
+                len(found := [line for line in self.lines if line["logger"] == "server.observability.request_log"])
+                < number
+            ):
                 await asyncio.sleep(0.01)
         assert len(found) == number
         return found
@@ -71,7 +74,7 @@ async def test_a_turn_is_one_line_with_what_came_of_it(facade: Facade, model: Sc
     assert line.pop("pid")
     assert line == {
         "level": "INFO",
-        "logger": "server.requests",
+        "logger": "server.observability.request_log",
         "message": "POST /v1/chat/completions 200",
         "key": "developer",
         "graph": "assistant",
@@ -124,7 +127,7 @@ async def test_what_went_wrong_inside_is_found_by_the_id_that_the_answer_names(
     async def broken(*_: Any) -> Any:
         raise RuntimeError(f"no such thing\nand its second line: {PRIVATE}")
 
-    monkeypatch.setattr("graphs.edition.Edition.listing", broken)
+    monkeypatch.setattr("graphs.runtime.revision.Edition.listing", broken)
     answer = await facade.http.get(f"{facade.url}/models", headers={"authorization": f"Bearer {ADMIN}"})
     assert answer.status_code == 500
     request_id = answer.headers["x-request-id"]
@@ -144,7 +147,7 @@ async def test_lines_from_inside_a_turn_bear_the_ids_of_the_request_and_of_the_t
     async def full(*_: Any) -> None:
         raise StorageError("the disk is full")
 
-    store = "graphs.store.journal.Journal.finish"
+    store = "graphs.store.tool_journal.Journal.finish"
     monkeypatch.setattr(store, full)
     model.script(Answer(calls=[Call("files__echo", {"text": "x"})]), "Done.")
     await facade.ask("go", headers={"x-request-id": "mine"})
@@ -210,7 +213,7 @@ def test_what_libraries_quote_of_addresses_and_headers_is_blotted_out() -> None:
 
 
 def test_for_the_eye_the_words_come_first() -> None:
-    access = record("server.requests", "GET /v1/models 200")
+    access = record("server.observability.request_log", "GET /v1/models 200")
     access.__dict__["fields"] = {"method": "GET", "status": 200, "seconds": 0.5, "tools": ["a/b", "c/d"], "cut": True}
     line = Text().format(access)
     assert line.endswith("WARNING server.requests: GET /v1/models 200 seconds=0.5 tools=a/b,c/d cut=True")
@@ -228,7 +231,7 @@ def test_a_flood_from_one_place_in_a_library_is_counted_not_written() -> None:
     assert flood.filter(first)
     assert "and 5,000 more such lines before" in Text().format(first)
     assert "and 5,000 more such lines before" in JSONLines().format(first)
-    assert all(flood.filter(record(2, "graphs.run")) for _ in range(100))
+    assert all(flood.filter(record(2, "graphs.runtime.runner")) for _ in range(100))
 
 
 def test_what_does_not_show_is_written_out() -> None:

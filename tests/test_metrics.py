@@ -13,8 +13,8 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.seen import Seen, awaited, scraped
 from support.tools import Tools
 
-from graphs.metrics import FOLDER, Metrics
-from server.workers import counting_together
+from graphs.telemetry.metrics import FOLDER, Metrics
+from server.observability.multiprocess_metrics import counting_together
 
 
 async def test_turns_are_counted_by_graph_and_by_how_they_ended(facade: Facade, model: ScriptedModel) -> None:

@@ -24,7 +24,7 @@ from inline_snapshot import external_file
 from support.configs import write_configs
 from typer.testing import CliRunner
 
-from server.cli import app
+from server.cli.main import app
 
 MISTAKES = Path(__file__).with_name("mistakes")
 PLACES = {

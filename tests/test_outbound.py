@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from support.hostile_endpoint import END, HostileEndpoint, Wire, delta
 
-from graphs.chatmodel import MOST_IN_STUDIO, ChatModel
-from graphs.outbound import build_client
+from graphs.llm.client import MOST_IN_STUDIO, ChatModel
+from graphs.llm.http_client import build_client
 
 WORD = delta(content="Hello.")
 

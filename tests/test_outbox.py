@@ -21,7 +21,7 @@ from graphs.events import (
     Usage,
     Weighed,
 )
-from graphs.outbox import MOST, Outbox
+from graphs.runtime.event_queue import MOST, Outbox
 
 
 async def test_who_makes_events_waits_until_they_are_taken() -> None:

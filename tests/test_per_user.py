@@ -24,9 +24,9 @@ from support.mcp_toolbox import SUPPORT, processes_of, until
 from support.people import KEY, SECRET, obedient, signed, told
 from support.scripted_model import Answer, Call, ScriptedModel
 
-from graphs.doctor import connected, examine
-from graphs.library import AuditFilter, line, opened_audit
-from graphs.loader import load
+from graphs.config.loader import load
+from graphs.diagnostics.doctor import connected, examine
+from graphs.runtime.engine import AuditFilter, line, opened_audit
 from graphs.studio import Workshop
 
 SCRIPT = "mcp_personal.py"

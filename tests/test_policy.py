@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.configs import loaded
 
-from graphs.patterns import could_begin, matches
-from graphs.policy import Caller, CallFacts, Policy, Role, Rule, ToolFacts, Verdict
+from graphs.policy.patterns import could_begin, matches
+from graphs.policy.rules import Caller, CallFacts, Policy, Role, Rule, ToolFacts, Verdict
 
 ROLES = """\
 roles:

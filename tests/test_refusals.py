@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graphs.errors import StorageError
-from server.wire.errors import refusal
+from server.protocols.errors import refusal
 
 
 def test_the_database_s_path_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:

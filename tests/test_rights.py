@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.explanation import explained
+from graphs.diagnostics.access_matrix import cell
+from graphs.diagnostics.explain import explained
 from graphs.expressions import compile_access
-from graphs.policy import Caller, CallFacts, Policy, Role, Rule, ToolFacts
-from graphs.rights_table import cell
+from graphs.policy.rules import Caller, CallFacts, Policy, Role, Rule, ToolFacts
 
 NAMES = ["one", "two", "base"]
 ARGUMENTS = "abcdef"

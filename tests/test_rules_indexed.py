@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.configs import loaded
 
 from graphs.expressions import Condition, Prepared, compile_access
-from graphs.patternindex import PatternIndex
-from graphs.patterns import matches
-from graphs.policy import Caller, CallFacts, Policy, ToolFacts, Verdict
+from graphs.policy.pattern_index import PatternIndex
+from graphs.policy.patterns import matches
+from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts, Verdict
 
 
 def decide(

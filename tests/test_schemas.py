@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from graphs.spec.schemas import schemas
+from graphs.config.spec.schemas import schemas
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = {

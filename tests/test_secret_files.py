@@ -18,9 +18,9 @@ from support.facade import Facade, serving
 from support.processes import plain_environment, running
 from support.scripted_model import ScriptedModel
 
-from graphs.doctor import keys
-from graphs.environment import LARGEST_SECRET, Environment, SecretUnreadable
-from graphs.library import settled_environment
+from graphs.config.environment import LARGEST_SECRET, Environment, SecretUnreadable
+from graphs.diagnostics.doctor import keys
+from graphs.runtime.engine import settled_environment
 from server.settings import Settings
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -58,7 +58,7 @@ def test_a_key_in_a_file_opens_the_door_and_is_told_nowhere(tmp_path: Path) -> N
 async def test_a_secret_that_is_swapped_counts_without_a_restart(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphs.watching.LOOK", 200)
+    monkeypatch.setattr("graphs.config.watcher.LOOK", 200)
     mounted = tmp_path / "mounted"
 
     def swap(number: int) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support.configs import MINIMAL_GRAPH, write_configs
 
+from graphs.config.loader import load
 from graphs.errors import ConfigError, InterlockError
-from graphs.loader import load
-from graphs.store import Store
-from server import logs
+from graphs.store.store import Store
+from server.observability import logging
 
 DRAWN = "Hx7Gq2Zp9Lw4TnHx7Gq2"
 """As keys look."""
@@ -97,4 +97,4 @@ async def test_a_storage_that_cannot_be_used_is_named_without_its_password(
 ) -> None:
     with pytest.raises(InterlockError) as caught:
         await Store.open(url.replace("SECRET", DRAWN), tmp_path, patience=0.2)
-    assert DRAWN not in f"{caught.value!r} {caplog.text} {logs.exception_text(caught.value)}"
+    assert DRAWN not in f"{caught.value!r} {caplog.text} {logging.exception_text(caught.value)}"

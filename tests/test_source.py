@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphs.source import MAX_ALIASES, Source, read
+from graphs.config.source import MAX_ALIASES, Source, read
 
 
 def data(text: str, **env: str) -> Any:

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from graphs.spec.access import AccessSpec, RuleSpec
-from graphs.spec.gateway import GatewaySpec, RetentionSpec
-from graphs.spec.graph import BranchSpec, GraphSpec, ModelNodeSpec
-from graphs.spec.servers import ServerSpec, ServersSpec
+from graphs.config.spec.access import AccessSpec, RuleSpec
+from graphs.config.spec.gateway import GatewaySpec, RetentionSpec
+from graphs.config.spec.graph import BranchSpec, GraphSpec, ModelNodeSpec
+from graphs.config.spec.servers import ServerSpec, ServersSpec
 
 PAGES = [GatewaySpec, ServersSpec, AccessSpec, GraphSpec]
 

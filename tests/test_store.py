@@ -18,8 +18,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
-from graphs.store import Approval, Claim, Ended, Progress, Store, TurnRow, call_digest
-from graphs.store.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
+from graphs.store.approval import Approval
+from graphs.store.backends.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
+from graphs.store.digests import call_digest
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
+from graphs.store.turns import Ended, Progress
 
 DAY = 86_400.0
 

@@ -12,16 +12,10 @@ from typing import Any
 
 import pytest
 
-from graphs.store import (
-    AlreadyDecided,
-    Approval,
-    Claim,
-    Expired,
-    NotFound,
-    Store,
-    call_digest,
-    new_approval_id,
-)
+from graphs.store.approval import AlreadyDecided, Approval, Expired, NotFound, new_approval_id
+from graphs.store.digests import call_digest
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
 
 TOOL = "filesystem/write_file"
 ARGS = {"path": "/workspace/notes.txt", "content": "hello"}

@@ -13,8 +13,9 @@ import pytest
 from support.environments import program
 
 from graphs.errors import StorageError
-from graphs.store import Store, TurnRow
-from graphs.store import pulse as pulse_module
+from graphs.store.backends import health as pulse_module
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
 
 
 def turn(id: str) -> TurnRow:
@@ -72,7 +73,7 @@ async def test_a_page_that_turns_out_damaged_stays_trouble(tmp_path: Path) -> No
 
 async def test_a_disk_without_room_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await Store.open("", tmp_path)
-    monkeypatch.setattr("graphs.store.sqlite.free_bytes", lambda _: 12)
+    monkeypatch.setattr("graphs.store.backends.sqlite.free_bytes", lambda _: 12)
     assert "its disk is full (12 bytes free)" in (await store.trouble() or "")
     monkeypatch.undo()
     monkeypatch.setattr(pulse_module, "FRESH", 0.0)

@@ -18,13 +18,13 @@ from support.processes import free_port
 from support.scripted_model import ScriptedModel
 
 from graphs.errors import StorageError
-from graphs.store import Store, TurnRow
-from graphs.store.address import postgres_address
-from graphs.store.database import Database
-from graphs.store.locks import hold
-from graphs.store.postgres import PostgresDatabase
-from graphs.store.rows import to_row
-from graphs.store.sqlite import SqliteDatabase
+from graphs.store.backends.address import postgres_address
+from graphs.store.backends.base import Database
+from graphs.store.backends.locks import hold
+from graphs.store.backends.postgres import PostgresDatabase
+from graphs.store.backends.sqlite import SqliteDatabase
+from graphs.store.rows import TurnRow, to_row
+from graphs.store.store import Store
 from graphs.store.tables import turns
 
 KILL = text("SELECT pg_terminate_backend(pg_backend_pid())")

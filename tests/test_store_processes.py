@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from graphs.store import AlreadyDecided, Approval, AuditEntry, Claim, Store, TurnRow, call_digest
+from graphs.store.approval import AlreadyDecided, Approval
+from graphs.store.audit.record import AuditEntry
+from graphs.store.digests import call_digest
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
 
 PROCESSES = 4
 TOOL = "filesystem/write_file"

@@ -18,10 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url
 
 from graphs.errors import StorageError
-from graphs.store import Claim, Store, TurnRow, migrations, tables
+from graphs.store import migrations, tables
+from graphs.store.backends.schema_version import is_newest, prepare
 from graphs.store.migrations.__main__ import write
 from graphs.store.migrations.upgrade import config, upgrade
-from graphs.store.shape import is_newest, prepare
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
 
 VERSION_1 = Path(__file__).parent / "support" / "store_version_1.sql"
 

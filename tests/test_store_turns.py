@@ -13,9 +13,12 @@ import psycopg
 import pytest
 
 from graphs.errors import StorageError
-from graphs.store import Restored, Store, TurnRow, TurnStatus, call_digest, digest_chain, extend_digest, restore_sql
-from graphs.store.digests import without_space
-from graphs.store.postgres import SESSION
+from graphs.store import turn_lookup_sql
+from graphs.store.backends.postgres import SESSION
+from graphs.store.digests import call_digest, digest_chain, extend_digest, without_space
+from graphs.store.rows import TurnRow, TurnStatus
+from graphs.store.store import Store
+from graphs.store.turn_lookup import Restored
 
 
 def calls(*ids: str) -> list[dict[str, Any]]:
@@ -467,10 +470,10 @@ HISTORY: dict[str, Any] = dict.fromkeys(("owner", "chat", "message", "base", "us
 HISTORY |= dict.fromkeys(LISTS, "[]") | {"depth": 9}
 
 
-@pytest.mark.parametrize("words", [restore_sql.IDS, restore_sql.ROWS])
+@pytest.mark.parametrize("words", [turn_lookup_sql.IDS, turn_lookup_sql.ROWS])
 async def test_no_look_up_reads_all_turns_of_an_owner(tmp_path: Path, words: str) -> None:
     store = await Store.open("", tmp_path)
-    statement = words.format(**restore_sql.WORDS["sqlite"])
+    statement = words.format(**turn_lookup_sql.WORDS["sqlite"])
     with closing(sqlite3.connect(store.place)) as connection:
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", HISTORY)]
     assert [step for step in steps if " turns" in step or " turn_calls" in step] != []
@@ -487,9 +490,9 @@ ANALYZE turns, turn_calls
 """
 
 
-@pytest.mark.parametrize("words", [restore_sql.IDS, restore_sql.ROWS])
+@pytest.mark.parametrize("words", [turn_lookup_sql.IDS, turn_lookup_sql.ROWS])
 def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str, words: str) -> None:
-    statement = words.format(**restore_sql.WORDS["postgresql"])
+    statement = words.format(**turn_lookup_sql.WORDS["postgresql"])
     values = HISTORY | {
         "owner": "ada",
         "calls": '["c1", "c2"]',

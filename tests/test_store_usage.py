@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from graphs.store import Bound, Ended, Full, Spent, Store, TurnRow
-from graphs.store.usage import DAY, MINUTE, Slots, Window
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.turns import Ended
+from graphs.store.usage import DAY, MINUTE, Bound, Full, Slots, Spent, Window
 
 NOON = 1_800_000_000.0
 """Begins a slot of each window."""

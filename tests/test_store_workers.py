@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from graphs.store import Store, TurnRow
-from graphs.store.postgres_workers import key_of
-from graphs.store.store import NOTICED
+from graphs.store.backends.postgres_liveness import key_of
+from graphs.store.rows import TurnRow
+from graphs.store.store import NOTICED, Store
 
 CHILD = """
 import asyncio, sys

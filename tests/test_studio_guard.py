@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.processes import running
 from support.studio import INTERLOCK, ROOT, STUDIO, Studio, human, interlock_studio, langgraph_dev
 
-from server.studio_guard import LOOPBACK_ORIGIN, allowed_origins, find_refusal, is_loopback_name
+from server.cli.studio_guard import LOOPBACK_ORIGIN, allowed_origins, find_refusal, is_loopback_name
 
 pytestmark = pytest.mark.timeout(180)
 EVIL = "https://evil.example"

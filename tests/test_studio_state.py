@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.studio import Studio, human, interlock_studio
 
-from graphs.store import call_digest
+from graphs.store.digests import call_digest
 
 pytestmark = pytest.mark.timeout(180)
 

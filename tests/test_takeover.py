@@ -20,13 +20,13 @@ from support.facade import ACCESS, ADMIN, Facade, content, events, said, serving
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
-import graphs.store.sqlite
-import graphs.turn
-from graphs import history
-from graphs.chatmodel import ChatModel
-from graphs.store import Store
-from graphs.store.sqlite import SqliteDatabase
-from graphs.store.workers import FileWorkers
+import graphs.runtime.turn
+import graphs.store.backends.sqlite
+from graphs.llm.client import ChatModel
+from graphs.runtime import conversation
+from graphs.store.backends.liveness import FileWorkers
+from graphs.store.backends.sqlite import SqliteDatabase
+from graphs.store.store import Store
 
 TAKEN_UP = "Another process has taken this turn up"
 UNKNOWN = "Whether it took effect is unknown"
@@ -78,7 +78,7 @@ class Pair:
 async def pair(configs: Path, tmp_path: Path, keys: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pair]:
     made: list[Mortal] = []
     monkeypatch.setattr(Mortal, "made", made, raising=False)
-    monkeypatch.setattr(graphs.store.sqlite, "FileWorkers", Mortal)
+    monkeypatch.setattr(graphs.store.backends.sqlite, "FileWorkers", Mortal)
     async with serving(configs, tmp_path / "data") as first, serving(configs, tmp_path / "data") as second:
         yield Pair(first, second, made, tmp_path / "data" / "interlock.db")
 
@@ -272,7 +272,7 @@ async def test_another_request_is_no_retry(
 async def test_a_request_that_comes_much_later_is_no_retry(
     pair: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.turn, "RETRIES", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn, "RETRIES", 0.0)
     model.script(LOOK, STUCK, "Fresh.")
     async with hanging(pair, model, "look it up"):
         assert await pair.second.say("look it up") == "Fresh."
@@ -429,8 +429,8 @@ def test_calls_are_kept_in_the_same_form_while_a_turn_runs_and_after() -> None:
     broken = {"name": "q", "args": "{", "id": "c2", "error": "e", "type": "invalid_tool_call"}
     made = [AIMessage("No calls."), AIMessage("Two.", tool_calls=[call], invalid_tool_calls=[broken])]
     model = ChatModel("http://127.0.0.1:1/v1", SecretStr("x"), silence=1)
-    ended = history.kept(made, model, open_names=["a__b", "q"])
-    assert history.calls_made(made) == ended
+    ended = conversation.kept(made, model, open_names=["a__b", "q"])
+    assert conversation.calls_made(made) == ended
 
 
 async def test_a_turn_without_tools_asks_the_store_for_nothing_and_writes_once(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from graphs.store import Approval, Claim, Store, Story, TurnRow, TurnStatus
-from graphs.timeline import MOST_CALLS, recent
+from graphs.diagnostics.timeline import MOST_CALLS, recent
+from graphs.store.approval import Approval
+from graphs.store.rows import Story, TurnRow, TurnStatus
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim
 
 
 def row(

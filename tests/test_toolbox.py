@@ -26,11 +26,12 @@ from langgraph.prebuilt import ToolNode
 from support.mcp_http import http_server
 from support.mcp_toolbox import QUICK, SUPPORT, ask, children, lines, opened, processes_of, raw, spec, stdio, until
 
-from graphs.toolbox import Connections, Toolbox
-from graphs.toolbox.names import model_name
-from graphs.toolbox.results import readable
-from graphs.toolbox.session import RawResult
-from graphs.toolbox.words import exit_words, redactor
+from graphs.tools.errors import exit_words, redactor
+from graphs.tools.names import model_name
+from graphs.tools.registry import Toolbox
+from graphs.tools.results import readable
+from graphs.tools.session import RawResult
+from graphs.tools.shared import Connections
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import SERVER, Tools
 
-from server.telemetry import exporter_by, tracing_by
+from server.observability.tracing_export import exporter_by, tracing_by
 
 CALLERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRETS = {
@@ -258,7 +258,7 @@ def test_each_line_of_the_log_is_json(whole: Whole) -> None:
     found = lines(whole.log)
     assert {line["level"] for line in found} <= {"INFO", "WARNING", "ERROR"}
     assert all(line["time"] and line["logger"] and line["message"] for line in found)
-    access = [line for line in found if line["logger"] == "server.requests"]
+    access = [line for line in found if line["logger"] == "server.observability.request_log"]
     assert len({line["request_id"] for line in access}) == len(access)
 
 

@@ -15,9 +15,9 @@ from langgraph.pregel._loop import AsyncPregelLoop  # the steps of a graph have 
 from support.facade import Facade, said
 from support.scripted_model import Answer, Call, ScriptedModel
 
-from graphs.store import Pruned, Store
-from graphs.store.road import Road
-from graphs.store.sqlite import SqliteDatabase
+from graphs.store.backends.sqlite import SqliteDatabase
+from graphs.store.backends.sqlite_connection import Road
+from graphs.store.store import Pruned, Store
 
 LONG = "word " * 2000
 

@@ -16,7 +16,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.seen import awaited
 from support.tools import SERVER, Tools
 
-from graphs.store.journal import Journal
+from graphs.store.tool_journal import Journal
 
 
 def echo(text: str) -> Call:
@@ -133,7 +133,7 @@ async def test_a_path_around_the_permission_node_runs_nothing(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The loader refuses such a graph (test_mistakes.py): without it, the tools node is still a closed door.
-    monkeypatch.setattr("graphs.loader.shape.faults", lambda spec: [])
+    monkeypatch.setattr("graphs.config.graph_checks.faults", lambda spec: [])
     careless: dict[str, Any] = {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}}
     ways = [
         {"when": "size(tool_calls) > 5", "to": "check"},

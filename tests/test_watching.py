@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.watching import saves, signature
+from graphs.config.watcher import saves, signature
 
 
 async def awaited(noticed: AsyncIterator[None]) -> None:

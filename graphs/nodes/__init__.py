@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphs.nodes import model, permission, tools
-from graphs.nodes.parts import Builder, NodeFunction, Parts, Place, voice
+from graphs.nodes.base import Builder, NodeFunction, Parts, Place, voice
 
 BUILDERS: Mapping[str, Builder] = {"model": model.build, "permission": permission.build, "tools": tools.build}
 

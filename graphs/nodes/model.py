@@ -20,19 +20,19 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
-from graphs.chatmodel import endpoint_messages, openai_tool
+from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
 from graphs.errors import GraphUnavailable
 from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage, Weighed
 from graphs.expressions import ExpressionError
-from graphs.limits import Limit, calls_in_a_turn
-from graphs.modelstream import REASONS, Answer, Kind, RawCall, answer_too_long, read_count
-from graphs.nodes.parts import NodeFunction, Parts, Place, voice
+from graphs.llm.client import endpoint_messages, openai_tool
+from graphs.llm.stream import REASONS, Answer, Kind, RawCall, answer_too_long, read_count
+from graphs.nodes.base import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
-from graphs.patterns import matches_any
-from graphs.seeing import first_words, model_call
-from graphs.spec.graph import LimitsSpec, ModelNodeSpec
-from graphs.state import Context, State, mint_call_id
-from graphs.toolbox import Tools
+from graphs.nodes.state import Context, State, mint_call_id
+from graphs.policy.limits import Limit, calls_in_a_turn
+from graphs.policy.patterns import matches_any
+from graphs.telemetry.instrument import first_words, model_call
+from graphs.tools.toolset import Tools
 
 
 @dataclass

@@ -15,20 +15,23 @@ from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 from graphs.argument_text import exact_json
-from graphs.callfacts import values_of
+from graphs.config.compile_graph import GraphPlan
+from graphs.config.spec.graph import ModelNodeSpec
+from graphs.config.spec.servers import ServerSpec
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.limits import calls_in_a_turn
-from graphs.loader import GraphPlan
-from graphs.nodes.accounts import Ruling, account
-from graphs.nodes.parts import NodeFunction, Parts, Place, voice
+from graphs.nodes.audit_entries import Ruling, account
+from graphs.nodes.base import NodeFunction, Parts, Place, voice
 from graphs.nodes.reach import Reach
-from graphs.patterns import matches_any
-from graphs.policy import CallFacts, ToolFacts, Verdict
-from graphs.spec.graph import ModelNodeSpec
-from graphs.spec.servers import ServerSpec
-from graphs.state import Context, State, VerdictRecord, last_request
-from graphs.store import AlreadyDecided, Approval, AuditEntry, Expired, call_digest, new_approval_id
-from graphs.toolbox import ServedTool, of_server
+from graphs.nodes.state import Context, State, VerdictRecord, last_request
+from graphs.policy.caller import values_of
+from graphs.policy.limits import calls_in_a_turn
+from graphs.policy.patterns import matches_any
+from graphs.policy.rules import CallFacts, ToolFacts, Verdict
+from graphs.store.approval import AlreadyDecided, Approval, Expired, new_approval_id
+from graphs.store.audit.record import AuditEntry
+from graphs.store.digests import call_digest
+from graphs.tools.names import of_server
+from graphs.tools.tool import ServedTool
 
 log = logging.getLogger(__name__)
 

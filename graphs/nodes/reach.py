@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from graphs.nodes.parts import Parts
-from graphs.patterns import could_begin
-from graphs.spec.graph import GraphSpec, ModelNodeSpec
-from graphs.state import Context
-from graphs.toolbox import Tools
+from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.nodes.base import Parts
+from graphs.nodes.state import Context
+from graphs.policy.patterns import could_begin
+from graphs.tools.toolset import Tools
 
 
 class Reach:

@@ -19,15 +19,20 @@ from langgraph.types import Command
 
 from graphs.errors import StorageError
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
-from graphs.nodes.accounts import Ruling, account
-from graphs.nodes.parts import NodeFunction, Parts, Place, voice
+from graphs.nodes.audit_entries import Ruling, account
+from graphs.nodes.base import NodeFunction, Parts, Place, voice
 from graphs.nodes.permission import Judged, build_judge, warn_of_redefinition
 from graphs.nodes.permission import record as verdict_record
 from graphs.nodes.reach import Reach
-from graphs.seeing import tool_call, tool_refused
-from graphs.state import Context, State, VerdictRecord, last_request
-from graphs.store import Approval, AuditEntry, Claim, Claimed, call_digest
-from graphs.toolbox import ServedTool, Tools, told_to
+from graphs.nodes.state import Context, State, VerdictRecord, last_request
+from graphs.store.approval import Approval
+from graphs.store.audit.record import AuditEntry
+from graphs.store.digests import call_digest
+from graphs.store.tool_journal import Claim, Claimed
+from graphs.telemetry.instrument import tool_call, tool_refused
+from graphs.tools.progress import told_to
+from graphs.tools.tool import ServedTool
+from graphs.tools.toolset import Tools
 
 Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 

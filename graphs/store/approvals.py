@@ -19,10 +19,10 @@ from graphs.store.approval import (
     NotFound,
     new_approval_id,
 )
-from graphs.store.audit import append
-from graphs.store.audit_approvals import record, with_approval
-from graphs.store.audit_record import AuditEntry
-from graphs.store.database import Database
+from graphs.store.audit.approvals import record, with_approval
+from graphs.store.audit.log import append
+from graphs.store.audit.record import AuditEntry
+from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, approvals
 
 _NAMES = tuple(item.name for item in fields(Approval))

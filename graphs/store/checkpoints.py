@@ -25,7 +25,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.sqlite import SqliteSaver
 from sqlalchemy import Connection, text
 
-from graphs.store.database import Database
+from graphs.store.backends.base import Database
 
 _GREGORIAN = 0x01B21DD213814000
 """1970 in the count of a UUID: steps of 100 ns since 1582-10-15."""

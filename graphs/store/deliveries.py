@@ -8,7 +8,7 @@ import logging
 from sqlalchemy import Connection, bindparam, case, null, update
 
 from graphs.errors import StorageError
-from graphs.store.database import Database
+from graphs.store.backends.base import Database
 from graphs.store.tables import turns
 
 log = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.store.approvals import Approvals
-from graphs.store.audit import Audit
+from graphs.store.audit.log import Audit
+from graphs.store.backends.base import Database
+from graphs.store.backends.health import Pulse
+from graphs.store.backends.sqlite import SqliteDatabase, sqlite_path
 from graphs.store.checkpoints import Checkpoints
-from graphs.store.database import Database
 from graphs.store.deliveries import Deliveries
-from graphs.store.journal import Journal
-from graphs.store.pulse import Pulse
 from graphs.store.rows import TurnRow
-from graphs.store.sqlite import SqliteDatabase, sqlite_path
+from graphs.store.tool_journal import Journal
 from graphs.store.turns import Turns
 from graphs.store.usage import Usage
 
@@ -64,8 +64,8 @@ class Store:
         if not is_postgres(url):
             return cls(await SqliteDatabase.open(sqlite_path(url, data), may_block=may_block))
         # Not above: the driver takes 0.3 s to import, which who uses SQLite need not wait for.
-        from graphs.store.address import postgres_address  # noqa: PLC0415
-        from graphs.store.postgres import PostgresDatabase  # noqa: PLC0415
+        from graphs.store.backends.address import postgres_address  # noqa: PLC0415
+        from graphs.store.backends.postgres import PostgresDatabase  # noqa: PLC0415
 
         return cls(await PostgresDatabase.open(postgres_address(url), patience))
 

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, bindparam, delete, false, insert, null, selec
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
-from graphs.store import hot
+from graphs.store import prepared_statements
+from graphs.store.backends.base import Database, is_brief
 from graphs.store.checkpoints import Inside
-from graphs.store.database import Database, is_brief
-from graphs.store.restore import History, Restored, find
-from graphs.store.restore_sql import FIND_UNDELIVERED
 from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
+from graphs.store.turn_lookup import History, Restored, find
+from graphs.store.turn_lookup_sql import FIND_UNDELIVERED
 from graphs.store.usage import Spent, write_spent
 
 _ADD = insert(turns)
@@ -133,16 +133,19 @@ class Turns:
             row, holder = ended.row, ended.row.worker
             if ended.continues is not None:
                 left = {"which": ended.continues, "holder": holder, **ended.left}
-                if ended.left and hot.write(connection, _HELD, left) == 0:
+                if ended.left and prepared_statements.write(connection, _HELD, left) == 0:
                     return False
                 _add_calls(connection, ended.continues, calls_in(ended.left.get("messages", [])))
             values = {name: value for name, value in to_row(row).items() if name != "id"}
-            if ended.begun and hot.write(connection, _HELD, {"which": row.id, "holder": holder, **values}) == 0:
+            if (
+                ended.begun
+                and prepared_statements.write(connection, _HELD, {"which": row.id, "holder": holder, **values}) == 0
+            ):
                 if _get(connection, row.id) is not None:
                     return False
-                hot.write(connection, _ADD, to_row(row))
+                prepared_statements.write(connection, _ADD, to_row(row))
             elif not ended.begun:
-                hot.write(connection, _ADD, to_row(row))
+                prepared_statements.write(connection, _ADD, to_row(row))
             _add_calls(connection, row.id, calls_in(row.messages))
             if ended.also is not None:
                 ended.also(connection)
@@ -282,11 +285,11 @@ def write_progress(connection: Connection, progress: Progress) -> None:
     if progress.also is not None:
         progress.also(connection)
     if progress.row is not None:
-        hot.write(connection, _ADD, to_row(progress.row))
+        prepared_statements.write(connection, _ADD, to_row(progress.row))
         _add_calls(connection, progress.id, calls_in(progress.row.messages))
         return
     which = {"which": progress.id, "holder": progress.worker, **progress.fields}
-    if hot.write(connection, _HELD, which) == 0:
+    if prepared_statements.write(connection, _HELD, which) == 0:
         raise TakenUp
     _add_calls(connection, progress.id, calls_in(progress.fields.get("messages", [])))
 
@@ -299,4 +302,4 @@ def _get(connection: Connection, id: str) -> TurnRow | None:
 def _add_calls(connection: Connection, turn: str, calls: Iterable[str]) -> None:
     rows = [{"call_id": call, "turn": turn} for call in calls]
     if rows:
-        hot.write(connection, _ADD_CALL, *rows)
+        prepared_statements.write(connection, _ADD_CALL, *rows)

@@ -17,7 +17,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from graphs.store.database import Database
+from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, usage
 
 Kind = Literal["requests_per_minute", "tokens_per_day"]

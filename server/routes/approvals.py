@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from graphs.library import Approval, ApprovalStatus, Decision
-from server.parts import FacadeDep, IdentityDep, read_bytes
-from server.wire.errors import BadRequest
-from server.wire.json import PlainJSON
+from graphs.runtime.engine import Approval, ApprovalStatus, Decision
+from server.protocols.errors import BadRequest
+from server.protocols.json import PlainJSON
+from server.routes.dependencies import FacadeDep, IdentityDep, read_bytes
 
 LARGEST = 64 * 1024
 """Bytes that a decision may have."""

@@ -17,19 +17,19 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from graphs.errors import InterlockError
-from graphs.library import Caller
-from graphs.run import HOP_HEADER, Answering, TurnRequest
-from server.identity import Identity
-from server.keys import bearer
-from server.parts import Facade, facade, identity, read_bytes
-from server.requests import noted
-from server.wire.chunks import HEARTBEAT, ChunkEncoder, Collector
-from server.wire.client import Client, read_client
-from server.wire.errors import BadRequest, refusal
-from server.wire.items import ResponseItems
-from server.wire.json import JSON
-from server.wire.schema import BODY, ChatBody, Role, passed_on
-from server.wire.structure import check_structure
+from graphs.runtime.engine import Caller
+from graphs.runtime.runner import HOP_HEADER, Answering, TurnRequest
+from server.auth.identity import Identity
+from server.auth.keys import bearer
+from server.observability.request_log import noted
+from server.protocols.body_structure import check_structure
+from server.protocols.chat_completions.request import BODY, ChatBody, Role, passed_on
+from server.protocols.chat_completions.stream import HEARTBEAT, ChunkEncoder, Collector
+from server.protocols.errors import BadRequest, refusal
+from server.protocols.json import JSON
+from server.protocols.openwebui import Client, read_client
+from server.protocols.tool_items import ResponseItems
+from server.routes.dependencies import Facade, facade, identity, read_bytes
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from graphs.library import Approval, Overview, dark_style, svg
-from server.parts import FacadeDep, Identity, IdentityDep
+from graphs.runtime.engine import Approval, Overview, dark_style, svg
+from server.protocols.json import JSON
 from server.routes import approvals
-from server.wire.json import JSON
+from server.routes.dependencies import FacadeDep, Identity, IdentityDep
 
 PAGES = Path(__file__).parent.parent / "console"
 KINDS = {

@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from graphs.errors import InterlockError
-from server.keys import UnknownKey
-from server.parts import Facade, FacadeDep, identity
-from server.transport.failed_keys import AddressLocked
-from server.wire.json import JSON
+from server.auth.failed_keys import AddressLocked
+from server.auth.keys import UnknownKey
+from server.protocols.json import JSON
+from server.routes.dependencies import Facade, FacadeDep, identity
 
 router = APIRouter()
 

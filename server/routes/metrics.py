@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from server.parts import FacadeDep
+from server.routes.dependencies import FacadeDep
 
 router = APIRouter()
 

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from graphs.errors import UnknownModel
-from graphs.library import Listed
-from server.parts import FacadeDep, IdentityDep
+from graphs.runtime.engine import Listed
+from server.routes.dependencies import FacadeDep, IdentityDep
 
 router = APIRouter(prefix="/v1")
 

@@ -26,7 +26,8 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.told import what_the_tools_said
 from support.tools import Tools
 
-from graphs.store import Store, Story, TurnRow
+from graphs.store.rows import Story, TurnRow
+from graphs.store.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 WAITING = {"x-interlock-approvals": "wait"}

@@ -12,9 +12,9 @@ from playwright.sync_api import Page, sync_playwright
 from support.chatpage import FLAGS, PATIENCE
 from support.environments import node, node_environment, program
 
-from graphs.drawing import Shape, mermaid, sketches, svg
-from graphs.drawing.shape import read_shape
-from graphs.spec.graph import LimitsSpec
+from graphs.config.spec.graph import LimitsSpec
+from graphs.diagnostics.drawing import Shape, mermaid, sketches, svg
+from graphs.diagnostics.drawing.shape import read_shape
 
 ROOT = Path(__file__).parent.parent.parent
 HOSTILE = '"]; end\n%%{init: {}}%% <script>said()</script> & <b onclick="said()">'

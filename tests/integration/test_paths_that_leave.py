@@ -26,8 +26,8 @@ from support.configs import loaded
 from support.environments import node, node_environment
 from support.mcp_toolbox import ask, opened, spec
 
-from graphs.policy import Caller, CallFacts, Policy, ToolFacts
-from graphs.toolbox import Toolbox
+from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts
+from graphs.tools.registry import Toolbox
 
 ROLES = """\
 roles:

@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
+from graphs.config.loader import Snapshot, load
 from graphs.errors import ConfigError
-from graphs.loader import Snapshot, load
 
 MINIMAL_GRAPH = """\
 start: agent

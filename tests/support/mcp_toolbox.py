@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 from langchain_core.messages import ToolMessage
 
-from graphs.spec.servers import ServerSpec
-from graphs.toolbox import Timing, Toolbox
+from graphs.config.spec.servers import ServerSpec
+from graphs.tools.connection import Timing
+from graphs.tools.registry import Toolbox
 
 SUPPORT = Path(__file__).parent
 QUICK = Timing(first_delay=0.05, longest_delay=0.2, launch=20, check=0.1, ping=1, close=2, grace=0.3)

@@ -1,0 +1,1 @@
+"""A folder of YAML into one Snapshot (`loader.py`), or every problem in it."""

@@ -1,0 +1,276 @@
+"""A folder of configs into one checked snapshot, or every problem in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from graphs.config.compile_access import rights
+from graphs.config.compile_graph import GraphPlan, plan
+from graphs.config.compile_templates import Texts, fillings, without_braces
+from graphs.config.reader import AnySpec, Reading, read_spec
+from graphs.config.references import Mention, of_nodes, of_rules, place
+from graphs.config.secrets import known_secrets, secret_variables
+from graphs.config.source import Path as At
+from graphs.config.source import Source, excerpt, read, without_random
+from graphs.config.spec.access import AccessSpec, KeySpec
+from graphs.config.spec.gateway import GatewaySpec
+from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.config.spec.identities import IdentitiesSpec
+from graphs.config.spec.servers import ServerSpec, ServersSpec
+from graphs.config.templates import Filling
+from graphs.config.trust import unknown_hints
+from graphs.config.watcher import Signature, signature
+from graphs.errors import ConfigError, Problem
+from graphs.policy import patterns
+from graphs.policy.rules import Policy
+from graphs.redaction import Redaction
+from graphs.words import did_you_mean
+
+DEFAULTS = Path(__file__).parent.parent / "defaults"
+"""The shipped files, the same as `configs/` of the repository."""
+
+_FILES = ("gateway.yaml", "servers.yaml", "access.yaml")
+_MAX_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Everything that a folder says, checked. Two snapshots with the same id say the same."""
+
+    id: str
+    folder: Path
+    gateway: GatewaySpec
+    servers: Mapping[str, ServerSpec]
+    """Without the disabled ones; paths are absolute."""
+    fillings: Mapping[str, Filling]
+    """By server that is `per_user`: what makes a caller's own server of it."""
+    policy: Policy
+    keys: tuple[KeySpec, ...]
+    identities: IdentitiesSpec
+    graphs: Mapping[str, GraphPlan]
+    places: Mapping[str, str]
+    """`FILE:LINE:COL` of `server NAME`, also of disabled ones, `key NAME`, `models` and `storage`."""
+    secrets: str = field(repr=False)
+    """A digest of the secrets that the files name: it alone changes where the value of a key does."""
+    redaction: Redaction = field(compare=False, repr=False)
+    """Makes copies of arguments without the secrets of these files."""
+    mentions: tuple[Mention, ...]
+    """What rules and model nodes say of tools."""
+    texts: Mapping[str, str] = field(repr=False)
+    """The files as they are written."""
+    signature: Signature = field(compare=False, repr=False)
+    """Of the folder, from before it was read: what is saved later differs from it."""
+
+    def problem(self, place: str, message: str) -> Problem:
+        """A problem at `FILE:LINE:COL`, with its line."""
+        file, line, column = place.rsplit(":", 2)
+        shown = excerpt(self.texts.get(file, ""), int(line), int(column))
+        return Problem(file, int(line), int(column), message, excerpt=shown)
+
+
+def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
+    """Reads and checks all files of `folder`; a file that is absent is the shipped default.
+
+    Raises ConfigError with every problem of all files.
+    """
+    if not folder.is_dir():
+        raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder; name the one that holds the configs")])
+    try:
+        return _Loader(folder.absolute(), env).load()
+    except OSError as error:
+        message = f"the folder cannot be read: {error.strerror} ({error.filename})"
+        raise ConfigError([Problem(str(folder), 0, 0, message)]) from error
+
+
+@dataclass
+class _Loader:
+    folder: Path
+    env: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list[Problem])
+    sources: list[Source] = field(default_factory=list[Source])
+    texts: dict[str, str] = field(default_factory=dict[str, str])
+    """What was read, as it is written: nothing of the environment is in it."""
+
+    def load(self) -> Snapshot:
+        seen = signature(self.folder)
+        self._check_names()
+        gateway = self._file("gateway.yaml", GatewaySpec)
+        servers = self._file("servers.yaml", ServersSpec)
+        access = self._file("access.yaml", AccessSpec)
+        allowed = rights(access)
+        self.problems += allowed.problems
+        graphs = self._graphs()
+        self._check_gateway(gateway, list(graphs))
+        self._check_servers(servers, access, graphs)
+        self.problems += unknown_hints(access, allowed.conditions, servers)
+        texts, wrong = fillings(servers)
+        self.problems += wrong
+        plans = {name: made for name, (_, made) in graphs.items() if made is not None}
+        if (
+            self.problems
+            or gateway.spec is None
+            or servers.spec is None
+            or access.spec is None
+            or allowed.policy is None
+        ):
+            raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
+        confided = secret_variables(self.texts.values(), self.env)
+        entries = {name: spec.confiding(confided) for name, spec in servers.spec.mcpServers.items()}
+        secrets = known_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
+        settled = {name: self._settled(spec, texts[name]) for name, spec in entries.items() if not spec.disabled}
+        return Snapshot(
+            id=self._digest(),
+            folder=self.folder,
+            gateway=gateway.spec,
+            servers=settled,
+            fillings={name: Filling(spec=spec, texts=texts[name]) for name, spec in settled.items() if spec.per_user},
+            policy=allowed.policy,
+            keys=tuple(access.spec.keys),
+            identities=access.spec.identities,
+            graphs=plans,
+            places={
+                **{f"server {name}": place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},
+                **{f"key {key.name}": place(access.source, ("keys", at)) for at, key in enumerate(access.spec.keys)},
+                "models": place(gateway.source, ("models",)),
+                "storage": place(gateway.source, ("storage",)),
+            },
+            secrets=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
+            redaction=Redaction(secrets),
+            mentions=(
+                *of_rules(access, allowed.conditions),
+                *(mention for reading, _ in graphs.values() for mention in of_nodes(reading)),
+            ),
+            texts=self.texts,
+            signature=seen,
+        )
+
+    def _shown(self, problem: Problem) -> Problem:
+        message = without_random(problem.message)
+        shown = excerpt(self.texts.get(problem.file, ""), problem.line, problem.column)
+        return replace(problem, message=message, excerpt=shown)
+
+    def _check_names(self) -> None:
+        """A file whose name is nearly right would be passed over, and the default would take its place."""
+        for path in sorted(self.folder.iterdir()):
+            if path.name in _FILES or path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
+                continue
+            if hint := did_you_mean(f"{path.stem}.yaml", _FILES, cutoff=0.8):
+                self.problems.append(Problem(path.name, 0, 0, f"no file of this name is read{hint}"))
+
+    def _file(self, name: str, spec: type[AnySpec]) -> Reading[AnySpec]:
+        path = self.folder / name
+        return self._read(path if path.exists() else DEFAULTS / name, name, spec)
+
+    def _graphs(self) -> dict[str, tuple[Reading[GraphSpec], GraphPlan | None]]:
+        found: dict[str, tuple[Reading[GraphSpec], GraphPlan | None]] = {}
+        for path in graph_files(self.folder):
+            name = f"graphs/{path.name}"
+            if not patterns.is_id(path.stem):
+                message = f"{path.stem!r} is no name for a graph; use letters, digits, '.', '_' and '-'"
+                self.problems.append(Problem(name, 0, 0, message))
+            if path.stem in found:
+                self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
+            reading = self._read(path, name, GraphSpec)
+            made, problems = plan(path.stem, reading)
+            self.problems += problems
+            found[path.stem] = (reading, made)
+        return found
+
+    def _read(self, path: Path, name: str, spec: type[AnySpec]) -> Reading[AnySpec]:
+        source = read(self._text(path, name), name, self.env)
+        reading = read_spec(source, spec)
+        self.sources.append(source)
+        self.problems += reading.problems
+        return reading
+
+    def _text(self, path: Path, name: str) -> str:
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                self.problems.append(Problem(name, 0, 0, f"the file is larger than {_MAX_BYTES:,} bytes"))
+                return ""
+            self.texts[name] = path.read_bytes().decode("utf-8")
+            return self.texts[name]
+        except UnicodeDecodeError as error:
+            self.texts[name] = error.object.decode("utf-8", "replace")
+            before = error.object[: error.start].decode("utf-8")
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            self.problems.append(Problem(name, line, column, "the file is not UTF-8 from here on; save it as UTF-8"))
+        except OSError as error:
+            self.problems.append(Problem(name, 0, 0, f"the file cannot be read: {error.strerror}"))
+        return ""
+
+    def _digest(self) -> str:
+        # The data, not the text: what variables filled in counts, a comment does not.
+        whole = json.dumps([(source.file, source.data) for source in self.sources], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+    def _check_gateway(self, gateway: Reading[GatewaySpec], graphs: list[str]) -> None:
+        if gateway.spec is None:
+            return
+        source = gateway.source
+        for at, pattern in enumerate(gateway.spec.models.offer):
+            if (wrong := patterns.fault(pattern)) is not None:
+                self.problems.append(source.problem(("models", "offer", at), wrong))
+        wanted = gateway.spec.default_graph
+        if wanted not in graphs and not source.is_broken(("default_graph",)):
+            message = f"there is no graph {wanted!r}; there is {', '.join(graphs)}{did_you_mean(wanted, graphs)}"
+            self.problems.append(source.problem(("default_graph",), message))
+
+    def _check_servers(
+        self,
+        servers: Reading[ServersSpec],
+        access: Reading[AccessSpec],
+        graphs: Mapping[str, tuple[Reading[GraphSpec], GraphPlan | None]],
+    ) -> None:
+        """A server that does not exist may be one to come; one that is nearly spelled like another is a mistake."""
+        names = servers.names("mcpServers")
+        for name in names:
+            if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken:
+                message = f"{name!r} is no name for a server; use letters, digits, '-' and single '_'"
+                self.problems.append(servers.original.problem(("mcpServers", name), message))
+        for source, path, pattern in (*_rule_patterns(access), *_node_patterns(graphs)):
+            if patterns.tool_fault(pattern) is None and (wrong := patterns.misspelt_server(pattern, names)) is not None:
+                self.problems.append(source.problem(path, wrong))
+
+    def _settled(self, spec: ServerSpec, texts: Texts) -> ServerSpec:
+        """Relative paths are relative to the folder of the configs."""
+        if texts and not spec.per_user:
+            spec = without_braces(spec, texts)
+        if spec.command is None:
+            return spec
+        command = spec.command
+        if "/" in command and not Path(command).is_absolute():
+            command = str(self.folder / command)
+        return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
+
+
+def graph_files(folder: Path) -> list[Path]:
+    """The graph files of a folder of configs, in order; the shipped ones where it has none. Raises OSError."""
+    return sorted(_graph_files(folder / "graphs")) or sorted(_graph_files(DEFAULTS / "graphs"))
+
+
+def _graph_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")]
+
+
+def _rule_patterns(access: Reading[AccessSpec]) -> Iterator[tuple[Source, At, str]]:
+    for role, spec in access.spec.roles.items() if access.spec is not None else ():
+        for decision, rules in (("allow", spec.allow), ("ask", spec.ask), ("deny", spec.deny)):
+            for at, rule in enumerate(rules):
+                for index, pattern in enumerate(rule.tool):
+                    yield access.source, ("roles", role, decision, at, "tool", index), pattern
+
+
+def _node_patterns(
+    graphs: Mapping[str, tuple[Reading[GraphSpec], GraphPlan | None]],
+) -> Iterator[tuple[Source, At, str]]:
+    for reading, _ in graphs.values():
+        for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
+            for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
+                yield reading.source, ("nodes", name, "tools", at), pattern

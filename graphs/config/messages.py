@@ -1,0 +1,191 @@
+"""Pydantic's complaints about a file, in the words of the person who wrote the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+from pydantic import ValidationError
+
+from graphs.config.spec.base import Spec
+from graphs.words import did_you_mean, kind_of
+
+Path = tuple[str | int, ...]
+
+_EXPECTED = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+
+def complaints(
+    error: ValidationError, spec: type[Spec], data: Any, hidden: Container[Path] = ()
+) -> Iterator[tuple[Path, str]]:
+    """Every complaint, with the path in `data` that it is about.
+
+    No value of the file is in the words, but for types and the like, which only a typo makes wrong; and not even those
+    at the paths in `hidden`, which variables went into.
+    """
+    for item in error.errors(include_input=False, include_url=False):
+        path = _path(item["loc"], data)
+        context = dict(item.get("ctx", {}))
+        if path in hidden or (*path, "type") in hidden:
+            context["hidden"] = True
+        yield path, _words(item["type"], context, item["msg"], path, spec, data)
+
+
+def _path(location: Sequence[str | int], data: Any) -> Path:
+    """Pydantic's place without what it put in itself: the tag of a tagged union, and `[key]`."""
+    path: list[str | int] = []
+    skipped = False
+    for step in location:
+        if step == "[key]":
+            continue
+        # Only nodes are tagged: `('nodes', NAME, TAG, …)` stands for what is at `('nodes', NAME, …)`.
+        if not skipped and len(path) == 2 and path[0] == "nodes" and step == _at((*path, "type"), data):
+            skipped = True
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _words(kind: str, context: Mapping[str, Any], message: str, path: Path, spec: type[Spec], data: Any) -> str:
+    name = ("this item" if isinstance(path[-1], int) else repr(path[-1])) if path else "the file"
+    found = _at(path, data)
+    match kind:
+        case "extra_forbidden":
+            return _unknown_key(str(path[-1]), path[:-1], spec, data)
+        case "missing":
+            return f"{name} is missing"
+        case "union_tag_not_found":
+            tags = _tags(path, spec, data)
+            return f"'type' is missing from node {name}; choose one of: {', '.join(tags)}"
+        case "union_tag_invalid":
+            tags = _tags(path, spec, data)
+            tag = "" if "hidden" in context else str(context.get("tag"))
+            shown = repr(tag) if tag else "what the variable holds"
+            return f"{shown} is not a node type; choose one of: {', '.join(tags)}{did_you_mean(tag, tags)}"
+        case "literal_error":
+            is_name = isinstance(found, str) and len(found) < 40 and "hidden" not in context
+            shown = repr(found) if is_name else kind_of(found)
+            expected = str(context.get("expected"))
+            hint = did_you_mean(found, re.findall(r"'(\w+)'", expected)) if isinstance(found, str) and is_name else ""
+            return f"{name} is {shown}; expected {expected}{hint}"
+        case "value_error":
+            said = str(context.get("error", message))
+            return f"{name} {said}" if said.startswith(("is ", "has ", "holds ")) else f"{name}: {said}"
+        case "too_short":
+            return f"{name} is empty; write at least one"
+        case "string_too_short":
+            return f"{name} is empty; write a name"
+        case "greater_than_equal":
+            return f"{name} is too small; the least is {context.get('ge', 0):.15g}"
+        case "less_than_equal":
+            return f"{name} is too large; the most is {context.get('le', 0):.15g}"
+        case _:
+            return _wrong_kind(name, _EXPECTED.get(kind), found, message)
+
+
+def _wrong_kind(name: str, expected: str | None, found: object, message: str) -> str:
+    if expected is None:
+        return f"{name}: {message[:1].lower()}{message[1:]}"
+    kind = kind_of(found)
+    cure = ""
+    if expected == "a text" and kind in ("a number", "true or false"):
+        cure = "; put it in quotes"
+    elif expected == "a list" and kind == "a mapping":
+        cure = "; write each as an item that begins with '- '"
+    elif expected == "a list":
+        cure = "; write it as [one, two], or one '- ' a line"
+    elif expected == "a mapping" and kind == "a list":
+        cure = "; write each by its name, without '- '"
+    elif expected == "a mapping" and kind == "nothing":
+        cure = "; write its settings below it, or remove it"
+    return f"{name} is {kind}; expected {expected}{cure}"
+
+
+def _tags(path: Path, spec: type[Spec], data: Any) -> list[str]:
+    """The types that a node may have."""
+    nodes = _annotation_at(path, spec, data)
+    return [tag for model in _union(nodes) for tag in _type_of(model)]
+
+
+def _unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
+    holder = _chosen(_annotation_at(path, spec, data), _at(path, data))
+    if not (isinstance(holder, type) and issubclass(holder, Spec)):
+        return f"there is no setting {name!r} here"
+    if name in holder.unsupported:
+        return f"{name!r} is not supported yet; {holder.unsupported[name]}"
+    known = list(holder.model_fields)
+    if name in holder.other_names:
+        return f"there is no setting {name!r}. Did you mean {holder.other_names[name]!r}?"
+    for field, described in holder.model_fields.items():
+        for page in _union(described.annotation):
+            if isinstance(page, type) and issubclass(page, Spec) and name in page.model_fields:
+                return f"there is no setting {name!r} here; it belongs under {field!r}"
+    place = f" for a {_type_of(holder)[0]!r} node" if _type_of(holder) else ""
+    hint = did_you_mean(name, known) or f"; there is {', '.join(known)}"
+    return f"there is no setting {name!r}{place}{hint}"
+
+
+def _annotation_at(path: Path, spec: type[Spec], data: Any) -> Any:
+    """What the spec says of the place `path`."""
+    here: Any = spec
+    for depth, step in enumerate(path):
+        here = _chosen(here, _at(path[:depth], data))
+        if isinstance(here, type) and issubclass(here, Spec):
+            described = here.model_fields.get(str(step))
+            here = described.annotation if described is not None else None
+        else:
+            arguments = get_args(here)
+            here = arguments[-1] if arguments else None
+    return here
+
+
+def _chosen(annotation: Any, value: Any) -> Any:
+    """The member of a union that fits the value: by its `type` if it has one, else the first that is not None."""
+    members = _union(annotation)
+    if len(members) == 1:
+        return members[0]
+    tag = cast("dict[str, Any]", value).get("type") if isinstance(value, dict) else None
+    return next((member for member in members if tag in _type_of(member)), members[0] if members else None)
+
+
+def _union(annotation: Any) -> list[Any]:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for each in get_args(annotation) if each is not type(None) for member in _union(each)]
+    return [] if annotation is None else [annotation]
+
+
+def _type_of(model: Any) -> list[str]:
+    if not (isinstance(model, type) and issubclass(model, Spec)):
+        return []
+    described = model.model_fields.get("type")
+    return list(get_args(described.annotation)) if described is not None and described.is_required() else []
+
+
+def _at(path: Path, data: Any) -> Any:
+    found = data
+    for step in path:
+        if isinstance(found, dict):
+            found = cast("dict[Any, Any]", found).get(step)
+        elif isinstance(found, list) and isinstance(step, int) and step < len(cast("list[Any]", found)):
+            found = cast("list[Any]", found)[step]
+        else:
+            return None
+    return found

@@ -1,0 +1,78 @@
+"""What the files say of tools, and where: to be held against the tools that there really are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from graphs.config.reader import Reading
+from graphs.config.source import Path, Source
+from graphs.config.spec.access import AccessSpec, RuleSpec
+from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.expressions import Condition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """One pattern over `server/tool`."""
+
+    text: str
+    place: str
+    """`FILE:LINE:COL`."""
+    written: str
+    """As it stands in the file: what a variable filled in is for nobody to read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mention:
+    """One rule of a role, or what one model node shows its model."""
+
+    patterns: tuple[Pattern, ...]
+    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The arguments of a call that its condition looks at, each with its place."""
+
+
+def place(source: Source, path: Path) -> str:
+    """`FILE:LINE:COL` of what is at `path`."""
+    line, column = source.position(path)
+    return f"{source.file}:{line}:{column}"
+
+
+def of_rules(access: Reading[AccessSpec], conditions: Mapping[Path, Condition]) -> Iterator[Mention]:
+    """What the rules say. `conditions` are those of the rules, by the rule's path."""
+    for role, spec in access.spec.roles.items() if access.spec is not None else ():
+        for decision, rules in (("allow", spec.allow), ("ask", spec.ask), ("deny", spec.deny)):
+            for at, rule in enumerate(rules):
+                path: Path = ("roles", role, decision, at)
+                yield Mention(
+                    patterns=_placed(access.source, (*path, "tool"), rule.tool),
+                    arguments=_arguments(access.source, path, rule, conditions.get(path)),
+                )
+
+
+def of_nodes(graph: Reading[GraphSpec]) -> Iterator[Mention]:
+    """What the model nodes show."""
+    for name, node in graph.spec.nodes.items() if graph.spec is not None else ():
+        if isinstance(node, ModelNodeSpec) and node.tools:
+            yield Mention(patterns=_placed(graph.source, ("nodes", name, "tools"), node.tools))
+
+
+def _placed(source: Source, path: Path, patterns: list[str]) -> tuple[Pattern, ...]:
+    def written(at: int, pattern: str) -> str:
+        return source.written.get((*path, at), source.written.get(path, pattern))
+
+    return tuple(
+        Pattern(text=pattern, place=place(source, (*path, at)), written=written(at, pattern))
+        for at, pattern in enumerate(patterns)
+    )
+
+
+def _arguments(source: Source, path: Path, rule: RuleSpec, condition: Condition | None) -> Mapping[str, str]:
+    if condition is None or rule.when is None or (*path, "when") in source.written:
+        return {}
+    found: dict[str, str] = {}
+    for name, near in condition.arguments.items():
+        at = rule.when.find(name, near)
+        here = source.problem_in_text((*path, "when"), at if at >= 0 else near, "")
+        found[name] = f"{here.file}:{here.line}:{here.column}"
+    return found

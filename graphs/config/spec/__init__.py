@@ -1,0 +1,1 @@
+"""The language of the config files: one page per kind of file."""

@@ -1,0 +1,40 @@
+"""What each role may do with the tools of one server, in a sentence each: so that nobody is left out unnoticed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from graphs.diagnostics.access_matrix import Cell, cell
+from graphs.policy.rules import Policy, ToolFacts
+
+WORDS = {"allow": "allowed", "ask": "asked first", "depends": "depending on the call"}
+
+
+def describe_coverage(policy: Policy, server: str, tools: Sequence[ToolFacts]) -> list[str]:
+    """A line for each role, in the order of access.yaml: `developer: 0 of 25 tools of tickets; no rule names them`."""
+    return [f"{role}: {_describe(policy, role, server, tools)}" for role in policy.roles]
+
+
+def _describe(policy: Policy, role: str, server: str, tools: Sequence[ToolFacts]) -> str:
+    cells = [cell(policy, role, None, tool) for tool in tools]
+    refused = [one for one in cells if one.decision == "deny"]
+    usable = Counter(one.decision for one in cells if one.decision != "deny")
+    count = f"{len(cells) - len(refused)} of {len(cells)} {'tool' if len(cells) == 1 else 'tools'} of {server}"
+    ways = ", ".join(f"{usable[decision]} {words}" for decision, words in WORDS.items() if usable[decision])
+    return "; ".join([f"{count} ({ways})" if ways else count, *_reasons(refused, len(cells))])
+
+
+def _reasons(refused: Sequence[Cell], total: int) -> Iterator[str]:
+    """Why the refused ones are refused."""
+    nameless = [one for one in refused if not one.candidates]
+    if nameless:
+        them = "it" if total == 1 else "them"
+        yield f"no rule names {them if len(nameless) == total else _list(nameless)}"
+    for rule, number in Counter(one.rule for one in refused if one.candidates).items():
+        yield f"{number} denied by {rule}"
+
+
+def _list(cells: Sequence[Cell], most: int = 5) -> str:
+    names = [one.tool.partition("/")[2] for one in cells]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

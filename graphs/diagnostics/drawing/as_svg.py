@@ -1,0 +1,229 @@
+"""A graph as SVG: one picture with no script, no address and nothing from elsewhere, on light and on dark pages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from xml.etree import ElementTree as ET
+
+from graphs.config.spec.graph import END
+from graphs.diagnostics.drawing import looks
+from graphs.diagnostics.drawing.cards import ICON, PADDING, Card, edge_cards, node_card
+from graphs.diagnostics.drawing.layout import Arrangement, Box, Link, Size, arrange
+from graphs.diagnostics.drawing.looks import LIGHT
+from graphs.diagnostics.drawing.routes import Route, routes
+from graphs.diagnostics.drawing.shape import Edge, Node, Shape
+from graphs.diagnostics.drawing.wiring import loose
+from graphs.diagnostics.drawing.words import clean, fitted, limits_text, width
+
+_MARGIN = 24.0
+_MARK = Size(58, 26)
+"""The start and end marks."""
+
+
+def draw(shape: Shape) -> str:
+    """The SVG document, indented. The same shape gives the same text."""
+    root = _Drawing(shape).root()
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """One line of the drawing: from the start mark, or an edge of the graph."""
+
+    source: str
+    target: str
+    card: Card
+    edge: Edge | None
+
+
+class _Drawing:
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.cards = [node_card(node) for node in shape.nodes]
+        nothing = Card(lines=(), size=Size(0, 0), whole="")
+        cards = edge_cards(shape.edges)
+        self.lines = [_Marked("", shape.start, nothing, None)] if shape.start not in ("", END) else []
+        self.lines += [
+            _Marked(edge.source, edge.target, card, edge) for edge, card in zip(shape.edges, cards, strict=True)
+        ]
+        self.ends = any(edge.target == END for edge in shape.edges)
+        index = {node.name: at + 1 for at, node in enumerate(shape.nodes)}
+        index[END] = len(index) + 1
+        sizes = [_MARK, *(card.size for card in self.cards), *([_MARK] if self.ends else [])]
+        self.links = [
+            Link(
+                source=index.get(line.source, 0),
+                target=index[line.target],
+                label=line.card.size,
+                weight=1.0 if line.target == END else 2.0,
+            )
+            for line in self.lines
+        ]
+        wires = [(link.source, link.target) for link in self.links]
+        self.links += [Link(source=0, target=box, hidden=True) for box in loose(len(sizes), wires)]
+        self.at: Arrangement = arrange(sizes, self.links)
+        self.routes = routes(self.at, self.links)
+
+    def root(self) -> ET.Element:
+        shape, boxes = self.shape, self.at.boxes.values()
+        title = fitted(shape.id, 420, looks.TITLE_SIZE, bold=True)
+        picture_wide = max(box.right for box in boxes)
+        about = fitted(shape.description, max(420, picture_wide), looks.TEXT_SIZE)
+        caption = limits_text(shape.limits) if shape.limits else ""
+        texts = max(
+            width(title, looks.TITLE_SIZE, bold=True),
+            width(about, looks.TEXT_SIZE),
+            width(caption, looks.TEXT_SIZE),
+        )
+        wide = max(picture_wide, texts)
+        top = _MARGIN + 20 + (20 if about else 0) + 14
+        tall = top + max(box.bottom for box in boxes) + (34 if caption else 0) + _MARGIN
+        whole = Size(wide + 2 * _MARGIN, tall)
+        root = ET.Element(
+            "svg",
+            {
+                "xmlns": "http://www.w3.org/2000/svg",
+                "class": "interlock-graph",
+                "data-graph": clean(shape.id),
+                "viewBox": f"0 0 {whole.width:.0f} {whole.height:.0f}",
+                "width": f"{whole.width:.0f}",
+                "height": f"{whole.height:.0f}",
+                "role": "img",
+                "font-family": looks.FONT,
+            },
+        )
+        _child(root, "title", text=clean(shape.id))
+        _child(root, "style", text=looks.dark_style())
+        _child(root, "rect", {"class": "background", "width": "100%", "height": "100%", "fill": LIGHT.background})
+        _text(root, title, _MARGIN, _MARGIN + 14, role="title", size=looks.TITLE_SIZE)
+        if about:
+            _text(root, about, _MARGIN, _MARGIN + 34, role="muted")
+        # In the middle of the picture, where the texts are wider than the graph.
+        left = _MARGIN + (wide - picture_wide) / 2
+        picture = _child(root, "g", {"class": "picture", "transform": f"translate({left:.1f},{top:.1f})"})
+        for at, line in enumerate(self.lines):
+            self._edge(picture, line, self.routes[at], self.at.boxes[self.at.labels[at]], loop=at in self.at.loops)
+        self._marks(picture)
+        for at, (node, card) in enumerate(zip(shape.nodes, self.cards, strict=True)):
+            _node(picture, node, card, self.at.boxes[at + 1])
+        if caption:
+            _text(root, caption, _MARGIN, tall - _MARGIN, role="muted", classes="limits")
+        return root
+
+    def _marks(self, picture: ET.Element) -> None:
+        for name, at in (("start", 0), (END, len(self.shape.nodes) + 1)):
+            if at not in self.at.boxes or (name == END and not self.ends):
+                continue
+            box = self.at.boxes[at]
+            mark = _child(picture, "g", {"class": f"mark {name}"})
+            place = {"x": f"{box.left:.1f}", "y": f"{box.top:.1f}", "rx": f"{box.height / 2:g}"}
+            size = {"width": f"{box.width:g}", "height": f"{box.height:g}"}
+            _child(mark, "rect", {"class": "pill", **place, **size, "fill": LIGHT.edge})
+            _text(mark, name, box.x, box.y + 4, role="inverse", anchor="middle")
+
+    def _edge(self, picture: ET.Element, line: _Marked, route: Route, label: Box, *, loop: bool) -> None:
+        faulty = line.edge is not None and bool(line.edge.faults)
+        classes = "edge" + " loop" * loop + " faulty" * faulty
+        group = _child(picture, "g", {"class": classes, "data-from": clean(line.source), "data-to": clean(line.target)})
+        if line.card.whole:
+            _child(group, "title", text=line.card.whole)
+        colour = LIGHT.fault if faulty else LIGHT.loop if loop else LIGHT.edge
+        stroke = {
+            "fill": "none",
+            "stroke": colour,
+            "stroke-width": "1.6",
+            **({"stroke-dasharray": "6 4"} if faulty else {}),
+        }
+        _child(group, "path", {"class": "line", "d": route.path, **stroke})
+        _child(group, "path", {"class": "arrow", "d": _arrow(route), "fill": colour})
+        if line.card.lines:
+            board = _child(group, "g", {"class": "label"})
+            place = {"x": f"{label.left:.1f}", "y": f"{label.top:.1f}", "rx": "4", "fill": LIGHT.background}
+            _child(board, "rect", {**place, "width": f"{label.width:.1f}", "height": f"{label.height:.1f}"})
+            for at, each in enumerate(line.card.lines):
+                y = label.top + 14 + at * looks.LINE
+                _text(board, each.text, label.x, y, role=each.role, anchor="middle")
+
+
+def _node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
+    attributes = {"class": f"node {node.kind}" + " faulty" * bool(node.faults)}
+    # What is missing may be called anything; only a name that a node may have makes an id.
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", node.name, re.ASCII):
+        attributes["id"] = f"node-{node.name}"
+    group = _child(picture, "g", {**attributes, "data-node": clean(node.name)})
+    _child(group, "title", text=card.whole)
+    colours = LIGHT.nodes[node.kind]
+    stroke = {"stroke": LIGHT.fault if node.faults else colours.stroke, "stroke-width": "1.6"}
+    _child(
+        group,
+        "path",
+        {"class": "box", "d": _outline(node, box), "fill": colours.fill, **stroke}
+        | ({"stroke-dasharray": "6 4"} if node.faults else {}),
+    )
+    if node.kind == "tools":
+        bars = " ".join(f"M{x:.1f},{box.top:.1f} v{box.height:.1f}" for x in (box.left + 6, box.right - 6))
+        _child(group, "path", {"class": "bars", "d": bars, "fill": "none", "stroke": colours.stroke, "opacity": "0.6"})
+    name, *others = card.lines
+    left = box.left + PADDING
+    icon = {"d": looks.ICONS[node.kind], "fill": "none", "stroke": colours.stroke, "stroke-width": "1.4"}
+    place = {"transform": f"translate({left:.1f},{box.top + 8:.1f})", "stroke-linejoin": "round"}
+    _child(group, "path", {"class": "icon", **icon, **place, "stroke-linecap": "round"})
+    _text(group, name.text, left + ICON + 6, box.top + 21, role="name", size=looks.NAME_SIZE)
+    for at, line in enumerate(others):
+        _text(group, line.text, left, box.top + 38 + at * looks.LINE, role=line.role)
+    _text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
+
+
+def _outline(node: Node, box: Box) -> str:
+    """A box with round corners; one with its corners cut off where calls are stopped."""
+    left, right, top, bottom = (round(edge, 1) for edge in (box.left, box.right, box.top, box.bottom))
+    if node.kind == "permission":
+        cut = 12
+        across, down = right - left - 2 * cut, bottom - top - 2 * cut
+        return (
+            f"M{left + cut:.1f},{top:.1f} h{across:.1f} l{cut},{cut} v{down:.1f} l-{cut},{cut} h-{across:.1f} "
+            f"l-{cut},-{cut} v-{down:.1f} z"
+        )
+    turn = 4 if node.kind == "tools" else 12
+    across, down = right - left - 2 * turn, bottom - top - 2 * turn
+    return (
+        f"M{left + turn:.1f},{top:.1f} h{across:.1f} q{turn},0 {turn},{turn} v{down:.1f} q0,{turn} -{turn},{turn} "
+        f"h-{across:.1f} q-{turn},0 -{turn},-{turn} v-{down:.1f} q0,-{turn} {turn},-{turn} z"
+    )
+
+
+def _arrow(route: Route) -> str:
+    (x, y), (dx, dy) = route.tip, route.heading
+    back_x, back_y = x - 9 * dx, y - 9 * dy
+    side_x, side_y = 4.5 * dy, 4.5 * dx
+    return (
+        f"M{x:.1f},{y:.1f} L{back_x + side_x:.1f},{back_y + side_y:.1f} L{back_x - side_x:.1f},{back_y - side_y:.1f} z"
+    )
+
+
+def _text(
+    parent: ET.Element,
+    text: str,
+    x: float,
+    y: float,
+    *,
+    role: str,
+    size: float = looks.TEXT_SIZE,
+    anchor: str = "start",
+    classes: str = "",
+) -> None:
+    fill = {"muted": LIGHT.muted, "fault": LIGHT.fault, "inverse": LIGHT.background}.get(role, LIGHT.text)
+    weight = {"font-weight": "600"} if role in ("name", "title", "count") else {}
+    attributes = {"class": f"{role} {classes}".strip(), "x": f"{x:.1f}", "y": f"{y:.1f}", "font-size": f"{size:g}"}
+    aligned = {"text-anchor": anchor} if anchor != "start" else {}
+    _child(parent, "text", {**attributes, "fill": fill, **aligned, **weight}, text=text)
+
+
+def _child(
+    parent: ET.Element, tag: str, attributes: dict[str, str] | None = None, *, text: str | None = None
+) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes or {})
+    element.text = text or None
+    return element

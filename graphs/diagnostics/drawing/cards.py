@@ -1,0 +1,89 @@
+"""What stands in each box and on each line: the texts, and the sizes that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphs.diagnostics.drawing import looks
+from graphs.diagnostics.drawing.faults import NEVER_TAKEN
+from graphs.diagnostics.drawing.layout import Size
+from graphs.diagnostics.drawing.shape import Edge, Node
+from graphs.diagnostics.drawing.words import clean, fitted, listed, width, wrapped
+
+ICON = 16.0
+PADDING = 14.0
+COUNT_ROOM = 30.0
+"""Kept free at the right of a node's name, for the number that a page may put there."""
+_NAME_ROOM = 190.0
+_TEXT_ROOM = 215.0
+_LABEL_ROOM = 200.0
+_NARROWEST = 132.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of text."""
+
+    text: str
+    role: str
+    """`name`, `muted`, `fault` or `condition`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Lines of text, the room that they need, and what is told to who asks for more."""
+
+    lines: tuple[Line, ...]
+    size: Size
+    whole: str
+    """Everything that had to be shortened, in full."""
+
+
+def node_card(node: Node) -> Card:
+    """What stands in the box of a node."""
+    kind = {"unread": "", "missing": ""}.get(node.kind, node.kind)
+    model = f" · {node.model}" if node.model else ""
+    lines = [Line(text=fitted(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
+    if kind:
+        lines.append(Line(text=fitted(kind + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
+    seen = listed("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
+    lines += [Line(text=text, role="muted") for text in seen]
+    lines += [Line(text=fault, role="fault") for fault in node.faults]
+    head = ICON + 6 + width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
+    widest = max([head, *(width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
+    told = [f"{clean(node.name)}: {kind}{clean(model)}" if kind else clean(node.name)]
+    told += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
+    return Card(
+        lines=tuple(lines),
+        size=Size(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
+        whole="\n".join([*told, *node.faults]),
+    )
+
+
+def edge_cards(edges: Sequence[Edge]) -> list[Card]:
+    """What stands on each line. Where several conditions leave a node they are numbered: the first true one counts."""
+    conditions: dict[str, int] = {}
+    for edge in edges:
+        conditions[edge.source] = conditions.get(edge.source, 0) + bool(edge.when)
+    cards: list[Card] = []
+    numbers: dict[str, int] = {}
+    for edge in edges:
+        number = numbers[edge.source] = numbers.get(edge.source, 0) + 1
+        if edge.when:
+            text = f"{number}: {edge.when}" if conditions[edge.source] > 1 else edge.when
+        else:
+            text = "otherwise" if number > 1 and not edge.faults else ""
+        texts = wrapped(text, _LABEL_ROOM, looks.TEXT_SIZE, lines=2) if text else []
+        lines = [Line(text=one, role="condition" if edge.when else "muted") for one in texts]
+        # A way to nowhere says so in the box that it leads to.
+        lines += [Line(text=fault, role="fault") for fault in edge.faults if fault == NEVER_TAKEN]
+        cards.append(_label(lines, clean(edge.when) or text))
+    return cards
+
+
+def _label(lines: Sequence[Line], whole: str) -> Card:
+    if not lines:
+        return Card(lines=(), size=Size(0, 0), whole=whole)
+    widest = max(width(line.text, looks.TEXT_SIZE) for line in lines)
+    return Card(lines=tuple(lines), size=Size(widest + 12, looks.LINE * len(lines) + 4), whole=whole)

@@ -1,0 +1,309 @@
+"""Where everything stands: rows and order by Sugiyama's method (the library fast-sugiyama), then our sizes put in.
+
+Every link goes by way of a vertex of its own, so that there is a place for its label, which covers no box and no other
+label. Links that close a loop are handed to the library the other way round. The library knows vertices of one size
+only: its columns are moved together as far as the real sizes let them, and what can stand straight is put straight.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from fast_sugiyama import from_edges
+
+from graphs.diagnostics.drawing.wiring import loops
+
+_GAP = 26.0
+_LANE = 17.0
+_SWEEPS = 12
+_FOLLOWING = 40
+_ROW_GAP = (20.0, 0.2, 60.0)
+"""Between two rows: at least, for each pixel that a line goes sideways, at most."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and height, in pixels."""
+
+    width: float
+    height: float
+
+
+NOTHING = Size(0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A line to draw from one box to another, by their indexes."""
+
+    source: int
+    target: int
+    label: Size = NOTHING
+    weight: float = 2.0
+    """How much it matters that the line is straight."""
+    hidden: bool = False
+    """Nothing is drawn; it keeps what would hang loose beside the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle; `x` and `y` are its middle."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    row: int
+
+    @property
+    def left(self) -> float:
+        return self.x - self.width / 2
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width / 2
+
+    @property
+    def top(self) -> float:
+        return self.y - self.height / 2
+
+    @property
+    def bottom(self) -> float:
+        return self.y + self.height / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of boxes and lines that pass between them."""
+
+    top: float
+    bottom: float
+    boxes: tuple[int, ...]
+    """The vertices in it, from left to right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrangement:
+    """Every vertex in its place. The boxes come first, by their indexes, then a label for each link, by its index."""
+
+    boxes: Mapping[int, Box]
+    rows: tuple[Row, ...]
+    chains: tuple[tuple[int, ...], ...]
+    """The vertices that each link passes, from top to bottom, without its ends."""
+    loops: frozenset[int]
+    """The links that lead back up."""
+    labels: tuple[int, ...]
+    """The vertex that each link's label stands on."""
+
+
+def arrange(sizes: Sequence[Size], links: Sequence[Link]) -> Arrangement:
+    """Finds a place for every box; each must have a link. The first box is where reading begins."""
+    return _Arranging(sizes, links).arrangement()
+
+
+@dataclass
+class _Arranging:
+    sizes: Sequence[Size]
+    links: Sequence[Link]
+    rows: list[list[int]] = field(default_factory=list[list[int]])
+    x: dict[int, float] = field(default_factory=dict[int, float])
+    chains: list[list[int]] = field(default_factory=list[list[int]])
+    labels: list[int] = field(default_factory=list[int])
+    label_sizes: dict[int, Size] = field(default_factory=dict[int, Size])
+
+    def arrangement(self) -> Arrangement:
+        self.loops = loops(len(self.sizes), [(link.source, link.target) for link in self.links])
+        self._ask_library()
+        self._move_together()
+        self._straighten()
+        rows, y = self._heights()
+        left = min(self.x[vertex] - self._size(vertex).width / 2 for vertex in self.x)
+        boxes = {
+            vertex: Box(x=x - left, y=y[vertex][0], width=size.width, height=size.height, row=y[vertex][1])
+            for vertex, x in self.x.items()
+            if (size := self._size(vertex))
+        }
+        return Arrangement(
+            boxes=boxes,
+            rows=tuple(rows),
+            chains=tuple(map(tuple, self.chains)),
+            loops=self.loops,
+            labels=tuple(self.labels),
+        )
+
+    def _size(self, vertex: int) -> Size:
+        if vertex < len(self.sizes):
+            return self.sizes[vertex]
+        return self.label_sizes.get(vertex, NOTHING)
+
+    def _ask_library(self) -> None:
+        edges: list[tuple[int, int]] = []
+        for at, link in enumerate(self.links):
+            upper, lower = (link.target, link.source) if at in self.loops else (link.source, link.target)
+            middle = len(self.sizes) + at
+            edges.append((upper, middle))
+            if upper != lower:
+                edges.append((middle, lower))
+        onward: dict[int, list[int]] = defaultdict(list)
+        heights: dict[int, float] = {}
+        shift = 0.0
+        for positions, width, _, drawn in from_edges(edges, vertex_spacing=1, dummy_vertices=True, ranking_type="up"):
+            for vertex, (x, y) in positions:
+                # Turned round: the library puts what comes first on the right.
+                self.x[int(vertex)] = -round(x + shift, 3)
+                heights[int(vertex)] = round(y, 3)
+            for source, target in drawn or edges:
+                onward[int(source)].append(int(target))
+            shift += width + 1
+        for height in sorted(set(heights.values()), reverse=True):
+            self.rows.append(sorted((one for one in heights if heights[one] == height), key=self.x.__getitem__))
+        made = len(self.sizes) + len(self.links)
+        above = {below: vertex for vertex, all_below in onward.items() for below in all_below if vertex >= made}
+        for at, link in enumerate(self.links):
+            # The vertices of the library's making hang on the link's own.
+            chain = [len(self.sizes) + at]
+            while (below := onward.get(chain[-1], [])) and below[0] >= made:
+                chain.append(below[0])
+            while chain[0] in above:
+                chain.insert(0, above[chain[0]])
+            self.chains.append(chain)
+            # Near the box that the line leaves.
+            self.labels.append(chain[-1] if at in self.loops else chain[0])
+            self.label_sizes[self.labels[at]] = link.label
+
+    def _apart(self, left: int, right: int) -> float:
+        """How far the middles of two neighbours of a row must be apart."""
+        boxes = left < len(self.sizes) or right < len(self.sizes)
+        return (self._size(left).width + self._size(right).width) / 2 + (_GAP if boxes else _LANE)
+
+    def _move_together(self) -> None:
+        """Gives the library's columns the width that they need, and no more; columns stay columns.
+
+        From the left and from the right, and the middle of both, so that neither side is favoured.
+        """
+        columns = sorted(set(self.x.values()))
+        to_right: dict[float, list[tuple[float, float]]] = defaultdict(list)
+        for row in self.rows:
+            for left, right in pairwise(row):
+                to_right[self.x[left]].append((self.x[right], self._apart(left, right)))
+        earliest = dict.fromkeys(columns, 0.0)
+        for column in columns:
+            for other, apart in to_right[column]:
+                earliest[other] = max(earliest[other], earliest[column] + apart)
+        latest = dict.fromkeys(columns, max(earliest.values()))
+        for column in reversed(columns):
+            for other, apart in to_right[column]:
+                latest[column] = min(latest[column], latest[other] - apart)
+        self.x = {vertex: (earliest[x] + latest[x]) / 2 for vertex, x in self.x.items()}
+
+    def _straighten(self) -> None:
+        """Moves each vertex to where its lines are straightest, as far as its neighbours in the row let it.
+
+        What leads nowhere else, and what nothing else leads to, moves along.
+        """
+        pulls: dict[int, list[tuple[int, float]]] = defaultdict(list)
+        onward: dict[int, list[int]] = defaultdict(list)
+        before: dict[int, list[int]] = defaultdict(list)
+        for at, (link, chain) in enumerate(zip(self.links, self.chains, strict=True)):
+            weight = 0.0 if link.hidden else 0.5 if at in self.loops else link.weight
+            for above, below in self._pieces(at):
+                pull = 8.0 if above in chain and below in chain else weight
+                pulls[above].append((below, pull))
+                pulls[below].append((above, pull))
+                if at not in self.loops:
+                    onward[above].append(below)
+                    before[below].append(above)
+        beside = {one: (left, right) for row in self.rows for left, one, right in _threes(row)}
+        singles = [[vertex] for row in self.rows for vertex in row]
+        above = [_following(vertex, before, onward) for row in self.rows for vertex in row]
+        below = [_following(vertex, onward, before) for row in self.rows for vertex in row]
+        groups = [group for three in zip(singles, above, below, strict=True) for group in three] + self.chains
+        for sweep in range(_SWEEPS):
+            moved = False
+            for group in groups if sweep % 2 == 0 else reversed(groups):
+                moved |= self._pull(group, pulls, beside)
+            if not moved:
+                break
+
+    def _pieces(self, at: int) -> Iterator[tuple[int, int]]:
+        """The pieces of a link, from top to bottom: from vertex to vertex."""
+        link = self.links[at]
+        upper, lower = (link.target, link.source) if at in self.loops else (link.source, link.target)
+        return pairwise([upper, *self.chains[at], *([lower] if upper != lower else [])])
+
+    def _pull(
+        self,
+        group: Sequence[int],
+        pulls: Mapping[int, Sequence[tuple[int, float]]],
+        beside: Mapping[int, tuple[int | None, int | None]],
+    ) -> bool:
+        """Moves vertices together to where their lines are straightest; whether they moved."""
+        inside = set(group)
+        wanted = [
+            (self.x[other] - self.x[vertex], weight)
+            for vertex in group
+            for other, weight in pulls.get(vertex, ())
+            if other not in inside and weight
+        ]
+        lowest, highest = -float("inf"), float("inf")
+        for vertex in group:
+            left, right = beside[vertex]
+            if left is not None and left not in inside:
+                lowest = max(lowest, self.x[left] + self._apart(left, vertex) - self.x[vertex])
+            if right is not None and right not in inside:
+                highest = min(highest, self.x[right] - self._apart(vertex, right) - self.x[vertex])
+        if not wanted or lowest > highest:
+            return False
+        move = max(lowest, min(highest, _weighted_median(wanted)))
+        for vertex in group:
+            self.x[vertex] += move
+        return abs(move) > 0.01
+
+    def _heights(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
+        """The rows, one under the other, and the middle and row of every vertex."""
+        sideways: dict[int, float] = defaultdict(float)
+        row_of = {vertex: at for at, row in enumerate(self.rows) for vertex in row}
+        for at, link in enumerate(self.links):
+            for above, below in self._pieces(at):
+                far = 0.0 if link.hidden else abs(self.x[above] - self.x[below])
+                sideways[row_of[above]] = max(sideways[row_of[above]], far)
+        rows: list[Row] = []
+        top = 0.0
+        least, per_pixel, most = _ROW_GAP
+        for at, row in enumerate(self.rows):
+            bottom = top + max(self._size(vertex).height for vertex in row)
+            rows.append(Row(top=top, bottom=bottom, boxes=tuple(row)))
+            top = bottom + min(most, least + per_pixel * sideways[at])
+        return rows, {vertex: ((row.top + row.bottom) / 2, at) for at, row in enumerate(rows) for vertex in row.boxes}
+
+
+def _threes(row: Sequence[int]) -> list[tuple[int | None, int, int | None]]:
+    """Each of a row with its neighbours."""
+    return list(zip([None, *row[:-1]], row, [*row[1:], None], strict=True))
+
+
+def _following(vertex: int, onward: Mapping[int, Sequence[int]], before: Mapping[int, Sequence[int]]) -> list[int]:
+    """The vertex, and what can be come to from it and from nothing else, as far as is worth the time."""
+    found = [vertex]
+    for one in found:
+        if len(found) > _FOLLOWING:
+            break
+        found += [other for other in onward.get(one, ()) if len(before[other]) == 1 and other not in found]
+    return found
+
+
+def _weighted_median(values: Sequence[tuple[float, float]]) -> float:
+    """The value with half of the weight on either side; where two have, what is nearest to 0 between them."""
+    ordered = sorted(values)
+    half = sum(weight for _, weight in ordered) / 2
+    passed = 0.0
+    for at, (value, weight) in enumerate(ordered):
+        passed += weight
+        if abs(passed - half) < 1e-9:
+            return max(value, min(0.0, ordered[at + 1][0]))
+        if passed > half:
+            return value
+    return ordered[-1][0]

@@ -1,0 +1,121 @@
+"""What one caller may see of what is served: graphs, servers and tools, and approvals, each as their role has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphs.config.loader import Snapshot
+from graphs.policy.rules import Caller, Policy
+from graphs.store.approval import Approval
+
+Running = Mapping[str, Mapping[str, int]]
+"""Graph → node → turns in that node now; the node "" counts the graph's turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphView:
+    """One graph that the caller may use."""
+
+    id: str
+    description: str
+    status: str
+    reason: str | None
+    running: int
+    """Turns of everybody that run in it now."""
+    nodes: Mapping[str, int]
+    """How many of them are in each node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerView:
+    """One MCP server of which the caller could call something."""
+
+    name: str
+    status: str
+    reason: str | None
+    tools: Sequence[str]
+    """Those that the caller could call, with some arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalView:
+    """One call that waits, and what the caller is to it."""
+
+    entry: Approval
+    yours: bool
+    """Whether the caller asked for it."""
+    decidable: bool
+    """Whether the caller may decide it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """What a caller sees at one moment."""
+
+    status: str
+    snapshot: str
+    problems: Sequence[str]
+    graphs: Sequence[GraphView]
+    servers: Sequence[ServerView]
+    approvals: Sequence[ApprovalView]
+
+
+def overview(
+    snapshot: Snapshot,
+    ready: Mapping[str, Any],
+    running: Running,
+    approvals: Iterable[Approval],
+    caller: Caller,
+    owner: str,
+) -> Overview:
+    """What `ready` (DESIGN §1, READY) says, cut down to what all of the caller's roles may use, with what waits."""
+    policy = snapshot.policy
+    return Overview(
+        status=ready["status"],
+        snapshot=ready["snapshot"],
+        problems=ready["problems"],
+        graphs=[
+            GraphView(
+                id=name,
+                description=snapshot.graphs[name].spec.description,
+                status=state["status"],
+                reason=state["reason"],
+                running=running.get(name, {}).get("", 0),
+                nodes={node: count for node, count in running.get(name, {}).items() if node and count},
+            )
+            for name, state in ready["graphs"].items()
+            if all(policy.graph_allowed(role, name) for role in caller.roles)
+        ],
+        servers=[
+            ServerView(
+                name=name,
+                status=state["status"],
+                reason=state["reason"],
+                tools=[tool for tool in state["tools"] if may_call(policy, caller, name, tool)],
+            )
+            for name, state in ready["servers"].items()
+            if may_know_server(policy, caller, name, state["tools"])
+        ],
+        approvals=[
+            ApprovalView(
+                entry=entry,
+                yours=entry.caller_owner == owner,
+                decidable=caller.is_a(entry.approver) if entry.approver is not None else entry.caller_owner == owner,
+            )
+            for entry in approvals
+        ],
+    )
+
+
+def may_call(policy: Policy, caller: Caller, server: str, tool: str) -> bool:
+    """Whether there are any arguments with which the caller could call the tool, or ask to."""
+    return all(policy.may_see(role, server, tool) for role in caller.roles)
+
+
+def may_know_server(policy: Policy, caller: Caller, server: str, tools: Sequence[str]) -> bool:
+    """Whether the caller could call anything of the server. One that is down serves no tools: then the rules tell."""
+    if tools:
+        return any(may_call(policy, caller, server, tool) for tool in tools)
+    return all(policy.may_reach(role, server) for role in caller.roles)

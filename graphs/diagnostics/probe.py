@@ -1,0 +1,99 @@
+"""Every server started once and looked at: which are up, how long they took, and what they offer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphs.config.loader import Snapshot
+from graphs.nodes.permission import tool_facts
+from graphs.policy.rules import ToolFacts
+from graphs.tools.registry import ServerStatus, Toolbox
+
+_POLL = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenServer:
+    """One server, as it was when the looking ended."""
+
+    name: str
+    place: str
+    """`FILE:LINE:COL`."""
+    up: bool
+    words: str
+    """How it is, for a person: how many tools it offers, or why it does not come up and what cures that."""
+    tools: Mapping[str, Mapping[str, Any]]
+    """The input schemas of its tools, by their own names."""
+    left_out: tuple[str, ...]
+    """Why tools that it lists cannot be called, such as a second one of the same name."""
+    per_user: bool = False
+    """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
+    facts: tuple[ToolFacts, ...] = ()
+    """The same tools as rules know them."""
+
+
+async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
+    """Starts all servers at once, waits at most `patience` seconds, and leaves nothing running.
+
+    What a `per_user` server offers depends on who asks, and here nobody does.
+    """
+    shared = {name: spec for name, spec in snapshot.servers.items() if not spec.per_user}
+    toolbox = Toolbox(shared)
+    began = time.monotonic()
+    took: dict[str, float] = {}
+    try:
+        await toolbox.start()
+        while len(took) < len(shared) and time.monotonic() - began < patience:
+            for name, status in toolbox.status().items():
+                # One that may be downloading itself is down "yet": it is waited for.
+                if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
+                    took.setdefault(name, time.monotonic() - began)
+            await asyncio.sleep(_POLL)
+        seen = {
+            name: SeenServer(
+                name=name,
+                place=snapshot.places[f"server {name}"],
+                up=status.status == "up",
+                words=_words(status, took.get(name, patience), patience),
+                tools=_schemas(toolbox, name, status),
+                left_out=status.left_out,
+                facts=facts_of(snapshot, toolbox, name, status),
+            )
+            for name, status in toolbox.status().items()
+        }
+        return tuple(seen.get(name) or _unseen(snapshot, name) for name in snapshot.servers)
+    finally:
+        await toolbox.close()
+
+
+def _unseen(snapshot: Snapshot, name: str) -> SeenServer:
+    words = "is per user: it is connected to when a user needs it, so it was not tried here"
+    place = snapshot.places[f"server {name}"]
+    return SeenServer(name=name, place=place, up=False, per_user=True, words=words, tools={}, left_out=())
+
+
+def _words(status: ServerStatus, took: float, patience: float) -> str:
+    if status.status == "up":
+        count = len(status.tools)
+        return f"{count} {'tool' if count == 1 else 'tools'} after {took:.1f} s"
+    reason = status.reason or f"is still starting after {patience:g} s"
+    return f"{reason}; it last said: {status.last_words}" if status.last_words else reason
+
+
+def _schemas(toolbox: Toolbox, server: str, status: ServerStatus) -> Mapping[str, Mapping[str, Any]]:
+    if status.status != "up":
+        return {}
+    served = ((tool, toolbox.by_people_name(f"{server}/{tool}")) for tool in status.tools)
+    return {tool: one.input_schema if one is not None else {} for tool, one in served}
+
+
+def facts_of(snapshot: Snapshot, toolbox: Toolbox, server: str, status: ServerStatus) -> tuple[ToolFacts, ...]:
+    """The tools of one server as rules know them; none while it is not up."""
+    if status.status != "up":
+        return ()
+    served = (toolbox.by_people_name(f"{server}/{tool}") for tool in status.tools)
+    return tuple(tool_facts(one, snapshot.servers) for one in served if one is not None)

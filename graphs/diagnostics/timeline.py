@@ -1,0 +1,263 @@
+"""The last turns of one caller as timelines: what was asked, which calls were made, what the rules said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import orjson
+
+from graphs.runtime.conversation import calls_of, client_call_ids, text_of
+from graphs.store.approval import Approval
+from graphs.store.audit.log import AuditFilter
+from graphs.store.audit.record import AuditRecord
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.tables import sound
+from graphs.store.tool_journal import Begun
+
+Outcome = Literal["done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"]
+"""`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
+`unknown`: begun and never ended; `client`: handed to the client, which runs it."""
+
+LONGEST_ANSWER = 2000
+"""Characters of an answer that are told."""
+LONGEST_RESULT = 1000
+"""Characters of a call's result that are told."""
+LONGEST_ARGUMENTS = 4000
+"""Characters of a call's arguments that are told."""
+MOST_CALLS = 100
+"""Calls that are told of one turn, the latest."""
+MOST_PAUSES = 20
+"""How often a turn is followed back to the one that waited before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """An approval as its turn tells of it. Times are seconds since the epoch."""
+
+    id: str
+    status: str
+    approver: str | None
+    asked: float
+    decided: float | None
+    by: str | None
+    note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallView:
+    """One tool call of a turn."""
+
+    id: str
+    tool: str
+    """`server/tool`."""
+    arguments: str
+    """Indented JSON, shortened where it is long."""
+    verdict: str | None
+    """allow, ask or deny. None where nothing was judged: a client's own tool, or a call that the turn never came to."""
+    rule: str | None
+    outcome: Outcome
+    began: float | None
+    """In seconds since the epoch."""
+    seconds: float | None
+    """How long it took."""
+    result: str
+    """What the model read, shortened."""
+    approval: Answered | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnView:
+    """One turn, together with the beginnings of it that ended in waiting for a person."""
+
+    id: str
+    graph: str
+    status: str
+    """As in its row, or `interrupted` where its process died."""
+    began: float | None
+    ended: float | None
+    """None while it runs, and where nobody saw its end. Seconds since the epoch."""
+    question: str
+    """What the person asked, shortened."""
+    later: Sequence[str]
+    """What they said to go on, after each pause."""
+    answer: str
+    """The answer's text, shortened."""
+    rounds: int
+    """Model calls."""
+    calls: Sequence[CallView]
+    left_out: int
+    """Calls before those."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What the store holds beside the turns, by call id."""
+
+    begun: Mapping[str, Begun]
+    approvals: Mapping[str, Approval]
+    decisions: Mapping[str, AuditRecord]
+    runs: Mapping[str, AuditRecord]
+    people_name: Callable[[str], str]
+
+
+async def recent(store: Store, owner: str, limit: int, people_name: Callable[[str], str]) -> tuple[TurnView, ...]:
+    """The owner's latest `limit` turns, newest first. `people_name` turns a model's name of a tool into people's.
+
+    Raises StorageError.
+    """
+    rows = await store.turns.recent(owner, limit)
+    lines = await _lines(store, owner, rows)
+    ids = sorted({key for line in lines for row in line for key in client_call_ids(row.messages)})
+    decisions, runs = await _audited(store, owner, [row.id for line in lines for row in line]) if ids else ({}, {})
+    known = _Known(
+        begun=await store.journal.begun(ids),
+        approvals=await store.approvals.for_calls(ids),
+        decisions=decisions,
+        runs=runs,
+        people_name=people_name,
+    )
+    told = {row.id: set(client_call_ids(row.messages)) for row in rows}
+    workers = {row.worker for row in rows if row.status == "running" and row.worker is not None}
+    dead = {worker for worker in workers if not await store.workers.alive(worker)}
+    return tuple(_view(line, _status(line[-1], dead), told.get(line[0].parent or "", set()), known) for line in lines)
+
+
+def _status(row: TurnRow, dead: Collection[str]) -> str:
+    """How a turn is; one whose process died has nobody who could have written that down."""
+    return "interrupted" if row.status == "running" and row.worker in dead else row.status
+
+
+async def _audited(
+    store: Store, owner: str, turns: Sequence[str]
+) -> tuple[dict[str, AuditRecord], dict[str, AuditRecord]]:
+    """What the rules said of each call of these turns, and how it ran, by call id.
+
+    Of a call that had to be asked that is told, not that it was allowed or refused then: its approval says so.
+    """
+    decisions: dict[str, AuditRecord] = {}
+    runs: dict[str, AuditRecord] = {}
+    for record in reversed(await store.audit.find(AuditFilter(owners=[owner], turns=turns, limit=None))):
+        if record.kind == "call":
+            runs[record.call_id] = record
+        elif record.kind == "decision" and (
+            record.call_id not in decisions or decisions[record.call_id].verdict != "ask"
+        ):
+            decisions[record.call_id] = record
+    return decisions, runs
+
+
+async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
+    """Each row, behind the rows of the same turn that waited."""
+    lines = [[row] for row in rows]
+    open_ends = {line[0].story["continues"]: line for line in lines if line[0].story is not None}
+    for _ in range(MOST_PAUSES):
+        wanted = [id for id in open_ends if id is not None]
+        if not wanted:
+            break
+        found = await store.turns.of_owner(owner, wanted)
+        for row in found.values():
+            open_ends[row.id].insert(0, row)
+        longer = [open_ends[id] for id in found]
+        open_ends = {line[0].story["continues"]: line for line in longer if line[0].story is not None}
+    return lines
+
+
+def _view(line: Sequence[TurnRow], status: str, told: Collection[str], known: _Known) -> TurnView:
+    """`told`: ids of calls that the turn before this one tells of; a client's results go on with the same calls."""
+    first, last = line[0], line[-1]
+    messages = [message for row in line for message in row.messages]
+    results = {str(message.get("tool_call_id")): message for message in messages if message.get("role") == "tool"}
+    calls = {
+        str(call.get("id")): call
+        for message in messages
+        if message.get("role") == "assistant"
+        for call in calls_of(message)
+        if str(call.get("id")) not in told
+    }
+    views = [_call(key, call, results.get(key), status, known) for key, call in calls.items()]
+    return TurnView(
+        id=last.id,
+        graph=last.graph,
+        status=status,
+        began=first.story["began"] if first.story else None,
+        ended=last.created if last.status != "running" else None,
+        question=sound(first.story["question"]) if first.story else "",
+        later=[sound(row.story["question"]) for row in line[1:] if row.story and row.story["question"]],
+        answer=without_middle(last.text.strip(), LONGEST_ANSWER),
+        rounds=last.story["rounds"] if last.story else 0,
+        calls=views[-MOST_CALLS:],
+        left_out=max(0, len(views) - MOST_CALLS),
+    )
+
+
+def _call(key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, status: str, known: _Known) -> CallView:
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    approval, begun = known.approvals.get(key), known.begun.get(key)
+    decision, run = known.decisions.get(key), known.runs.get(key)
+    tool = approval.tool if approval else begun.tool if begun else decision.tool if decision else ""
+    verdict = decision.verdict if decision else "ask" if approval else "allow" if begun else None
+    outcome = _outcome(begun, approval, status, answered=message is not None, refused=verdict == "deny")
+    text = text_of(message) if message is not None else ""
+    if outcome in ("waiting", "decided", "refused", "skipped"):
+        text = ""  # says no more than the rule, or what the model would read if nobody decided
+    return CallView(
+        id=key,
+        tool=sound(tool or known.people_name(str(function.get("name") or ""))),
+        arguments=arguments(str(function.get("arguments") or "")),
+        verdict=verdict,
+        rule=approval.rule if approval else decision.rule if decision else None,
+        outcome=outcome,
+        began=begun.at if begun else None,
+        seconds=run.seconds if run else None,
+        result=shortened(text, LONGEST_RESULT),
+        approval=None
+        if approval is None
+        else Answered(
+            id=approval.id,
+            status=approval.status,
+            approver=approval.approver,
+            asked=approval.created,
+            decided=approval.decided,
+            by=approval.decided_by,
+            note=approval.note,
+        ),
+    )
+
+
+def _outcome(begun: Begun | None, approval: Approval | None, status: str, *, answered: bool, refused: bool) -> Outcome:
+    if begun is not None:
+        if not begun.finished:
+            return "running" if status == "running" else "unknown"
+        return "failed" if begun.failed else "done"
+    if approval is not None and status in ("waiting", "running", "interrupted"):
+        return "waiting" if approval.status == "pending" else "decided"
+    if refused or approval is not None:
+        return "refused"
+    if answered or status == "interrupted":
+        return "skipped"
+    return "next" if status == "running" else "client"
+
+
+def arguments(text: str) -> str:
+    """A call's arguments, indented where they are JSON, and shortened where they are long."""
+    # What is no JSON, or holds numbers that only the standard library reads, is shown as it was written.
+    with suppress(ValueError):
+        text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    return shortened(text, LONGEST_ARGUMENTS)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, with a remark where its end is missing."""
+    return sound(text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)")
+
+
+def without_middle(text: str, most: int) -> str:
+    """`text`, with a remark where its middle is missing: an answer's last words are often the ones that matter."""
+    if len(text) <= most:
+        return sound(text)
+    half = most // 2
+    return sound(f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}")

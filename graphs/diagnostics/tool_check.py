@@ -1,0 +1,139 @@
+"""What the files say of tools, held against the tools that servers really offer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graphs.config.loader import Snapshot
+from graphs.config.references import Mention, Pattern
+from graphs.diagnostics.probe import SeenServer
+from graphs.errors import Problem
+from graphs.policy.patterns import matches
+from graphs.words import did_you_mean
+
+_LISTED = 12
+_OPEN = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")
+"""What else a schema may say of arguments: those that it does not list may then be right too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What was found."""
+
+    problems: tuple[Problem, ...]
+    unjudged: Mapping[str, tuple[str, ...]]
+    """By server that nobody could look at: the places of the patterns that only its tools could have matched."""
+
+
+def agreement(snapshot: Snapshot, seen: Sequence[SeenServer]) -> Agreement:
+    """Holds every pattern and every argument named in a condition against the tools of the servers that are up."""
+    return _Judge(snapshot, seen).judged()
+
+
+class _Judge:
+    def __init__(self, snapshot: Snapshot, seen: Sequence[SeenServer]) -> None:
+        self.snapshot = snapshot
+        self.seen = seen
+        self.tools = {f"{server.name}/{tool}": schema for server in seen for tool, schema in server.tools.items()}
+        self.configured = [name.removeprefix("server ") for name in snapshot.places if name.startswith("server ")]
+        self.down = [server.name for server in seen if not server.up]
+        self.disabled = [name for name in self.configured if name not in snapshot.servers]
+        self.unjudged: dict[str, list[str]] = {}
+
+    def judged(self) -> Agreement:
+        problems = [problem for mention in self.snapshot.mentions for problem in self._of_mention(mention)]
+        problems += [
+            self.snapshot.problem(server.place, f"{server.name}: {reason}")
+            for server in self.seen
+            for reason in server.left_out
+        ]
+        return Agreement(
+            problems=tuple(sorted(problems)),
+            unjudged={server: tuple(places) for server, places in self.unjudged.items()},
+        )
+
+    def _of_mention(self, mention: Mention) -> Iterator[Problem]:
+        certain = True
+        found: dict[str, Mapping[str, Any]] = {}
+        for pattern in mention.patterns:
+            matched = {name: schema for name, schema in self.tools.items() if matches(pattern.text, name)}
+            found |= matched
+            hidden = self._hidden(pattern.text)
+            certain = certain and not hidden
+            if matched or not pattern.text.strip("*/"):
+                # What speaks of everything is right whatever there is.
+                continue
+            for server in hidden:
+                self.unjudged.setdefault(server, []).append(pattern.place)
+            if not hidden:
+                yield self.snapshot.problem(pattern.place, self._unmatched(pattern))
+        if certain and found:
+            yield from self._of_arguments(mention, found)
+
+    def _hidden(self, pattern: str) -> list[str]:
+        """The servers whose tools nobody knows now, and of which the pattern may well speak."""
+        by_name = [server for server in self.disabled if pattern.startswith(f"{server}/")]
+        return by_name + [server for server in self.down if _may_match(pattern, server)]
+
+    def _unmatched(self, pattern: Pattern) -> str:
+        server, _, _ = pattern.text.partition("/")
+        if pattern.text != pattern.written:
+            return f"no tool of any server matches {pattern.written!r}, with its variables filled in"
+        if not set("*?") & set(server) and server not in self.configured:
+            hint = did_you_mean(server, self.configured) or f"; there is {_listed(self.configured)}"
+            return f"no server is called {server!r}, so {pattern.text!r} matches no tool{hint}"
+        message = f"no tool of any server matches {pattern.text!r}"
+        if hint := _nearest(pattern.text, self.tools):
+            return message + hint
+        own = [name for name in self.tools if name.startswith(f"{server}/")]
+        return f"{message}; there is {_listed(own or self.tools)}"
+
+    def _of_arguments(self, mention: Mention, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+        """A rule about several tools may look at what only some of them take."""
+        if any(_is_open(schema) for schema in found.values()):
+            return
+        known = list(dict.fromkeys(name for schema in found.values() for name in _properties(schema)))
+        who = next(iter(found)) if len(found) == 1 else f"none of the {len(found)} tools of this rule"
+        takes = "takes no" if len(found) == 1 else "takes an"
+        for name, place in mention.arguments.items():
+            if name not in known:
+                choices = f"there is {_listed(known)}{did_you_mean(name, known)}"
+                yield self.snapshot.problem(place, f"{who} {takes} argument {name!r}; {choices}")
+
+
+def _may_match(pattern: str, server: str) -> bool:
+    """Whether the pattern could match some tool of the server, whatever its tools are called."""
+    return any(matches(pattern[:end], f"{server}/") for end in range(1, len(pattern) + 1))
+
+
+def _nearest(pattern: str, tools: Iterable[str]) -> str:
+    """The nearest tool, or the nearest pattern of the same form that does match one."""
+    before, star, after = pattern.partition("*")
+    if "*" in after or "?" in pattern:
+        return ""
+    if not star:
+        return did_you_mean(pattern, tools)
+    long_enough = [name for name in tools if len(name) >= len(before) + len(after)]
+    formed = {f"{name[: len(before)]}*{name[len(name) - len(after) :]}" for name in long_enough}
+    near = difflib.get_close_matches(pattern, sorted(formed), n=1, cutoff=0.75)
+    return f". Did you mean {near[0]!r}?" if near else ""
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = schema.get("properties")
+    return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _is_open(schema: Mapping[str, Any]) -> bool:
+    """Whether the tool may take arguments that its schema does not list."""
+    more = schema.get("additionalProperties", False)
+    return not _properties(schema) or more not in (False, None) or any(word in schema for word in _OPEN)
+
+
+def _listed(names: Iterable[str]) -> str:
+    all_names = list(names)
+    shown = ", ".join(all_names[:_LISTED]) or "none"
+    return f"{shown} and {len(all_names) - _LISTED} more" if len(all_names) > _LISTED else shown

@@ -1,0 +1,1 @@
+"""LiteLLM: requests, the stream of an answer, the list of models."""

@@ -1,0 +1,451 @@
+"""The road to LiteLLM: requests built by ChatOpenAI, the stream read by ourselves.
+
+ChatOpenAI's own stream costs ten times more processor time per chunk, so it is used where LangChain's callbacks must
+see the tokens (Studio), and for building requests; the lean reader below takes the stream everywhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from langchain_core.messages import BaseMessage
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
+
+from graphs.errors import ModelError, ModelErrorKind
+from graphs.llm.http_client import build_client
+from graphs.llm.stream import (
+    LONGEST_ANSWER,
+    LONGEST_EVENT,
+    MOST_VALUES_WHOLE,
+    Answer,
+    Flow,
+    Listener,
+    StreamReader,
+    error_words,
+    interrupted,
+)
+from graphs.redaction import Redaction
+from graphs.telemetry.token_count import CallTally
+from graphs.telemetry.tracing import passed_on
+from graphs.text import escape_invisible
+
+log = logging.getLogger(__name__)
+
+HOP_HEADER = "x-interlock-hop"
+"""Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
+LONGEST = 4000
+"""Characters of an error of the endpoint."""
+LINGER = 1.0
+"""Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
+PATIENCE = 2.0
+"""Longest `Retry-After`, in seconds, that we wait out ourselves."""
+LONGEST_REFUSAL = 2**16
+"""Bytes of an error's body that are read."""
+SLICE = 16 * 1024
+"""Bytes of an answer that are read before others have their turn: a model's own pieces are far shorter."""
+READ_AHEAD = 64 * 1024
+"""Bytes that wait to be read, twice over, before the endpoint is made to wait."""
+LONGEST_LIST = 4 * 2**20
+"""Bytes of a list of models."""
+MOST_MODELS = 10_000
+"""Models of one list; LiteLLM's own price list knows some 2,500."""
+LONGEST_MODEL = 256
+"""Characters of a model's name."""
+MOST_IN_STUDIO = 32 * 2**20
+"""Bytes of an answer that LangChain reads."""
+REFUSAL_PATIENCE = 10.0
+"""Seconds for the rest of an error's words."""
+
+
+class ChatModel:
+    """Chat completions of one OpenAI-compatible endpoint (LiteLLM, or the built-in demo model).
+
+    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing, `longest` how many characters an
+    answer may have. `redaction` cleans the endpoint's errors, which may quote the key and the address that they were
+    asked with.
+
+    The endpoint is not trusted: it is read no faster and no further than the bounds of `StreamReader` allow, it cannot
+    send a conversation elsewhere (redirections are not followed), and nothing of one answer travels with another
+    request (no cookies are kept). Proxies and passwords of the environment are not used: a conversation goes where the
+    gateway file says.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr,
+        *,
+        silence: float,
+        longest: int = LONGEST_ANSWER,
+        redaction: Redaction | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream",
+            # Compressed, a stream comes in lumps; where it does all the same, aiohttp unpacks it in small steps.
+            "accept-encoding": "identity",
+            HOP_HEADER: "1",
+        }
+        if key := api_key.get_secret_value():
+            self._headers["authorization"] = f"Bearer {key}"
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence)
+        self._session: aiohttp.ClientSession | None = None
+        self._redaction = redaction or Redaction((api_key.get_secret_value(),))
+        self._silence = silence
+        self._longest = longest
+        self._langchain_http = build_client(MOST_IN_STUDIO)
+        # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
+        # names switch silently to another API.
+        self.langchain = ChatOpenAI(
+            model="interlock",
+            base_url=self.base_url,
+            api_key=SecretStr(api_key.get_secret_value() or "none"),
+            use_responses_api=False,
+            stream_usage=True,
+            max_retries=0,
+            http_async_client=self._langchain_http,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections to the endpoint."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        await self._langchain_http.aclose()
+
+    def messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+        """LangChain messages as OpenAI message objects.
+
+        The one place that uses ChatOpenAI's private request builder.
+        """
+        if not messages:
+            return []
+        build = cast("Callable[[list[BaseMessage]], dict[str, Any]]", self.langchain._get_request_payload)  # pyright: ignore
+        return build(list(messages))["messages"]
+
+    async def models(self) -> list[str]:
+        """The ids that `GET /models` lists.
+
+        Raises ModelError when the endpoint does not answer with such a list.
+        """
+        timeout = aiohttp.ClientTimeout(total=10)
+        url = f"{self.base_url}/models"
+        try:
+            async with self._http().get(url, headers=self._headers, timeout=timeout, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
+                return model_names(await read_at_most(response, LONGEST_LIST))
+        except ModelError as error:
+            raise cleaned(error, self._redaction) from None
+        except aiohttp.ClientResponseError as error:
+            raise self._no_http(error) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._unreachable(error, retryable=True) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{self.base_url}/models did not answer with a list of models. Does LITELLM_BASE_URL end in /v1?",
+                kind="unavailable",
+            ) from error
+
+    async def stream(
+        self,
+        request: Mapping[str, Any],
+        listener: Listener,
+        *,
+        key: SecretStr | None = None,
+        tally: CallTally | None = None,
+        flow: Flow | None = None,
+    ) -> Answer:
+        """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
+
+        Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
+        counted as the caller's. While `flow` is full nothing is read, so that the endpoint has to wait. Raises
+        ModelError; it is `retryable` only while nothing was told.
+        """
+        reader = StreamReader(listener, tally, longest=self._longest)
+        body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
+        try:
+            # Whoever sends a header a byte at a time is never silent.
+            async with asyncio.timeout(2 * self._silence):
+                response = await self._http().post(
+                    f"{self.base_url}/chat/completions",
+                    data=body,
+                    headers=self._headers_with(key),
+                    allow_redirects=False,
+                )
+            try:
+                if response.status != 200:
+                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
+                if response.content_type == "application/json":
+                    reader.whole(await read_at_most(response, LONGEST_EVENT))
+                elif response.content_type in NO_STREAM:
+                    raise self._no_stream(response.content_type)
+                else:
+                    await read_stream(response.content, reader, flow)
+            finally:
+                let_go(response, reader.done)
+        except ModelError as error:
+            # The caller's own key is known to nobody else; it may be quoted as ours may.
+            own = () if key is None else (key.get_secret_value(),)
+            raise cleaned(cleaned(error, Redaction(own)), self._redaction) from None
+        except TimeoutError as error:
+            raise ModelError(
+                f"The model said nothing for {self._silence:g} seconds, so its answer was given up.",
+                kind="interrupted" if reader.spoke else "unavailable",
+                code="timeout",
+            ) from error
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(error, retryable=True) from error
+        except aiohttp.ClientResponseError as error:
+            raise self._no_http(error) from None
+        except aiohttp.ClientError as error:
+            if reader.spoke:
+                raise interrupted() from error
+            raise self._unreachable(error, retryable=True) from error
+        return reader.answer()
+
+    def _headers_with(self, key: SecretStr | None) -> Mapping[str, str]:
+        if key is None:
+            return {**self._headers, **passed_on()}
+        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **passed_on()}
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                read_bufsize=READ_AHEAD,
+            )
+        return self._session
+
+    def _no_http(self, error: aiohttp.ClientResponseError) -> ModelError:
+        # Not aiohttp's own words: they quote what was sent.
+        return ModelError(
+            f"The model endpoint {self.base_url} sent an answer that is no HTTP, or whose headers are longer than "
+            f"Interlock reads ({type(error).__name__}). Does LITELLM_BASE_URL lead to LiteLLM?",
+            kind="unavailable",
+        )
+
+    def _no_stream(self, kind: str) -> ModelError:
+        return ModelError(
+            f"The model endpoint {self.base_url} answered with {kind} where a stream of events (text/event-stream) was "
+            "asked for. Does LITELLM_BASE_URL lead to LiteLLM, and end in /v1?",
+            kind="unavailable",
+        )
+
+    def _unreachable(self, error: BaseException, *, retryable: bool) -> ModelError:
+        return ModelError(
+            f"No answer from the model endpoint {self.base_url} ({type(error).__name__}). Is LiteLLM running, and is "
+            "LITELLM_BASE_URL right?",
+            kind="unavailable",
+            retryable=retryable,
+        )
+
+
+NO_STREAM = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
+"""What pages and proxies answer with; whatever else calls itself something wrong is read as a stream."""
+
+
+async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow: Flow | None) -> None:
+    """Feeds `reader` until it is done or the stream ends. Raises ModelError and aiohttp's errors."""
+    async for data in content.iter_any():
+        if len(data) <= SLICE:
+            reader.feed(data)
+        else:
+            for start in range(0, len(data), SLICE):
+                reader.feed(data[start : start + SLICE])
+                if reader.done:
+                    return
+                await (flow.room() if flow is not None and flow.full else asyncio.sleep(0))
+        if reader.done:
+            return
+        if flow is not None and flow.full:
+            await flow.room()
+
+
+async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The whole body. Raises ModelError where it has more than `most` bytes, once unpacked."""
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) > most:
+            raise ModelError(
+                f"The model endpoint answered {response.url.path} with more than {most // 2**20} MB, and Interlock "
+                "reads no more than that. Does LITELLM_BASE_URL lead to LiteLLM?",
+                kind="unavailable",
+            )
+    return bytes(body)
+
+
+async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
+    """As much of an error's body as is worth reading."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(REFUSAL_PATIENCE):
+            async for data in response.content.iter_any():
+                body += data
+                if len(body) > LONGEST_REFUSAL:
+                    break
+    except (TimeoutError, aiohttp.ClientError):
+        pass  # the status says enough
+    return bytes(body[:LONGEST_REFUSAL])
+
+
+def model_names(body: bytes) -> list[str]:
+    """The ids of a list of models. Raises ValueError, KeyError or TypeError where it is none."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES_WHOLE:
+        raise ValueError("too many values")
+    entries = orjson.loads(body)["data"]
+    if not isinstance(entries, list):
+        raise TypeError("`data` is no list")
+    names = [
+        name
+        for entry in cast("list[Any]", entries)[:MOST_MODELS]
+        if isinstance(name := entry["id"], str) and len(name) <= LONGEST_MODEL and name.isprintable()
+    ]
+    if left := len(cast("list[Any]", entries)) - len(names):
+        log.warning(
+            "%d of the endpoint's models are not offered: it lists more than %d, or their names are no names",
+            left,
+            MOST_MODELS,
+        )
+    return names
+
+
+def let_go(response: aiohttp.ClientResponse, done: bool) -> None:
+    """Gives a connection back. One that still owes the end of an answer cannot be used again, so where all that matters
+    was read, that end is given a moment; aiohttp gives the connection back when it comes."""
+    if done and not response.closed:
+        asyncio.get_running_loop().call_later(LINGER, response.release)
+    else:
+        response.release()
+
+
+def encoded(request: Mapping[str, Any]) -> bytes:
+    """A request as JSON. What orjson cannot write, such as whole numbers over 64 bits, goes the slow way."""
+    try:
+        return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(request, ensure_ascii=True).encode()
+
+
+def endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Messages as endpoints take them: a tool message may hold only text, so images follow in a user message."""
+    sent: list[Mapping[str, Any]] = []
+    images: list[Mapping[str, Any]] = []
+    for message in messages:
+        content = message.get("content")
+        if message.get("role") == "tool":
+            if isinstance(content, list):
+                parts = cast("list[Mapping[str, Any]]", content)
+                images += [part for part in parts if part.get("type") == "image_url"]
+                text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
+                message = {**message, "content": text or "(see the image below)"}
+        elif images:
+            sent.append(image_message(images))
+            images = []
+        sent.append(message)
+    if images:
+        sent.append(image_message(images))
+    return sent
+
+
+def image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Tool images in the only kind of message that may hold images."""
+    return {"role": "user", "content": [{"type": "text", "text": "The images that the tools returned:"}, *images]}
+
+
+def openai_tool(tool: BaseTool) -> dict[str, Any]:
+    """A tool as the request's `tools` want it. Costs much; do it once per snapshot, not per request."""
+    return convert_to_openai_tool(tool)
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
+    """The ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on renamed."""
+    try:
+        error = orjson.loads(body).get("error")
+    except (orjson.JSONDecodeError, AttributeError):
+        error = None
+    words = error_words(error)
+    details = cast("Mapping[str, object]", error if isinstance(error, Mapping) else {})
+    code, param = (value if isinstance(value := details.get(name), str) else None for name in ("code", "param"))
+    words = words or f"The model endpoint answered with status {status}."
+    retry_after = read_retry_after(headers.get("llm_provider-retry-after") or headers.get("retry-after"))
+    kind: ModelErrorKind
+    if status == 429:
+        kind, retryable = "rate_limited", retry_after is None or seconds(retry_after) <= PATIENCE
+    elif status in (401, 403):
+        kind, retryable = "authentication", False
+        # Not the endpoint's own words: LiteLLM's quote the key.
+        words = f"{base_url} refused Interlock's own key (status {status}). Check LITELLM_API_KEY."
+    elif status < 400:
+        kind, retryable = "unavailable", False
+        words = f"The model endpoint {base_url} answered with status {status}{where_to(headers)} instead of an answer."
+    elif status < 500:
+        kind, retryable = "invalid_request", False
+    else:
+        kind, retryable = "unavailable", True
+    if kind != "invalid_request" or code == str(status):
+        code = None
+    return ModelError(
+        words, kind=kind, status=status, retry_after=retry_after, code=code, param=param, retryable=retryable
+    )
+
+
+def cleaned(error: ModelError, redaction: Redaction) -> ModelError:
+    """The error without secrets in what the endpoint said, and without what steers a terminal or a page."""
+
+    def clean(text: str) -> str:
+        return escape_invisible(redaction.text(text, LONGEST), keep="\n\t")
+
+    error.args = (clean(str(error)),)
+    error.code, error.param = (value and clean(value) for value in (error.code, error.param))
+    return error
+
+
+def where_to(headers: Mapping[str, str]) -> str:
+    """What is said of a redirection: the host alone, as the rest of an address may hold secrets."""
+    if not (location := headers.get("location")):
+        return ""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = None
+    elsewhere = f" to {host[:LONGEST_MODEL]}" if host and host.isascii() else ""
+    return f" (a redirection{elsewhere}, which is not followed: a conversation goes to `models.base_url` alone)"
+
+
+def read_retry_after(value: str | None) -> str | None:
+    """`Retry-After` where it is one, in seconds or as an HTTP date (RFC 9110, section 10.2.3); else None."""
+    if value is None or re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,9})?", value, re.ASCII):
+        return value
+    if len(value) > 40 or not value.isascii():
+        return None
+    try:
+        parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return value
+
+
+def seconds(retry_after: str) -> float:
+    """`Retry-After` in seconds; an HTTP date counts as too long to wait (RFC 9110, section 10.2.3)."""
+    try:
+        return float(retry_after)
+    except ValueError:
+        return float("inf")

@@ -1,0 +1,57 @@
+"""LiteLLM's models, as far as the gateway file offers them: asked for now and then, and kept meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from graphs.errors import ModelError
+from graphs.llm.client import ChatModel
+from graphs.policy.patterns import matches_any
+
+log = logging.getLogger(__name__)
+
+FRESH = 30.0
+"""Seconds for which the list is taken as it is."""
+RETRY = 2.0
+"""Seconds between two questions for the list after a failure, or for a name it did not hold."""
+
+
+class Offered:
+    """The list of one endpoint."""
+
+    def __init__(self, model: ChatModel, patterns: Sequence[str]) -> None:
+        self._model = model
+        self._patterns = patterns
+        self._names: list[str] = []
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self.problem: str | None = None
+        """Why the list is not known, or not known anew."""
+
+    async def names(self) -> list[str]:
+        """What is offered; what it last was while LiteLLM does not answer."""
+        return await self._no_older_than(FRESH)
+
+    async def has(self, name: str) -> bool:
+        """Whether a model is offered; one that is new since the last question is found too."""
+        return name in await self._no_older_than(FRESH) or name in await self._no_older_than(RETRY)
+
+    async def _no_older_than(self, seconds: float) -> list[str]:
+        seconds = RETRY if self.problem else seconds
+        if time.monotonic() - self._asked_at < seconds:
+            return self._names
+        async with self._asking:
+            if time.monotonic() - self._asked_at < seconds:
+                return self._names
+            try:
+                names = await self._model.models()
+                self._names = [name for name in names if matches_any(self._patterns, name)]
+                self.problem = None
+            except ModelError as error:
+                log.warning("%s", error)
+                self.problem = str(error)
+            self._asked_at = time.monotonic()
+        return self._names

@@ -1,0 +1,492 @@
+"""The stream of one chat completion, read without a pydantic model per chunk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from itertools import islice
+from typing import Any, Literal, Protocol, cast
+
+import orjson
+
+from graphs.errors import ModelError
+from graphs.events import FinishReason, Usage
+from graphs.telemetry.token_count import CallTally
+
+LONGEST_ANSWER = 1_000_000
+"""Characters of one answer, where the gateway file says nothing else: about 250,000 tokens."""
+LONGEST_EVENT = 8 * 2**20
+"""Bytes of one event, or of an answer that comes in one piece. A picture inside an event has some 3 MB."""
+PLAIN_EVENT = 2**13
+"""Bytes up to which an event may be any JSON. JSON of many small values takes thirty times its size in memory, so a
+longer event must owe its length to texts."""
+MOST_VALUES = 40_000
+"""Commas and brackets, those in texts left out, in an event of more than PLAIN_EVENT bytes."""
+MOST_ESCAPES = 1_000_000
+"""Backslashes in an event that has more commas and brackets than that: what is no text has to be found between them."""
+MOST_REPAIRED = 2**18
+"""Bytes up to which JSON with half a character in it is read all the same: that takes twenty times as long."""
+MOST_VALUES_WHOLE = 100_000
+"""The same of an answer that comes in one piece."""
+MOST_CALLS = 128
+"""Tool calls of one answer: as many as OpenAI takes tools."""
+LONGEST_NAME = 256
+"""Characters of a tool's name; OpenAI's have 64 at most."""
+LONGEST_ARGUMENTS = 2**20
+"""Characters of the arguments of all tool calls of one answer."""
+MOST_EXTRAS = 16
+"""How many times an answer's longest length its annotations and log probabilities may take, in bytes."""
+MOST_WORDLESS = 4 * 2**20
+"""Bytes of comments and empty events between two pieces of an answer. Of an event that comes in many pieces only the
+last is counted: it may hold a picture, and is bounded by itself."""
+MOST_TOKENS = 10**9
+"""Tokens of one model call: what is over it is no count. A sum of such counts stays exact wherever it is kept."""
+MOST_DETAILS = 32
+"""Kinds of tokens that a usage may tell apart, and kinds of log probabilities."""
+
+
+@dataclass(slots=True)
+class RawCall:
+    """A tool call as the stream spelled it; `arguments` is the text, which may not be JSON."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """One model call, collected."""
+
+    text: str = ""
+    calls: list[RawCall] = field(default_factory=list[RawCall])
+    reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+
+
+Kind = Literal["text", "reasoning", "refusal"]
+
+
+class Listener(Protocol):
+    """Whoever hears an answer as it comes."""
+
+    def said(self, kind: Kind, text: str) -> None:
+        """The next piece."""
+        ...
+
+    def cited(self, annotations: bytes) -> None:
+        """Where it comes from, in OpenAI's words: a JSON list."""
+        ...
+
+    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
+        """How likely the last piece was, in OpenAI's words: JSON, by kind."""
+        ...
+
+
+class Flow(Protocol):
+    """Where an answer goes on to, which may be full."""
+
+    full: bool
+    """More should not be read before there is `room`."""
+
+    async def room(self) -> None:
+        """Returns once there is room."""
+        ...
+
+
+REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
+
+
+@dataclass(slots=True)
+class CallPieces:
+    """A tool call while it comes."""
+
+    id: str = ""
+    name: str = ""
+    arguments: StringIO = field(default_factory=StringIO)
+
+
+class StreamReader:
+    """Server-sent events of one chat completion, fed as bytes in whatever pieces the network makes of them.
+
+    Lines end as the standard allows (LF, CRLF, CR: WHATWG HTML, section 9.2.5). Whatever an endpoint sends, memory and
+    time are bounded: what goes over one of the bounds above, or over `longest` characters of answer, is a ModelError
+    that says so.
+    """
+
+    def __init__(self, listener: Listener, tally: CallTally | None = None, *, longest: int = LONGEST_ANSWER) -> None:
+        self._listener = listener
+        self._tally = tally
+        self._longest = longest
+        self._line = bytearray()
+        """The beginning of a line whose end is still to come."""
+        self._text = StringIO()
+        self._length = 0
+        self._calls: dict[int, CallPieces] = {}
+        self._arguments = 0
+        self._extras = 0
+        self._wordless = 0
+        self._usage = Usage()
+        self._finish: str | None = None
+        self._kind: Kind = "text"
+        self._waiting: list[str] = []
+        self.done = False
+        """Nothing that matters is still to come."""
+        self.spoke = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes and says what they complete. Raises ModelError."""
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines:
+            self._wordless += len(data)
+            if self._line:
+                lines[0] = bytes(self._line + lines[0])
+                self._line.clear()
+            try:
+                for line in lines:
+                    if line[:5] == b"data:":
+                        if len(line) > PLAIN_EVENT:
+                            self._check_event(line, MOST_VALUES)
+                            self._event(line[5:].strip())
+                        elif not self._simple(line[5:]):
+                            self._event(line[5:].strip())
+                    elif line[:8] == b"\xef\xbb\xbfdata:":
+                        self._event(line[8:].strip())
+            except ModelError as error:
+                # What came before it in the same bytes is said first, however the network cut them.
+                self._flush()
+                if self.spoke and error.kind == "unavailable":
+                    error.kind = "interrupted"
+                raise
+        if rest:
+            self._line += rest
+            if len(self._line) > LONGEST_EVENT:
+                self._flush()
+                raise self._event_too_long()
+        self._flush()
+        if self._wordless > MOST_WORDLESS:
+            raise self._ended(
+                f"The model endpoint sent {MOST_WORDLESS // 2**20} MB without a word of an answer (comments or empty "
+                "events), so it was left."
+            )
+
+    def whole(self, body: bytes) -> None:
+        """Takes an answer that came in one piece although a stream was asked for. Raises ModelError."""
+        if len(body) > PLAIN_EVENT:
+            self._check_event(body, MOST_VALUES_WHOLE)
+        try:
+            payload = loads(body)
+            choice = dict(payload["choices"][0])
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise unreadable() from None
+        self._read({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]}, len(body))
+        self._flush()
+        self.done = True
+
+    def answer(self) -> Answer:
+        """What was read. Raises ModelError (`interrupted`) when the stream stopped before its end."""
+        if self._line.startswith(b"data:"):  # the last line, when the connection closed without a line end
+            self.feed(b"\n")
+        if not self.done and self._finish is None:
+            raise (
+                interrupted()
+                if self.spoke
+                else ModelError(
+                    "The model's answer was cut off before it began. Please try again.",
+                    kind="unavailable",
+                    retryable=True,
+                )
+            )
+        return Answer(
+            text=self._text.getvalue(),
+            calls=[
+                RawCall(call.id, call.name, call.arguments.getvalue())
+                for _, call in sorted(self._calls.items(), key=lambda item: item[0])
+            ],
+            reason=REASONS.get(self._finish or "", "stop"),
+            usage=self._usage,
+        )
+
+    def _simple(self, data: bytes) -> bool:
+        """Takes what most of a stream is made of, a chunk with a piece of text and nothing else. False for any other,
+        which is not taken: each step here is done for every word of every answer."""
+        if self._kind != "text":
+            return False
+        try:
+            payload = orjson.loads(data)
+            (choice,) = payload["choices"]
+            delta = choice["delta"]
+            text = delta["content"]
+            alone = len(delta) == 1 or (len(delta) == 2 and "role" in delta)
+            if not text or not alone or choice.get("finish_reason") or payload.get("usage") or payload.get("error"):
+                return False
+            if choice.get("logprobs"):
+                return False
+            text.encode()  # half a surrogate pair cannot be sent on
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return False
+        self._waiting.append(text)
+        return True
+
+    def _event(self, data: bytes) -> None:
+        if data == b"[DONE]":
+            self.done = True
+            return
+        try:
+            payload = loads(data)
+        except ValueError:
+            raise unreadable() from None
+        if isinstance(payload, dict):
+            self._read(cast("dict[str, Any]", payload), len(data))
+
+    def _read(self, payload: Mapping[str, Any], size: int) -> None:
+        # Endpoints differ, and some err: what does not have the shape of a chunk must not end a turn without words.
+        try:
+            self._chunk(payload, size)
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError):
+            raise unreadable() from None
+
+    def _chunk(self, payload: Mapping[str, Any], size: int) -> None:
+        error: object = payload.get("error")
+        if error is not None:
+            self._flush()
+            if isinstance(error, Mapping) and str(cast("Mapping[str, object]", error).get("code")) in ("401", "403"):
+                raise ModelError("The model endpoint refused Interlock's own key.", kind="authentication")
+            raise ModelError(
+                error_words(cast("object", error)) or "The model failed in the middle of its answer.",
+                kind="interrupted" if self.spoke else "unavailable",
+            )
+        if usage := payload.get("usage"):
+            self._usage = counted(usage) or self._usage
+        choices = payload.get("choices") or ()
+        if usage and not choices and self._finish is not None:
+            self.done = True  # usage comes after all else; "[DONE]" says nothing more
+        for choice in choices[:1]:  # one answer is asked for
+            delta = choice.get("delta")
+            if delta:
+                if content := delta.get("content"):
+                    self._piece("text", plain(content))
+                if thought := delta.get("reasoning_content"):
+                    self._piece("reasoning", plain(thought))
+                if refusal := delta.get("refusal"):
+                    self._piece("refusal", plain(refusal))
+                if isinstance(notes := delta.get("annotations"), list) and notes:
+                    annotations = orjson.dumps(notes)
+                    self._add_extras(size)
+                    self._listener.cited(annotations)
+                for call in delta.get("tool_calls") or ():
+                    self._call(call)
+            if isinstance(logprobs := choice.get("logprobs"), Mapping) and logprobs:
+                kinds = islice(cast("Mapping[str, Any]", logprobs).items(), MOST_DETAILS)
+                weights = {kind: orjson.dumps(entries) for kind, entries in kinds}
+                self._add_extras(size)
+                self._listener.weighed(weights)
+            reason = choice.get("finish_reason")
+            self._finish = reason if isinstance(reason, str) and reason else self._finish
+
+    def _piece(self, kind: Kind, text: str) -> None:
+        if kind != self._kind:
+            self._flush()
+            self._kind = kind
+        self._waiting.append(text)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self.spoke = True
+            self._wordless = 0
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            self._length += len(text)
+            if self._length > self._longest:
+                raise answer_too_long(self._longest, spoke=self.spoke)
+            if self._kind == "text":
+                self._text.write(text)
+            if self._tally is not None:
+                self._tally.heard(text)
+            self._listener.said(self._kind, text)
+
+    def _add_extras(self, size: int) -> None:
+        """Counts an event of this many bytes that holds more than text, and says first what came before it."""
+        self._flush()
+        self._wordless = 0
+        self._extras += size
+        if self._extras > MOST_EXTRAS * self._longest:
+            raise answer_too_long(self._longest, spoke=self.spoke)
+
+    def _call(self, delta: Mapping[str, Any]) -> None:
+        # Some endpoints leave the index out; a new id then means a new call.
+        index = delta.get("index")
+        identity = short(identity) if isinstance(identity := delta.get("id"), str) else ""
+        if index is None:
+            last = max(self._calls, default=-1)
+            index = last + 1 if identity or last < 0 else last
+        elif not isinstance(index, int):
+            raise TypeError("a tool call's index is a number")
+        elif (known := self._calls.get(index)) is not None and identity and known.id not in ("", identity):
+            # Some endpoints give all parallel calls the same index; an id of its own makes a call of its own.
+            index = max(self._calls) + 1
+        call = self._calls.get(index)
+        if call is None:
+            if len(self._calls) >= MOST_CALLS:
+                raise self._ended(
+                    f"The model asked for more than {MOST_CALLS} tool calls at once; none of them was run."
+                )
+            call = self._calls[index] = CallPieces()
+        call.id = identity or call.id
+        function = cast("Mapping[str, Any]", delta.get("function") or {})
+        name = plain(function.get("name") or "")
+        arguments = function.get("arguments") or ""
+        text = plain(arguments) if isinstance(arguments, str) else json.dumps(arguments)
+        self._arguments += len(text) + len(name)
+        if len(call.name) + len(name) > LONGEST_NAME:
+            raise self._ended(
+                f"The model asked for a tool with a name of more than {LONGEST_NAME} characters; no tool was run."
+            )
+        if self._arguments > LONGEST_ARGUMENTS:
+            raise self._ended(
+                f"The model wrote more than {LONGEST_ARGUMENTS:,} characters of arguments for its tool calls; none of "
+                "them was run. Ask it to do the work in smaller parts."
+            )
+        if name or text:
+            self._wordless = 0
+        if self._tally is not None:
+            self._tally.heard(text)
+        call.name += name
+        call.arguments.write(text)
+
+    def _check_event(self, data: bytes, most: int) -> None:
+        """Refuses an event that is too long, or that would take far more memory than it is long. Raises ModelError."""
+        if len(data) > LONGEST_EVENT:
+            self._flush()
+            raise self._event_too_long()
+        if holds_more_values(data, most):
+            self._flush()
+            raise self._ended(
+                f"The model endpoint sent {len(data) / 2**20:.1f} MB of JSON in one piece with more than {most:,} "
+                "values in it, which no answer has, so it was left."
+            )
+
+    def _event_too_long(self) -> ModelError:
+        return self._ended(
+            f"The model endpoint sent more than {LONGEST_EVENT // 2**20} MB without the end of a line, which no event "
+            "of an answer is long, so it was left. Does LITELLM_BASE_URL lead to a model?"
+        )
+
+    def _ended(self, words: str) -> ModelError:
+        return ModelError(words, kind="interrupted" if self.spoke else "unavailable")
+
+
+def holds_more_values(data: bytes, most: int) -> bool:
+    """Whether JSON has more than `most` commas and brackets outside of its texts, where each stands before a value."""
+    if count_marks(data) <= most:
+        return False
+    if data.count(b"\\") > MOST_ESCAPES:
+        return True
+    if b"\\" in data:
+        data = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Every other part stands between quotes. A value has at most a name beside it.
+    return data.count(b'"') > 4 * most or count_marks(b"".join(data.split(b'"')[::2])) > most
+
+
+def count_marks(data: bytes) -> int:
+    """Commas and brackets."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def short(identity: str) -> str:
+    """The id of a call, by which its pieces are told from others'. Some endpoints write a signature of kilobytes into
+    it, and it is counted nowhere: of a long one only the digest is kept."""
+    if len(identity) <= LONGEST_NAME:
+        return identity
+    return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+
+def interrupted() -> ModelError:
+    """The stream was cut after the person had read some of it."""
+    return ModelError("The model's answer was cut off before its end. Please try again.", kind="interrupted")
+
+
+def counted(usage: object) -> Usage | None:
+    """Usage, where it is what it should be: it is never worth an answer. None where it is no count."""
+    if not isinstance(usage, Mapping):
+        return None
+    said = cast("Mapping[str, Any]", usage)
+    prompt, completion = (read_count(said.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+    return None if prompt is None or completion is None else Usage(prompt, completion, detailed(said))
+
+
+def read_count(value: object) -> int | None:
+    """A number of tokens; None for anything that cannot be one: negative, no whole number, no number, beyond reason."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None
+
+
+def detailed(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None:
+    """The counts of `*_tokens_details`; None where there are none."""
+    found: dict[str, Mapping[str, int]] = {}
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        if isinstance(part := usage.get(name), Mapping):
+            counts = list(cast("Mapping[str, Any]", part).items())[:MOST_DETAILS]
+            found[name] = {
+                kind: number
+                for kind, count in counts
+                if kind.isascii() and len(kind) <= LONGEST_NAME and (number := read_count(count)) is not None
+            }
+    return found or None
+
+
+def answer_too_long(longest: int, *, spoke: bool) -> ModelError:
+    """The model says more than anybody reads; `spoke`: some of it was said."""
+    return ModelError(
+        f"The model's answer is longer than {longest:,} characters, so it was ended there. Where such answers are "
+        "meant, raise `models.max_answer` in gateway.yaml.",
+        kind="interrupted" if spoke else "unavailable",
+    )
+
+
+def unreadable() -> ModelError:
+    """The endpoint speaks another language."""
+    return ModelError("The model endpoint sent something that is no chat completion.", kind="unavailable")
+
+
+def loads(data: bytes) -> Any:
+    """JSON, half a surrogate pair included: some endpoints cut characters in two. Raises ValueError."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        if len(data) > MOST_REPAIRED:
+            raise
+        try:
+            return json.loads(data.decode("utf-8", "replace").encode("utf-8", "replace"))
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+
+
+def plain(content: object) -> str:
+    """Text, from a string or from a list of text parts. Raises TypeError for anything else."""
+    if isinstance(content, list):
+        parts = cast("list[Any]", content)
+        content = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
+    if not isinstance(content, str):
+        raise TypeError("text is a string")
+    # Half a surrogate pair cannot be sent on.
+    return content if content.isascii() else content.encode("utf-8", "replace").decode()
+
+
+def error_words(error: object) -> str:
+    """The sentence inside an OpenAI error object, or the error itself where it is a string."""
+    if isinstance(error, str):
+        return error
+    if isinstance(error, Mapping):
+        message = cast("Mapping[str, object]", error).get("message")
+        return message if isinstance(message, str) else ""
+    return ""

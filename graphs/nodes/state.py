@@ -1,0 +1,131 @@
+"""What travels from node to node: the turn's own messages, and the verdicts that its tool calls carry."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NotRequired, Protocol, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
+from langgraph.graph.message import add_messages
+from pydantic import SecretStr
+
+from graphs.events import Event
+from graphs.llm.stream import Flow
+from graphs.policy.rules import Caller
+from graphs.store.tool_journal import Claim, Claimed
+from graphs.telemetry.token_count import Tally
+
+
+class VerdictRecord(TypedDict):
+    """What the permission node says of one call. Only `decision == "allow"` with a matching `digest` runs."""
+
+    decision: str
+    digest: str
+    rule: str
+    approval: NotRequired[str]
+    """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
+    snapshot: NotRequired[str]
+    """Id of the configuration whose rules decided."""
+
+
+class State(TypedDict, total=False):
+    """One turn. Only what the turn itself adds is kept: the conversation before it is in `Context.history`."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    verdicts: dict[str, VerdictRecord]
+    """By tool-call id, for the latest round."""
+    asker: str
+    """Name of the model node that made the latest tool calls."""
+    rounds: int
+    """Model calls so far."""
+    calls: int
+    """Tool calls that ran so far."""
+    started: float
+    """Seconds since the epoch."""
+
+
+class Claims(Protocol):
+    """Claims tool calls for a turn that is kept as a row."""
+
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, Claimed]:
+        """Decides for each call, by call id, whether to run it. `messages` are the turn's own so far."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a run knows and a checkpoint does not keep."""
+
+    caller: Caller
+    owner: str
+    """Whose conversation this is: approvals asked here belong to it."""
+    turn: str
+    """Id of the turn's row."""
+    person: str | None = None
+    """Who that surely is, and so whose own connections to servers are used; None where nobody vouches for it."""
+    thread: str
+    history: Sequence[Mapping[str, Any]] = ()
+    """The conversation before this turn's own messages, as OpenAI messages."""
+    model: str | None = None
+    """The LiteLLM model that was asked for by name; None where a graph was."""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The request's sampling fields, verbatim."""
+    client_tools: Sequence[Mapping[str, Any]] = ()
+    """The caller's own function tools (OpenAI tool objects): offered to the model, run by the client."""
+    client_names: frozenset[str] = frozenset()
+    """Their names."""
+    addendum: HumanMessage | None = None
+    """What the person said after the calls that this resumed turn waits for; follows their results. It has an id, so
+    that it stands there once."""
+    started: float = 0.0
+    """When this run began (seconds since the epoch): what a person took to decide does not count as the turn's time."""
+    key: SecretStr | None = None
+    """The caller's own key, where LiteLLM is to count what is spent as theirs."""
+    claims: Claims | None = None
+    """None where no row is kept of the turn (Studio)."""
+    tally: Tally | None = None
+    """Counts the tokens, where a role of the caller limits them."""
+    listener: Callable[[Event], None] | None = None
+    """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
+    flow: Flow | None = None
+    """Where what `listener` hears goes on to, which may be full. None: nobody has to wait (Studio)."""
+    resumed: bool = False
+    interactive: bool = False
+    """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""
+
+
+def mint_call_id() -> str:
+    """An id for a tool call that no client can guess: 128 random bits."""
+    return f"call_{secrets.token_hex(16)}"
+
+
+def last_answer(state: State) -> AIMessage | None:
+    """The turn's latest model message."""
+    return next((m for m in reversed(state.get("messages", [])) if isinstance(m, AIMessage)), None)
+
+
+def owed_by_client(state: State, context: Context) -> list[ToolCall]:
+    """The latest round's calls of the client's own tools, once every other call of the round has its result.
+
+    A turn with such calls ends here: it goes on when the client sends the results.
+    """
+    answer = last_answer(state)
+    if answer is None or not context.client_names:
+        return []
+    answered = {message.tool_call_id for message in state.get("messages", []) if isinstance(message, ToolMessage)}
+    waiting = [call for call in [*answer.tool_calls, *answer.invalid_tool_calls] if call["id"] not in answered]
+    if any(call["name"] not in context.client_names for call in waiting):
+        return []
+    return [call for call in answer.tool_calls if call["id"] not in answered]
+
+
+def last_request(state: State) -> AIMessage | None:
+    """The model message whose tool calls are still to be answered; None when nothing waits."""
+    for message in reversed(state.get("messages", [])):
+        if isinstance(message, ToolMessage):
+            return None
+        if isinstance(message, AIMessage):
+            return message if message.tool_calls or message.invalid_tool_calls else None
+    return None

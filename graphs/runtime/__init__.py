@@ -1,0 +1,1 @@
+"""Running graphs: requests in, events out."""

@@ -1,0 +1,190 @@
+"""Asking for approval with buttons: the chat page's own `ask_user` tool, called by us, answered by the person.
+
+The answer comes back inside a history that the client writes, so it counts only where it matches what was asked, and
+what still waits (DESIGN §4.4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from graphs.argument_text import code_span, fit_members
+from graphs.events import ClientCall, PendingApproval
+from graphs.runtime.approval_text import describe, is_shown_whole
+from graphs.text import escape_invisible
+
+NAME = "ask_user"
+AT_ONCE = 3
+"""Questions on one panel."""
+QUESTION, HEADER, DESCRIPTION = 500, 48, 240
+"""Longest texts, in characters, that the page takes."""
+
+CALL_ID = re.compile(r"call_([0-9a-f]{32})_([a-z2-7]{8})")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A panel that came back."""
+
+    turn: str
+    """Id of the turn that asked."""
+    asked: str
+    """The arguments as the client sends them back."""
+    questions: Sequence[str]
+    """The approval ids in them; whatever the client wrote, so to be looked up."""
+    decisions: Mapping[str, bool]
+    """By approval id: true only for an exact `Approve`."""
+
+
+def askable(pending: Sequence[PendingApproval]) -> tuple[PendingApproval, ...]:
+    """Those of the pending approvals that the next panel asks about: calls that can be read where they are decided."""
+    return tuple(entry for entry in pending if question(entry) is not None)[:AT_ONCE]
+
+
+def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
+    """The call of `ask_user` for the first of the pending approvals; None where it can ask about none of them."""
+    shown = askable(pending)
+    if not shown:
+        return None
+    body = {"questions": [question(entry) for entry in shown], "allow_other": False}
+    return ClientCall(
+        call_id=f"call_{turn}_{shown[0].approval_id}",
+        name=NAME,
+        arguments=orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode(),
+    )
+
+
+def above(pending: Sequence[PendingApproval]) -> str:
+    """What stands in the chat above the next panel: whole, each call of which the panel shows only the beginnings."""
+    shortened = [entry for entry in askable(pending) if is_shortened(entry)]
+    return "\n\n".join(
+        f"Waits for approval, in full (`{entry.approval_id}`):\n{describe(entry)}" for entry in shortened
+    )
+
+
+def same(asked: str, expected: str) -> bool:
+    """Whether both arguments ask the same questions with the same options.
+
+    The page orders keys in its own way, adds some, and strips texts before it sends a panel back.
+    """
+    return what_is_asked(asked) == what_is_asked(expected)
+
+
+def what_is_asked(arguments: str) -> object:
+    """What a person reads on the panel; None where these are no arguments of `ask_user`."""
+    try:
+        return [
+            (
+                str(asked["id"]).strip(),
+                str(asked["question"]).strip(),
+                [(str(option["label"]).strip(), str(option["description"]).strip()) for option in asked["options"]],
+            )
+            for asked in orjson.loads(arguments)["questions"]
+        ]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def question(entry: PendingApproval) -> dict[str, Any] | None:
+    """One approval as a question with two options. None where the panel has no room for every argument's name and the
+    beginning of its value, or where the chat cannot show the call whole.
+
+    Reject stands first: the page marks the first option as the recommended one.
+    """
+    fitted = fit_question(entry)
+    if fitted is None or (fitted[1] and not is_shown_whole(entry.args)):
+        return None
+    runs = "the call that stands in full above" if fitted[1] else "this call"
+    description = f"Runs exactly {runs}, once. {escape_invisible(entry.rule)}"
+    return {
+        "id": entry.approval_id,
+        "header": cut(escape_invisible(entry.tool), HEADER),
+        "question": fitted[0],
+        "options": [
+            {"label": "Reject", "description": "Nothing is run, and the model is told so."},
+            {"label": "Approve", "description": cut(description, DESCRIPTION)},
+        ],
+    }
+
+
+def is_shortened(entry: PendingApproval) -> bool:
+    """Whether the panel shows only the beginnings of some values."""
+    fitted = fit_question(entry)
+    return fitted is not None and fitted[1]
+
+
+def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
+    """The words of the question, and whether a value in them is shortened; None where they do not fit."""
+    tool = code_span(escape_invisible(entry.tool))
+    for note in ("", f" In full above, under {entry.approval_id}."):
+        # The fence around the arguments is as long as what is in them asks for: it is measured, not guessed.
+        for fence in (2, 12, 48):
+            room = QUESTION - len(f"Run {tool} with {{}}?{note}") - fence
+            fitted = fit_members([*entry.args.items()], room, separator=", ") if room > 0 else None
+            if fitted is None or (fitted[1] and not note):
+                break
+            members = "{" + ", ".join(fitted[0]) + "}"
+            text = f"Run {tool} with {code_span(members)}?{note}"
+            if len(text) <= QUESTION:
+                return text, fitted[1]
+    return None
+
+
+def cut(text: str, longest: int) -> str:
+    """The text, shortened visibly where it is longer than the page takes."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def is_ours(call: Mapping[str, Any]) -> bool:
+    """Whether a tool call in a history is a panel of ours: the model is not told of it."""
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
+
+
+def read(messages: Sequence[Mapping[str, Any]]) -> Answered | None:
+    """The panel that the last message answers; None where it answers none of ours."""
+    if not messages or messages[-1].get("role") != "tool":
+        return None
+    match = CALL_ID.fullmatch(str(messages[-1].get("tool_call_id")))
+    if match is None:
+        return None
+    for message in reversed(messages[:-1]):
+        for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
+            if call.get("id") == match[0] and is_ours(call):
+                asked = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
+                given = decisions(messages[-1].get("content"))
+                return Answered(turn=match[1], asked=asked, questions=questions(asked), decisions=given)
+    return None
+
+
+def questions(asked: str) -> list[str]:
+    """The ids of a panel's questions, as far as it is one."""
+    return re.findall(r'"id":"([a-z2-7]{8})"', asked)[:AT_ONCE]
+
+
+def decisions(content: object) -> dict[str, bool]:
+    """Approval id → approved, as the page words its result; nothing where it says anything else (such as Cancel)."""
+    try:
+        body = orjson.loads(content) if isinstance(content, str) else None
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(body, dict):
+        return {}
+    given = cast("dict[str, Any]", body)
+    answers = given.get("answers")
+    if given.get("status") != "answered" or not isinstance(answers, dict):
+        return {}
+    return {key: is_approve(value) for key, value in cast("dict[str, Any]", answers).items()}
+
+
+def is_approve(answer: object) -> bool:
+    """Only the option labelled exactly `Approve` is a yes."""
+    if not isinstance(answer, dict):
+        return False
+    given = cast("dict[str, Any]", answer)
+    return given.get("type") == "option" and given.get("label") == "Approve"

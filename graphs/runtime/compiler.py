@@ -1,0 +1,179 @@
+"""A graph file's plan into a compiled LangGraph."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph._internal._constants import CONFIG_KEY_RUNTIME  # pyright: ignore[reportPrivateUsage]
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import RetryPolicy
+
+from graphs.config.compile_graph import GraphPlan
+from graphs.config.spec.graph import END as THE_END
+from graphs.errors import ModelError
+from graphs.events import TextDelta
+from graphs.nodes import BUILDERS, Parts, Place, voice
+from graphs.nodes.state import Context, State, last_answer, owed_by_client
+from graphs.runtime.in_flight import Lease
+from graphs.telemetry import instrument
+
+Graph = CompiledStateGraph[State, Context, State, State]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One graph, ready to run."""
+
+    plan: GraphPlan
+    graph: Graph
+    parts: Parts
+    lease: Lease
+    """Held while the graph runs, so that its services stay."""
+
+
+def worth_retrying(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later, and nobody has read any of the answer yet."""
+    return isinstance(error, ModelError) and error.retryable
+
+
+MODEL_RETRY = RetryPolicy(
+    initial_interval=0.3,
+    max_interval=2.0,
+    max_attempts=3,
+    retry_on=worth_retrying,
+)
+"""Only failures before the first word: what a person has read is never said again."""
+
+
+def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
+    """Compiles one graph.
+
+    `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
+    """
+    builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
+    for name, node in plan.spec.nodes.items():
+        function = BUILDERS[node.type](Place(plan=plan, name=name), parts)
+        function = instrument.node(function, graph=plan.id, name=name, kind=node.type, metrics=parts.metrics)
+        builder.add_node(  # pyright: ignore[reportUnknownMemberType]
+            name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
+        )
+        branches = plan.branches[name]
+        # After a model or tools node the turn may have to be handed to the client, whatever the file says.
+        if node.type == "permission" and len(branches) == 1 and branches[0].when is None:
+            builder.add_edge(name, target(branches[0].to))
+        else:
+            targets = {branch.to: target(branch.to) for branch in branches} | {THE_END: END}
+            builder.add_conditional_edges(name, Untraced(router(name, plan, parts)), cast("dict[Any, str]", targets))
+    builder.add_edge(START, plan.spec.start)
+    return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
+
+
+def target(name: str) -> str:
+    """LangGraph's name for where a branch leads."""
+    return END if name == THE_END else name
+
+
+def steps(plan: GraphPlan) -> int:
+    """The most supersteps a turn of this graph may take: our own limits, in words, come first."""
+    return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
+
+
+class Untraced(Runnable[State, str]):
+    """A router as LangGraph takes it, without a run of its own in LangChain's traces, which costs two tasks."""
+
+    def __init__(self, route: Callable[[State, Runtime[Context]], Awaitable[str]]) -> None:
+        self._route = route
+        self.name = "route"
+
+    def invoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
+        """Where to go next. Raises TypeError: graphs run asynchronously."""
+        raise TypeError("a graph runs asynchronously: its conditions may have to wait")
+
+    async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
+        """Where to go next, decided here and not on another thread."""
+        return await self._route(input, find_runtime(config))
+
+
+def find_runtime(config: RunnableConfig | None) -> Runtime[Context]:
+    """The runtime of a step; an empty one where none runs: Studio writes a state in the name of a node."""
+    found = (config or {}).get("configurable", {}).get(CONFIG_KEY_RUNTIME)
+    return cast("Runtime[Context]", found or Runtime())
+
+
+def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
+    """The function that picks the first branch that is true.
+
+    A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
+    would be worse.
+    """
+    branches = plan.branches[name]
+    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
+
+    async def route(state: State, runtime: Runtime[Context]) -> str:
+        context = parts.context(runtime)
+        if context.client_names and owed_by_client(state, context):
+            return THE_END
+        # The round after the last was the last answer, which says so: whatever the graph would do next, it is over.
+        if rounds is not None and state.get("rounds", 0) > rounds:
+            return THE_END
+        values: Mapping[str, Any] | None = None
+        for branch in branches:
+            if branch.when is None:
+                return branch.to
+            values = facts(state, context, parts) if values is None else values
+            truth, why = await parts.evaluator.judge(branch.when, values, context.caller.user)
+            if truth:
+                return branch.to
+            if truth is None:
+                return stop(
+                    runtime,
+                    context,
+                    f"the condition at {branch.where} could not be evaluated{f': {why}' if why else ''}",
+                )
+        first, last = branches[0].where, branches[-1].where
+        return stop(runtime, context, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
+
+    return route
+
+
+def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
+    """Ends the turn, telling the person why."""
+    voice(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
+    return THE_END
+
+
+def facts(state: State, context: Context, parts: Parts) -> dict[str, Any]:
+    """What a condition under `next` may look at."""
+    answer = last_answer(state)
+    verdicts = state.get("verdicts", {})
+    calls: list[dict[str, Any]] = []
+    tools = parts.tools(context)
+    for call in answer.tool_calls if answer else ():
+        if call["name"] in context.client_names:
+            continue
+        served = tools.known(call["name"])
+        verdict = verdicts.get(call["id"] or "")
+        calls.append(
+            {
+                "id": call["id"],
+                "tool": served.people_name if served else call["name"],
+                "args": call["args"],
+                "verdict": verdict["decision"] if verdict else "",
+            }
+        )
+    for broken in answer.invalid_tool_calls if answer else ():
+        calls.append({"id": broken["id"], "tool": broken["name"] or "", "args": {}, "verdict": ""})
+    return {
+        "tool_calls": calls,
+        "text": answer.text if answer else "",
+        "turn": {"rounds": state.get("rounds", 0), "calls": state.get("calls", 0)},
+        "caller": context.caller,
+        "now": datetime.now(UTC),
+    }

@@ -1,0 +1,1 @@
+"""The audit: its records, their chain of hashes, and how both are read."""

@@ -1,0 +1,230 @@
+"""The journal: which tool calls were begun and what came of them, so that none runs twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from graphs.store import prepared_statements
+from graphs.store.audit.log import append
+from graphs.store.audit.record import AuditEntry
+from graphs.store.backends.base import Database, is_brief
+from graphs.store.tables import AnyRow, approvals, journal
+from graphs.store.turns import Progress, write_progress
+
+FEW = 8
+"""Calls that are claimed or finished in well under a millisecond."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A call that somebody wants to run. `digest` is `call_digest(tool, args)`; `now` is seconds since the epoch."""
+
+    call_id: str
+    thread: str
+    tool: str
+    digest: str
+    needs_approval: bool
+    now: float
+    record: AuditEntry | None = None
+    """What the audit says of it, once it is claimed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """What may be done about a call.
+
+    `claimed`: run it, nobody else will; `done`: it ran, here is its result; `running`: somebody began it (at `since`)
+    and has not finished, so its outcome is unknown; `refused`: no unused approval for exactly this call, or its id
+    belongs to another call.
+    """
+
+    state: Literal["claimed", "done", "running", "refused"]
+    result: dict[str, Any] | None = None
+    failed: bool = False
+    since: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A call that was begun, and how far it came."""
+
+    tool: str
+    at: float
+    """Seconds since the epoch."""
+    finished: bool
+    failed: bool
+
+
+_BEGUN = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
+    journal.c.call_id.in_(bindparam("calls", expanding=True))
+)
+_KNOWN = select(
+    journal.c.call_id,
+    journal.c.tool,
+    journal.c.digest,
+    journal.c.claimed,
+    journal.c.finished,
+    journal.c.failed,
+    journal.c.result,
+).where(journal.c.call_id.in_(bindparam("calls", expanding=True)))
+_COUNT = (
+    select(func.count())
+    .select_from(journal)
+    .where(journal.c.thread == bindparam("which"), journal.c.call_id.not_in(bindparam("others", expanding=True)))
+)
+_BEGIN = insert(journal).on_conflict_do_nothing().returning(journal.c.call_id)
+_TAKE_BACK = delete(journal).where(journal.c.call_id == bindparam("call"))
+_USE = (
+    update(approvals)
+    .where(
+        approvals.c.call_id == bindparam("call"),
+        approvals.c.digest == bindparam("exactly"),
+        approvals.c.status == "approved",
+        approvals.c.used.is_(None),
+    )
+    .values(used=bindparam("moment"))
+)
+_FINISH = (
+    update(journal)
+    .where(journal.c.call_id == bindparam("call"), journal.c.finished.is_(False))
+    .values(finished=True, failed=bindparam("badly"), result=bindparam("outcome", type_=journal.c.result.type))
+)
+
+
+class Journal:
+    """The journal of one store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, calls: Sequence[Claim], progress: Progress | None = None) -> dict[str, Claimed]:
+        """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
+
+        An approval that is needed is used up, and what is claimed is recorded, in the same transaction; and where any
+        call may run, its turn's row is brought to `progress`, so that the turn can be found if this process dies.
+        Raises ValueError if two claims have one id, TakenUp if another process has taken the turn up: then nothing was
+        claimed.
+        """
+        if len({call.call_id for call in calls}) != len(calls):
+            raise ValueError("two tool calls with one id cannot be claimed together")
+        if not calls:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Claimed]:
+            answers = _claim(connection, calls)
+            claimed = [call.record for call in calls if answers[call.call_id].state == "claimed"]
+            if claimed and progress is not None:
+                write_progress(connection, progress)
+            append(connection, [record for record in claimed if record is not None])
+            return answers
+
+        brief = len(calls) <= FEW and (progress is None or progress.is_brief())
+        return await self._database.write(work, brief=brief)
+
+    async def finish(
+        self, results: Sequence[tuple[str, dict[str, Any], bool]], records: Sequence[AuditEntry] = ()
+    ) -> None:
+        """Keeps (call id, result, failed) of calls that ended, with the records of them. The first result of a call
+        stays."""
+        rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
+
+        def work(connection: Connection) -> None:
+            prepared_statements.write(connection, _FINISH, *rows)
+            append(connection, records)
+
+        if rows:
+            await self._database.write(work, brief=len(rows) <= FEW and is_brief(rows))
+
+    async def known(self, call_ids: Sequence[str]) -> dict[str, Claimed]:
+        """What became of these calls, by call id: `done` or `running`. Calls that were never begun are left out."""
+        if not call_ids:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Claimed]:
+            rows = connection.execute(_KNOWN, {"calls": list(call_ids)})
+            return {row.call_id: _claimed_before(row) for row in rows}
+
+        return await self._database.read(work)
+
+    async def begun(self, call_ids: Sequence[str]) -> dict[str, Begun]:
+        """By call id; calls that nobody began are left out."""
+        if not call_ids:
+            return {}
+
+        def work(connection: Connection) -> dict[str, Begun]:
+            rows = connection.execute(_BEGUN, {"calls": call_ids})
+            return {
+                row.call_id: Begun(tool=row.tool, at=row.claimed, finished=row.finished, failed=row.failed)
+                for row in rows
+            }
+
+        return await self._database.read(work)
+
+    async def count(self, thread: str, *, without: Sequence[str] = ()) -> int:
+        """How many calls of this thread were begun, those of `without` left out. It looks at every row: for Studio."""
+        values = {"which": thread, "others": list(without)}
+        return await self._database.read(lambda connection: connection.scalar(_COUNT, values) or 0)
+
+    async def prune(self, before: float) -> int:
+        """Forgets calls that were claimed before this time, and returns how many there were."""
+        statement = delete(journal).where(journal.c.claimed < before)
+        return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]:
+    mine: set[str] = set()
+    known: dict[str, AnyRow] = {}
+    # Always in the same order, so that no two processes wait for each other.
+    unsettled: list[Claim] = sorted(calls, key=lambda call: call.call_id)
+    while unsettled:
+        # The insert decides: where another process claims the same call, it waits until that one is through.
+        if len(unsettled) == 1:
+            mine.update(id for (id,) in prepared_statements.read(connection, _BEGIN, _begun(unsettled[0])))
+        else:
+            mine.update(connection.scalars(_BEGIN, [_begun(call) for call in unsettled]))
+        if others := [call.call_id for call in calls if call.call_id not in mine]:
+            known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": others})}
+        # Neither: it was pruned between the two statements.
+        unsettled = [call for call in unsettled if call.call_id not in mine and call.call_id not in known]
+    answers: dict[str, Claimed] = {}
+    for call in calls:
+        if call.call_id in mine:
+            answers[call.call_id] = Claimed(state="claimed", since=call.now)
+            if call.needs_approval and not _use_approval(connection, call):
+                connection.execute(_TAKE_BACK, {"call": call.call_id})
+                answers[call.call_id] = Claimed(state="refused")
+            continue
+        row = known[call.call_id]
+        if (row.tool, row.digest) != (call.tool, call.digest):
+            answers[call.call_id] = Claimed(state="refused")
+        else:
+            answers[call.call_id] = _claimed_before(row)
+    return answers
+
+
+def _begun(call: Claim) -> dict[str, Any]:
+    return {
+        "call_id": call.call_id,
+        "thread": call.thread,
+        "tool": call.tool,
+        "digest": call.digest,
+        "claimed": call.now,
+        "finished": False,
+        "failed": False,
+    }
+
+
+def _claimed_before(row: AnyRow) -> Claimed:
+    if row.finished:
+        return Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
+    return Claimed(state="running", since=row.claimed)
+
+
+def _use_approval(connection: Connection, call: Claim) -> bool:
+    which = {"call": call.call_id, "exactly": call.digest, "moment": call.now}
+    return connection.execute(_USE, which).rowcount == 1

@@ -1,0 +1,246 @@
+"""Which stored turns stand behind the texts of a history that a client sent. See DESIGN §4.5.
+
+Two statements a request: the first finds ids by every kind of evidence, the second reads those rows and their
+ancestors. What follows is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from graphs.store import prepared_statements
+from graphs.store.digests import digest_chain, without_space
+from graphs.store.rows import TurnRow, from_row
+from graphs.store.tables import sound
+from graphs.store.turn_lookup_sql import FIND_IDS, FIND_ROWS, FIND_UNFINISHED
+
+UNFINISHED = ("running", "waiting", "stopped", "failed")
+DELETED = 16
+"""How many messages a reader may have deleted from a history before the turns above them stay unfound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """The turns behind a history."""
+
+    rows: Mapping[int, TurnRow] = field(default_factory=dict[int, TurnRow])
+    """By index into the assistant texts that were given; a text that no turn stands behind has no entry."""
+    parent: TurnRow | None = None
+    """The latest turn that was found: the next one answers after it."""
+    parent_index: int | None = None
+    """Where the parent's text stands; None if the history does not hold it."""
+    grandparent: TurnRow | None = None
+    """The turn that the parent answered after, whether the history holds its text or not."""
+    unfinished: tuple[TurnRow, ...] = ()
+    """Turns with the digests that were asked for in `History.unfinished` and that nobody ended, newest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a request tells about the turns before it. The sequences run from the oldest to the newest."""
+
+    owner: str
+    call_ids: Sequence[str] = ()
+    chat: str | None = None
+    parent_message: str | None = None
+    assistant_texts: Sequence[str] = ()
+    user_digests: Sequence[str] = ()
+    """One per assistant text: digest of the user's text before it. May be shorter: then they are the newest ones'."""
+    unfinished: Sequence[tuple[str, str]] = ()
+    """(base, user digest) of turns to be looked for among those that still run, or whose process died."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    by_index: Mapping[int, str]
+    called: str | None
+    named: str | None
+    stopped: str | None
+
+
+def find(connection: Connection, history: History) -> Restored:
+    """The turns behind `history`. Never a turn of another owner."""
+    unfinished = _find_unfinished(connection, history) if history.unfinished else ()
+    if not (history.call_ids or history.parent_message or history.assistant_texts):
+        return Restored(unfinished=unfinished)
+    return replace(_find_behind(connection, history), unfinished=unfinished)
+
+
+def _find_unfinished(connection: Connection, history: History) -> tuple[TurnRow, ...]:
+    bases, users = zip(*history.unfinished, strict=True)
+    parameters = {"owner": history.owner, "bases": bases, "users": users}
+    rows = map(from_row, connection.execute(FIND_UNFINISHED, parameters))
+    wanted = set(history.unfinished)
+    return tuple(
+        row for row in rows if (row.base, row.user_digest) in wanted and (row.chat or None) == (history.chat or None)
+    )
+
+
+def _find_behind(connection: Connection, history: History) -> Restored:
+    texts = [without_space(text) for text in history.assistant_texts]
+    found = _find_ids(connection, history, texts)
+    latest = max(found.by_index, default=None)
+    heads = [found.called, found.named, found.stopped, None if latest is None else found.by_index[latest]]
+    starts = {id for id in heads if id is not None}
+    if not starts:
+        return Restored()
+    parameters = {
+        "owner": history.owner,
+        "starts": _array(sorted(starts)),
+        "others": _array(sorted(set(found.by_index.values()) - starts)),
+        "depth": len(texts) + DELETED,
+    }
+    rows = {
+        row.id: row
+        for row in map(from_row, prepared_statements.read(connection, FIND_ROWS[connection.dialect.name], parameters))
+    }
+    parent, index = _choose_parent(found, rows, texts)
+    if parent is None:
+        return Restored()
+    placed = {i: rows[id] for i, id in found.by_index.items() if id in rows and (index is None or i < index)}
+    if index is not None:
+        placed |= place_ancestors(texts, parent, index, rows)
+    grandparent = rows.get(parent.parent or "")
+    return Restored(rows=dict(sorted(placed.items())), parent=parent, parent_index=index, grandparent=grandparent)
+
+
+def _find_ids(connection: Connection, history: History, texts: Sequence[str]) -> _Found:
+    chain = digest_chain(texts)
+    users = ["", *[""] * (len(texts) - len(history.user_digests)), *history.user_digests][-len(texts) - 1 :]
+    last_user = users[-1] if texts else ""
+    called_ids = [sound(call) for call in history.call_ids]
+    parameters = {
+        "owner": history.owner,
+        "chat": history.chat or None,
+        "message": history.parent_message or None,
+        "calls": _array(called_ids),
+        # An empty text says nothing: it would fit every turn that ended without one.
+        "wanted": _array([[chain[i + 1] if text else None, users[i + 1]] for i, text in enumerate(texts)]),
+        "base": chain[-2] if texts else None,
+        "user": last_user,
+    }
+    by_index: dict[int, str] = {}
+    calls: dict[str, tuple[float, str]] = {}
+    named: str | None = None
+    cut_short: list[tuple[str, str, str, str]] = []
+    for kind, key, id, created, said in prepared_statements.read(
+        connection, FIND_IDS[connection.dialect.name], parameters
+    ):
+        match kind:
+            case "digest":
+                if id is not None:
+                    by_index[int(key)] = id
+            case "call":
+                calls[key] = max(calls.get(key, (0.0, "")), (created, id))
+            case "message":
+                named = id
+            case _:
+                cut_short.append((kind, key, id, without_space(said)))
+    called = next((calls[call][1] for call in reversed(called_ids) if call in calls), None)
+    stopped = _choose_cut_short(cut_short, texts[-1], last_user) if texts and texts[-1] else None
+    return _Found(by_index=by_index, called=called, named=named, stopped=stopped)
+
+
+def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user: str) -> str | None:
+    """The turn of which the client holds only the beginning. A turn that still runs, or whose process died, has been
+    kept as it was when its last tool call began: there the client may hold more than we do."""
+    ahead = [(asked, id) for _, asked, id, said in rows if said.startswith(text)]
+    behind = [
+        (len(said), asked, id)
+        for status, asked, id, said in rows
+        # A turn that had said nothing yet fits every text, so its question must fit.
+        if status == "running" and text.startswith(said) and (said or asked == user)
+    ]
+    longest_first = [(asked, id) for _, asked, id in sorted(behind, key=lambda item: -item[0])]
+    return _choose_by_question(ahead, user) or _choose_by_question(longest_first, user)
+
+
+def _choose_by_question(fitting: Sequence[tuple[str, str]], user: str) -> str | None:
+    """Of turns (their question's digest and their id) that fit, the first that answered this question; else the only
+    one. Where several fit and none answered it, nobody could tell which: None."""
+    same = next((id for asked, id in fitting if asked == user), None)
+    return same or (fitting[0][1] if len(fitting) == 1 else None)
+
+
+def _choose_parent(
+    found: _Found, rows: Mapping[str, TurnRow], texts: Sequence[str]
+) -> tuple[TurnRow | None, int | None]:
+    """The evidence that points at the latest text; where two point at the same, the stronger: ids that we minted, the
+    client's message id, the digest, a prefix."""
+    last = len(texts) - 1
+    evidence: list[tuple[int, int, str]] = []
+    if found.by_index:
+        index = max(found.by_index)
+        evidence.append((index, 1, found.by_index[index]))
+    if found.stopped is not None:
+        evidence.append((last, 0, found.stopped))
+    if found.named is not None and found.named in rows:
+        at = _locate(rows[found.named], texts)
+        # The client says that this is the newest answer; a text that matches nowhere was edited by its reader.
+        evidence.append((last if at is None else at, 2, found.named))
+    if found.called is not None and found.called in rows:
+        at = _locate(rows[found.called], texts)
+        if at is not None or not any(index == last for index, _, _ in evidence):
+            evidence.append((last if at is None else at, 3, found.called))
+    evidence = [item for item in evidence if item[2] in rows]
+    if not evidence:
+        return None, None
+    index, _, id = max(evidence)
+    return rows[id], index if index >= 0 else None
+
+
+def place_ancestors(
+    texts: Sequence[str], parent: TurnRow, index: int, rows: Mapping[str, TurnRow]
+) -> dict[int, TurnRow]:
+    """The turns before `parent`, whose text stands at `index`, each at the text that it said.
+
+    A history may lack messages or hold edited ones, so a turn is placed where its text stands; an edited text gets its
+    turn only if the turns on both sides leave no other place.
+    """
+    line = [parent]
+    seen = {parent.id}
+    while (above := rows.get(line[-1].parent or "")) is not None and above.id not in seen:
+        line.append(above)
+        seen.add(above.id)
+    anchors = [(0, index)]
+    for depth, row in enumerate(line[1:], start=1):
+        at = _locate(row, texts[: anchors[-1][1]])
+        if at is not None:
+            anchors.append((depth, at))
+    if line[-1].parent is None:
+        # The first turn of all answers the first text: an anchor before both.
+        anchors.append((len(line), -1))
+    placed = {at: line[depth] for depth, at in anchors if at >= 0}
+    for (depth, at), (depth_above, at_above) in pairwise(anchors):
+        if depth_above - depth == at - at_above:
+            placed |= {at - step: line[depth + step] for step in range(1, depth_above - depth)}
+    return placed
+
+
+def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
+    """The latest text that `row` said; of a turn that was cut short, the client may hold only the beginning."""
+    said = without_space(row.text)
+    if row.status == "running":
+        # Its text is only as long as it was when its last tool call began: where it stands, its base says.
+        chain = digest_chain(texts)
+        here = [
+            i
+            for i, text in enumerate(texts)
+            if chain[i] == row.base and (text.startswith(said) or said.startswith(text))
+        ]
+        return here[-1] if here else None
+    for index in range(len(texts) - 1, -1, -1):
+        text = texts[index]
+        if text == said or (text and row.status in UNFINISHED and said.startswith(text)):
+            return index
+    return None
+
+
+def _array(values: list[Any]) -> str:
+    return orjson.dumps(values).decode()

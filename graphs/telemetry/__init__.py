@@ -1,0 +1,1 @@
+"""Metrics, spans and token counts: what operators measure."""

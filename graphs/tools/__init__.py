@@ -1,0 +1,1 @@
+"""MCP servers as LangChain tools: connections that live, the tools on them, their calls and results."""

@@ -1,0 +1,132 @@
+"""Why a server is down and why a call failed, in words for a person, without the secrets a server was given."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+from mcp import McpError
+
+from graphs.config.spec.confidential import confidential
+from graphs.config.spec.servers import ServerSpec
+from graphs.errors import InterlockError
+from graphs.redaction import Redaction
+from graphs.tools.message_limits import UNFIT, Unfit
+
+_SHORTEST_GIVEN = 8
+"""Characters of a variable of a server's own that is blotted out: shorter ones are everyday words."""
+_CURES = {
+    "npx": "Install Node.js, which brings it",
+    "npm": "Install Node.js, which brings it",
+    "node": "Install Node.js",
+    "uvx": "Install uv, which brings it",
+    "uv": "Install uv",
+    "docker": "Install Docker",
+    "bunx": "Install Bun, which brings it",
+    "deno": "Install Deno",
+}
+
+
+class CannotStart(InterlockError):
+    """A server's program cannot be started; the text is the reason that people read."""
+
+
+class TooLong(InterlockError):
+    """A server sent one message longer than is taken."""
+
+
+def missing_command(command: str) -> str:
+    """The reason for a program that is not there, and its cure."""
+    name = Path(command).name
+    cure = _CURES.get(name, "Install it, or give its full path" if name == command else "Check the path")
+    return f"{command}: not found. {cure}, or correct 'command' in servers.yaml."
+
+
+def exit_words(returncode: int | None) -> str:
+    """How a process ended; None is one that still runs."""
+    if returncode is None:
+        return "closed its output"
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"
+
+
+def place(url: str) -> str:
+    """An address without what may be secret in it: user, query and fragment are left out."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The first real error inside the groups that task groups wrap it in."""
+    if isinstance(error, BaseExceptionGroup):
+        return leaf(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    return error
+
+
+def never_sent(error: BaseException) -> frozenset[object]:
+    """The ids of the JSON-RPC requests that, as the error shows, cannot have left: no connection was made for them."""
+    if isinstance(error, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return frozenset[object]().union(*(never_sent(one) for one in inner))
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return frozenset()
+    try:
+        return frozenset({json.loads(error.request.content)["id"]})
+    except (RuntimeError, ValueError, KeyError, TypeError):
+        # It was not for a JSON-RPC request.
+        return frozenset()
+
+
+def why(error: BaseException, spec: ServerSpec) -> str:
+    """What ended, or prevented, a connection to this server."""
+    where = place(spec.url) if spec.url is not None else "the server"
+    match leaf(error):
+        case CannotStart() | TooLong() | Unfit() as known:
+            return str(known)
+        case httpx.HTTPStatusError(response=response):
+            status = f"{where} answered {response.status_code} {response.reason_phrase}"
+            match response.status_code:
+                case 401 | 403:
+                    return f"{status}. Check 'headers' in servers.yaml."
+                case 404 | 405:
+                    return f"{status}. Check the path in 'url' in servers.yaml, or write 'type: sse' for an SSE server."
+                case _:
+                    return status
+        case httpx.ConnectError() | httpx.ConnectTimeout() as unreached:
+            return f"cannot connect to {where}: {unreached}. Is the server running, and 'url' in servers.yaml right?"
+        case httpx.TimeoutException():
+            return f"{where} gave no answer in time"
+        case httpx.TransportError() as broken:
+            return f"the connection to {where} broke: {broken}"
+        case McpError(error=refused) if spec.url is not None and refused.message == "Session terminated":
+            return f"{where} knows no such session, or answered 404. Check the path in 'url' in servers.yaml."
+        case McpError(error=refused) if refused.code == UNFIT:
+            return refused.message
+        case McpError(error=refused):
+            return f"answered with an error: {refused.message}"
+        case other:
+            return f"{type(other).__name__}: {other}"
+
+
+def redactor(spec: ServerSpec) -> Redaction:
+    """Blots out, in a line meant for a log or a person, what this server was given in confidence.
+
+    Values that are folders or files on this machine are no secrets, and the line would be useless without them.
+    """
+    given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_GIVEN}
+    return Redaction({value for value in given if not _is_path(value)} | confidential(spec), shortest=4)
+
+
+def _is_path(value: str) -> bool:
+    try:
+        return Path(value).exists()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,98 @@
+"""A server that runs elsewhere: streamable HTTP, or the older HTTP+SSE."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from urllib.request import getproxies
+
+import aiohttp
+import anyio.to_thread
+import httpx
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from httpx_aiohttp import AiohttpTransport
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+
+from graphs.config.spec.servers import ServerSpec
+from graphs.tools.http_limits import ENCODINGS, BoundedTransport
+from graphs.tools.message_limits import Intake
+from graphs.tools.trace_context import repeat_in_header
+
+_CONNECT = 10.0
+_LATE = 30.0
+"""Seconds after a call's own time limit in which its answer is still awaited: then the request is ended."""
+_SILENCE = 3600.0
+"""Seconds. The SDK answers a silent stream by ending the whole connection, and every call on it, so silence is judged
+by our own time limits and pings; this one only frees what was forgotten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """The two ends that a session needs."""
+
+    read: MemoryObjectReceiveStream[SessionMessage | Exception]
+    write: MemoryObjectSendStream[SessionMessage]
+
+
+@asynccontextmanager
+async def reached(spec: ServerSpec, intake: Intake) -> AsyncGenerator[Reached]:
+    """Connect to the server's `url` until the block is left; what it answers comes through `intake`.
+
+    Raises httpx errors, alone or in groups.
+    """
+    url = spec.url or ""
+    # Reads the machine's certificates: too slow for the event loop.
+    trusted = await anyio.to_thread.run_sync(httpx.create_ssl_context)
+    if spec.transport == "sse":
+        make = partial(_client, trusted, intake, spec.timeout + _LATE)
+        async with sse_client(url, headers=dict(spec.headers), httpx_client_factory=make) as (read, write):
+            yield Reached(read=read, write=write)
+    else:
+        async with (
+            _client(trusted, intake, spec.timeout + _LATE, headers=dict(spec.headers)) as client,
+            streamable_http_client(url, http_client=client) as (read, write, _),
+        ):
+            yield Reached(read=read, write=write)
+
+
+async def without_credentials(request: httpx.Request) -> None:
+    """An httpx hook: credentials in the address have become a header by now, and aiohttp takes only one of the two."""
+    if request.url.userinfo:
+        request.url = request.url.copy_with(userinfo=b"")
+
+
+def _client(
+    trusted: ssl.SSLContext,
+    intake: Intake,
+    patience: float,
+    headers: dict[str, str] | None = None,
+    timeout: httpx.Timeout | None = None,
+    auth: httpx.Auth | None = None,
+) -> httpx.AsyncClient:
+    """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit.
+
+    aiohttp carries the requests: measured, a tool call costs half of what it costs over httpx's own transport.
+    """
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=trusted),
+            cookie_jar=aiohttp.DummyCookieJar(),  # the client above has its own
+            trust_env=bool(getproxies()),
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
+        )
+
+    own = httpx.Headers(headers)
+    own["accept-encoding"] = ENCODINGS
+    return httpx.AsyncClient(
+        headers=own,
+        event_hooks={"request": [repeat_in_header, without_credentials]},
+        transport=BoundedTransport(AiohttpTransport(verify=trusted, client=session), intake, patience=patience),
+        timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
+        auth=auth,
+    )

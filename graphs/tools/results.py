@@ -1,0 +1,153 @@
+"""What a tool answered, cut to a size and put into words that a model can read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import orjson
+from mcp.types import (
+    AudioContent,
+    BlobResourceContents,
+    CallToolResult,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
+from pydantic import TypeAdapter, ValidationError
+
+from graphs.tools.session import RawResult
+
+_LARGEST_IMAGE = 8_000_000
+"""Characters of base64, of all images of an answer together. An image is not text that can be cut: it is kept whole or
+left out."""
+_MOST_IMAGES = 20
+_MOST_BLOCKS = 1_000
+"""Blocks of one answer that are read."""
+_MOST_OTHERS = 100
+"""Of them, those that are no text: to read one takes 50 µs."""
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What models take."""
+_BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
+
+
+def failure(text: str) -> CallToolResult:
+    """An error result of our own making."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], isError=True)
+
+
+def readable(raw: RawResult, *, limit: int) -> CallToolResult:
+    """The answer as text, joined and cut to `limit` characters, and images; never an exception.
+
+    An error is text alone. Structured content comes along if it is an object of at most `limit` characters as JSON;
+    where a server sends nothing else it is the text.
+    """
+    parts: list[str | ImageContent] = []
+    others = 0
+    for block in raw.content[:_MOST_BLOCKS]:
+        text = _plain_text(block)
+        others += text is None
+        if text is None and others > _MOST_OTHERS:
+            break
+        parts.append(_read(block) if text is None else text)
+    left_out = len(raw.content) - len(parts)
+    structured, portable = _write(raw.structuredContent, limit)
+    if not parts and structured is not None:
+        parts.append(structured)
+    texts = [part for part in parts if isinstance(part, str)]
+    if left_out and parts:
+        texts.append(f"[{left_out:,} more parts of the answer left out]")
+    images, too_many = _fitting([part for part in parts if isinstance(part, ImageContent)])
+    if too_many:
+        texts.append(f"[{too_many} more images left out]")
+    if raw.isError:
+        texts += [f"[{image.mimeType} left out]" for image in images]
+        images = []
+    text = _cut("\n".join(texts), limit)
+    if not text and not images:
+        text = "The tool failed and gave no reason." if raw.isError else "The tool gave an empty answer."
+    content: list[ContentBlock] = [TextContent(type="text", text=text)] if text else []
+    keep: dict[str, Any] | None = None
+    if isinstance(raw.structuredContent, dict) and portable and len(structured or "") <= limit:
+        keep = cast("dict[str, Any]", raw.structuredContent)  # pyright: ignore[reportUnknownMemberType]
+    return CallToolResult(
+        content=[*content, *images],
+        structuredContent=keep,
+        isError=raw.isError,
+    )
+
+
+def _write(value: object, limit: int) -> tuple[str | None, bool]:
+    """A value as JSON, and whether it can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
+    if value is None:
+        return None, False
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value), False
+    # What is too long for a model is only cut: then the form that is written twenty times as fast will do.
+    return (json.dumps(value), True) if len(written) <= limit else (written.decode(), True)
+
+
+def _fitting(images: list[ImageContent]) -> tuple[list[ImageContent], int]:
+    """As many images as are taken of one answer, and how many are not."""
+    kept: list[ImageContent] = []
+    size = 0
+    for image in images:
+        size += len(image.data)
+        if len(kept) == _MOST_IMAGES or size > _LARGEST_IMAGE:
+            break
+        kept.append(image)
+    return kept, len(images) - len(kept)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    note = f"[Cut: the first {limit:,} of {len(text):,} characters are shown. Ask for less: a part, a filter, a limit.]"
+    return f"{text[:limit]}\n{note}"
+
+
+def _plain_text(raw: object) -> str | None:
+    block = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
+    text = block.get("text") if block.get("type") == "text" else None
+    return text if isinstance(text, str) else None
+
+
+def _read(raw: Any) -> str | ImageContent:
+    try:
+        block = _BLOCK.validate_python(raw)
+    except ValidationError:
+        kind = raw.get("type") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return f"[content of a kind that is not known here: {str(kind)[:50]!r}]"  # pyright: ignore[reportUnknownArgumentType]
+    match block:
+        case TextContent(text=text):
+            return text
+        case ImageContent(data=data, mimeType=kind):
+            return _image(data, kind)
+        case AudioContent(mimeType=kind):
+            return f"[audio ({kind}), which cannot be shown here]"
+        case ResourceLink(name=name, uri=uri, description=description):
+            return f"[resource {name}: {uri}{f', {description}' if description else ''}]"
+        case EmbeddedResource(resource=resource):
+            return _resource(resource)
+
+
+def _resource(resource: TextResourceContents | BlobResourceContents) -> str | ImageContent:
+    if isinstance(resource, TextResourceContents):
+        return resource.text
+    if resource.mimeType in _IMAGES:
+        return _image(resource.blob, resource.mimeType)
+    kind = resource.mimeType or "a file"
+    return f"[{kind} of {len(resource.blob) * 3 // 4:,} bytes at {resource.uri}, which cannot be shown here]"
+
+
+def _image(data: str, kind: str) -> str | ImageContent:
+    if kind not in _IMAGES:
+        return f"[an image of a kind that cannot be shown here: {kind}]"
+    if len(data) > _LARGEST_IMAGE:
+        return f"[an image ({kind}) of {len(data) * 3 // 4:,} bytes, too large to be shown]"
+    return ImageContent(type="image", data=data, mimeType=kind)

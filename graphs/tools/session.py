@@ -1,0 +1,240 @@
+"""The SDK's client session, made safe for callers that leave and for connections that end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp import ClientSession, McpError
+from mcp.shared.message import SessionMessage
+from mcp.shared.session import ProgressFnT
+from mcp.types import (
+    CONNECTION_CLOSED,
+    CallToolRequest,
+    CallToolRequestParams,
+    CancelledNotification,
+    CancelledNotificationParams,
+    ClientNotification,
+    ClientRequest,
+    ErrorData,
+    Implementation,
+    JSONRPCError,
+    JSONRPCResponse,
+    ListToolsRequest,
+    PaginatedRequestParams,
+    RequestParams,
+)
+from pydantic import BaseModel
+
+from graphs.telemetry.tracing import on_the_wire
+from graphs.tools.listing import MOST_PAGES, Listing
+from graphs.tools.message_limits import Intake, Pace
+from graphs.tools.progress import listener, words
+
+SESSION_TERMINATED = 32600
+"""What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
+_PROGRESS_A_SECOND = 4
+_FIRST_PROGRESS = 20
+"""How many notes of progress go through at once: a person reads none of those that come faster."""
+_GRACE = 0.5
+"""Seconds between a caller's leaving and telling the server. An answer that is just being sent may come meanwhile:
+the official Python SDK's server ends altogether when it is told to cancel what it is about to answer."""
+
+
+class RawResult(BaseModel):
+    """A tool's answer before its blocks are read: one unknown block must not cost the whole answer."""
+
+    content: list[Any] = []
+    structuredContent: object = None
+    isError: bool = False
+
+
+class RawTools(BaseModel):
+    """One page of tools before each is read: one malformed tool must not cost the others."""
+
+    tools: list[Any] = []
+    nextCursor: str | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """How a connection ended, in words."""
+
+    reason: str
+    last_words: str | None = None
+    """What its program said last, for those who run it."""
+    unsent: frozenset[object] = frozenset()
+    """The ids of the requests that it certainly did not carry."""
+
+
+class Lost(Exception):
+    """The connection ended before the answer came; `sent` is false if the server cannot have run the call."""
+
+    def __init__(self, request_id: int, *, sent: bool) -> None:
+        super().__init__(f"request {request_id}, {'sent' if sent else 'not sent'}")
+        self.request_id = request_id
+        self.sent = sent
+
+
+class Session(ClientSession):
+    """One session on one connection. `wake` is called whenever its owner has something to look at.
+
+    `closed` is set once the connection has ended; every request under way then fails with CONNECTION_CLOSED.
+    """
+
+    def __init__(
+        self,
+        read: MemoryObjectReceiveStream[SessionMessage | Exception],
+        write: MemoryObjectSendStream[SessionMessage],
+        wake: Callable[[], None],
+        *,
+        version: str,
+        intake: Intake,
+    ) -> None:
+        info = Implementation(name="interlock", version=version)
+        super().__init__(read, write, message_handler=_ignore, client_info=info)
+        self.closed = False
+        self.tools_changed = False
+        self.terminated = False
+        self.overdue: list[int] = []
+        """Requests whose callers left and that are still not answered; the server should be told."""
+        self.end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        """How the connection ended; set by its owner."""
+        self._wake = wake
+        self._intake = intake
+        intake.tools_changed = self._note_change
+        self._abandoned: dict[int | str, asyncio.TimerHandle] = {}
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
+        """Call a tool in the caller's own task, which may be cancelled at any time.
+
+        Raises Lost when the connection ends first, McpError when the server refuses, ValidationError for an answer
+        that is none. The answer is not held against the tool's output schema: the model gets what the server said.
+        """
+        request_id = self._request_id
+        carried = on_the_wire(request_id)
+        meta = RequestParams.Meta.model_validate(carried) if carried else None
+        request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments, _meta=meta))
+        try:
+            return await self.send_request(ClientRequest(request), RawResult, progress_callback=_progress())
+        except asyncio.CancelledError:
+            if not self.closed:
+                later = asyncio.get_running_loop().call_later(_GRACE, self._give_up, request_id)
+                self._abandoned[request_id] = later
+            raise
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            self.closed = True
+            self._wake()
+            raise Lost(request_id, sent=False) from error
+        except anyio.EndOfStream as error:
+            raise Lost(request_id, sent=True) from error
+        except McpError as error:
+            if self.closed and error.error.code == CONNECTION_CLOSED:
+                raise Lost(request_id, sent=True) from error
+            if error.error.code == SESSION_TERMINATED:
+                self.terminated = True
+                self._wake()
+                raise Lost(request_id, sent=False) from error
+            raise
+
+    async def list_all_tools(self) -> Listing:
+        """All pages of the server's tools, as far as they are taken."""
+        listing = Listing()
+        cursors: set[str] = set()
+        cursor: str | None = None
+        capabilities = self.get_server_capabilities()
+        if capabilities is not None and capabilities.tools is None:
+            return listing
+        for _ in range(MOST_PAGES):
+            request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
+            page = await self.send_request(ClientRequest(request), RawTools)
+            for raw in page.tools:
+                listing.add(raw)
+            cursor = page.nextCursor
+            if not cursor or listing.full:
+                return listing
+            if cursor in cursors:
+                listing.note("its list of tools goes round in circles: a page names itself as the next one")
+                return listing
+            cursors.add(cursor)
+        listing.note(f"its list of tools has more than {MOST_PAGES} pages; the rest is not asked for")
+        return listing
+
+    async def cancel(self, request_id: int) -> None:
+        """Tell the server that nobody waits for this answer any more."""
+        params = CancelledNotificationParams(requestId=request_id, reason="the caller left")
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            await self.send_notification(ClientNotification(CancelledNotification(params=params)))
+
+    async def _receive_loop(self) -> None:
+        try:
+            await super()._receive_loop()
+        finally:
+            self.closed = True
+            for later in self._abandoned.values():
+                later.cancel()
+            # Where the loop was cancelled, as it is when an HTTP request fails, the SDK leaves callers waiting.
+            for request_id, stream in self._response_streams.items():
+                error = ErrorData(code=CONNECTION_CLOSED, message="Connection closed")
+                with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+                    stream.send_nowait(JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
+            self._wake()
+
+    def _give_up(self, request_id: int) -> None:
+        del self._abandoned[request_id]
+        self.overdue.append(request_id)
+        self._wake()
+
+    async def _handle_response(self, message: SessionMessage) -> None:
+        # Without the SDK's pause between finding the caller and answering it: a caller that leaves in that moment
+        # would end the whole receive loop.
+        answer = message.message.root
+        if not isinstance(answer, JSONRPCResponse | JSONRPCError):
+            return
+        request_id = self._normalize_request_id(answer.id)
+        later = self._abandoned.pop(request_id, None)
+        if later is not None:
+            later.cancel()
+        stream = self._response_streams.pop(request_id, None)
+        if isinstance(answer, JSONRPCResponse):
+            answer.result = self._intake.restore(answer.result)
+        if stream is not None:
+            with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+                stream.send_nowait(answer)
+
+    def _note_change(self) -> None:
+        if not self.tools_changed:
+            self.tools_changed = True
+            self._wake()
+
+
+async def _ignore(message: object) -> None:
+    """What the SDK does with what it has handled would only take time."""
+
+
+def own_version() -> str:
+    """The version that servers are told; reads files."""
+    try:
+        return version("interlock")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _progress() -> ProgressFnT | None:
+    """Passes a call's progress on; None where nobody listens, so that the server is not asked for any."""
+    tell = listener()
+    if tell is None:
+        return None
+    pace = Pace(_PROGRESS_A_SECOND, _FIRST_PROGRESS)
+
+    async def passed_on(progress: float, total: float | None, message: str | None) -> None:
+        if pace.try_spend():
+            tell(words(progress, total, message))
+
+    return passed_on

@@ -1,0 +1,209 @@
+"""A server that is started here: its process, the lines it exchanges, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.client.stdio import get_default_environment
+from mcp.shared.message import SessionMessage
+from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage
+from pydantic import ValidationError
+
+from graphs.config.spec.servers import ServerSpec
+from graphs.tools.errors import CannotStart, TooLong, missing_command
+from graphs.tools.message_limits import UNFIT, Buffer, Intake, Pace, Unfit
+
+_LONGEST_LINE = 32 * 1024 * 1024
+"""Bytes of one line that are thrown away before the server is given up."""
+_LONGEST_NOTE = 1000
+Incoming = MemoryObjectSendStream[SessionMessage | Exception]
+Outgoing = MemoryObjectReceiveStream[SessionMessage]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """The two ends that a session needs, and the process behind them."""
+
+    read: MemoryObjectReceiveStream[SessionMessage | Exception]
+    write: MemoryObjectSendStream[SessionMessage]
+    process: Process
+    last_words: anyio.Event
+    """Set when its stderr has been read to the end."""
+
+
+@asynccontextmanager
+async def running(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGenerator[Running]:
+    """Start the program and keep it until the block is left; then the whole process group is gone.
+
+    The SDK's own stdio client is not used: it hides the process, so its end and its status could not be told, it lets
+    children live that outlast their parent, and it takes a message of any length. `intake` is told the lines of stderr,
+    and those of stdout that are no messages; `grace` is how many seconds the program gets to end by itself, and
+    again to end when it is asked to. Raises CannotStart.
+    """
+    process = await _start(spec)
+    into, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    write, out = anyio.create_memory_object_stream[SessionMessage](0)
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    if stdin is None or stdout is None or stderr is None:
+        raise CannotStart("was started without pipes")
+    all_read, last_words = anyio.Event(), anyio.Event()
+    gone = False
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_read_messages, stdout, into, intake, all_read)
+            group.start_soon(_write_messages, stdin, out)
+            group.start_soon(_read_notes, stderr, intake, last_words)
+            group.start_soon(_end_with, process, into, all_read, grace)
+            try:
+                yield Running(read=read, write=write, process=process, last_words=last_words)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _stop(process, grace)
+                gone = True
+                group.cancel_scope.cancel()
+    finally:
+        if not gone:
+            # The event loop itself is being torn down: there is no time to ask.
+            _signal_group(process, signal.SIGKILL)
+        for stream in (into, read, write, out):
+            stream.close()
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+async def _start(spec: ServerSpec) -> Process:
+    command = spec.command or ""
+    # A server never inherits our environment: it holds the gateway's own keys.
+    env = {**get_default_environment(), **spec.env}
+    if spec.cwd is not None and not await anyio.Path(spec.cwd).is_dir():
+        raise CannotStart(f"{spec.cwd}: no such folder. Correct 'cwd' in servers.yaml.")
+    if command == "python":
+        program: str | None = sys.executable
+    else:
+        program = await anyio.to_thread.run_sync(partial(shutil.which, command, path=env.get("PATH")))
+    if program is None:
+        if await anyio.Path(command).is_file():
+            raise CannotStart(f"{command}: not executable. Allow it with chmod +x, or name its interpreter.")
+        raise CannotStart(missing_command(command))
+    try:
+        # A session of its own: what it starts in turn can be ended with it, and Ctrl-C is for the gateway alone.
+        return await anyio.open_process([program, *spec.args], env=env, cwd=spec.cwd, start_new_session=True)
+    except OSError as error:
+        raise CannotStart(f"{command}: {error.strerror or error}") from error
+
+
+async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Intake, all_read: anyio.Event) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError), intake.buffer() as buffer:
+        async with into:
+            async for chunk in stdout:
+                *lines, rest = chunk.split(b"\n")
+                await intake.pass_by(len(chunk), len(lines))
+                for line in lines:
+                    buffer.add(line)
+                    message = await _read_message(buffer, intake)
+                    if message is not None:
+                        await into.send(SessionMessage(message))
+                buffer.add(rest)
+                if buffer.size > _LONGEST_LINE:
+                    raise TooLong(f"sent one message of more than {_LONGEST_LINE // 1024**2} MiB")
+            all_read.set()
+
+
+async def _read_message(buffer: Buffer, intake: Intake) -> JSONRPCMessage | None:
+    """The message in a line; the error that its caller gets in place of one that is not taken; None for a stray print,
+    which is no reason to lose the server."""
+    line = b""
+    try:
+        line = buffer.take()
+        if not line.lstrip().startswith(b"{"):
+            if line and not line.isspace():
+                intake.note(_decode_note(line))
+            return None
+        parsed = await intake.examine(line)
+        return JSONRPCMessage.model_validate(parsed) if parsed is not None else None
+    except Unfit as unfit:
+        if unfit.request_id is None:
+            intake.note(_decode_note(line) or str(unfit))
+            return None
+        error = ErrorData(code=UNFIT, message=str(unfit))
+        return JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=unfit.request_id, error=error))
+    except ValidationError:
+        intake.note("sent something that is no JSON-RPC message")
+        return None
+
+
+async def _write_messages(stdin: ByteSendStream, out: Outgoing) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async with out:
+            async for message in out:
+                text = message.message.model_dump_json(by_alias=True, exclude_none=True)
+                await stdin.send(text.encode() + b"\n")
+
+
+async def _read_notes(stderr: ByteReceiveStream, intake: Intake, last_words: anyio.Event) -> None:
+    """What a server says beside its messages: so many lines a second, and how many more there were."""
+    pace = Pace()
+    pending = last = b""
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+        async for chunk in stderr:
+            lines, end, pending = (pending + chunk).rpartition(b"\n")
+            pending = pending[:_LONGEST_NOTE]
+            while end and lines:
+                line, _, rest = lines.partition(b"\n")
+                if not intake.note(_decode_note(line), 1 + rest.count(b"\n") + bool(rest)):
+                    last = lines.rstrip().rpartition(b"\n")[2]
+                    break
+                lines = rest
+            await pace.spend(len(chunk) / 16_384)
+    # What a program says last is why it ended.
+    intake.note_rest(_decode_note(last))
+    if pending.strip():
+        intake.note(_decode_note(pending))
+    last_words.set()
+
+
+def _decode_note(line: bytes) -> str:
+    return line[:_LONGEST_NOTE].decode(errors="replace").rstrip()
+
+
+async def _end_with(process: Process, into: Incoming, all_read: anyio.Event, grace: float) -> None:
+    """A child that inherited stdout keeps it open after the server died: the end of the process is the end."""
+    await process.wait()
+    with anyio.move_on_after(grace):
+        await all_read.wait()
+    into.close()
+
+
+async def _stop(process: Process, grace: float) -> None:
+    """Close its input, as the protocol asks; then ask it to end; then end it. Its children too."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
+    with anyio.move_on_after(grace):
+        await process.wait()
+    for request in (signal.SIGTERM, signal.SIGKILL):
+        if not _signal_group(process, request):
+            return
+        # What is killed is gone, if perhaps not buried yet.
+        with anyio.move_on_after(grace if request == signal.SIGTERM else grace / 10):
+            while _signal_group(process, 0):  # noqa: ASYNC110 -- nothing tells when a group is gone
+                await anyio.sleep(0.02)
+
+
+def _signal_group(process: Process, number: int) -> bool:
+    """Whether anyone of the process's group was there to get the signal; 0 only asks."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""An MCP tool as a LangChain tool that finds its server's connection when it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, ToolException
+from langchain_mcp_adapters.interceptors import MCPToolCallRequest
+from langchain_mcp_adapters.sessions import StreamableHttpConnection
+from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
+from mcp.types import CallToolResult, Tool
+from pydantic import Field
+
+from graphs.redaction import Shape, shape_of
+from graphs.tools.arguments import Arguments
+from graphs.tools.call import Call
+from graphs.tools.connection import Connection
+from graphs.tools.names import model_name, people_name
+
+Content = str | list[dict[str, Any]]
+Convert = Callable[..., Awaitable[tuple[list[dict[str, Any]], Any]]]
+
+_NEVER_OPENED = StreamableHttpConnection(transport="streamable_http", url="http://pool.invalid")
+"""The adapters insist on a connection; the interceptor answers before it would be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedTool:
+    """One tool of one server, as it is now."""
+
+    server: str
+    name: str
+    """As its server calls it."""
+    model_name: str
+    people_name: str
+    description: str
+    input_schema: dict[str, Any] = field(hash=False)
+    secrets: Shape | None = field(hash=False)
+    """Where its schema says that arguments hold secrets."""
+    arguments: Arguments = field(compare=False, repr=False)
+    """What its schema declares, to hold a call's arguments against."""
+    read_only: bool
+    idempotent: bool
+    destructive: bool
+    definition: str
+    """`definition_digest` of the tool as its server listed it."""
+    tool: BaseTool = field(compare=False, repr=False)
+    """Answers a tool call with a ToolMessage; failures have the status "error". Raises nothing but cancellation."""
+
+
+class PooledTool(BaseTool):
+    """Hands the model's arguments to the adapters' tool exactly as they are."""
+
+    convert: Convert = Field(exclude=True, repr=False)
+    """The adapters' own coroutine: calls, and turns MCP content into LangChain blocks."""
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+
+    def _to_args_and_kwargs(self, tool_input: str | dict[str, Any], tool_call_id: str | None) -> tuple[Any, Any]:
+        # As keywords, arguments named `config`, `run_manager`, `runtime` or `self` would be lost or would clash.
+        return (self._parse_input(tool_input, tool_call_id),), {}
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{self.name} can only be awaited: use ainvoke")
+
+    async def ainvoke(
+        self, input: str | dict[str, Any] | ToolCall, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """Answers a tool call with a ToolMessage. Where no callback listens, the way past them costs a tenth."""
+        if not isinstance(input, dict) or input.get("type") != "tool_call" or is_watched(config):
+            return await super().ainvoke(input, config, **kwargs)
+        try:
+            content, artifact = await self._arun(cast("dict[str, Any]", input["args"]))
+        except ToolException as error:
+            content, artifact, status = error.args[0] if error.args else str(error), None, "error"
+        else:
+            status = "success"
+        if isinstance(content, ToolMessage):
+            return content
+        return ToolMessage(
+            cast(Any, content), artifact=artifact, tool_call_id=str(input["id"]), name=self.name, status=status
+        )
+
+    async def _arun(self, arguments: dict[str, Any]) -> tuple[Content, Any]:
+        blocks, artifact = await self.convert(arguments=arguments)
+        if all(block["type"] == "text" for block in blocks):
+            return "\n".join(block["text"] for block in blocks), artifact
+        return blocks, artifact
+
+
+def is_watched(config: RunnableConfig | None) -> bool:
+    """Whether any of LangChain's callbacks listens to what runs with this."""
+    callbacks = (config or {}).get("callbacks")
+    return bool(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks)
+
+
+def served(connection: Connection, tool: Tool) -> ServedTool:
+    """What a listed tool is to a model, to a policy and to the tools node."""
+    hints = tool.annotations
+    read_only = hints is not None and hints.readOnlyHint is True
+    idempotent = read_only or (hints is not None and hints.idempotentHint is True)
+    # What says nothing about itself must be thought capable of harm, as the protocol has it.
+    destructive = not read_only and (hints is None or hints.destructiveHint is not False)
+    shown = people_name(connection.name, tool.name)
+
+    async def through_pool(request: MCPToolCallRequest, handler: object) -> CallToolResult:
+        return await Call(connection, tool.name, request.args["arguments"], repeatable=idempotent).result()
+
+    adapted = convert_mcp_tool_to_langchain_tool(
+        None, tool, connection=_NEVER_OPENED, tool_interceptors=[through_pool], server_name=connection.name
+    )
+    schema = _schema(tool.inputSchema)
+    description = tool.description or tool.title or shown
+    pooled = PooledTool(
+        name=model_name(connection.name, tool.name),
+        description=description,
+        args_schema=schema,
+        convert=adapted.coroutine,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+    )
+    return ServedTool(
+        server=connection.name,
+        name=tool.name,
+        model_name=pooled.name,
+        people_name=shown,
+        description=description,
+        input_schema=schema,
+        secrets=shape_of(schema),
+        arguments=Arguments(schema),
+        read_only=read_only,
+        idempotent=idempotent,
+        destructive=destructive,
+        definition=definition_digest(tool),
+        tool=pooled,
+    )
+
+
+def definition_digest(tool: Tool) -> str:
+    """Fingerprint of all that a tool says of itself to people, models and rules: sha256 in hex.
+
+    An approval is bound to it: a server must not get a call approved under one description and serve another.
+    """
+    said = tool.model_dump(
+        mode="json", include={"name", "title", "description", "inputSchema", "annotations"}, exclude_none=True
+    )
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _schema(listed: dict[str, Any]) -> dict[str, Any]:
+    """Model APIs refuse a whole request for one tool whose arguments are no object with properties."""
+    properties = listed.get("properties")
+    return {**listed, "type": "object", "properties": properties if isinstance(properties, dict) else {}}

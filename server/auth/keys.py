@@ -1,0 +1,135 @@
+"""A bearer key into a caller. Keys are kept and compared as SHA-256 digests, in constant time."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphs.errors import ConfigError, Problem
+from graphs.runtime.engine import SecretUnreadable, Snapshot
+
+KEYS_FILE = "keys.env"
+
+
+class UnknownKey(Exception):
+    """The request carries no key that is on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who a key stands for."""
+
+    name: str
+    role: str
+    digest: bytes
+    forwards_users: bool
+
+
+class Keyring:
+    """The keys that are on."""
+
+    def __init__(self, holders: Sequence[Holder]) -> None:
+        self._holders = tuple(holders)
+
+    def holding(self, key: str) -> Holder | None:
+        """The holder of this key; None where it is none of these."""
+        digest = hashlib.sha256(key.encode()).digest()
+        found: Holder | None = None
+        for holder in self._holders:  # all of them, so that time tells nothing
+            if hmac.compare_digest(holder.digest, digest):
+                found = holder
+        return found
+
+    @staticmethod
+    def unknown() -> UnknownKey:
+        """What is said of any other key."""
+        return UnknownKey("This API key is not known here. The keys are listed in access.yaml.")
+
+
+def bearer(authorization: str | None) -> str:
+    """The key of `Authorization: Bearer KEY`. Raises UnknownKey where there is none."""
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise UnknownKey("No API key was given. Send it as `Authorization: Bearer KEY`.")
+    return key.strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keyring, and what the start has to tell about it."""
+
+    ring: Keyring
+    generated: Mapping[str, str]
+    """Key name → the generated key itself; empty when keys are configured."""
+    off: Sequence[str]
+    """Names of keys whose variable is unset."""
+
+
+def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generate: bool = True) -> Keys:
+    """The keys of `access.yaml`. Where not one of them is set, and nobody else vouches for callers,
+    keys are generated and kept in DATA/keys.env (0600).
+
+    Raises ConfigError there unless `generate`, and where the file of a key cannot be read.
+    """
+    holders: list[Holder] = []
+    off: list[str] = []
+    for spec in snapshot.keys:
+        try:
+            value = env.get(spec.env, "") if spec.env else ""
+        except SecretUnreadable as error:
+            file, line, column = snapshot.places[f"key {spec.name}"].rsplit(":", 2)
+            raise ConfigError([Problem(file, int(line), int(column), f"key {spec.name}: {error}")]) from None
+        if spec.sha256 is not None:
+            digest = bytes.fromhex(spec.sha256)
+        elif value:
+            digest = hashlib.sha256(value.encode()).digest()
+        else:
+            off.append(spec.name)
+            continue
+        holders.append(Holder(name=spec.name, role=spec.role, digest=digest, forwards_users=spec.forwards_users))
+    if holders or snapshot.identities.litellm or snapshot.identities.oidc:
+        return Keys(ring=Keyring(holders), generated={}, off=off)
+    if not generate:
+        message = "no key of this file is on, and keys are not made while serving; set the variable of one, or restart"
+        raise ConfigError([Problem("access.yaml", 0, 0, message)])
+    wanted = {spec.name: (spec.role, spec.forwards_users) for spec in snapshot.keys}
+    wanted = wanted or {role: (role, False) for role in snapshot.policy.roles}
+    generated = generated_keys(data / KEYS_FILE, list(wanted))
+    holders = [
+        Holder(name=name, role=role, digest=hashlib.sha256(generated[name].encode()).digest(), forwards_users=forwards)
+        for name, (role, forwards) in wanted.items()
+    ]
+    return Keys(ring=Keyring(holders), generated=generated, off=())
+
+
+def generated_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
+    """`name=key` lines of the file; makes what is missing. Several workers may start at once: the first one writes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
+            new.write("# Keys made by Interlock because access.yaml sets none. Delete this file to get new ones.\n")
+    except FileExistsError:
+        pass
+    keys = read_keys(file)
+    missing = [name for name in names if name not in keys]
+    if missing:
+        fresh = {name: f"ilk_{secrets.token_urlsafe(32)}" for name in missing}
+        with os.fdopen(os.open(file, os.O_APPEND | os.O_WRONLY), "w") as more:
+            more.write("".join(f"{name}={key}\n" for name, key in fresh.items()))
+        keys = read_keys(file)  # the first line of a name wins, also when another worker wrote it
+    return {name: keys[name] for name in names}
+
+
+def read_keys(file: Path) -> dict[str, str]:
+    """The file's `name=key` lines; the first of a name counts."""
+    keys: dict[str, str] = {}
+    for line in file.read_text().splitlines():
+        name, equals, key = line.partition("=")
+        if equals and not line.startswith("#"):
+            keys.setdefault(name.strip(), key.strip())
+    return keys

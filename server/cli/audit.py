@@ -1,0 +1,208 @@
+"""`interlock audit`: shows what was decided and done, and checks that the record of it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from graphs.errors import InterlockError
+from graphs.runtime.engine import (
+    AuditFilter,
+    AuditRecord,
+    BadExport,
+    Head,
+    Inspection,
+    Kind,
+    NoStore,
+    chosen,
+    inspect,
+    line,
+    load,
+    moment,
+    opened_audit,
+    read_export,
+    read_head,
+    settled_environment,
+)
+from server.cli.options import Configs, complain, settings_for
+from server.cli.output import csv_line, printable
+from server.settings import Settings
+
+audit = typer.Typer(
+    name="audit",
+    help="What was decided and done: shows the records, and checks that none was changed or removed.",
+    no_args_is_help=True,
+)
+
+LONGEST_ARGS = 120
+
+
+Format = Literal["table", "json", "csv"]
+
+
+@audit.command()
+def show(
+    configs: Configs = None,
+    since: Annotated[str, typer.Option(help="How long ago (1h, 7d), or a date or time.")] = "",
+    until: Annotated[str, typer.Option(help="The same, for the end.")] = "",
+    user: Annotated[str | None, typer.Option(help="Who acted.")] = None,
+    key: Annotated[str | None, typer.Option(help="The name of their key.")] = None,
+    role: Annotated[str | None, typer.Option(help="Their role.")] = None,
+    tool: Annotated[str | None, typer.Option(help="A pattern over server/tool, as in access.yaml.")] = None,
+    graph: Annotated[str | None, typer.Option(help="A graph.")] = None,
+    turn: Annotated[str | None, typer.Option(help="A turn's id.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="allow, ask, deny; approved, rejected, expired or superseded.")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only records of this kind.")] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="Only records with a greater number.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="The newest so many; with --after the first; 0: all.")] = 50,
+    format: Annotated[Format, typer.Option(help="json: one object a line, which `audit verify` reads.")] = "table",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is recorded from now on.")] = False,
+) -> None:
+    """Prints records, oldest first: the newest 50, or as many as --limit says."""
+    wanted = AuditFilter(
+        turns=None if turn is None else [turn],
+        user=user,
+        key=key,
+        role=role,
+        tool=tool,
+        graph=graph,
+        verdict=verdict,
+        kind=kind,
+        since=time_of(since, "--since"),
+        until=time_of(until, "--until"),
+        after=after,
+        limit=limit or None,
+    )
+    try:
+        asyncio.run(print_records(settings_for(configs), wanted, format, follow))
+    except InterlockError as error:
+        raise complain(error) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@audit.command()
+def verify(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="An export (show --format json --limit 0); - reads stdin.")
+    ] = None,
+    head: Annotated[str, typer.Option(help="A head that was printed before: all up to it must still be there.")] = "",
+    configs: Configs = None,
+) -> None:
+    """Checks that no record was changed, removed, added or moved. Exit 0: whole; 1: not; 2: usage.
+
+    Prints the head, NUMBER:HASH. Keep it, or an export, where those cannot write who may write the database: without
+    one of them, whoever can rewrite the whole database can rewrite the whole chain.
+    """
+    try:
+        export = None if file is None else exported(file)
+        found = asyncio.run(inspected(settings_for(configs), export, str(file), head_of(head)))
+    except BadExport as error:
+        typer.echo(str(error))
+        raise typer.Exit(1) from None
+    except InterlockError as error:
+        raise complain(error) from None
+    for text in found.lines:
+        typer.echo(text)
+    if not found.sound:
+        raise typer.Exit(1)
+
+
+def time_of(text: str, option: str) -> float | None:
+    """Seconds since the epoch; None for no text."""
+    try:
+        return moment(text) if text else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def head_of(text: str) -> Head | None:
+    """A head that was printed before; None for no text."""
+    try:
+        return read_head(text) if text else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--head") from None
+
+
+def storage_of(settings: Settings) -> str:
+    """Where the records are: what the environment says, or else gateway.yaml. Raises ConfigError."""
+    if settings.storage:
+        return settings.storage
+    return load(settings.configs, settled_environment(os.environ, settings.data)).gateway.storage
+
+
+async def print_records(settings: Settings, wanted: AuditFilter, format: Format, follow: bool) -> None:
+    """Prints what is chosen, as it is found."""
+    as_text: Callable[[AuditRecord], str] = {"table": as_row, "json": line, "csv": as_csv}[format]
+    if format == "csv":
+        typer.echo(csv_line(COLUMNS))
+    async with opened_audit(storage_of(settings), settings.data) as records:
+        async for record in chosen(records, wanted, follow=follow):
+            typer.echo(as_text(record))
+
+
+def as_row(record: AuditRecord) -> str:
+    """One record as one line for people."""
+    when = datetime.fromtimestamp(record.time).strftime("%Y-%m-%d %H:%M:%S")
+    what = {"decision": record.verdict, "approval": record.verdict, "call": record.outcome or ""}.get(record.kind, "")
+    if record.seconds is not None:
+        what += f" {record.seconds:.2f}s"
+    who = (
+        f"{record.user} ({record.key}, {record.role})"
+        if record.key != record.user
+        else f"{record.user} ({record.role})"
+    )
+    args = "" if record.args is None else json.dumps(record.args, separators=(",", ":"), ensure_ascii=False)
+    said = record.rule + (f"; approval {record.approval}" if record.approval else "")
+    said += f"; note: {record.note}" if record.note else ""
+    row = (
+        f"{record.seq:>6}  {when}  {record.kind:<8} {what:<12} {who if record.user else '':<24} "
+        f"{record.tool} {shortened(args)}  {'' if record.kind == 'call' else said}"
+    )
+    return printable(row.rstrip())
+
+
+def shortened(text: str) -> str:
+    """At most LONGEST_ARGS characters of it."""
+    return text if len(text) <= LONGEST_ARGS else f"{text[: LONGEST_ARGS - 1]}…"
+
+
+COLUMNS = tuple(item.name for item in fields(AuditRecord))
+
+
+def as_csv(record: AuditRecord) -> str:
+    """One record as a line of CSV."""
+    values = {name: getattr(record, name) for name in COLUMNS}
+    values["args"] = "" if record.args is None else json.dumps(record.args)
+    return csv_line(["" if value is None else str(value) for value in values.values()])
+
+
+async def inspected(settings: Settings, export: list[AuditRecord] | None, name: str, head: Head | None) -> Inspection:
+    """What `verify` finds. An export alone is checked too, on a machine without the database."""
+    try:
+        async with opened_audit(storage_of(settings), settings.data) as records:
+            return await inspect(records, export, name, head)
+    except NoStore:
+        if export is None:
+            raise
+        return await inspect(None, export, name, head)
+
+
+def exported(file: Path) -> list[AuditRecord]:
+    """The records of an export. Raises BadExport."""
+    try:
+        with sys.stdin if str(file) == "-" else file.open(encoding="utf-8", errors="replace") as lines:
+            return read_export(lines, str(file))
+    except OSError as error:
+        raise BadExport(f"{file} cannot be read: {error.strerror}") from None

@@ -1,0 +1,224 @@
+"""The command `interlock`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from graphs.errors import ConfigError, InterlockError, Problem
+from graphs.runtime.engine import connected, examine, load, schemas, settled_environment, sketches
+from server.cli.access import access
+from server.cli.audit import audit
+from server.cli.chat import ChatFailed, converse
+from server.cli.draw import CannotDraw, Format, chosen, chosen_format, write
+from server.cli.options import Configs, complain, in_own_words, settings_for
+from server.cli.output import printable_lines
+from server.cli.serve import CannotServe, serve_forever
+from server.cli.studio import run_studio
+
+app = typer.Typer(
+    help="YAML graphs, served as chat models whose MCP tools really run, each call checked first.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(access)
+app.add_typer(audit)
+
+
+def schema_text(content: dict[str, Any]) -> str:
+    """A schema as it is kept in a file."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:
+    """Each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
+
+    `excerpts` None: where both go to the same kind of place, a terminal or a log, so that none is torn from its line.
+    """
+    shown = sys.stdout.isatty() == sys.stderr.isatty() if excerpts is None else excerpts
+    for problem in problems:
+        typer.echo(printable_lines(str(problem)))
+        if shown and problem.excerpt:
+            typer.echo(problem.excerpt, err=True)
+
+
+@app.command()
+def serve(
+    configs: Configs = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes serve.")] = 1,
+    log: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="How to log: for the eye, or a JSON object a line.", show_default="text"),
+    ] = None,
+) -> None:
+    """Serves the graphs as an OpenAI-compatible API."""
+    try:
+        settings = settings_for(configs) if log is None else settings_for(configs).model_copy(update={"log": log})
+        serve_forever(settings, host=host, port=port, workers=workers)
+    except (InterlockError, CannotServe) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder; the same as --configs.")] = None,
+    configs: Configs = None,
+    excerpts: Annotated[
+        bool | None,
+        typer.Option(
+            "--excerpts/--no-excerpts",
+            help="Show the line of each problem too, with a caret under the place; it goes to stderr.",
+            show_default="shown, unless another program reads the problems",
+        ),
+    ] = None,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Start the MCP servers too, and hold patterns and arguments against them.")
+    ] = False,
+    patience: Annotated[float, typer.Option(min=0.1, help="With --connect: seconds that a server gets.")] = 45.0,
+) -> None:
+    """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
+    settings = settings_for(folder or configs)
+    if not settings.configs.is_dir():
+        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
+        raise typer.Exit(2)
+    try:
+        snapshot = load(settings.configs, settled_environment(os.environ, settings.data))
+    except ConfigError as error:
+        tell(error.problems, excerpts)
+        if connect:
+            typer.echo("the servers were not asked: mend this first", err=True)
+        raise typer.Exit(1) from None
+    in_own_words()
+    problems, notes = asyncio.run(connected(snapshot, patience)) if connect else ([], [])
+    tell(problems, excerpts)
+    for note in notes:
+        typer.echo(printable_lines(note), err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+
+
+@app.command()
+def doctor(
+    configs: Configs = None,
+    patience: Annotated[float, typer.Option(min=0.1, help="Seconds that an MCP server gets to come up.")] = 45.0,
+) -> None:
+    """Tries everything that the files name: servers, LiteLLM, storage, keys. Exit 0: all is well; 1: it is not."""
+    chosen = settings_for(configs)
+    env = settled_environment(os.environ, chosen.data)
+    try:
+        snapshot = load(chosen.configs, env)
+    except ConfigError as error:
+        raise complain(error) from None
+    in_own_words()
+    findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
+    for finding in findings:
+        typer.echo(printable_lines(str(finding)))
+    if not all(finding.sound for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def draw(
+    graph: Annotated[str | None, typer.Argument(help="A graph, by its name or file; without it, all.")] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="Default: what the ending of --output says, or mermaid.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="A file (.mmd, .svg, .png), or a folder for one file a graph. Default: stdout.")
+    ] = None,
+    configs: Configs = None,
+) -> None:
+    """Draws graphs as Mermaid, SVG or PNG, with what is wrong in them. Exit 0: drawn; 1: with problems; 2: usage."""
+    settings = settings_for(configs)
+    if not settings.configs.is_dir():
+        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
+        raise typer.Exit(2)
+    env = settled_environment(os.environ, settings.data)
+    sound = True
+    try:
+        load(settings.configs, env)
+    except ConfigError as error:
+        sound = False
+        typer.echo(str(error), err=True)
+    try:
+        for path in write(chosen(sketches(settings.configs, env), graph), chosen_format(format, output), output):
+            typer.echo(path)
+    except CannotDraw as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2 if sound else 1) from None
+    except OSError:
+        # The folder cannot be read, which `load` has said already.
+        raise typer.Exit(1) from None
+    if not sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    name: Annotated[str | None, typer.Argument(help="gateway, servers, access or graph: prints that one.")] = None,
+    configs: Configs = None,
+) -> None:
+    """Writes the JSON Schemas of all kinds of config file into the folder's schemas/, for editors."""
+    made = schemas()
+    if name is not None:
+        if name not in made:
+            typer.echo(f"there is no schema {name!r}; there is {', '.join(made)}", err=True)
+            raise typer.Exit(2)
+        typer.echo(schema_text(made[name]), nl=False)
+        return
+    folder = settings_for(configs).configs / "schemas"
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, content in made.items():
+        (folder / f"{kind}.json").write_text(schema_text(content))
+        typer.echo(f"{folder / kind}.json")
+
+
+@app.command()
+def chat(
+    message: Annotated[list[str] | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    url: Annotated[str, typer.Option(help="Where Interlock serves.")] = "http://127.0.0.1:8080/v1",
+    model: Annotated[str, typer.Option(help="A graph or model of its list.")] = "assistant",
+    key: Annotated[str, typer.Option(envvar="INTERLOCK_KEY", help="Default: the generated admin key.")] = "",
+    configs: Configs = None,
+) -> None:
+    """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
+    try:
+        asyncio.run(converse(url.rstrip("/"), model, key, settings_for(configs).data, " ".join(message or [])))
+    except ChatFailed as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo()
+
+
+@app.command()
+def studio(
+    configs: Configs = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of the development server.")] = 2024,
+    browser: Annotated[bool, typer.Option(help="Open Studio in a browser.")] = False,
+    token: Annotated[
+        bool, typer.Option(help="Answer only who has the local token, which the address for Studio carries.")
+    ] = True,
+) -> None:
+    """Opens the graphs in LangGraph Studio: writes a langgraph.json for them and starts `langgraph dev` with it."""
+    try:
+        raise typer.Exit(run_studio(settings_for(configs), host=host, port=port, browser=browser, token=token))
+    except InterlockError as error:
+        raise complain(error) from None
+    except CannotServe as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,36 @@
+"""What the commands share: the option for the config folder, and how an error is shown."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from graphs.errors import InterlockError
+from graphs.runtime.engine import SecretUnreadable
+from server.settings import Settings
+
+Configs = Annotated[
+    Path | None, typer.Option("--configs", help="The folder with the config files.", show_default="configs")
+]
+
+
+def in_own_words() -> None:
+    """What is logged of servers that do not start is said by the command itself."""
+    logging.getLogger("graphs").addHandler(logging.NullHandler())
+
+
+def settings_for(configs: Path | None) -> Settings:
+    """Settings from the environment; the command line wins. Ends the command where a file with one cannot be read."""
+    try:
+        return Settings() if configs is None else Settings(configs=configs)
+    except SecretUnreadable as error:
+        raise complain(error) from None
+
+
+def complain(error: InterlockError) -> typer.Exit:
+    """Shows an error of ours and ends with exit code 1."""
+    typer.echo(str(error), err=True)
+    return typer.Exit(1)

@@ -1,0 +1,162 @@
+"""The log: a line for each event, JSON or for the eye, with the ids by which the lines of one request are found.
+
+What people write never gets into it: neither messages nor arguments nor results. Our own lines hold none. Those of
+libraries may quote some, and so may exceptions, so of these only the first line is kept, and of the MCP SDK's, which
+quote whole messages, only the place.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
+
+import orjson
+
+from graphs.argument_text import escape_json
+from graphs.runtime.engine import current_ids, scrubbed
+from graphs.runtime.runner import current_turn
+from graphs.text import escape_invisible
+from server.observability.request_log import current_request
+
+Form = Literal["text", "json"]
+
+OWN = ("graphs", "server")
+QUOTING = ("root", "mcp")
+"""Loggers whose words are left out. The MCP SDK also uses the root logger, which nobody else here does."""
+LONGEST = 300
+MOST_LINES = 10
+"""Lines a second from one place in a library."""
+
+
+def set_up(form: Form) -> None:
+    """Makes this process log to stderr in that form. For the whole process: called by what starts it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONLines() if form == "json" else Text())
+    handler.addFilter(Flood())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    for name in ("httpx", "mcp", "rust-sugiyama"):  # the last one writes fifty lines for each drawing
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+class Flood(logging.Filter):
+    """Lets so many lines a second through from each place in a library; its next line after that says how many were
+    not. What others send makes some libraries write a line for each message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        """By place: the second, and how many lines of it there were."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        if record.name.partition(".")[0] in OWN:
+            return True
+        place, second = (record.pathname, record.lineno), int(record.created)
+        before, count = self._places.get(place, (second, 0))
+        if before != second:
+            if count > MOST_LINES:
+                record.__dict__["skipped"] = count - MOST_LINES
+            count = 0
+        self._places[place] = (second, count + 1)
+        return count < MOST_LINES
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with the ids of its request."""
+        line: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": escape_invisible(words(record), keep="\n\t"),
+            "pid": record.process,
+            **ids(),
+            **record.__dict__.get("fields", {}),
+        }
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            line["exception"] = exception_text(error)
+        return escape_json(orjson.dumps(line, default=str).decode())
+
+
+class Text(logging.Formatter):
+    """For the eye: the words first, then whatever there is to know."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record with the ids of its request."""
+        known = {**record.__dict__.get("fields", {}), **ids()}
+        for shown in ("method", "route", "path", "status"):  # in the words already
+            known.pop(shown, None)
+        facts = "".join(f" {name}={shortened(value)}" for name, value in known.items() if value not in ([], None))
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {words(record)}{escape_invisible(facts)}"
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            line = f"{line}\n{exception_text(error)}"
+        # A name of somebody else's moves no cursor, and a line that it breaks is seen to go on.
+        return escape_invisible(line, keep="\n\t").replace("\n", "\n  ")
+
+
+def shortened(value: object) -> str:
+    """A fact without spaces."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def ids() -> dict[str, str]:
+    """Whose line this is: the request, its key's name, the turn and its graph."""
+    found: dict[str, str] = {}
+    request, turn = current_request(), current_turn()
+    if request is not None:
+        found["request_id"] = request.id
+        if request.key is not None:
+            found["key"] = request.key
+        if request.graph is not None:
+            found["graph"] = request.graph
+        turn = turn or request.turn
+    if turn is not None:
+        found["turn"] = turn.id
+        found["graph"] = turn.graph
+    if (trace := current_ids()) is not None:
+        found["trace_id"], found["span_id"] = trace
+    return found
+
+
+def words(record: logging.LogRecord) -> str:
+    """What the record says, as far as it may be shown."""
+    family = record.name.partition(".")[0]
+    if family in OWN:
+        return record.getMessage()
+    if family in QUOTING:
+        skipped = record.__dict__.get("skipped")
+        more = f"; and {skipped:,} more such lines before" if skipped else ""
+        return f"(said at {record.module}:{record.lineno}; left out, since it may quote what people wrote{more})"
+    skipped = record.__dict__.get("skipped")
+    return first_line(record.getMessage()) + (f" … and {skipped:,} more such lines before" if skipped else "")
+
+
+def first_line(text: str) -> str:
+    """Further lines are where pydantic shows its input and SQLAlchemy its parameters. Libraries quote addresses with
+    passwords and headers with keys, too."""
+    lines = text.strip().splitlines()
+    return scrubbed(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
+
+
+def exception_text(error: BaseException) -> str:
+    """Where it happened, and what, for the error and what led to it, the latest first."""
+    return "\n".join(told(error, set()))
+
+
+def told(error: BaseException | None, seen: set[int]) -> Iterator[str]:
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield "".join(traceback.format_tb(error.__traceback__)).rstrip()
+        yield f"{type(error).__module__}.{type(error).__qualname__}: {first_line(str(error))}"
+        for one in cast("Sequence[BaseException]", getattr(error, "exceptions", ())):  # of an exception group
+            yield from told(one, seen)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if error is not None:
+            yield "which followed from:"

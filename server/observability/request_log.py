@@ -1,0 +1,180 @@
+"""What is noted of each HTTP request: its id, which each log line and the answer bear, its metrics, its access line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, cast
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from opentelemetry.trace import SpanKind
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graphs.runtime.engine import SILENT, Library, Span, Tracing, come_in, gone
+from graphs.runtime.runner import Turn
+
+log = logging.getLogger(__name__)
+
+HEADER = b"x-request-id"
+TRACE_CONTEXT = (b"traceparent", b"tracestate")
+READ = frozenset({HEADER, b"host", *TRACE_CONTEXT})
+SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+PROBES = frozenset({"/health", "/ready", "/metrics", "/console/api/state", "/console/api/turns"})
+"""Asked for every few seconds by machines and open pages: answered well, they are logged at DEBUG only."""
+UNMATCHED = "unmatched"
+
+
+@dataclass(slots=True)
+class Noted:
+    """One request. The route fills in what it learns."""
+
+    id: str
+    key: str | None = None
+    """The name of the key; never the key."""
+    graph: str | None = None
+    turn: Turn | None = None
+    status: int = 499
+    """499: the client left before an answer began."""
+    ended: bool = False
+    """The whole answer was sent."""
+    quiet: bool = False
+    """One of very many that are alike: logged at DEBUG only."""
+    cut: Callable[[], None] | None = None
+    """Ends the connection at once, whatever still waits to be sent; None where the server does not show it."""
+
+
+_noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
+
+
+def current_request() -> Noted | None:
+    """The request for which this code runs."""
+    return _noted.get()
+
+
+def noted() -> Noted:
+    """Where to note something of the current request; what is noted outside of any is forgotten."""
+    return _noted.get() or Noted("")
+
+
+class ObservedFastAPI(FastAPI):
+    """FastAPI with `Requests` around everything, the handler of last resort included."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The one that FastAPI builds, observed."""
+        return Requests(super().build_middleware_stack())
+
+
+class Requests:
+    """ASGI middleware: the outermost one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request and notes how."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = perf_counter()
+        told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in READ}
+        request = Noted(request_id(told), cut=cut_of(send))
+        header = (HEADER, request.id.encode())
+
+        def passed(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            else:
+                request.ended = not message.get("more_body", False)
+            return send(message)
+
+        _noted.set(request)  # for good: the server logs what this raises, in the same task, which is the request's own
+        library = cast(Library, scope["state"]["library"])
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        carried = {name.decode(): told[name] for name in TRACE_CONTEXT if name in told}
+        token = come_in(carried) if carried else None
+        try:
+            with span_of(library.tracing, scope, method, told.get(b"host", "")) as span:
+                try:
+                    await self._app(scope, receive, passed)
+                finally:
+                    route = route_of(scope)
+                    span.named(f"{method} {route}")
+                    span.note(
+                        {
+                            "http.route": route,
+                            "http.response.status_code": request.status,
+                            "interlock.request.id": request.id,
+                        }
+                    )
+                    if request.status >= 500:
+                        span.failed(str(request.status))
+                    seconds = perf_counter() - began
+                    library.metrics.http(method, route, request.status, seconds)
+                    self._log(scope, request, method, route, seconds)
+        finally:
+            if token is not None:
+                gone(token)
+
+    def _log(self, scope: Scope, request: Noted, method: str, route: str, seconds: float) -> None:
+        quiet = request.quiet or (route in PROBES and request.status < 400)
+        level = logging.DEBUG if quiet else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        fields: dict[str, Any] = {
+            "method": method,
+            "route": route,
+            "status": request.status,
+            "seconds": round(seconds, 4),
+        }
+        if route == UNMATCHED:
+            fields["path"] = quote(scope["path"])[:200]
+        if (turn := request.turn) is not None:
+            fields["turn_status"] = turn.status or "running"
+            fields["tools"] = turn.tools
+        if not request.ended:
+            fields["cut"] = True
+        log.log(level, "%s %s %d", method, fields.get("path", route), request.status, extra={"fields": fields})
+
+
+def cut_of(send: Send) -> Callable[[], None] | None:
+    """What aborts the connection of a request. ASGI has no word for it, and a transport that is closed first sends what
+    it holds, which a client that does not read never takes; so uvicorn's own object is looked at."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return getattr(transport, "abort", None)
+
+
+def request_id(told: Mapping[bytes, str]) -> str:
+    """The id that the client or a proxy gave, if it is one that can stand in a log; else a new one."""
+    given = told.get(HEADER, "")
+    return given if SANE.fullmatch(given) else secrets.token_hex(16)
+
+
+def span_of(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
+    """The span of a request, by OpenTelemetry's conventions for HTTP servers; none for probes."""
+    if not tracing.on or scope["path"] in PROBES:
+        return SILENT
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "url.scheme": scope["scheme"],
+        "url.path": quote(scope["path"])[:200],
+    }
+    name, _, port = host.rpartition(":")
+    if port.isdecimal():
+        attributes |= {"server.address": name, "server.port": int(port)}
+    elif host:
+        attributes["server.address"] = host
+    return tracing.span(method, attributes, SpanKind.SERVER)
+
+
+def route_of(scope: Scope) -> str:
+    """The path of the route that answered, as it is declared: what people put into paths is not for labels."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else UNMATCHED

@@ -1,0 +1,1 @@
+"""The dialects that clients speak, and the errors of all."""

@@ -1,0 +1,1 @@
+"""OpenAI's Chat Completions: the request, the stream of chunks, the whole completion."""

@@ -1,0 +1,135 @@
+"""One table from our errors to OpenAI's error body."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from graphs.errors import (
+    GraphUnavailable,
+    InterlockError,
+    LimitReached,
+    ModelError,
+    NotAllowed,
+    StorageError,
+    UnknownModel,
+)
+from graphs.runtime.engine import AlreadyDecided, Expired, NotFound
+from server.auth.failed_keys import AddressLocked
+from server.auth.keys import UnknownKey
+from server.observability.request_log import current_request
+
+log = logging.getLogger(__name__)
+
+
+class BadRequest(InterlockError):
+    """The request is not one that we can read. `param` names the field."""
+
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
+        super().__init__(message)
+        self.param = param
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """An HTTP answer that is an error."""
+
+    status: int
+    message: str
+    type: str
+    code: str | None
+    param: str | None = None
+    retry_after: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error body."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def refusal(error: BaseException) -> Refusal:
+    """How an error is told to a client. What is not ours is not told in detail: it may hold secrets."""
+    message = str(error)
+    match error:
+        case BadRequest(param=param, status=status):
+            return Refusal(status=status, message=message, type="invalid_request_error", code=None, param=param)
+        case UnknownKey():
+            return Refusal(status=401, message=message, type="invalid_request_error", code="invalid_api_key")
+        case UnknownModel():
+            return Refusal(
+                status=404, message=message, type="invalid_request_error", code="model_not_found", param="model"
+            )
+        case AddressLocked(retry_after=seconds):
+            kind = "rate_limit_exceeded"
+            return Refusal(
+                status=429, message=message, type=kind, code="too_many_failed_keys", retry_after=str(seconds)
+            )
+        case NotAllowed():
+            return Refusal(status=403, message=message, type="permission_error", code="not_allowed")
+        case LimitReached(retry_after=seconds):
+            kind = "rate_limit_exceeded"
+            return Refusal(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
+        case NotFound():
+            return Refusal(status=404, message=message, type="invalid_request_error", code="approval_not_found")
+        case AlreadyDecided():
+            return Refusal(status=409, message=message, type="invalid_request_error", code="already_decided")
+        case Expired():
+            return Refusal(status=410, message=message, type="invalid_request_error", code="expired")
+        case GraphUnavailable():
+            return Refusal(status=503, message=message, type="server_error", code="graph_unavailable")
+        case ModelError():
+            return model_refusal(error)
+        case StorageError():  # names a path or an address
+            log.error("%s", message)
+            return Refusal(
+                status=503,
+                message=f"Interlock's database cannot be used now; its log has the details{by_id()}.",
+                type="server_error",
+                code="storage_unavailable",
+            )
+        case InterlockError():
+            return Refusal(status=500, message=message, type="server_error", code=None)
+        case _:
+            return Refusal(
+                status=500,
+                message=f"Something inside Interlock failed; its log has the details{by_id()}.",
+                type="server_error",
+                code="internal_error",
+            )
+
+
+def by_id() -> str:
+    """Where in the log to look."""
+    return f" under request_id {request.id}" if (request := current_request()) is not None else ""
+
+
+def model_refusal(error: ModelError) -> Refusal:
+    """The model's own refusals keep their status; its failures are a bad gateway."""
+    match error.kind:
+        case "rate_limited":
+            return Refusal(
+                status=429,
+                message=str(error),
+                type="rate_limit_error",
+                code="rate_limit_exceeded",
+                retry_after=error.retry_after,
+            )
+        case "invalid_request":
+            return Refusal(
+                status=error.status or 400,
+                message=str(error),
+                type="invalid_request_error",
+                code=error.code,
+                param=error.param,
+            )
+        case "authentication":
+            return Refusal(status=502, message=str(error), type="server_error", code="upstream_authentication")
+        case "unavailable" | "interrupted":
+            return Refusal(
+                status=504 if error.code == "timeout" else 502,
+                message=str(error),
+                type="server_error",
+                code="upstream_unavailable",
+                retry_after=error.retry_after,
+            )

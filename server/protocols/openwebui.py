@@ -1,0 +1,93 @@
+"""What kind of client asks, read from its request: a plain OpenAI client, or Open WebUI with its habits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from server.protocols.chat_completions.request import ChatBody
+from server.protocols.errors import BadRequest
+
+PREFIX = "x-openwebui-"
+SHOW_TOOLS = "x-interlock-tools"
+"""Request header: `items` asks for tool calls in the stream as Responses-API items, `none` for text alone."""
+APPROVALS = "x-interlock-approvals"
+"""Request header: `wait` keeps the answer open while an approval is pending, until it is decided elsewhere."""
+TASK = "x-openwebui-task"
+TASK_PROMPT = "### Task:"
+ASK_USER = "ask_user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """How this request is to be answered."""
+
+    kind: Literal["openai", "open-webui"]
+    items: bool
+    """Tool calls are shown as Responses-API items."""
+    buttons: bool
+    """Approvals are asked for with `ask_user`."""
+    waits: bool
+    """The stream stays open while an approval is pending, and goes on once it is decided."""
+    task: bool
+    """A background task (title, tags, follow-ups): for the model alone, not for the graph."""
+    tools: Sequence[Mapping[str, Any]]
+    """The client's own function tools. Open WebUI's are its injected ones, which are not for our models."""
+    chat: str | None
+    message: str | None
+    parent_message: str | None
+
+
+def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool) -> Client:
+    """Reads headers (lower-case names) and body. Raises BadRequest for tools that are no function tools.
+
+    `for_people`: the key belongs to a chat page that asks for its people. Any other client that calls its request a
+    background task would only get past the graph's prompt and rules, so its request is an ordinary turn.
+    """
+    webui = any(name.startswith(PREFIX) for name in headers)
+    shown = headers.get(SHOW_TOOLS)
+    if shown not in (None, "items", "none"):
+        raise BadRequest(f"header {SHOW_TOOLS}: {shown!r} is neither 'items' nor 'none'")
+    waits = headers.get(APPROVALS)
+    if waits not in (None, "wait"):
+        raise BadRequest(f"header {APPROVALS}: {waits!r} is not 'wait'")
+    names = [tool_name(tool, index) for index, tool in enumerate(body.tools or ())]
+    return Client(
+        kind="open-webui" if webui else "openai",
+        items=webui if shown is None else shown == "items",
+        buttons=ASK_USER in names and waits is None,
+        waits=waits == "wait",
+        task=webui and for_people and is_task(headers, body),
+        tools=() if webui else [tool for tool, name in zip(body.tools or (), names, strict=True) if name != ASK_USER],
+        chat=headers.get(f"{PREFIX}chat-id") or None,
+        message=headers.get(f"{PREFIX}message-id") or None,
+        parent_message=headers.get(f"{PREFIX}user-message-parent-id") or None,
+    )
+
+
+def tool_name(tool: Mapping[str, Any], index: int) -> str:
+    """The name of a function tool. Raises BadRequest for any other kind."""
+    function = tool.get("function")
+    name = cast("Mapping[str, Any]", function).get("name") if isinstance(function, Mapping) else None
+    if tool.get("type") != "function" or not isinstance(name, str) or not name:
+        raise BadRequest(
+            f"tools[{index}]: expected {{'type': 'function', 'function': {{'name': …}}}}", param=f"tools.{index}"
+        )
+    return name
+
+
+def is_task(headers: Mapping[str, str], body: ChatBody) -> bool:
+    """Whether Open WebUI asks for itself: by the header that an admin may configure, or by the shape of its prompts."""
+    if TASK in headers:
+        return bool(headers[TASK])
+    only = body.messages[0]
+    content = only.get("content")
+    return (
+        not body.stream
+        and not body.tools
+        and len(body.messages) == 1
+        and only.get("role") == "user"
+        and isinstance(content, str)
+        and content.lstrip().startswith(TASK_PROMPT)
+    )

@@ -1,0 +1,109 @@
+"""Tool calls as Responses-API items inside the chat stream, for clients that show them (Open WebUI, `interlock chat`).
+
+Only sent where asked for: to a plain OpenAI client these events are not part of the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from graphs.argument_text import exact_json
+from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.text import escape_invisible
+from server.protocols.chat_completions.stream import sse
+
+
+def status(text: str, *, done: bool) -> bytes:
+    """Open WebUI's live status line; it belongs in an event without `choices`."""
+    return sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
+
+
+def done(index: int, item: Mapping[str, Any], status: str) -> bytes:
+    """The item at that place, as it ended."""
+    return sse({"type": "response.output_item.done", "output_index": index, "item": {**item, "status": status}})
+
+
+class ResponseItems:
+    """Encodes calls as `function_call` items, each followed by its `function_call_output`.
+
+    `output_index` counts the items of this stream; a run of text is one of them, and so is a run of thinking. Whether a
+    call failed is told by the status of its `function_call`: the page looks at no other.
+    """
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._run: Literal["text", "thoughts"] | None = None
+        self._calls: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def text(self) -> None:
+        """Text follows: it is an item of its own."""
+        self._begin("text")
+
+    def thoughts(self) -> None:
+        """Thinking follows: it is an item of its own."""
+        self._begin("thoughts")
+
+    def started(self, event: ToolStarted) -> bytes:
+        """The call as an item in progress, then completed: its arguments are known whole."""
+        return self._call(event, "completed")
+
+    def progressed(self, event: ToolProgress) -> bytes:
+        """A line above the answer that says how far the tool is."""
+        return status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
+
+    def finished(self, event: ToolFinished) -> bytes:
+        """What the tool returned."""
+        if not event.failed:
+            return self._output(event.call_id, "completed", event.text, event.images)
+        return self._failed(event.call_id) + self._output(event.call_id, "failed", event.text, event.images)
+
+    def refused(self, event: ToolRefused) -> bytes:
+        """A call that was not run: shown as failed, with the reason."""
+        return self._call(event, "failed") + self._output(
+            event.call_id, "failed", escape_invisible(event.reason, keep="\n")
+        )
+
+    def _call(self, event: ToolStarted | ToolRefused, status: str) -> bytes:
+        index = self._next()
+        call_id, arguments = event.call_id, exact_json(dict(event.args))
+        item = {
+            "type": "function_call",
+            "id": f"fc_{call_id}",
+            "call_id": call_id,
+            "name": escape_invisible(event.tool),
+            "arguments": arguments,
+        }
+        self._calls[call_id] = (index, item)
+        added = {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress"}}
+        return sse(added) + done(index, item, status)
+
+    def _failed(self, call_id: str) -> bytes:
+        """The call once more, with another end: it takes the place of the first."""
+        index, item = self._calls[call_id]
+        return done(index, item, "failed")
+
+    def _output(self, call_id: str, status: str, text: str, images: tuple[str, ...] = ()) -> bytes:
+        item = {
+            "type": "function_call_output",
+            "call_id": call_id,
+            "status": status,
+            "output": [
+                {"type": "input_text", "text": text},
+                *({"type": "input_image", "image_url": image} for image in images),
+            ],
+        }
+        return sse({"type": "response.output_item.added", "output_index": self._next(), "item": item})
+
+    def _begin(self, run: Literal["text", "thoughts"]) -> None:
+        if self._run not in (None, run):
+            self._index += 1
+        self._run = run
+
+    def _next(self) -> int:
+        if self._run is not None:
+            self._run = None
+            self._index += 1
+        index = self._index
+        self._index += 1
+        return index

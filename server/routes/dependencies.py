@@ -1,0 +1,100 @@
+"""What routes ask for: the library, the keys and the caller of this request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypedDict, cast
+
+from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
+
+from graphs.runtime.engine import Edition, Library
+from server.auth.addresses import group_of
+from server.auth.failed_keys import AddressLocked
+from server.auth.identity import Identities, Identity
+from server.auth.keys import UnknownKey
+from server.observability.request_log import noted
+from server.protocols.errors import BadRequest
+from server.protocols.http.connections import EXTENSION, Connection, ConnectionTable
+from server.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facade:
+    """Everything a route may need."""
+
+    settings: Settings
+    library: Library
+    edition: Edition
+    """The one that is current when the request comes: its keys, rules and graphs belong together."""
+
+    @property
+    def identities(self) -> Identities:
+        """All who are known to the edition."""
+        return cast(Identities, self.edition.attached)
+
+
+class LifespanState(TypedDict):
+    """What Starlette puts on every request's state."""
+
+    connections: ConnectionTable
+    settings: Settings
+    library: Library
+
+
+async def facade(request: Request) -> Facade:
+    """The parts of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
+    library = cast(Library, request.state.library)
+    return Facade(settings=cast(Settings, request.state.settings), library=library, edition=library.current)
+
+
+FacadeDep = Annotated[Facade, Depends(facade)]
+
+
+async def identity(request: Request, parts: FacadeDep) -> Identity:
+    """Who is behind this request. Raises what `Identities.identify` raises, and AddressLocked."""
+    table = cast(ConnectionTable, request.state.connections)
+    connection = cast("Mapping[str, Connection]", request.scope.get("extensions", {})).get(EXTENSION)
+    address = find_address(request, connection)
+    try:
+        try:
+            found = await parts.identities.identify(request.headers, table.failed_keys.lookup(address))
+        except UnknownKey:
+            table.failed_keys.note_failure(address)
+            raise
+    except AddressLocked:
+        noted().quiet = True
+        table.note_refusal(address, "failed_keys")
+        raise
+    table.failed_keys.note_valid(address)
+    if connection is not None:
+        table.note_valid_key(connection)
+    noted().key = found.caller.key
+    return found
+
+
+def find_address(request: Request, connection: Connection | None) -> str:
+    """Whose keys are counted together: the other end's, or the client's for whom a trusted proxy asks."""
+    if connection is not None and connection.address is not None:
+        return connection.address
+    return group_of(request.client.host if request.client else "unknown")
+
+
+IdentityDep = Annotated[Identity, Depends(identity)]
+
+
+async def read_bytes(request: Request, largest: int) -> bytes:
+    """The body, if it is no larger than `largest` bytes. Raises BadRequest (413)."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > largest:
+        raise BadRequest(f"The body is larger than {largest} bytes.", status=413)
+    raw = bytearray()
+    try:
+        async for part in request.stream():
+            raw += part
+            if len(raw) > largest:
+                raise BadRequest(f"The body is larger than {largest} bytes.", status=413)
+    except ClientDisconnect:
+        raise BadRequest("The client left before its request was whole.", status=499) from None
+    return bytes(raw)
