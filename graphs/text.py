@@ -1,9 +1,28 @@
-"""Text that others wrote, made fit for a person's eyes: a log, a terminal, a page, an approval."""
+"""Text that others wrote, made fit for a person's eyes: a log, a terminal, a page, an approval.
+
+Arguments of a call are shown as exact JSON in which every character shows, each value shortened by itself where there
+is no room for all of it, in Markdown code that no value can end.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+LEAST = 48
+"""Characters that a shortened value is given at least, its length included: with less, nobody could tell what it is."""
+
+LONGEST_ESCAPE = 12
+"""Characters of `\\ud83d\\ude00`."""
+
+_ESCAPE_OR_CHARACTER = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4}|\\u[0-9a-fA-F]{4}|\\.|[^\\]")
+_SECOND_SPACE = re.compile("(?<= ) ")
+_PADDING = re.compile(r"(?<=\S {8}) +")
+_OUR_MARK = re.compile(r"…(?= \()")
 
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
@@ -58,3 +77,134 @@ def _is_picture(base: str, after: str) -> bool:
 def _escape(char: str) -> str:
     number = ord(char)
     return _NAMES.get(char) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{{{number:x}}}")
+
+
+def exact_json(value: Any) -> str:
+    r"""`value` as JSON (RFC 8259) that reads back as the same value, with every character escaped that does not show.
+
+    Raises TypeError for what is not JSON, such as a number over 64 bits.
+    """
+    return escape_json(_dump(value))
+
+
+def escape_json(text: str) -> str:
+    r"""JSON text with its invisible characters written as `\uXXXX`: the same value."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    # A table of what occurs: the text may be long, its alphabet is short.
+    hidden = (char for char in set(text) if char != "\n" and escape_invisible(char) != char)
+    table = {ord(char): _escape_in_json(char) for char in hidden}
+    return text.translate(table) if table else text
+
+
+def _escape_in_json(char: str) -> str:
+    number = ord(char)
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    high, low = divmod(number - 0x10000, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+def _dump(value: Any, *, indent: bool = False) -> str:
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(value, option=option).decode()
+
+
+def whole_json(value: Any, room: int) -> str | None:
+    r"""`exact_json`, indented if there is room for that; None where there is none for the shortest form either.
+
+    Blanks that would push the end of a line out of sight are written `\u0020`.
+    """
+    # Indented, what is deeply nested is mostly white space.
+    for indent in (True, False):
+        # Escapes only make a text longer: what is far too long is not looked at.
+        if len(text := _dump(value, indent=indent)) > room:
+            continue
+        text = _PADDING.sub(lambda match: r"\u0020" * len(match[0]), escape_json(text))
+        if len(text) <= room:
+            return text
+    return None
+
+
+def fit_members(
+    members: Sequence[tuple[str, Any]], room: int, *, separator: str, longest_name: int | None = None
+) -> tuple[Sequence[str], bool] | None:
+    r"""The members of a JSON object, each as `"name": value` on one line, in `room` characters all together.
+
+    Values that are too long share what is left by the shorter ones. A shortened value says its length: `"long "… (1,500
+    characters)`, behind the quotes, where no value can write it. Where white space may be collapsed by what shows the
+    text, the second of two spaces must be seen: it is written `\u0020`. Names are shortened too where `longest_name`
+    says from which length on.
+
+    Returns:
+        The members and whether anything is shortened; None where not every name and the beginning of every value fit.
+    """
+    left = room - len(separator) * (len(members) - 1)
+    if longest_name is None and sum(len(name) for name, _ in members) > left:
+        return None
+    names = [_Value(name, room if longest_name is None else longest_name) for name, _ in members]
+    left -= sum(len(name.shown) + 2 for name in names)
+    values = [_Value(value, max(left, 0)) for _, value in members]
+    shares = share_out([len(value.text) for value in values], left)
+    if any(share < min(len(value.text), LEAST) for share, value in zip(shares, values, strict=True)):
+        return None
+    lines = [f"{name.shown}: {value.cut(share)}" for name, value, share in zip(names, values, shares, strict=True)]
+    shortened = any(len(value.text) > share for value, share in zip(values, shares, strict=True))
+    return lines, shortened or any(name.shown != name.text for name in names)
+
+
+class _Value:
+    """One name or value as JSON on one line."""
+
+    def __init__(self, value: Any, longest: int) -> None:
+        """`longest`: characters that will be shown at most. No more is looked at than that takes."""
+        self._quote = '"' if isinstance(value, str) else ""
+        if isinstance(value, str):
+            self._length, dumped = len(value), _dump(value[: longest + 1])
+        else:
+            dumped = _dump(value)
+            self._length, dumped = len(dumped), dumped[: longest + LONGEST_ESCAPE]
+        text = _SECOND_SPACE.sub(r"\\u0020", escape_json(dumped))
+        self.text = _OUR_MARK.sub(r"\\u2026", text)
+        self.shown = self.cut(longest)
+
+    def cut(self, room: int) -> str:
+        """The beginning in `room` characters, with the length: a string's in characters, any other value's in those of
+        its JSON."""
+        if len(self.text) <= room:
+            return self.text
+        mark = f"… ({self._length:,} characters)"
+        left = room - len(mark) - 2 * len(self._quote)
+        beginning: list[str] = []
+        for match in _ESCAPE_OR_CHARACTER.finditer(self.text, len(self._quote), len(self.text) - len(self._quote)):
+            left -= len(match[0])
+            if left < 0:
+                break
+            beginning.append(match[0])
+        return f"{self._quote}{''.join(beginning)}{self._quote}{mark}"
+
+
+def share_out(wanted: Sequence[int], room: int) -> list[int]:
+    """How much of `room` each gets: what it wants, or an equal share of what those who want less leave."""
+    shares = [0] * len(wanted)
+    for done, index in enumerate(sorted(range(len(wanted)), key=lambda index: wanted[index])):
+        shares[index] = min(wanted[index], max(0, room // (len(wanted) - done)))
+        room -= shares[index]
+    return shares
+
+
+def fence(text: str, language: str = "") -> str:
+    """A Markdown code block with this text, longer fenced than any run of backticks in it (CommonMark, 4.5)."""
+    ticks = "`" * max(3, _longest_run(text) + 1)
+    return f"{ticks}{language}\n{text}\n{ticks}"
+
+
+def code_span(text: str) -> str:
+    """A Markdown code span with this text, which holds no line break (CommonMark, 6.1)."""
+    ticks = "`" * (_longest_run(text) + 1)
+    gap = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{gap}{text}{gap}{ticks}"
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

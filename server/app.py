@@ -13,8 +13,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from graphs.config.environment import SecretUnreadable
+from graphs.config.loader import Snapshot, load
+from graphs.diagnostics.coverage import describe_server
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import SecretUnreadable, Snapshot, load, opened, settled_environment
+from graphs.runtime.engine import opened, settled_environment
 from server.auth.failed_keys import AddressLocked
 from server.auth.http_client import build_client
 from server.auth.identity import Identities
@@ -55,6 +58,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
                 attach=keeper.identities,
                 reload_with=env,
                 tracing=tracing,
+                describe_server=describe_server,
             )
             try:
                 library = await stack.enter_async_context(opening)

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from graphs.runtime.engine import Environment
+from graphs.config.environment import Environment
 
 PREFIX = "INTERLOCK_"
 

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from graphs.runtime.engine import HttpSpec, Metrics
+from graphs.config.spec.gateway import HttpSpec
+from graphs.telemetry.metrics import Metrics
 from server.protocols.http import connections
 from server.protocols.http.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits
 

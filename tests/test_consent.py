@@ -23,7 +23,7 @@ from test_asking import ids, with_ask
 from test_openwebui import ASK_USER, WEBUI, answer, asked, panel
 
 from graphs.errors import Problem
-from graphs.runtime.engine import AuditRecord
+from graphs.store.audit.record import AuditRecord
 from graphs.text import escape_invisible
 from server.cli.audit import as_row
 from server.cli.chat import show

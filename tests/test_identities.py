@@ -20,8 +20,8 @@ from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
+from graphs.config.spec.identities import LiteLLMKeysSpec, OidcSpec
 from graphs.errors import GraphUnavailable, NotAllowed
-from graphs.runtime.engine import LiteLLMKeysSpec, OidcSpec
 from server.auth.http_client import ask, build_client
 from server.auth.keys import UnknownKey
 from server.auth.litellm_keys import LiteLLMKeys

@@ -25,8 +25,10 @@ from support.people import KEY, SECRET, obedient, signed, told
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.config.loader import load
+from graphs.diagnostics.audit_reader import opened_audit
 from graphs.diagnostics.doctor import connected, examine
-from graphs.runtime.engine import AuditFilter, line, opened_audit
+from graphs.store.audit.log import AuditFilter
+from graphs.store.audit.record import line
 from graphs.studio import Workshop
 
 SCRIPT = "mcp_personal.py"

@@ -9,12 +9,11 @@ from typing import Literal
 from graphs.config.reader import Reading
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RoleLimitsSpec, RoleSpec, RuleSpec
-from graphs.errors import Problem
+from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Condition, ExpressionError, compile_access
 from graphs.policy import patterns
 from graphs.policy.limits import Limit, Limits
 from graphs.policy.rules import Policy, Role, Rule
-from graphs.words import did_you_mean
 
 _Decision = Literal["allow", "ask", "deny"]
 _DECISIONS: tuple[_Decision, ...] = ("allow", "ask", "deny")

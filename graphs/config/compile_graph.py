@@ -10,10 +10,9 @@ from graphs.config import graph_checks
 from graphs.config.reader import Reading
 from graphs.config.source import Path, Source
 from graphs.config.spec.graph import END, BranchSpec, GraphSpec, ModelNodeSpec
-from graphs.errors import Problem
+from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Condition, ExpressionError, Text, compile_next, compile_text
 from graphs.policy import patterns
-from graphs.words import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,10 @@ from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.templates import Filling
 from graphs.config.trust import unknown_hints
 from graphs.config.watcher import Signature, signature
-from graphs.errors import ConfigError, Problem
+from graphs.errors import ConfigError, Problem, did_you_mean
 from graphs.policy import patterns
 from graphs.policy.rules import Policy
 from graphs.redaction import Redaction
-from graphs.words import did_you_mean
 
 DEFAULTS = Path(__file__).parent.parent / "defaults"
 """The shipped files, the same as `configs/` of the repository."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from graphs.config.spec.base import Spec
-from graphs.words import did_you_mean, kind_of
+from graphs.errors import did_you_mean, kind_of
 
 Path = tuple[str | int, ...]
 

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from graphs.config.messages import complaints
 from graphs.config.source import Path, Source
 from graphs.config.spec.base import Spec
-from graphs.errors import Problem
-from graphs.words import kind_of
+from graphs.errors import Problem, kind_of
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 

@@ -14,9 +14,26 @@ from graphs.config.spec.base import seconds
 from graphs.errors import StorageError
 from graphs.store.audit.chain import Checked, Head, check_export
 from graphs.store.audit.log import Audit, AuditFilter
-from graphs.store.audit.record import AuditRecord, NotARecord, from_line
+from graphs.store.audit.record import AuditRecord, Kind, NotARecord, from_line, line
 from graphs.store.backends.sqlite import sqlite_path
 from graphs.store.store import Store, is_postgres
+
+__all__ = [
+    "AuditFilter",
+    "AuditRecord",
+    "BadExport",
+    "Head",
+    "Inspection",
+    "Kind",
+    "NoStore",
+    "chosen",
+    "inspect",
+    "line",
+    "moment",
+    "opened_audit",
+    "read_export",
+    "read_head",
+]
 
 PAGE = 1000
 POLL = 1.0

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from graphs.config.loader import Snapshot
 from graphs.diagnostics.access_matrix import Cell, cell
+from graphs.diagnostics.probe import facts_of
 from graphs.policy.rules import Policy, ToolFacts
+from graphs.tools.registry import Toolbox
 
 WORDS = {"allow": "allowed", "ask": "asked first", "depends": "depending on the call"}
+
+
+async def describe_server(snapshot: Snapshot, tools: Toolbox, server: str) -> list[str]:
+    """The same for a server that is up. Thousands of tools take a while: not on the loop."""
+    facts = facts_of(snapshot, tools, server, tools.status()[server])
+    return await asyncio.to_thread(describe_coverage, snapshot.policy, server, facts)
 
 
 def describe_coverage(policy: Policy, server: str, tools: Sequence[ToolFacts]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from graphs.runtime.conversation import calls_of, client_call_ids, text_of
+from graphs.llm.messages import calls_of, client_call_ids, text_of
 from graphs.store.approval import Approval
 from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import AuditRecord

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from graphs.config.loader import Snapshot
 from graphs.diagnostics.probe import survey
-from graphs.errors import InterlockError
+from graphs.errors import InterlockError, did_you_mean
 from graphs.policy.patterns import could_begin, fault, matches_any, tool_fault
 from graphs.policy.rules import ToolFacts
-from graphs.words import did_you_mean
 
 _LISTED = 12
 

@@ -10,9 +10,8 @@ from typing import Any, cast
 from graphs.config.loader import Snapshot
 from graphs.config.references import Mention, Pattern
 from graphs.diagnostics.probe import SeenServer
-from graphs.errors import Problem
+from graphs.errors import Problem, did_you_mean
 from graphs.policy.patterns import matches
-from graphs.words import did_you_mean
 
 _LISTED = 12
 _OPEN = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from cel_expr_python import cel
 
+from graphs.errors import did_you_mean
 from graphs.expressions.paths import could_be_folder, path_within
 from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
 from graphs.expressions.sqltables import sql_tables
 from graphs.expressions.urls import host, public_url
-from graphs.words import did_you_mean
 
 _T = cel.Type
 MOST_FOLDERS = 4

@@ -10,10 +10,9 @@ from zoneinfo import available_timezones
 
 from cel_expr_python import cel
 
-from graphs.errors import InterlockError
+from graphs.errors import InterlockError, did_you_mean
 from graphs.expressions import celtree
 from graphs.expressions.functions import FUNCTIONS, declarations
-from graphs.words import did_you_mean
 
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""

@@ -14,7 +14,6 @@ from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from graphs.argument_text import exact_json
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import ModelNodeSpec
 from graphs.config.spec.servers import ServerSpec
@@ -30,6 +29,7 @@ from graphs.policy.rules import CallFacts, ToolFacts, Verdict
 from graphs.store.approval import AlreadyDecided, Approval, Expired, new_approval_id
 from graphs.store.audit.record import AuditEntry
 from graphs.store.digests import call_digest
+from graphs.text import exact_json
 from graphs.tools.names import of_server
 from graphs.tools.tool import ServedTool
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from graphs.words import did_you_mean
+from graphs.errors import did_you_mean
 
 _REFUSED = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
 

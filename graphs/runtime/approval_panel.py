@@ -13,10 +13,9 @@ from typing import Any, cast
 
 import orjson
 
-from graphs.argument_text import code_span, fit_members
 from graphs.events import ClientCall, PendingApproval
 from graphs.runtime.approval_text import describe, is_shown_whole
-from graphs.text import escape_invisible
+from graphs.text import code_span, escape_invisible, fit_members
 
 NAME = "ask_user"
 AT_ONCE = 3

@@ -7,9 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from graphs.argument_text import code_span, fence, fit_members, whole_json
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.text import escape_invisible
+from graphs.text import code_span, escape_invisible, fence, fit_members, whole_json
 
 LONGEST_ARGUMENTS = 12_000
 """Characters of one call's arguments that are shown in a chat. What is longer is approved where it is shown whole."""

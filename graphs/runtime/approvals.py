@@ -8,12 +8,33 @@ from dataclasses import dataclass
 
 from graphs.errors import NotAllowed
 from graphs.events import PendingApproval
+from graphs.llm.messages import client_call_ids
 from graphs.nodes.permission import as_event
 from graphs.policy.rules import Caller
-from graphs.runtime import approval_panel, approval_text, conversation
-from graphs.store.approval import AlreadyDecided, Approval, Decision, Expired, NotFound
+from graphs.runtime import approval_panel, approval_text
+from graphs.store.approval import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
+
+__all__ = [
+    "AS",
+    "AlreadyDecided",
+    "Approval",
+    "ApprovalStatus",
+    "Decision",
+    "Expired",
+    "NotFound",
+    "Outcome",
+    "Resume",
+    "Say",
+    "Still",
+    "asked_by",
+    "by_api",
+    "by_button",
+    "by_text",
+    "known",
+    "take_up",
+]
 
 
 @dataclass(frozen=True)
@@ -178,7 +199,7 @@ async def take_up(store: Store, row: TurnRow) -> bool:
 
 async def asked_by(store: Store, row: TurnRow) -> Mapping[str, Approval]:
     """The approvals that a waiting turn asked for, by call id, in the order of its calls."""
-    ids = conversation.client_call_ids(row.messages)
+    ids = client_call_ids(row.messages)
     found = await store.approvals.for_calls(ids)
     return {key: found[key] for key in ids if key in found}
 

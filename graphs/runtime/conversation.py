@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import orjson
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from graphs.llm.client import ChatModel
+from graphs.llm.messages import Message, calls_of, client_call_ids, text_of
 from graphs.runtime import approval_panel
 from graphs.store.digests import digest_chain, extend_digest
-
-Message = Mapping[str, Any]
 
 CUT_OFF = "The turn was stopped before this call ended. Whether it took effect is unknown."
 NOT_RUN = "Not run: it waited for approval, and nobody approved it."
@@ -75,22 +73,6 @@ class Conversation:
         return text_of(last) if last.get("role") == "user" else None
 
 
-def text_of(message: Message) -> str:
-    """The text of an OpenAI message: its string, or its text parts joined."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = cast("list[Mapping[str, Any]]", content)
-        return "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
-    return ""
-
-
-def calls_of(message: Message) -> Sequence[Mapping[str, Any]]:
-    """The tool calls of an assistant message."""
-    return cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ())
-
-
 def read(messages: Sequence[Message]) -> Conversation:
     """Cuts the client's messages into exchanges."""
     found: list[Exchange] = []
@@ -142,17 +124,6 @@ def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
 def user_digest(text: str) -> str:
     """Digest of what a person said."""
     return extend_digest("", text)
-
-
-def client_call_ids(messages: Sequence[Message]) -> list[str]:
-    """Ids of the tool calls that these messages make."""
-    return [
-        str(call["id"])
-        for message in messages
-        if message.get("role") == "assistant"
-        for call in calls_of(message)
-        if call.get("id")
-    ]
 
 
 def weave(conversation: Conversation, stored: Mapping[int, Sequence[Message]]) -> tuple[list[Message], int]:
@@ -233,11 +204,6 @@ def texts_beside(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[
 def answer(call_id: str, results: Mapping[str, Message]) -> Message:
     """The client's result of a call; a sentence where it sent none."""
     return results.get(call_id) or {"role": "tool", "tool_call_id": call_id, "content": NO_RESULT}
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON text."""
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def renamed(call: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,125 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from graphs.config.environment import Environment, SecretUnreadable
+from graphs.config.environment import Environment
 from graphs.config.loader import Snapshot, load
-from graphs.config.spec.gateway import HttpSpec
-from graphs.config.spec.identities import LiteLLMKeysSpec, OidcSpec
-from graphs.config.spec.schemas import schemas
 from graphs.config.watcher import saves
-from graphs.diagnostics.access_matrix import Candidate, Cell, RightsTable, rights_table
-from graphs.diagnostics.audit_reader import (
-    BadExport,
-    Inspection,
-    NoStore,
-    chosen,
-    inspect,
-    moment,
-    opened_audit,
-    read_export,
-    read_head,
-)
-from graphs.diagnostics.coverage import describe_coverage
-from graphs.diagnostics.doctor import connected, examine
-from graphs.diagnostics.drawing import Shape, mermaid, png, sketches, svg
-from graphs.diagnostics.drawing.looks import dark_style
-from graphs.diagnostics.explain import Explanation, Question, RoleSays, explain
-from graphs.diagnostics.overview import Overview, overview
-from graphs.diagnostics.probe import facts_of
-from graphs.diagnostics.timeline import TurnView, recent
-from graphs.diagnostics.tool_catalog import NoSuch
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.policy.rules import Caller
-from graphs.redaction.texts import scrubbed
 from graphs.runtime import approvals as decisions
-from graphs.runtime.revision import Edition, Listed
+from graphs.runtime.revision import Edition
 from graphs.runtime.runner import Runner
-from graphs.store.approval import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound
-from graphs.store.audit.chain import Head
-from graphs.store.audit.log import AuditFilter
-from graphs.store.audit.record import AuditRecord, Kind, line
+from graphs.store.approval import Approval, ApprovalStatus, Decision
 from graphs.store.store import Store
 from graphs.telemetry.instrument import Seeing
 from graphs.telemetry.metrics import Metrics
-from graphs.telemetry.tracing import SILENT, Span, Tracing, come_in, current_ids, gone
+from graphs.telemetry.tracing import Tracing
 from graphs.tools.registry import Toolbox
 from graphs.tools.shared import Connections
-
-__all__ = [
-    "SILENT",
-    "AlreadyDecided",
-    "Approval",
-    "ApprovalStatus",
-    "AuditFilter",
-    "AuditRecord",
-    "BadExport",
-    "Caller",
-    "Candidate",
-    "Cell",
-    "Decision",
-    "Edition",
-    "Environment",
-    "Expired",
-    "Explanation",
-    "Head",
-    "HttpSpec",
-    "Inspection",
-    "Kind",
-    "Library",
-    "Listed",
-    "LiteLLMKeysSpec",
-    "Metrics",
-    "NoStore",
-    "NoSuch",
-    "NotFound",
-    "OidcSpec",
-    "Overview",
-    "Question",
-    "RightsTable",
-    "RoleSays",
-    "SecretUnreadable",
-    "Shape",
-    "Snapshot",
-    "Span",
-    "Tracing",
-    "TurnView",
-    "chosen",
-    "come_in",
-    "connected",
-    "current_ids",
-    "dark_style",
-    "examine",
-    "explain",
-    "gone",
-    "inspect",
-    "line",
-    "load",
-    "mermaid",
-    "moment",
-    "opened",
-    "opened_audit",
-    "png",
-    "read_export",
-    "read_head",
-    "rights_table",
-    "schemas",
-    "scrubbed",
-    "settled_environment",
-    "sketches",
-    "svg",
-]
 
 log = logging.getLogger(__name__)
 
 SERVERS_PATIENCE = 5.0
 """Seconds that a start, or a reload, waits for MCP servers; the slower ones join when they are up."""
+
+DescribeServer = Callable[[Snapshot, Toolbox, str], Awaitable[Sequence[str]]]
+"""What the log says of a server that came up: its lines."""
 
 Attach = Callable[[Snapshot], object]
 """Makes what the facade swaps together with a snapshot. Raises ConfigError where the snapshot cannot be served."""
@@ -139,6 +50,7 @@ class Library:
         demo: Callable[[], Awaitable[str]],
         attach: Attach,
         tracing: Tracing,
+        describe_server: DescribeServer | None,
     ) -> None:
         self.store = store
         self.problems: tuple[Problem, ...] = ()
@@ -146,6 +58,7 @@ class Library:
         self._storage = storage
         self._demo = demo
         self._attach = attach
+        self._describe_server = describe_server
         self.metrics = Metrics()
         self.evaluator = Evaluator()
         self.tracing = tracing
@@ -263,22 +176,6 @@ class Library:
         """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
 
-    async def overview(self, edition: Edition, caller: Caller, owner: str) -> Overview:
-        """What this caller may see of what is served, and what waits for a decision."""
-        ready = await edition.readiness()
-        return overview(
-            edition.snapshot,
-            {**ready, "problems": [str(problem) for problem in self.problems]},
-            self.metrics.running(),
-            await self.approvals(caller, owner, "pending"),
-            caller,
-            owner,
-        )
-
-    async def turns(self, edition: Edition, caller: Caller, owner: str, limit: int) -> tuple[TurnView, ...]:
-        """The owner's latest turns, newest first."""
-        return await recent(self.store, owner, limit, lambda name: edition.people_name(name, caller))
-
     async def readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
         trouble, state = await asyncio.gather(self.store.trouble(), self.current.readiness())
@@ -321,9 +218,9 @@ class Library:
 
     async def _describe(self, edition: Edition, server: str) -> None:
         """Says in the log what each role may do with the tools of a server that came up."""
-        facts = facts_of(edition.snapshot, edition.toolbox, server, edition.toolbox.status()[server])
-        for words in await asyncio.to_thread(describe_coverage, edition.snapshot.policy, server, facts):
-            log.info("%s", words)
+        if self._describe_server is not None:
+            for line in await self._describe_server(edition.snapshot, edition.toolbox, server):
+                log.info("%s", line)
 
     def _refuse_other_storage(self, snapshot: Snapshot) -> None:
         wanted = self._storage or snapshot.gateway.storage
@@ -360,18 +257,26 @@ async def opened(
     attach: Attach = lambda _: None,
     reload_with: Mapping[str, str] | None = None,
     tracing: Tracing | None = None,
+    describe_server: DescribeServer | None = None,
     may_block: bool = True,
 ) -> AsyncGenerator[Library]:
     """A library with its MCP servers, store and model endpoint; all are closed at the end.
 
     `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
-    environment that config files read, the folder is watched and reloaded. `may_block` is the store's. Raises
-    InterlockError when the store cannot be opened.
+    environment that config files read, the folder is watched and reloaded. `describe_server` makes lines for the log
+    of each server that comes up. `may_block` is the store's. Raises InterlockError when the store cannot be opened.
     """
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data, may_block=may_block)
         stack.push_async_callback(store.close)
-        library = Library(store, storage=storage, demo=demo, attach=attach, tracing=tracing or Tracing())
+        library = Library(
+            store,
+            storage=storage,
+            demo=demo,
+            attach=attach,
+            tracing=tracing or Tracing(),
+            describe_server=describe_server,
+        )
         stack.push_async_callback(library.close)
         await library.serve(snapshot)
         tasks = [asyncio.create_task(library.prune_forever(), name="prune")]

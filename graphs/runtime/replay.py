@@ -21,8 +21,8 @@ from graphs.events import (
     ToolStarted,
     Usage,
 )
+from graphs.llm.messages import calls_of, text_of
 from graphs.nodes.tools import not_again, told
-from graphs.runtime import conversation
 from graphs.store.rows import TurnRow
 from graphs.store.tool_journal import Claimed
 
@@ -74,8 +74,8 @@ def replayed_calls(row: TurnRow) -> list[str]:
 def replay(row: TurnRow, results: Mapping[str, Claimed]) -> Iterator[Event]:
     """What the turn said, once more. `results` is what the journal knows of `replayed_calls`."""
     kept: Mapping[str, Any] = (row.request or {})[KEY]
-    args = {str(call["id"]): _arguments(call) for message in row.messages for call in conversation.calls_of(message)}
-    texts = {str(message.get("tool_call_id")): conversation.text_of(message) for message in row.messages}
+    args = {str(call["id"]): _arguments(call) for message in row.messages for call in calls_of(message)}
+    texts = {str(message.get("tool_call_id")): text_of(message) for message in row.messages}
     # The answer before it in the same exchange stands in front, and the client has that.
     at = len(row.text) - sum(step for step in _steps(row) if isinstance(step, int))
     for step in _steps(row):

@@ -9,10 +9,11 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 
 from graphs.llm.client import ChatModel
+from graphs.llm.messages import Message, calls_of, client_call_ids
 from graphs.nodes.tools import not_again
 from graphs.runtime import conversation as history
 from graphs.runtime.completion import TurnRequest
-from graphs.runtime.conversation import Conversation, Message
+from graphs.runtime.conversation import Conversation
 from graphs.store.rows import TurnRow, unanswered_calls
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claimed
@@ -64,7 +65,7 @@ async def look(store: Store, request: TurnRequest, conversation: Conversation) -
     begun, texts, users = conversation.open, conversation.texts, conversation.users
     found = await store.turns.find_parents(
         request.owner,
-        call_ids=history.client_call_ids(request.messages),
+        call_ids=client_call_ids(request.messages),
         chat=request.chat,
         parent_message=request.parent_message,
         assistant_texts=[*texts, begun.text] if begun else texts,
@@ -130,7 +131,7 @@ def with_results(
     for message in messages:
         made.append(message)
         results: list[Any] = []
-        for call in history.calls_of(message):
+        for call in calls_of(message):
             call_id, name = str(call.get("id")), str(call["function"]["name"])
             if call_id in known:
                 results.append(not_again(known[call_id], call_id, name))

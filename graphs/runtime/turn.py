@@ -17,6 +17,7 @@ from langgraph.types import Command
 
 from graphs.errors import GraphUnavailable, InterlockError
 from graphs.events import ApprovalNeeded, TextDelta, ToolStarted
+from graphs.llm.messages import client_call_ids
 from graphs.nodes.state import Context, owed_by_client
 from graphs.nodes.tools import told
 from graphs.runtime import approval_panel, approval_text, approvals, restore
@@ -116,7 +117,7 @@ class Run(Walk):
         for row in before.attempts:
             if not self._kept.is_attempt(row):
                 continue
-            known = await self._store.journal.known(history.client_call_ids(row.messages))
+            known = await self._store.journal.known(client_call_ids(row.messages))
             last = max((call.since or 0.0 for call in known.values()), default=row.created)
             if time.time() - last < RETRIES and await self._store.take_up(row):
                 return row
@@ -177,10 +178,10 @@ class Run(Walk):
         config: RunnableConfig = {"configurable": {"thread_id": context.thread}}
         state = await self._served.graph.aget_state(config)
         messages: list[AnyMessage] = state.values.get("messages", [])
-        begun = set(history.client_call_ids(row.messages)) - set(history.client_call_ids(self._kept.earlier))
+        begun = set(client_call_ids(row.messages)) - set(client_call_ids(self._kept.earlier))
         sound = self._kept.under_same_rules(row) and (state.tasks or is_answered(messages, context))
         # Where the checkpoint is older than the last tool call, the model would ask for it once more.
-        if not sound or not begun.issubset(history.client_call_ids(history.calls_made(messages))):
+        if not sound or not begun.issubset(client_call_ids(history.calls_made(messages))):
             await self._begin_again(row, context, told_before=told_before)
             return
         self._produced = messages
@@ -194,12 +195,12 @@ class Run(Walk):
     async def _begin_again(self, row: TurnRow, context: Context, *, told_before: int) -> None:
         """The same where the checkpoint cannot be used: it is older than the last tool call, or the rules or the graph
         have changed. The graph begins again, and its model has the tool calls and their results before it."""
-        known = set(history.client_call_ids(self._kept.earlier))
+        known = set(client_call_ids(self._kept.earlier))
         messages = (await restore.completed(self._store, [row], self._served.parts.model))[row.id]
         rest = [
             message
             for message in messages
-            if known.isdisjoint([*history.client_call_ids([message]), str(message.get("tool_call_id"))])
+            if known.isdisjoint([*client_call_ids([message]), str(message.get("tool_call_id"))])
         ]
         if not told_before and (text := self._kept.say_again(row)):
             self.outbox.put(TextDelta(text))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from langchain_core.messages import AnyMessage, ToolMessage
 
 from graphs.events import TextDelta
+from graphs.llm.messages import json_text
 from graphs.nodes.state import Context
 from graphs.runtime import conversation as history
 from graphs.runtime.admission import spent
@@ -252,4 +253,4 @@ class Record:
 
 def asked_digest(request: TurnRequest) -> str:
     """Tells what was asked apart from other questions with the same words: the last message, whole."""
-    return hashlib.sha256(history.json_text(request.messages[-1]).encode()).hexdigest()
+    return hashlib.sha256(json_text(request.messages[-1]).encode()).hexdigest()

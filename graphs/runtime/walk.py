@@ -25,6 +25,7 @@ from graphs.events import (
     TextDelta,
     Usage,
 )
+from graphs.llm.messages import json_text
 from graphs.nodes.state import Context, owed_by_client
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_panel, approval_text, conversation
@@ -137,9 +138,7 @@ class Walk(Answering):
         if self._asked is not None:
             await self._pause(self._asked)
         elif owed := owed_by_client({"messages": self._produced}, context):
-            calls = tuple(
-                ClientCall(call["id"] or "", call["name"], conversation.json_text(call["args"])) for call in owed
-            )
+            calls = tuple(ClientCall(call["id"] or "", call["name"], json_text(call["args"])) for call in owed)
             await self._hand_over(calls, "finished")
         else:
             await self._finish("finished")

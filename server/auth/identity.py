@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from graphs.runtime.engine import Caller, Snapshot
+from graphs.config.loader import Snapshot
+from graphs.policy.rules import Caller
 from server.auth.forwarded_user import person
 from server.auth.keys import Holder, Keyring, bearer
 from server.auth.litellm_keys import LiteLLMKeys

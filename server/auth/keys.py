@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphs.config.environment import SecretUnreadable
+from graphs.config.loader import Snapshot
 from graphs.errors import ConfigError, Problem
-from graphs.runtime.engine import SecretUnreadable, Snapshot
 
 KEYS_FILE = "keys.env"
 

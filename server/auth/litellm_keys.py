@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import httpx
 
+from graphs.config.spec.identities import LiteLLMKeysSpec
 from graphs.errors import GraphUnavailable
-from graphs.runtime.engine import LiteLLMKeysSpec
 from server.auth.http_client import Unfit, ask
 from server.auth.keys import UnknownKey
 from server.auth.role_mapping import Vouched, clean_text, found_role

@@ -11,8 +11,8 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from graphs.config.spec.identities import OidcSpec
 from graphs.errors import GraphUnavailable
-from graphs.runtime.engine import OidcSpec
 from server.auth.http_client import Unfit, ask
 from server.auth.keys import UnknownKey
 from server.auth.role_mapping import Vouched, clean_text, found_role

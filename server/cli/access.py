@@ -12,8 +12,12 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from graphs.config.loader import Snapshot, load
+from graphs.diagnostics.access_matrix import rights_table
+from graphs.diagnostics.explain import Question, explain
+from graphs.diagnostics.tool_catalog import NoSuch
 from graphs.errors import ConfigError
-from graphs.runtime.engine import NoSuch, Question, Snapshot, explain, load, rights_table, settled_environment
+from graphs.runtime.engine import settled_environment
 from server.cli.access_output import FORMATS, TableFormat, explained_as_json, explained_as_text, holders
 from server.cli.options import Configs, complain, in_own_words, settings_for
 from server.cli.output import printable

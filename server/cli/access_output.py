@@ -13,17 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from graphs.config.loader import Snapshot
+from graphs.config.spec.identities import LiteLLMKeysSpec, OidcSpec
+from graphs.diagnostics.access_matrix import Candidate, Cell, RightsTable
+from graphs.diagnostics.explain import Explanation, RoleSays
 from graphs.errors import NotAllowed
-from graphs.runtime.engine import (
-    Candidate,
-    Cell,
-    Explanation,
-    LiteLLMKeysSpec,
-    OidcSpec,
-    RightsTable,
-    RoleSays,
-    Snapshot,
-)
 from server.auth.role_mapping import found_role
 from server.cli.output import csv_line, printable
 

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from graphs.errors import InterlockError
-from graphs.runtime.engine import (
+from graphs.config.loader import load
+from graphs.diagnostics.audit_reader import (
     AuditFilter,
     AuditRecord,
     BadExport,
@@ -26,13 +26,13 @@ from graphs.runtime.engine import (
     chosen,
     inspect,
     line,
-    load,
     moment,
     opened_audit,
     read_export,
     read_head,
-    settled_environment,
 )
+from graphs.errors import InterlockError
+from graphs.runtime.engine import settled_environment
 from server.cli.options import Configs, complain, settings_for
 from server.cli.output import csv_line, printable
 from server.settings import Settings

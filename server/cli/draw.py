@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Literal
 
-from graphs.runtime.engine import Shape, mermaid, png, svg
+from graphs.diagnostics.drawing import Shape, mermaid, png, svg
 
 Format = Literal["mermaid", "svg", "png"]
 

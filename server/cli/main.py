@@ -12,8 +12,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from graphs.config.loader import load
+from graphs.config.spec.schemas import schemas
+from graphs.diagnostics.doctor import connected, examine
+from graphs.diagnostics.drawing import sketches
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import connected, examine, load, schemas, settled_environment, sketches
+from graphs.runtime.engine import settled_environment
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.chat import ChatFailed, converse

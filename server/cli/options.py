@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from graphs.config.environment import SecretUnreadable
 from graphs.errors import InterlockError
-from graphs.runtime.engine import SecretUnreadable
 from server.settings import Settings
 
 Configs = Annotated[

@@ -16,7 +16,8 @@ import urllib.request
 import uvicorn
 from fastapi import FastAPI
 
-from graphs.runtime.engine import Snapshot, load, settled_environment
+from graphs.config.loader import Snapshot, load
+from graphs.runtime.engine import settled_environment
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.supervisor import Supervisor

@@ -24,8 +24,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from graphs import studio
+from graphs.config.loader import load
 from graphs.errors import InterlockError
-from graphs.runtime.engine import load, settled_environment
+from graphs.runtime.engine import settled_environment
 from server.cli.serve import CannotServe, is_loopback
 from server.cli.studio_guard import STUDIO_ORIGINS, TOKEN_VARIABLE, StudioGuard, is_loopback_name
 from server.demo.model.serving import serve_demo_model

@@ -16,10 +16,10 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from graphs.argument_text import escape_json
-from graphs.runtime.engine import current_ids, scrubbed
+from graphs.redaction.texts import scrubbed
 from graphs.runtime.runner import current_turn
-from graphs.text import escape_invisible
+from graphs.telemetry.tracing import current_ids
+from graphs.text import escape_invisible, escape_json
 from server.observability.request_log import current_request
 
 Form = Literal["text", "json"]

@@ -16,8 +16,9 @@ from fastapi import FastAPI
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphs.runtime.engine import SILENT, Library, Span, Tracing, come_in, gone
+from graphs.runtime.engine import Library
 from graphs.runtime.runner import Turn
+from graphs.telemetry.tracing import SILENT, Span, Tracing, come_in, gone
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 
-from graphs.runtime.engine import Tracing
+from graphs.telemetry.tracing import Tracing
 
 log = logging.getLogger(__name__)
 

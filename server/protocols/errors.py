@@ -15,7 +15,7 @@ from graphs.errors import (
     StorageError,
     UnknownModel,
 )
-from graphs.runtime.engine import AlreadyDecided, Expired, NotFound
+from graphs.runtime.approvals import AlreadyDecided, Expired, NotFound
 from server.auth.failed_keys import AddressLocked
 from server.auth.keys import UnknownKey
 from server.observability.request_log import current_request

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.responses import JSONResponse
 
-from graphs.argument_text import escape_json
+from graphs.text import escape_json
 
 
 class JSON(JSONResponse):

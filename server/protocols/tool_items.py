@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from graphs.argument_text import exact_json
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
-from graphs.text import escape_invisible
+from graphs.text import escape_invisible, exact_json
 from server.protocols.chat_completions.stream import sse
 
 

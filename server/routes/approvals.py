@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from graphs.runtime.engine import Approval, ApprovalStatus, Decision
+from graphs.runtime.approvals import Approval, ApprovalStatus, Decision
 from server.protocols.errors import BadRequest
 from server.protocols.json import PlainJSON
 from server.routes.dependencies import FacadeDep, IdentityDep, read_bytes

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from graphs.errors import InterlockError
-from graphs.runtime.engine import Caller
+from graphs.policy.rules import Caller
 from graphs.runtime.runner import HOP_HEADER, Answering, TurnRequest
 from server.auth.identity import Identity
 from server.auth.keys import bearer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,11 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from graphs.runtime.engine import Approval, Overview, dark_style, svg
+from graphs.diagnostics.drawing import svg
+from graphs.diagnostics.drawing.looks import dark_style
+from graphs.diagnostics.overview import Overview, overview
+from graphs.diagnostics.timeline import TurnView, recent
+from graphs.runtime.approvals import Approval
 from server.protocols.json import JSON
 from server.routes import approvals
 from server.routes.dependencies import FacadeDep, Identity, IdentityDep
@@ -111,7 +116,16 @@ router = APIRouter(prefix="/console/api")
 @router.get("/state")
 async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Everything but the turns, as this key may see it."""
-    seen = await parts.library.overview(parts.edition, identity.caller, identity.owner)
+    library, edition = parts.library, parts.edition
+    ready = await edition.readiness()
+    seen = overview(
+        edition.snapshot,
+        {**ready, "problems": [str(problem) for problem in library.problems]},
+        library.metrics.running(),
+        await library.approvals(identity.caller, identity.owner, "pending"),
+        identity.caller,
+        identity.owner,
+    )
     return unless_known(request, {"you": you(identity), **told(seen)})
 
 
@@ -130,9 +144,10 @@ async def turns(
     limit: Annotated[int, Query(ge=1, le=MOST_TURNS)] = 50,
 ) -> Response:
     """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
-    found = (
-        await parts.library.turns(parts.edition, identity.caller, identity.owner, limit) if identity.remembers else ()
-    )
+    found: Sequence[TurnView] = ()
+    if identity.remembers:
+        edition, caller = parts.edition, identity.caller
+        found = await recent(parts.library.store, identity.owner, limit, lambda name: edition.people_name(name, caller))
     return unless_known(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from graphs.runtime.engine import Edition, Library
+from graphs.runtime.engine import Library
+from graphs.runtime.revision import Edition
 from server.auth.addresses import group_of
 from server.auth.failed_keys import AddressLocked
 from server.auth.identity import Identities, Identity

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from graphs.errors import UnknownModel
-from graphs.runtime.engine import Listed
+from graphs.runtime.revision import Listed
 from server.routes.dependencies import FacadeDep, IdentityDep
 
 router = APIRouter(prefix="/v1")

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from graphs.config.spec.base import Seconds, Spec, one_or_many
 from graphs.config.spec.identities import IdentitiesSpec
-from graphs.words import kind_of
+from graphs.errors import kind_of
 
 _OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
 

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from graphs.runtime.engine import HttpSpec, Metrics
+from graphs.config.spec.gateway import HttpSpec
+from graphs.telemetry.metrics import Metrics
 from server.auth.addresses import Network, parse_networks
 from server.auth.failed_keys import FailedKeys
 
