@@ -99,7 +99,7 @@ def did_you_mean(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> 
     return f". Did you mean {near[0]!r}?" if near else ""
 
 
-def kind_of(value: object) -> str:
+def describe_kind(value: object) -> str:
     """What sort of thing a value of a YAML file is, without the value."""
     match value:
         case None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens, summed over every model call of the turn."""
 
     prompt: int = 0
@@ -16,17 +16,17 @@ class Usage:
     details: Mapping[str, Mapping[str, int]] | None = None
     """What of them was cached, thought and so on, in OpenAI's words; None where the endpoint does not say."""
 
-    def __add__(self, other: Usage) -> Usage:
+    def __add__(self, other: TokenUsage) -> TokenUsage:
         details = self.details or other.details
         if self.details and other.details:
             details = {
-                part: summed(self.details.get(part, {}), other.details.get(part, {}))
+                part: add_counts(self.details.get(part, {}), other.details.get(part, {}))
                 for part in {**self.details, **other.details}
             }
-        return Usage(self.prompt + other.prompt, self.completion + other.completion, details)
+        return TokenUsage(self.prompt + other.prompt, self.completion + other.completion, details)
 
 
-def summed(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+def add_counts(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
     """The counts of both."""
     return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in {**one, **other}}
 
@@ -39,7 +39,7 @@ class ModelFinished:
     """One model call of the turn ended. Summed up by the run; not meant for clients."""
 
     model: str
-    usage: Usage
+    usage: TokenUsage
     reason: FinishReason
 
 
@@ -67,7 +67,7 @@ class RefusalDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class LogprobsDelta:
     """How likely the last piece of text was, and what else was, in OpenAI's words: for who asked for `logprobs`.
 
     As JSON, by kind: read into objects, it would take up to thirty times the memory until the client takes it.
@@ -77,7 +77,7 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class Cited:
+class AnnotationsAdded:
     """Where the model's answer comes from: OpenAI's `annotations`, verbatim."""
 
     annotations: bytes
@@ -169,7 +169,7 @@ class Finished:
     """The end of a turn; nothing follows it."""
 
     reason: FinishReason
-    usage: Usage
+    usage: TokenUsage
 
 
 Event = (
@@ -177,8 +177,8 @@ Event = (
     | TextDelta
     | ReasoningDelta
     | RefusalDelta
-    | Cited
-    | Weighed
+    | AnnotationsAdded
+    | LogprobsDelta
     | ToolStarted
     | ToolProgress
     | ToolFinished

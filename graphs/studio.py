@@ -15,39 +15,39 @@ from pathlib import Path
 
 from graphs.config.loader import DEFAULTS, Snapshot, load
 from graphs.errors import GraphUnavailable
-from graphs.nodes import Parts
+from graphs.nodes import Services
 from graphs.nodes.state import Context
 from graphs.policy.rules import Caller
 from graphs.runtime.compiler import Graph, assemble
-from graphs.runtime.engine import Library, opened, settled_environment
+from graphs.runtime.engine import Engine, build_environment, open_engine
 
 Factory = Callable[[], Awaitable[Graph]]
 
 NAME = "studio"
 
 
-def configs_folder() -> Path:
+def find_configs_folder() -> Path:
     """The config folder of this process."""
     return Path(os.environ.get("INTERLOCK_CONFIGS", "configs"))
 
 
-def data_folder() -> Path:
+def find_data_folder() -> Path:
     """The data folder of this process."""
     return Path(os.environ.get("INTERLOCK_DATA", "data"))
 
 
-def graph_names(folder: Path) -> list[str]:
+def list_graph_names(folder: Path) -> list[str]:
     """The ids of the graphs in a config folder; the shipped ones where it has none."""
     names = sorted(file.stem for file in (folder / "graphs").glob("*.yaml"))
     return names or sorted(file.stem for file in (DEFAULTS / "graphs").glob("*.yaml"))
 
 
-def variable(name: str) -> str:
+def build_variable_name(name: str) -> str:
     """The Python name of a graph's factory: langgraph wants an identifier."""
     return "graph_" + re.sub(r"\W", lambda match: f"_{ord(match[0]):x}_", name, flags=re.ASCII)
 
 
-def studio_role(snapshot: Snapshot, env: Mapping[str, str]) -> str:
+def find_studio_role(snapshot: Snapshot, env: Mapping[str, str]) -> str:
     """The role of Studio's caller: INTERLOCK_STUDIO_ROLE, or the demo's admin.
 
     Raises GraphUnavailable where keys are configured and no role is chosen, or where there is no such role.
@@ -66,19 +66,19 @@ def studio_role(snapshot: Snapshot, env: Mapping[str, str]) -> str:
     return chosen
 
 
-class Workshop:
+class StudioServices:
     """The services behind Studio's graphs, opened when the first graph is asked for."""
 
     def __init__(self) -> None:
         self.model_url = ""
         """The endpoint to use where the gateway file names none; whoever runs the demo model sets it."""
-        self._opening = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._graphs: dict[str, Graph] = {}
 
-    async def graph(self, name: str) -> Graph:
+    async def load_graph(self, name: str) -> Graph:
         """One graph, compiled without a saver: langgraph brings its own. Raises InterlockError."""
-        async with self._opening:
+        async with self._lock:
             if not self._graphs:
                 self._graphs = await self._open()
         return self._graphs[name]
@@ -89,52 +89,54 @@ class Workshop:
         await self._stack.aclose()
 
     async def _open(self) -> dict[str, Graph]:
-        env = settled_environment(os.environ, data_folder())
-        snapshot = await asyncio.to_thread(load, configs_folder(), env)
-        caller = Caller(user=NAME, role=studio_role(snapshot, env), key=NAME)
+        env = build_environment(os.environ, find_data_folder())
+        snapshot = await asyncio.to_thread(load, find_configs_folder(), env)
+        caller = Caller(user=NAME, role=find_studio_role(snapshot, env), key=NAME)
         storage = env.get("INTERLOCK_STORAGE", "")
-        library = await self._stack.enter_async_context(
+        engine = await self._stack.enter_async_context(
             # `langgraph dev` stops whatever blocks its event loop, however short.
-            opened(snapshot, storage=storage, data=data_folder(), demo=self._demo, may_block=False)
+            open_engine(snapshot, storage=storage, data=find_data_folder(), demo=self._find_model_url, may_block=False)
         )
-        parts = parts_for(library, caller)
-        return {name: assemble(plan, parts, checkpointer=None) for name, plan in snapshot.graphs.items()}
+        services = build_services(engine, caller)
+        return {name: assemble(plan, services, checkpointer=None) for name, plan in snapshot.graphs.items()}
 
-    async def _demo(self) -> str:
+    async def _find_model_url(self) -> str:
         return self.model_url
 
 
-def parts_for(library: Library, caller: Caller) -> Parts:
+def build_services(engine: Engine, caller: Caller) -> Services:
     """The library's services, with the standing caller."""
 
-    def standing(thread: str | None) -> Context:
+    def build_default_context(thread: str | None) -> Context:
         where = thread or NAME
-        return Context(caller=caller, owner=f"studio:{where}", person=NAME, turn=where, thread=where, interactive=True)
+        return Context(
+            caller=caller, owner=f"studio:{where}", verified_user=NAME, turn=where, thread=where, interactive=True
+        )
 
-    return Parts(
-        snapshot=library.current.snapshot,
-        toolbox=library.current.toolbox,
-        model=library.current.model,
-        store=library.store,
-        metrics=library.metrics,
-        evaluator=library.evaluator,
-        standing=standing,
+    return Services(
+        snapshot=engine.current_revision.snapshot,
+        tool_registry=engine.current_revision.tool_registry,
+        model=engine.current_revision.model,
+        store=engine.store,
+        metrics=engine.metrics,
+        evaluator=engine.evaluator,
+        default_context=build_default_context,
     )
 
 
-workshop = Workshop()
+studio_services = StudioServices()
 """The one of this process: langgraph calls the factories without arguments."""
 
 
-def factory(name: str) -> Factory:
+def build_factory(name: str) -> Factory:
     """The factory of one graph, as `langgraph.json` names it."""
 
     async def make() -> Graph:
-        return await workshop.graph(name)
+        return await studio_services.load_graph(name)
 
-    make.__name__ = variable(name)
+    make.__name__ = build_variable_name(name)
     make.__doc__ = f"The graph {name!r}."
     return make
 
 
-globals().update({variable(name): factory(name) for name in graph_names(configs_folder())})
+globals().update({build_variable_name(name): build_factory(name) for name in list_graph_names(find_configs_folder())})

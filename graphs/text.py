@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-LEAST = 48
+MIN_VALUE_LENGTH = 48
 """Characters that a shortened value is given at least, its length included: with less, nobody could tell what it is."""
 
 LONGEST_ESCAPE = 12
@@ -79,7 +79,7 @@ def _escape(char: str) -> str:
     return _NAMES.get(char) or (f"\\x{number:02x}" if number < 0x100 else f"\\u{{{number:x}}}")
 
 
-def exact_json(value: Any) -> str:
+def format_exact_json(value: Any) -> str:
     r"""`value` as JSON (RFC 8259) that reads back as the same value, with every character escaped that does not show.
 
     Raises TypeError for what is not JSON, such as a number over 64 bits.
@@ -110,7 +110,7 @@ def _dump(value: Any, *, indent: bool = False) -> str:
     return orjson.dumps(value, option=option).decode()
 
 
-def whole_json(value: Any, room: int) -> str | None:
+def fit_json(value: Any, room: int) -> str | None:
     r"""`exact_json`, indented if there is room for that; None where there is none for the shortest form either.
 
     Blanks that would push the end of a line out of sight are written `\u0020`.
@@ -146,7 +146,7 @@ def fit_members(
     left -= sum(len(name.shown) + 2 for name in names)
     values = [_Value(value, max(left, 0)) for _, value in members]
     shares = share_out([len(value.text) for value in values], left)
-    if any(share < min(len(value.text), LEAST) for share, value in zip(shares, values, strict=True)):
+    if any(share < min(len(value.text), MIN_VALUE_LENGTH) for share, value in zip(shares, values, strict=True)):
         return None
     lines = [f"{name.shown}: {value.cut(share)}" for name, value, share in zip(names, values, shares, strict=True)]
     shortened = any(len(value.text) > share for value, share in zip(values, shares, strict=True))
@@ -184,27 +184,27 @@ class _Value:
         return f"{self._quote}{''.join(beginning)}{self._quote}{mark}"
 
 
-def share_out(wanted: Sequence[int], room: int) -> list[int]:
+def share_out(lengths: Sequence[int], room: int) -> list[int]:
     """How much of `room` each gets: what it wants, or an equal share of what those who want less leave."""
-    shares = [0] * len(wanted)
-    for done, index in enumerate(sorted(range(len(wanted)), key=lambda index: wanted[index])):
-        shares[index] = min(wanted[index], max(0, room // (len(wanted) - done)))
+    shares = [0] * len(lengths)
+    for done, index in enumerate(sorted(range(len(lengths)), key=lambda index: lengths[index])):
+        shares[index] = min(lengths[index], max(0, room // (len(lengths) - done)))
         room -= shares[index]
     return shares
 
 
-def fence(text: str, language: str = "") -> str:
+def format_code_block(text: str, language: str = "") -> str:
     """A Markdown code block with this text, longer fenced than any run of backticks in it (CommonMark, 4.5)."""
-    ticks = "`" * max(3, _longest_run(text) + 1)
+    ticks = "`" * max(3, _measure_longest_run(text) + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
-def code_span(text: str) -> str:
+def format_code_span(text: str) -> str:
     """A Markdown code span with this text, which holds no line break (CommonMark, 6.1)."""
-    ticks = "`" * (_longest_run(text) + 1)
+    ticks = "`" * (_measure_longest_run(text) + 1)
     gap = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{gap}{text}{gap}{ticks}"
 
 
-def _longest_run(text: str) -> int:
+def _measure_longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)

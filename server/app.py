@@ -17,15 +17,15 @@ from graphs.config.environment import SecretUnreadable
 from graphs.config.loader import Snapshot, load
 from graphs.diagnostics.coverage import describe_server
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import opened, settled_environment
+from graphs.runtime.engine import build_environment, open_engine
 from server.auth.failed_keys import AddressLocked
 from server.auth.http_client import build_client
 from server.auth.identity import Identities
 from server.auth.keys import UnknownKey, load_keys
 from server.demo.model.serving import serve_demo_model
 from server.observability.request_log import ObservedFastAPI
-from server.observability.tracing_export import tracing_by
-from server.protocols.errors import BadRequest, refusal
+from server.observability.tracing_export import open_tracing
+from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
 from server.routes import approvals, chat, console, health, metrics, models
@@ -44,18 +44,18 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[LifespanState]:
-        env = settled_environment(os.environ, chosen.data)
+        env = build_environment(os.environ, chosen.data)
         snapshot = load(chosen.configs, env)
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(build_client())
-            keeper = Keeper(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
-            tracing = await stack.enter_async_context(tracing_by(os.environ))
-            opening = opened(
+            keeper = IdentityLoader(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
+            tracing = await stack.enter_async_context(open_tracing(os.environ))
+            opening = open_engine(
                 snapshot,
                 storage=chosen.storage,
                 data=chosen.data,
-                demo=Demo(stack).url,
-                attach=keeper.identities,
+                demo=DemoModel(stack).get_url,
+                attach=keeper.build_identities,
                 reload_with=env,
                 tracing=tracing,
                 describe_server=describe_server,
@@ -67,9 +67,9 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
                 log.critical("%s", error)
                 raise
             connections = ConnectionTable(
-                lambda: library.current.snapshot.gateway.http, library.metrics, chosen.max_body
+                lambda: library.current_revision.snapshot.gateway.http, library.metrics, chosen.max_body
             )
-            await stack.enter_async_context(connections.watched())
+            await stack.enter_async_context(connections.watch())
             if ready is not None:
                 ready()
             yield {"settings": chosen, "library": library, "connections": connections}
@@ -85,30 +85,30 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
     app.router.routes.insert(0, chat.ROUTE)
     for router in (health.router, metrics.router, models.router, approvals.router, console.router):
         app.include_router(router)
-    app.include_router(console.pages())
+    app.include_router(console.build_page_router())
     for kind in (InterlockError, UnknownKey, AddressLocked):
-        app.add_exception_handler(kind, told)
-    app.add_exception_handler(HTTPException, not_found)
-    app.add_exception_handler(RequestValidationError, unreadable)
-    app.add_exception_handler(Exception, told)
+        app.add_exception_handler(kind, answer_error)
+    app.add_exception_handler(HTTPException, answer_not_found)
+    app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
+    app.add_exception_handler(Exception, answer_error)
     return app
 
 
-class Demo:
+class DemoModel:
     """The demo model, started when a gateway file first names no other."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
         self._url: str | None = None
 
-    async def url(self) -> str:
+    async def get_url(self) -> str:
         """Its base url."""
         if self._url is None:
             self._url = await self._stack.enter_async_context(serve_demo_model())
         return self._url
 
 
-class Keeper:
+class IdentityLoader:
     """Knows who may call, for each snapshot anew."""
 
     def __init__(self, env: Mapping[str, str], data: Path, forwarded_secret: str, http: httpx.AsyncClient) -> None:
@@ -118,16 +118,16 @@ class Keeper:
         self._http = http
         self._configured = False
 
-    def identities(self, snapshot: Snapshot) -> Identities:
+    def build_identities(self, snapshot: Snapshot) -> Identities:
         """All who are known. Raises ConfigError where a reload would put generated keys in the place of real ones: the
         address may be one that others reach."""
         keys = load_keys(snapshot, self._env, self._data, generate=not self._configured)
         self._configured = not keys.generated
-        for name in keys.off:
+        for name in keys.unset_names:
             log.warning("access.yaml: the key %r is off: its variable is not set", name)
-        return Identities(snapshot, keys.ring, self._forwarded_secret(), self._http)
+        return Identities(snapshot, keys.keyring, self._read_forwarded_secret(), self._http)
 
-    def _forwarded_secret(self) -> str:
+    def _read_forwarded_secret(self) -> str:
         """As it is now: its file may have been replaced. Raises ConfigError where that cannot be read."""
         try:
             return self._env.get("INTERLOCK_FORWARDED_JWT_SECRET") or self._secret
@@ -135,26 +135,26 @@ class Keeper:
             raise ConfigError([Problem("access.yaml", 0, 0, str(error))]) from None
 
 
-async def told(_: Request, error: Exception) -> Response:
+async def answer_error(_: Request, error: Exception) -> Response:
     """Any error as OpenAI's error body."""
-    answer = refusal(error)
+    answer = build_http_error(error)
     headers: dict[str, str] = {}
     if answer.retry_after is not None:
         headers["retry-after"] = answer.retry_after
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSON(answer.body(), status_code=answer.status, headers=headers)
+    return JSON(answer.build_body(), status_code=answer.status, headers=headers)
 
 
-async def not_found(request: Request, error: Exception) -> Response:
+async def answer_not_found(request: Request, error: Exception) -> Response:
     """Starlette's own refusals (no such path, wrong method) in OpenAI's error body."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = f"There is no {request.method} {request.url.path} here."
-    return await told(request, BadRequest(words, status=status))
+    return await answer_error(request, BadRequest(words, status=status))
 
 
-async def unreadable(request: Request, error: Exception) -> Response:
+async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     """Path or query parameters that do not fit."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "not readable"}
     field = ".".join(str(step) for step in first["loc"][1:]) or None
-    return await told(request, BadRequest(f"{field or 'request'}: {first['msg']}", param=field))
+    return await answer_error(request, BadRequest(f"{field or 'request'}: {first['msg']}", param=field))

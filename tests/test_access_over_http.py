@@ -19,7 +19,7 @@ from support.processes import plain_environment
 from support.scripted_model import Answer, Body, Call, ScriptedModel
 from typer.testing import CliRunner
 
-from graphs.tools.names import model_name
+from graphs.tools.names import make_model_name
 from server.cli.main import app
 
 SECRET = "a-secret-that-open-webui-and-interlock-share"
@@ -171,7 +171,7 @@ def asks_for_everything(body: Body) -> Answer | str:
         return "Done."
     (identity,) = [message["content"] for message in body["messages"] if message["role"] == "user"]
     calls = [
-        Call(model_name(*tool.split("/", 1)), {**args, "mark": f"{identity} {variant}"})
+        Call(make_model_name(*tool.split("/", 1)), {**args, "mark": f"{identity} {variant}"})
         for tool in [*TOOLS, "files/made_up"]
         for variant, args in VARIANTS.items()
     ]
@@ -280,7 +280,7 @@ async def everything_asked(gate: Facade, model: ScriptedModel, who: Identity, lo
     assert answer == "Done."
     seen.ran = noted(log, who.name)
     first, last = model.requests[before], model.requests[-1]
-    by_model_name = {model_name(*tool.split("/", 1)): tool for tool in TOOLS}
+    by_model_name = {make_model_name(*tool.split("/", 1)): tool for tool in TOOLS}
     seen.shown = {by_model_name[name] for name in first.tools}
     calls = {
         call["id"]: (by_model_name.get(call["function"]["name"], ""), json.loads(call["function"]["arguments"])["mark"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.auth.addresses import find_client, find_scheme, group_of, is_within, parse_networks
+from server.auth.addresses import find_client, find_group, find_scheme, is_within, parse_networks
 
 PROXIES = parse_networks(["10.0.0.0/8", "::1"])
 
@@ -58,7 +58,7 @@ def test_what_a_client_writes_before_its_proxy_does_changes_nothing(forged: byte
     ],
 )
 def test_addresses_are_counted_by_what_one_customer_gets(host: str, group: str) -> None:
-    assert group_of(host) == group
+    assert find_group(host) == group
 
 
 def test_a_network_holds_its_addresses() -> None:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from graphs.config.loader import load
 from graphs.diagnostics.doctor import examine
-from graphs.diagnostics.probe import SeenServer, survey
-from graphs.diagnostics.tool_check import agreement
+from graphs.diagnostics.probe import ServerProbe, probe_servers
+from graphs.diagnostics.tool_check import check_tools
 from server.cli.main import app
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -94,9 +94,9 @@ async def test_doctor_says_the_same(tmp_path: Path) -> None:
     folder = write_configs(tmp_path / "configs", FILES)
     env = {"INTERLOCK_DATA": str(tmp_path / "data")}
     found = await examine(load(folder, env), env, storage="", data=tmp_path / "data", patience=30)
-    told = {f"{finding.where}: {finding.words}" for finding in found if finding.subject == "tools"}
+    told = {f"{finding.where}: {finding.message}" for finding in found if finding.subject == "tools"}
     assert told == {line for line in SAID.splitlines() if re.match(r"(access|graphs/assistant)\.yaml:", line)}
-    (gone,) = [finding.words for finding in found if finding.subject == "gone"]
+    (gone,) = [finding.message for finding in found if finding.subject == "gone"]
     assert gone.endswith("in servers.yaml; not judged without it: access.yaml:7:9")
 
 
@@ -104,7 +104,7 @@ async def test_a_tool_that_is_listed_twice_is_a_problem_of_its_server(tmp_path: 
     snapshot = loaded(
         tmp_path, {"servers.yaml": f"mcpServers: {{raw: {{command: python, args: ['{RAW}', bad-tools]}}}}\n"}
     )
-    found = agreement(snapshot, await survey(snapshot, 30)).problems
+    found = check_tools(snapshot, await probe_servers(snapshot, 30)).problems
     (twice,) = [str(problem) for problem in found if "second" in problem.message]
     assert twice == "servers.yaml:1:14: raw: a second tool named 'good' is left out"
 
@@ -129,13 +129,13 @@ def judged(folder: Path, rule: str, *, down: tuple[str, ...] = (), **env: str) -
         "graphs/assistant.yaml": "start: agent\nnodes:\n  agent: {type: model, next: end}\n",
     }
     seen = [
-        SeenServer(
-            name=name, place="servers.yaml:2:3", up=name in TOOLS, words="", tools=TOOLS.get(name, {}), left_out=()
+        ServerProbe(
+            name=name, place="servers.yaml:2:3", up=name in TOOLS, message="", tools=TOOLS.get(name, {}), left_out=()
         )
         for name in servers
     ]
-    found = agreement(loaded(folder, files, env), seen)
-    return [str(problem).removeprefix("access.yaml:") for problem in found.problems], dict(found.unjudged)
+    found = check_tools(loaded(folder, files, env), seen)
+    return [str(problem).removeprefix("access.yaml:") for problem in found.problems], dict(found.unchecked)
 
 
 @pytest.mark.parametrize(

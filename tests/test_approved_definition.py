@@ -19,7 +19,7 @@ from mcp.types import Tool
 from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 
-from graphs.tools.tool import definition_digest
+from graphs.tools.tool import compute_definition_digest
 
 SERVER = Path(__file__).with_name("support") / "changing_server.py"
 SEND: dict[str, Any] = {
@@ -190,10 +190,10 @@ async def test_an_approval_from_before_definitions_were_kept_still_runs(changing
 @pytest.mark.parametrize("kind", CHANGES)
 def test_every_part_of_a_definition_counts(kind: str) -> None:
     before, after = Tool.model_validate(SEND), Tool.model_validate({**SEND, **CHANGES[kind]})
-    assert definition_digest(before) != definition_digest(after)
+    assert compute_definition_digest(before) != compute_definition_digest(after)
 
 
 @pytest.mark.parametrize("same", SAME)
 def test_what_means_the_same_has_one_digest(same: str) -> None:
     before, after = Tool.model_validate(SEND), Tool.model_validate({**SEND, **SAME[same]})
-    assert definition_digest(before) == definition_digest(after)
+    assert compute_definition_digest(before) == compute_definition_digest(after)

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from graphs.diagnostics.audit_reader import chosen, moment, read_export
+from graphs.diagnostics.audit_reader import parse_moment, read_export, read_records
 from graphs.store.approval import Approval
-from graphs.store.audit.chain import Head, check_export
+from graphs.store.audit.chain import ChainHead, check_export
 from graphs.store.audit.log import AuditFilter
-from graphs.store.audit.record import NAMES, AuditEntry, AuditRecord, digest, line
-from graphs.store.digests import call_digest
+from graphs.store.audit.record import RECORD_NAMES, AuditEntry, AuditRecord, compute_record_hash, to_line
+from graphs.store.digests import compute_call_digest
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
 from server.cli.main import app
@@ -88,13 +88,13 @@ def sql(folder: Path, *statements: str) -> None:
 def rehash(folder: Path, seq: int, **changed: Any) -> None:
     """Changes a record and makes its own hash right again, as somebody would who has read this file."""
     with sqlite3.connect(folder / "interlock.db", timeout=30) as connection:
-        names = ", ".join(f'"{name}"' for name in NAMES)
+        names = ", ".join(f'"{name}"' for name in RECORD_NAMES)
         row = connection.execute(f"SELECT {names} FROM audit WHERE seq = ?", (seq,)).fetchone()
-        values = {**dict(zip(NAMES, row, strict=True)), **changed}
+        values = {**dict(zip(RECORD_NAMES, row, strict=True)), **changed}
         values["args"] = json.loads(values["args"])
         parts = ", ".join(f'"{name}" = ?' for name in changed)
         connection.execute(
-            f"UPDATE audit SET {parts}, hash = ? WHERE seq = ?", (*changed.values(), digest(values), seq)
+            f"UPDATE audit SET {parts}, hash = ? WHERE seq = ?", (*changed.values(), compute_record_hash(values), seq)
         )
     connection.close()
 
@@ -107,12 +107,12 @@ async def verified(folder: Path, *words: str, stdin: str | None = None) -> Resul
 async def flaw(store: Store) -> str | None:
     """What is wrong with the chain first."""
     found = (await store.audit.verify()).flaw
-    return None if found is None else found.words
+    return None if found is None else found.description
 
 
 async def test_an_untouched_chain_is_whole_and_shows_its_head(store: Store, tmp_path: Path) -> None:
     result = await verified(tmp_path)
-    head = await store.audit.head()
+    head = await store.audit.read_head()
     assert (result.exit_code, result.output) == (0, f"the store: 9 records, 1 to 9, whole\nhead 9:{head.hash}\n")
     assert (await verified(tmp_path, "--head", str(head))).exit_code == 0
 
@@ -128,7 +128,7 @@ CHANGES: dict[str, str] = {
 
 @pytest.mark.parametrize("column", CHANGES)
 async def test_a_changed_column_is_found(column: str, store: Store, tmp_path: Path) -> None:
-    assert set(CHANGES) == set(NAMES) - {"seq"}
+    assert set(CHANGES) == set(RECORD_NAMES) - {"seq"}
     sql(tmp_path, f'UPDATE audit SET "{column}" = {CHANGES[column]} WHERE seq = 5')
     assert await flaw(store) == "record 5 is not what was written: changed"
 
@@ -201,7 +201,7 @@ async def test_the_newest_one_that_is_changed_with_its_own_hash_is_found_by_the_
 
 
 async def test_a_whole_new_chain_is_found_only_by_what_was_kept_elsewhere(store: Store, tmp_path: Path) -> None:
-    kept = str(await store.audit.head())
+    kept = str(await store.audit.read_head())
     export = (await asyncio.to_thread(run, tmp_path, "show", "--format", "json")).output
     await store.audit.append([entry(10)])
     assert (await verified(tmp_path, "--head", kept)).exit_code == 0
@@ -218,7 +218,7 @@ async def test_a_whole_new_chain_is_found_only_by_what_was_kept_elsewhere(store:
 
 
 async def test_a_chain_that_was_set_back_is_found_by_a_head_or_an_export(store: Store, tmp_path: Path) -> None:
-    kept = str(await store.audit.head())
+    kept = str(await store.audit.read_head())
     export = (await asyncio.to_thread(run, tmp_path, "show", "--format", "json")).output
     set_back = "UPDATE audit_head SET seq = 7, hash = (SELECT hash FROM audit WHERE seq = 7)"
     sql(tmp_path, "DELETE FROM audit WHERE seq > 7", set_back)
@@ -289,7 +289,7 @@ async def test_every_kind_of_text_and_number_is_the_same_when_it_is_read_again(a
     await store.audit.append([entry(3, args=None, approval=None, note=None, outcome=None, seconds=None)])
     found = await store.audit.verify()
     assert (found.records, found.flaw) == (len(odd) + 6, None)
-    text = "\n".join([line(record) async for record in chosen(store.audit, AuditFilter(limit=None))])
+    text = "\n".join([to_line(record) async for record in read_records(store.audit, AuditFilter(limit=None))])
     export = read_export(text.splitlines(), "x")
     assert check_export(export).flaw is None
     assert (await store.audit.verify({record.seq: record.hash for record in export})).flaw is None
@@ -300,8 +300,8 @@ async def test_every_kind_of_text_and_number_is_the_same_when_it_is_read_again(a
 
 
 async def test_what_retention_forgets_leaves_a_chain_that_holds(store: Store, tmp_path: Path) -> None:
-    kept = str(await store.audit.head())
-    third = Head(seq=3, hash=(await store.audit.find(AuditFilter(after=2, limit=None)))[-1].hash)
+    kept = str(await store.audit.read_head())
+    third = ChainHead(seq=3, hash=(await store.audit.find(AuditFilter(after=2, limit=None)))[-1].hash)
     assert (await store.prune(conversations=DAY, audit=DAY, now=1_700_000_000 + DAY + 4.5)).records == 4
     result = await verified(tmp_path, "--head", kept)
     assert "the store: 6 records, 5 to 10, whole" in result.output
@@ -360,7 +360,7 @@ async def test_what_is_said_twice_of_a_call_is_recorded_once(store: Store) -> No
 
 async def test_a_failed_transaction_leaves_no_record_and_no_gap(store: Store, tmp_path: Path) -> None:
     def claim(record: AuditEntry) -> Claim:
-        digest = call_digest("a/b", {})
+        digest = compute_call_digest("a/b", {})
         return Claim(call_id="c", thread="t", tool="a/b", digest=digest, needs_approval=False, now=1.0, record=record)
 
     with pytest.raises(ValueError, match="Out of range float"):
@@ -445,11 +445,11 @@ async def test_show_prints_tables_json_and_csv_that_obey_nobody(store: Store, tm
 async def test_pages_and_following_leave_nothing_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphs.diagnostics.audit_reader.PAGE", 2)
     monkeypatch.setattr("graphs.diagnostics.audit_reader.POLL", 0.01)
-    assert [record.seq async for record in chosen(store.audit, AuditFilter(limit=None))] == list(range(1, 10))
-    assert [record.seq async for record in chosen(store.audit, AuditFilter(after=3, limit=3))] == [4, 5, 6]
-    assert [record.seq async for record in chosen(store.audit, AuditFilter(limit=3))] == [7, 8, 9]
+    assert [record.seq async for record in read_records(store.audit, AuditFilter(limit=None))] == list(range(1, 10))
+    assert [record.seq async for record in read_records(store.audit, AuditFilter(after=3, limit=3))] == [4, 5, 6]
+    assert [record.seq async for record in read_records(store.audit, AuditFilter(limit=3))] == [7, 8, 9]
     seen: list[int] = []
-    async for record in chosen(store.audit, AuditFilter(limit=2), follow=True):
+    async for record in read_records(store.audit, AuditFilter(limit=2), follow=True):
         seen.append(record.seq)
         if len(seen) == 2:
             await store.audit.append([entry(number) for number in range(10, 15)])
@@ -459,12 +459,12 @@ async def test_pages_and_following_leave_nothing_out(store: Store, monkeypatch: 
 
 
 def test_a_time_is_a_while_ago_or_a_date() -> None:
-    assert moment("2026-01-31T12:00:00+00:00") == 1769860800.0
-    assert 0 < moment("1h") < moment("1m")
+    assert parse_moment("2026-01-31T12:00:00+00:00") == 1769860800.0
+    assert 0 < parse_moment("1h") < parse_moment("1m")
     with pytest.raises(ValueError, match="no time"):
-        moment("last week")
+        parse_moment("last week")
 
 
 def test_a_line_is_a_record() -> None:
-    values = {**{name: getattr(entry(1), name) for name in NAMES[1:-2]}, "seq": 1, "previous": "", "hash": ""}
-    assert json.loads(line(AuditRecord(**values)))["seq"] == 1
+    values = {**{name: getattr(entry(1), name) for name in RECORD_NAMES[1:-2]}, "seq": 1, "previous": "", "hash": ""}
+    assert json.loads(to_line(AuditRecord(**values)))["seq"] == 1

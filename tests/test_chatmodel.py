@@ -21,11 +21,11 @@ from pydantic import SecretStr
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.errors import ModelError
-from graphs.events import Usage
+from graphs.events import TokenUsage
 from graphs.llm import client
-from graphs.llm.client import ChatModel, cleaned, refusal
+from graphs.llm.client import ChatModel, build_model_error, clean_error
 from graphs.llm.stream import Answer as ReadAnswer
-from graphs.llm.stream import StreamReader, counted
+from graphs.llm.stream import StreamReader, parse_usage
 from graphs.redaction import Redaction
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -47,13 +47,13 @@ async def chat(scripted: ScriptedModel) -> AsyncIterator[ChatModel]:
 class Heard(list[tuple[str, str]]):
     """What was said, in order."""
 
-    def said(self, kind: str, text: str) -> None:
+    def add_text(self, kind: str, text: str) -> None:
         self.append((kind, text))
 
-    def cited(self, annotations: object) -> None:
+    def add_annotations(self, annotations: object) -> None:
         self.append(("cited", str(annotations)))
 
-    def weighed(self, logprobs: object) -> None:
+    def add_logprobs(self, logprobs: object) -> None:
         self.append(("weighed", str(logprobs)))
 
     @property
@@ -70,7 +70,7 @@ async def test_an_answer_is_said_as_it_comes_and_returned_whole(scripted: Script
     assert heard.text == answer.text == "one two three"
     assert ("reasoning", "hm") in heard
     assert [(call.name, call.arguments) for call in answer.calls] == [("s__t", '{"x": 1}')]
-    assert answer.usage == Usage(7, 5)
+    assert answer.usage == TokenUsage(7, 5)
     assert scripted.requests[0].headers["authorization"] == "Bearer sk-test"
     assert scripted.requests[0].body == snapshot(
         {
@@ -85,7 +85,7 @@ async def test_an_answer_is_said_as_it_comes_and_returned_whole(scripted: Script
 
 def test_langchain_messages_become_openai_messages_whole() -> None:
     chat = ChatModel("http://127.0.0.1:9/v1", SecretStr(""), silence=1)
-    assert chat.messages(
+    assert chat.convert_messages(
         [
             HumanMessage("hi"),
             AIMessage(
@@ -137,11 +137,11 @@ def test_a_stream_reads_the_same_in_pieces_of_any_size(size: int) -> None:
     reader = StreamReader(heard)
     for start in range(0, len(raw), size):
         reader.feed(raw[start : start + size])
-    answer = reader.answer()
+    answer = reader.build_answer()
 
     assert heard.text == answer.text == "Grüße 日本"
     assert [(call.name, call.arguments) for call in answer.calls] == [("a", '{"p":1}')]
-    assert answer.usage == Usage(3, 4)
+    assert answer.usage == TokenUsage(3, 4)
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -173,7 +173,7 @@ async def test_nobody_waits_for_what_comes_after_usage_and_the_connection_is_kep
     async with TestServer(app, handler_cancellation=True) as server:
         chat = ChatModel(str(server.make_url("")).rstrip("/"), SecretStr("sk-test"), silence=5)
         answer = await chat.stream(ASK, Heard())
-        assert (answer.text, answer.usage) == ("hi", Usage(3, 4))
+        assert (answer.text, answer.usage) == ("hi", TokenUsage(3, 4))
         if ends:
             end.set()
             async with asyncio.timeout(10):
@@ -194,7 +194,7 @@ def test_calls_without_an_index_are_told_apart_by_their_ids() -> None:
             + 'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n\n'
         ).encode()
     )
-    assert [(call.name, call.arguments) for call in reader.answer().calls] == [("a", "{}"), ("b", "{}")]
+    assert [(call.name, call.arguments) for call in reader.build_answer().calls] == [("a", "{}"), ("b", "{}")]
 
 
 def test_ids_of_calls_take_no_room_however_long_they_are() -> None:
@@ -209,7 +209,7 @@ def test_ids_of_calls_take_no_room_however_long_they_are() -> None:
     tracemalloc.stop()
     assert kept < 100_000
     reader.feed(b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n\n')
-    assert [call.arguments for call in reader.answer().calls] == ["1" * 30] * 2
+    assert [call.arguments for call in reader.build_answer().calls] == ["1" * 30] * 2
 
 
 TABLE = "1,[2],{3}\n" * 35_000
@@ -221,10 +221,10 @@ def test_a_long_text_of_commas_and_brackets_is_an_answer_like_others(whole: bool
     body = json.dumps({"choices": [choice]}).encode()
     reader = StreamReader(heard := Heard())
     if whole:
-        reader.whole(body)
+        reader.read_whole_answer(body)
     else:
         reader.feed(b"data: " + body + b"\n\n")
-    assert reader.answer().text == heard.text == TABLE
+    assert reader.build_answer().text == heard.text == TABLE
 
 
 def test_arguments_of_many_commas_may_come_in_one_event() -> None:
@@ -233,7 +233,7 @@ def test_arguments_of_many_commas_may_come_in_one_event() -> None:
     reader = StreamReader(Heard())
     reader.feed(b"data: " + json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode() + b"\n\n")
     reader.feed(b'data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}\n\n')
-    assert reader.answer().calls[0].arguments == arguments
+    assert reader.build_answer().calls[0].arguments == arguments
 
 
 @pytest.mark.parametrize("text", ["", "x,", '\\"', "\\\\"])
@@ -246,8 +246,8 @@ def test_many_values_beside_a_text_are_no_answer(text: str) -> None:
 async def test_an_endpoint_that_does_not_stream_is_read_too(scripted: ScriptedModel, chat: ChatModel) -> None:
     body = b'{"choices":[{"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}'
     reader = StreamReader(heard := Heard())
-    reader.whole(body)
-    assert reader.answer().text == heard.text == "whole"
+    reader.read_whole_answer(body)
+    assert reader.build_answer().text == heard.text == "whole"
 
 
 async def test_a_rate_limit_keeps_what_the_provider_said(scripted: ScriptedModel, chat: ChatModel) -> None:
@@ -334,7 +334,7 @@ async def test_an_error_inside_the_stream_is_raised_with_its_words(scripted: Scr
 
 
 async def test_models_are_listed(chat: ChatModel) -> None:
-    assert await chat.models() == ["a", "b"]
+    assert await chat.list_models() == ["a", "b"]
 
 
 def read(*pieces: bytes, longest: int = 1_000_000) -> tuple[list[tuple[str, str]], ReadAnswer | str]:
@@ -343,7 +343,7 @@ def read(*pieces: bytes, longest: int = 1_000_000) -> tuple[list[tuple[str, str]
     try:
         for piece in pieces:
             reader.feed(piece)
-        return heard, reader.answer()
+        return heard, reader.build_answer()
     except ModelError as error:
         return heard, str(error)
 
@@ -426,18 +426,20 @@ def test_no_shape_of_a_chunk_is_more_than_an_answer_or_words(choice: object, usa
     payload = {"choices": [choice], "usage": usage}
     read(b"data: " + json.dumps(payload).encode() + b"\n\n", b"data: [DONE]\n\n")
     with contextlib.suppress(ModelError):
-        StreamReader(Heard()).whole(json.dumps(payload).encode())
+        StreamReader(Heard()).read_whole_answer(json.dumps(payload).encode())
 
 
 @pytest.mark.parametrize("count", [-1, 2.5, 2**53 + 1, 10**400, 1e99, "12", None, True, [1], {"a": 1}, float("nan")])
 def test_what_is_no_count_is_no_usage(count: object) -> None:
-    assert counted({"prompt_tokens": count, "completion_tokens": 5}) in (None, Usage(0, 5))
-    found = counted({"prompt_tokens": 1.0, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": count}})
-    assert found == Usage(1, 2, {"prompt_tokens_details": {}})
+    assert parse_usage({"prompt_tokens": count, "completion_tokens": 5}) in (None, TokenUsage(0, 5))
+    found = parse_usage(
+        {"prompt_tokens": 1.0, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": count}}
+    )
+    assert found == TokenUsage(1, 2, {"prompt_tokens_details": {}})
 
 
 def test_usage_tells_only_so_many_kinds_apart() -> None:
-    found = counted(
+    found = parse_usage(
         {"prompt_tokens": 1, "prompt_tokens_details": {f"kind_{i}": i for i in range(10_000)} | {"x" * 999: 1}}
     )
     assert found is not None
@@ -494,7 +496,7 @@ def test_long_arguments_in_small_pieces_cost_what_they_are_long() -> None:
     ],
 )
 def test_a_retry_after_is_kept_where_it_is_one(value: str, kept: str | None) -> None:
-    error = refusal(429, {"retry-after": value}, b"", "http://model")
+    error = build_model_error(429, {"retry-after": value}, b"", "http://model")
     assert error.retry_after == kept
 
 
@@ -518,7 +520,7 @@ async def test_a_list_of_models_is_read_no_further_than_a_list_is_long() -> None
         for kind in lists:
             chat = ChatModel(str(server.make_url(f"/{kind}")), SecretStr(""), silence=5)
             try:
-                found[kind] = await chat.models()
+                found[kind] = await chat.list_models()
             except ModelError as error:
                 found[kind] = str(error).split(": ")[-1].split("/", 4)[-1]
             await chat.close()
@@ -553,7 +555,7 @@ async def test_while_nobody_takes_the_answer_the_endpoint_is_not_read(scripted: 
     class Closed:
         full = True
 
-        async def room(self) -> None:
+        async def wait_for_room(self) -> None:
             self.waited = True
             await asyncio.Event().wait()
 
@@ -573,5 +575,5 @@ def test_what_an_endpoint_says_of_its_failure_steers_no_terminal_and_no_page() -
     body = json.dumps(
         {"error": {"message": "no\x1b[2J\r\u202esuch\nmodel", "code": "a\x1b", "param": "b\u200b"}}
     ).encode()
-    error = cleaned(refusal(400, {}, body, "http://models"), Redaction(()))
+    error = clean_error(build_model_error(400, {}, body, "http://models"), Redaction(()))
     assert (str(error), error.code, error.param) == ("no\\x1b[2J\\r\\u{202e}such\nmodel", "a\\x1b", "b\\u{200b}")

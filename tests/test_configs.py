@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from graphs.config.loader import DEFAULTS, Snapshot, load
-from graphs.diagnostics.probe import survey
+from graphs.diagnostics.probe import probe_servers
 from graphs.policy.rules import Caller, CallFacts, ToolFacts
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -120,7 +120,7 @@ def test_only_an_admin_approves_what_a_developer_writes(shipped: Snapshot) -> No
 
 
 async def test_the_demo_tells_of_each_tool_whether_it_only_reads(shipped: Snapshot) -> None:
-    found = {str(tool): tool for server in await survey(shipped, 30) for tool in server.facts}
+    found = {str(tool): tool for server in await probe_servers(shipped, 30) for tool in server.tool_facts}
     assert found
     for name, tool in found.items():
         assert tool.trusted

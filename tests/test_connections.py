@@ -143,5 +143,5 @@ def test_an_address_is_logged_once_a_minute_and_counted_each_time(caplog: pytest
         for _ in range(10):
             table.note_refusal(f"192.0.2.{number}", "header_size")
     assert len(caplog.records) == connections.LINES_A_MINUTE
-    page, _ = metrics.page("", {})
+    page, _ = metrics.render_page("", {})
     assert b'interlock_refused_connections_total{reason="header_size"} 3000.0' in page

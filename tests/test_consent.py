@@ -25,11 +25,11 @@ from test_openwebui import ASK_USER, WEBUI, answer, asked, panel
 from graphs.errors import Problem
 from graphs.store.audit.record import AuditRecord
 from graphs.text import escape_invisible
-from server.cli.audit import as_row
+from server.cli.audit import format_row
 from server.cli.chat import show
-from server.cli.main import tell
-from server.cli.output import printable_lines
-from server.observability.logging import JSONLines, Text
+from server.cli.main import print_problems
+from server.cli.output import escape_lines
+from server.observability.logging import JSONFormatter, TextFormatter
 
 LONG = {"text": "long " * 300, "recipient": "boss@example.com"}
 HUGE = {"text": "x" * 30_000}
@@ -265,8 +265,8 @@ def test_nothing_hides_in_what_commands_print(hidden: str, capsys: pytest.Captur
     words = f"a{hidden}b"
     values: dict[str, Any] = {field.name: words for field in dataclasses.fields(AuditRecord)}
     record = AuditRecord(**values | {"seq": 1, "time": 0.0, "seconds": None, "args": {words: words}})
-    tell([Problem(file="access.yaml", line=1, column=1, message=words)], excerpts=False)
-    for shown in (as_row(record), capsys.readouterr().out.removesuffix("\n"), printable_lines(words)):
+    print_problems([Problem(file="access.yaml", line=1, column=1, message=words)], excerpts=False)
+    for shown in (format_row(record), capsys.readouterr().out.removesuffix("\n"), escape_lines(words)):
         assert escape_invisible(shown) == shown
         assert len(shown) > 2
 
@@ -276,7 +276,7 @@ def test_nothing_hides_in_the_log() -> None:
         "graphs.x", logging.INFO, "x.py", 1, f"server {SLY}\r\nINFO graphs.x: all is well", (), None
     )
     record.fields = {"path": SLY}
-    text, line = Text().format(record), JSONLines().format(record)
+    text, line = TextFormatter().format(record), JSONFormatter().format(record)
     assert escape_invisible(text, keep="\n") == text
     assert escape_invisible(line) == line
     assert "\n  INFO graphs.x: all is well" in text

@@ -34,9 +34,9 @@ from pathlib import Path
 
 if Path(sys.argv[0]).name == "interlock":
     from graphs.events import Finished
-    from server.wire.chunks import ChunkEncoder, Collector
+    from server.protocols.chat_completions.stream import ChunkEncoder, Collector
 
-    flag, encode, body = Path(os.environ["DIES_ONCE"]), ChunkEncoder.encode, Collector.body
+    flag, encode, body = Path(os.environ["DIES_ONCE"]), ChunkEncoder.encode, Collector.build_body
 
     def die():
         if flag.exists():
@@ -52,7 +52,7 @@ if Path(sys.argv[0]).name == "interlock":
         die()
         return body(self)
 
-    ChunkEncoder.encode, Collector.body = encode_or_die, body_or_die
+    ChunkEncoder.encode, Collector.build_body = encode_or_die, body_or_die
 """
 """Makes `interlock` die between the storing of a turn and the last bytes of its answer."""
 
@@ -208,7 +208,7 @@ async def test_another_request_is_another_turn(undelivered: Pair, model: Scripte
 async def test_much_later_it_is_another_turn(
     undelivered: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.runtime.turn, "RETRIES", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn, "RETRY_WINDOW", 0.0)
     model.script(*BRIEF, "Fresh.")
     await undelivered.first.say("look it up")
     undelivered.die()
@@ -280,5 +280,5 @@ async def test_a_store_that_closes_notes_what_was_delivered(storage: str, tmp_pa
     store = await Store.open(storage, tmp_path)
     rows = [await store.turns.get(name) for name in ("finished", "waiting", "running")]
     assert [(row.delivered, row.request) for row in rows if row] == [(True, None), (True, {"a": 1}), (True, {"a": 1})]
-    assert await store.turns.undelivered("ada", "", "", None) == ()
+    assert await store.turns.find_undelivered("ada", "", "", None) == ()
     await store.close()

@@ -111,7 +111,7 @@ async def test_tools_say_whether_they_only_read(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_outside_the_workspace_is_reached(tmp_path: Path, path: str) -> None:
-    folder = demo_data.workspace(tmp_path)
+    folder = demo_data.ensure_workspace(tmp_path)
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link-out").symlink_to(tmp_path)
     (folder / "link-to-file").symlink_to(tmp_path / "secret.txt")
@@ -124,7 +124,7 @@ def test_nothing_outside_the_workspace_is_reached(tmp_path: Path, path: str) -> 
 
 
 def test_what_is_no_text_is_not_read(tmp_path: Path) -> None:
-    folder = demo_data.workspace(tmp_path).resolve()
+    folder = demo_data.ensure_workspace(tmp_path).resolve()
     (folder / "picture.png").write_bytes(b"\x89PNG\xff")
     (folder / "large.txt").write_bytes(b"x" * 1_000_001)
     os.mkfifo(folder / "pipe")
@@ -171,7 +171,7 @@ def test_query_changes_nothing_and_reaches_no_other_file(
     tmp_path: Path, sql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    file = demo_data.database(tmp_path)
+    file = demo_data.ensure_database(tmp_path)
     before = file.read_bytes()
     with pytest.raises(database.ToolError):
         database.run_query(file, sql)
@@ -182,14 +182,14 @@ def test_query_changes_nothing_and_reaches_no_other_file(
 @pytest.mark.parametrize("sql", ["ATTACH 'file:other.db?mode=rwc' AS other", "VACUUM INTO 'copy.db'", "PRAGMA x = 1"])
 def test_execute_reaches_no_other_file(tmp_path: Path, sql: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    file = demo_data.database(tmp_path)
+    file = demo_data.ensure_database(tmp_path)
     with pytest.raises(database.ToolError):
         database.run_statement(file, sql)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.db"]
 
 
 def test_long_answers_are_cut_and_say_so(tmp_path: Path) -> None:
-    file = demo_data.database(tmp_path)
+    file = demo_data.ensure_database(tmp_path)
     rows = database.run_query(file, "SELECT a.id FROM customers a, customers b")
     assert len(rows.rows) == database.MAX_ROWS
     assert rows.truncated
@@ -201,7 +201,7 @@ def test_a_query_without_end_is_interrupted(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(database, "MAX_SECONDS", 0.05)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     with pytest.raises(database.ToolError, match="took longer"):
-        database.run_query(demo_data.database(tmp_path), endless)
+        database.run_query(demo_data.ensure_database(tmp_path), endless)
 
 
 async def test_the_machine_is_measured(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ async def test_processes_that_start_together_make_the_samples_once(tmp_path: Pat
     async def start() -> None:
         script = (
             "import pathlib, sys; from server.demo import data; folder = pathlib.Path(sys.argv[1]); "
-            "data.workspace(folder); data.database(folder)"
+            "data.ensure_workspace(folder); data.ensure_database(folder)"
         )
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path))
         assert await process.wait() == 0
@@ -230,14 +230,14 @@ async def test_processes_that_start_together_make_the_samples_once(tmp_path: Pat
 
 
 def test_samples_that_exist_are_left_as_the_person_changed_them(tmp_path: Path) -> None:
-    folder = demo_data.workspace(tmp_path)
+    folder = demo_data.ensure_workspace(tmp_path)
     (folder / "welcome.md").write_text("mine")
     (folder / "agenda.md").unlink()
-    database.run_statement(demo_data.database(tmp_path), "DELETE FROM orders")
-    assert demo_data.workspace(tmp_path) == folder
+    database.run_statement(demo_data.ensure_database(tmp_path), "DELETE FROM orders")
+    assert demo_data.ensure_workspace(tmp_path) == folder
     assert (folder / "welcome.md").read_text() == "mine"
     assert not (folder / "agenda.md").exists()
-    assert database.run_query(demo_data.database(tmp_path), "SELECT count(*) FROM orders").rows == [[0]]
+    assert database.run_query(demo_data.ensure_database(tmp_path), "SELECT count(*) FROM orders").rows == [[0]]
 
 
 async def test_a_server_that_cannot_start_says_why_in_one_line(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.talk import Talk
 from graphs.errors import InterlockError
 from server.demo import data as demo_data
 from server.demo.model.endpoint import create_demo_model
-from server.demo.model.serving import demo_delay, serve_demo_model
+from server.demo.model.serving import read_demo_delay, serve_demo_model
 from server.demo.model.wording import EXAMPLES, INTRODUCTION
 
 # The model keeps nothing between requests, so one serves them all.
@@ -103,7 +103,7 @@ async def test_sql_is_run_by_the_tool_it_needs(talk: Talk, tmp_path: Path) -> No
     assert talk.rounds == [["database__execute"], ["database__query"]]
     assert "The DELETE ran; 3 rows changed." in answer
     assert "n = **57**" in answer
-    with closing(sqlite3.connect(demo_data.database(tmp_path))) as connection:
+    with closing(sqlite3.connect(demo_data.ensure_database(tmp_path))) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (57,)
 
 
@@ -277,12 +277,12 @@ async def test_a_body_that_is_not_valid_is_refused_by_field(body: bytes, param: 
 
 
 async def test_the_delay_comes_from_the_environment() -> None:
-    assert demo_delay({}) == 0.015
-    assert demo_delay({"INTERLOCK_DEMO_DELAY": "0"}) == 0
-    assert demo_delay({"INTERLOCK_DEMO_DELAY": "250"}) == 0.25
+    assert read_demo_delay({}) == 0.015
+    assert read_demo_delay({"INTERLOCK_DEMO_DELAY": "0"}) == 0
+    assert read_demo_delay({"INTERLOCK_DEMO_DELAY": "250"}) == 0.25
     for wrong in ("fast", "-1", "nan", "1e9"):
         with pytest.raises(InterlockError, match="INTERLOCK_DEMO_DELAY is"):
-            demo_delay({"INTERLOCK_DEMO_DELAY": wrong})
+            read_demo_delay({"INTERLOCK_DEMO_DELAY": wrong})
 
 
 async def test_what_goes_wrong_inside_the_block_comes_out_unchanged() -> None:

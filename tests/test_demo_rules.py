@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from graphs.expressions.sqlcheck import sql_read_only
+from graphs.expressions.sqlcheck import is_read_only_sql
 from server.demo import data, database
 from server.demo.model.queries import to_sql
-from server.demo.model.questions import stages
-from server.demo.model.reading import Call, Exchange
+from server.demo.model.questions import parse_stages
+from server.demo.model.reading import PastCall, PlannedCall
 from server.demo.model.steps import (
     CountThere,
     Execute,
@@ -25,7 +25,7 @@ from server.demo.model.steps import (
     WriteFile,
     WriteFound,
 )
-from server.demo.model.wording import failed
+from server.demo.model.wording import has_failed
 
 HOME = "/workspace"
 
@@ -70,7 +70,7 @@ HOME = "/workspace"
     ],
 )
 def test_words_ask_for_steps(question: str, expected: list[Stage]) -> None:
-    assert list(stages(question)) == expected
+    assert list(parse_stages(question)) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_questions_about_the_shop_become_sql_that_only_reads(
 ) -> None:
     sql = to_sql(question)
     assert sql is not None
-    assert sql_read_only(sql, "sqlite"), sql
-    rows = database.run_query(data.database(tmp_path), sql)
+    assert is_read_only_sql(sql, "sqlite"), sql
+    rows = database.run_query(data.ensure_database(tmp_path), sql)
     assert rows.columns == columns
     assert first is None or rows.rows[0] == first
 
@@ -124,10 +124,10 @@ def test_other_questions_become_no_sql(question: str) -> None:
     ],
 )
 def test_a_refusal_is_not_taken_for_a_file(result: str, refused: bool) -> None:
-    assert failed(Exchange(Call("read_file", {"path": "/workspace/a.md"}), result)) is refused
+    assert has_failed(PastCall(PlannedCall("read_file", {"path": "/workspace/a.md"}), result)) is refused
 
 
 @pytest.mark.parametrize("tool", ["list_directory", "write_file", "list_tables", "query", "execute", "metrics"])
 @pytest.mark.parametrize("result", ["", "{}", "done", '{"rows": 3', "filesystem/write_file was not run: no."])
 def test_nothing_but_a_result_of_its_kind_counts_as_one(tool: str, result: str) -> None:
-    assert failed(Exchange(Call(tool, {}), result))
+    assert has_failed(PastCall(PlannedCall(tool, {}), result))

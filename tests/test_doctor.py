@@ -45,16 +45,16 @@ async def test_eight_planted_faults_are_named_each_with_its_cure(
     found = await findings(folder, tmp_path / "data", {**ENV, "INTERLOCK_DEVELOPER_KEY": ""})
 
     assert {subject for subject, finding in found.items() if finding.sound} == {"good", "roles", "models", "key admin"}
-    assert "tools after" in found["good"].words
-    assert "not found" in found["missing"].words
-    assert "no licence found" in found["dies"].words
-    assert "status 3" in found["dies"].words
-    assert "1 s" in found["mute"].words
-    assert "cannot connect" in found["unreachable"].words
-    assert "Check the path in 'url'" in found["wrong-path"].words
-    assert "set INTERLOCK_MODEL to one of: scripted" in found["models.default"].words
-    assert "set INTERLOCK_DEVELOPER_KEY" in found["key developer"].words
-    assert "interlock.db" in found["storage"].words
+    assert "tools after" in found["good"].message
+    assert "not found" in found["missing"].message
+    assert "no licence found" in found["dies"].message
+    assert "status 3" in found["dies"].message
+    assert "1 s" in found["mute"].message
+    assert "cannot connect" in found["unreachable"].message
+    assert "Check the path in 'url'" in found["wrong-path"].message
+    assert "set INTERLOCK_MODEL to one of: scripted" in found["models.default"].message
+    assert "set INTERLOCK_DEVELOPER_KEY" in found["key developer"].message
+    assert "interlock.db" in found["storage"].message
     for subject in ("missing", "dies", "mute", "unreachable", "wrong-path"):
         line = (folder / "servers.yaml").read_text().splitlines()[int(found[subject].where.split(":")[1]) - 1]
         assert line.strip().startswith(f"{subject}:")
@@ -64,7 +64,7 @@ async def test_a_litellm_that_is_down_is_named_with_its_address(tmp_path: Path, 
     folder = write_configs(tmp_path / "c", "http://127.0.0.1:9/v1", {"good": {"url": tools.url}})
     found = await findings(folder, tmp_path / "data")
     assert not found["models"].sound
-    assert "http://127.0.0.1:9/v1" in found["models"].words
+    assert "http://127.0.0.1:9/v1" in found["models"].message
     assert found["models"].where.startswith("gateway.yaml:")
 
 

@@ -18,8 +18,8 @@ from support.pictures import SVG, Picture, Pixels, Rectangle
 
 from graphs.config.loader import load
 from graphs.config.spec.graph import LimitsSpec
-from graphs.diagnostics.drawing import Shape, mermaid, png, sketches, svg
-from graphs.diagnostics.drawing.faults import ENDLESS
+from graphs.diagnostics.drawing import GraphShape, read_shapes, render_mermaid, render_png, render_svg
+from graphs.diagnostics.drawing.faults import NO_PATH_TO_END
 from graphs.diagnostics.drawing.shape import read_shape
 
 HERE = Path(__file__).parent
@@ -30,20 +30,20 @@ HOSTILE = '"]; end\n%%{init: {}}%% </text><script>alert(1)</script> & <b> `c` ]]
 NAMES = ("assistant", "desk", "line", "broken")
 
 
-def shape(name: str) -> Shape:
-    made = sketches(CONFIGS if name == "assistant" else DRAWN, {})[f"graphs/{name}.yaml"]
+def shape(name: str) -> GraphShape:
+    made = read_shapes(CONFIGS if name == "assistant" else DRAWN, {})[f"graphs/{name}.yaml"]
     assert made is not None
     return made
 
 
-def faults(made: Shape) -> dict[str, tuple[str, ...]]:
+def faults(made: GraphShape) -> dict[str, tuple[str, ...]]:
     """What is wrong, by node, and by `node > target` for ways."""
     return {node.name: node.faults for node in made.nodes if node.faults} | {
         f"{edge.source} > {edge.target}": edge.faults for edge in made.edges if edge.faults
     }
 
 
-def of_nodes(nodes: dict[str, Any], start: Any = "a") -> Shape:
+def of_nodes(nodes: dict[str, Any], start: Any = "a") -> GraphShape:
     return read_shape("graph", {"start": start, "nodes": nodes}, {}, LimitsSpec())
 
 
@@ -51,17 +51,17 @@ MODEL: dict[str, Any] = {"type": "model", "next": "end"}
 
 
 def test_the_shipped_graph_in_mermaid() -> None:
-    assert mermaid(shape("assistant")) == (DRAWN / "assistant.mmd").read_text()
+    assert render_mermaid(shape("assistant")) == (DRAWN / "assistant.mmd").read_text()
 
 
 def test_a_graph_with_everything_wrong_in_mermaid() -> None:
-    assert mermaid(shape("broken")) == (DRAWN / "broken.mmd").read_text()
+    assert render_mermaid(shape("broken")) == (DRAWN / "broken.mmd").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_picture_shows_every_node_and_every_way_with_its_words(name: str) -> None:
     made = shape(name)
-    picture = Picture(svg(made))
+    picture = Picture(render_svg(made))
     assert list(picture.nodes) == [node.name for node in made.nodes]
     for node in made.nodes:
         drawn = picture.nodes[node.name]
@@ -86,7 +86,7 @@ def test_the_picture_shows_every_node_and_every_way_with_its_words(name: str) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_stands_on_anything_else_and_everything_is_within_the_picture(name: str) -> None:
-    picture = Picture(svg(shape(name)))
+    picture = Picture(render_svg(shape(name)))
     for one, other in combinations(picture.taken, 2):
         assert not one.overlaps(other)
     for each in picture.taken:
@@ -102,14 +102,14 @@ def test_any_graph_can_be_drawn_without_overlaps(data: st.DataObject) -> None:
     kinds = st.sampled_from(["model", "permission", "tools", "other"])
     nodes = st.fixed_dictionaries({"type": kinds, "next": ways | target})
     made = of_nodes({name: data.draw(nodes) for name in names}, start=data.draw(target))
-    picture = Picture(svg(made))
+    picture = Picture(render_svg(made))
     assert [*picture.nodes] == [node.name for node in made.nodes]
     assert len(picture.ways) == len(made.edges) + (made.start != "end")
     for one, other in combinations(picture.taken, 2):
         assert not one.overlaps(other)
     for each in picture.taken:
         assert picture.canvas.holds(each)
-    assert mermaid(made).count("-->") + mermaid(made).count("-.->") == len(picture.ways)
+    assert render_mermaid(made).count("-->") + render_mermaid(made).count("-.->") == len(picture.ways)
 
 
 def test_the_same_graph_is_the_same_picture_in_every_process() -> None:
@@ -119,11 +119,11 @@ def test_the_same_graph_is_the_same_picture_in_every_process() -> None:
     )
     command = [sys.executable, "-c", program, str(DRAWN)]
     said = subprocess.run(command, env={"PYTHONHASHSEED": "1"}, capture_output=True, check=True, cwd=HERE.parent)
-    assert said.stdout.decode() == svg(shape("desk"))
+    assert said.stdout.decode() == render_svg(shape("desk"))
 
 
 def test_a_loop_is_a_way_of_its_own_kind() -> None:
-    loops = [(source, to) for source, to, way in Picture(svg(shape("desk"))).ways if "loop" in way.classes]
+    loops = [(source, to) for source, to, way in Picture(render_svg(shape("desk"))).ways if "loop" in way.classes]
     assert loops == [
         ("billing_act", "billing"),
         ("ops_act", "ops"),
@@ -134,22 +134,22 @@ def test_a_loop_is_a_way_of_its_own_kind() -> None:
 
 
 def test_a_page_finds_an_empty_place_for_a_number_in_every_node() -> None:
-    for drawn in Picture(svg(shape("desk"))).nodes.values():
+    for drawn in Picture(render_svg(shape("desk"))).nodes.values():
         counts = [text for text in drawn.element.iter(f"{SVG}text") if text.get("class") == "count"]
         assert [text.text for text in counts] == [None]
 
 
 def test_where_several_conditions_leave_a_node_they_are_numbered() -> None:
-    ways = [" ".join(way.texts) for source, _, way in Picture(svg(shape("desk"))).ways if source == "ops"]
+    ways = [" ".join(way.texts) for source, _, way in Picture(render_svg(shape("desk"))).ways if source == "ops"]
     assert ways == ["1: size(tool_calls) > 0", "2: turn.rounds > 5", "otherwise"]
 
 
 def test_what_is_too_long_is_cut_and_told_in_full() -> None:
-    node = Picture(svg(shape("line"))).nodes["write"]
+    node = Picture(render_svg(shape("line"))).nodes["write"]
     assert any(text.startswith("model · a-model-with-a") and text.endswith("…") for text in node.texts)
     assert "a-model-with-a-name-that-is-far-too-long-for-any-box" in node.title
     many = of_nodes({"a": MODEL | {"tools": [f"server/tool_{number}" for number in range(9)]}})
-    node = Picture(svg(many)).nodes["a"]
+    node = Picture(render_svg(many)).nodes["a"]
     assert node.texts[2:] == ["sees server/tool_0, server/tool_1,", "server/tool_2, server/tool_3 +5"]
     assert "server/tool_8" in node.title
 
@@ -159,7 +159,10 @@ def test_what_is_too_long_is_cut_and_told_in_full() -> None:
     [
         ({"a": MODEL}, {}),
         ({"a": MODEL, "b": MODEL}, {"b": ("never reached",)}),
-        ({"a": {"type": "model", "next": "b"}, "b": MODEL | {"next": "a"}}, {"a": (ENDLESS,), "b": (ENDLESS,)}),
+        (
+            {"a": {"type": "model", "next": "b"}, "b": MODEL | {"next": "a"}},
+            {"a": (NO_PATH_TO_END,), "b": (NO_PATH_TO_END,)},
+        ),
         ({"a": {"type": "model", "next": "b"}}, {"b": ("no such node",), "a > b": ("no such node",)}),
         ({"a": {"type": "model"}}, {"a": ("no way on",)}),
         ({"a": {"type": "model", "next": [{"to": "end"}, {"to": "a"}]}}, {"a > a": ("never taken",)}),
@@ -196,13 +199,13 @@ def test_what_is_too_long_is_cut_and_told_in_full() -> None:
 def test_what_is_wrong_is_said_in_words(nodes: dict[str, Any], expected: dict[str, tuple[str, ...]]) -> None:
     made = of_nodes(nodes)
     assert faults(made) == expected
-    for text in (mermaid(made), svg(made)):
+    for text in (render_mermaid(made), render_svg(made)):
         assert all(word in text for words in expected.values() for word in words)
 
 
 def test_a_graph_without_a_readable_start_is_drawn_all_the_same() -> None:
     for start in (None, 5, "end", ["a"]):
-        picture = Picture(svg(of_nodes({"a": MODEL, "b": MODEL}, start=start)))
+        picture = Picture(render_svg(of_nodes({"a": MODEL, "b": MODEL}, start=start)))
         assert list(picture.nodes) == ["a", "b"]
         assert [(source, to) for source, to, _ in picture.ways] == [("a", "end"), ("b", "end")]
     assert faults(of_nodes({"a": MODEL}, start="b")) == {"b": ("no such node",)}
@@ -214,9 +217,9 @@ def test_a_sound_graph_is_drawn_the_same_from_its_plan_and_from_its_file(name: s
     graph = (folder / "graphs" / f"{name}.yaml").read_text()
     files = {"gateway.yaml": f"default_graph: {name}\n", f"graphs/{name}.yaml": graph}
     made, plan = shape(name), loaded(tmp_path, files).graphs[name]
-    assert svg(plan) == svg(made)
-    assert mermaid(plan) == mermaid(made)
-    assert png(plan, scale=0.5) == png(made, scale=0.5)
+    assert render_svg(plan) == render_svg(made)
+    assert render_mermaid(plan) == render_mermaid(made)
+    assert render_png(plan, scale=0.5) == render_png(made, scale=0.5)
 
 
 def test_what_variables_filled_in_is_not_drawn(tmp_path: Path) -> None:
@@ -234,12 +237,12 @@ def test_what_variables_filled_in_is_not_drawn(tmp_path: Path) -> None:
         """
     env = {"SECRET": "sk_4711", "GOAL": "end"}
     plan = loaded(tmp_path, {"gateway.yaml": "default_graph: g\n", "graphs/g.yaml": text}, env).graphs["g"]
-    for made in (plan, sketches(tmp_path, env)["graphs/g.yaml"]):
+    for made in (plan, read_shapes(tmp_path, env)["graphs/g.yaml"]):
         assert made is not None
-        for drawn in (svg(made), mermaid(made)):
+        for drawn in (render_svg(made), render_mermaid(made)):
             assert "4711" not in drawn
             assert "SECRET" in drawn
-        assert len(Picture(svg(made)).ways) == 6
+        assert len(Picture(render_svg(made)).ways) == 6
 
 
 def test_hostile_texts_stay_texts() -> None:
@@ -255,7 +258,7 @@ def test_hostile_texts_stay_texts() -> None:
         "a_b": {"type": "model", "next": "end"},
     }
     made = read_shape(HOSTILE, {"start": "a", "description": HOSTILE, "nodes": nodes}, {}, LimitsSpec())
-    text = svg(made)
+    text = render_svg(made)
     picture = Picture(text)
     tags = {element.tag.removeprefix(SVG) for element in picture.root.iter()}
     assert tags == {"svg", "title", "style", "g", "rect", "path", "text"}
@@ -265,8 +268,8 @@ def test_hostile_texts_stay_texts() -> None:
     assert "<script" not in text
     assert "alert(1)" in picture.nodes["a"].title
     assert not re.search("[\x00-\x08\ud800\u202e]", text)
-    assert png(made, scale=1).startswith(b"\x89PNG")
-    chart = mermaid(made)
+    assert render_png(made, scale=1).startswith(b"\x89PNG")
+    chart = render_mermaid(made)
     assert "script" in chart
     assert not re.search(r"[<>](?!br/>)(?<!-->)(?<!-\.->)(?<!<br/>)|%%|`|\$|\\", chart)
     identifiers = re.findall(r"^ {8}(\w+)[(\[{]", chart, re.MULTILINE)
@@ -277,9 +280,9 @@ def test_hostile_texts_stay_texts() -> None:
 
 def test_the_png_shows_the_picture_in_its_size() -> None:
     made = shape("assistant")
-    picture, pixels = Picture(svg(made)), Pixels.of(png(made, scale=1))
+    picture, pixels = Picture(render_svg(made)), Pixels.of(render_png(made, scale=1))
     assert (pixels.width, pixels.height) == picture.size
-    twice = png(made)
+    twice = render_png(made)
     assert [int.from_bytes(twice[at : at + 4], "big") for at in (16, 20)] == [2 * side for side in picture.size]
     for name, fill in (("agent", "#edf3ff"), ("check", "#fff5db"), ("act", "#e8f6ec")):
         colours = pixels.colours(on_page(picture.nodes[name].box, picture.canvas))
@@ -310,7 +313,7 @@ def test_a_machine_without_fonts_draws_the_texts_too(tmp_path: Path) -> None:
     )
     assert said.returncode == 0, said.stderr.decode()
     made = shape("assistant")
-    pixels, picture = Pixels.of(said.stdout), Picture(svg(made))
+    pixels, picture = Pixels.of(said.stdout), Picture(render_svg(made))
     # In the colour of the texts: the title, the name of a node in bold, and a line of the usual font.
     title = Rectangle(20, 20, 200, 45)
     assert pixels.colours(title).get("#1c2330", 0) > 50
@@ -323,13 +326,13 @@ def test_a_machine_without_fonts_draws_the_texts_too(tmp_path: Path) -> None:
 
 def test_a_very_large_graph_is_a_png_of_bearable_size() -> None:
     nodes = {f"n{number}": {"type": "model", "next": f"n{number + 1}"} for number in range(300)}
-    data = png(of_nodes(nodes | {"n300": MODEL}, start="n0"), scale=4)
+    data = render_png(of_nodes(nodes | {"n300": MODEL}, start="n0"), scale=4)
     height = int.from_bytes(data[20:24], "big")
     assert 11_000 < height <= 12_000
 
 
 def test_the_dark_colours_touch_nothing_outside_of_the_drawing() -> None:
-    root = ET.fromstring(svg(shape("assistant")))
+    root = ET.fromstring(render_svg(shape("assistant")))
     style = root.findtext(f"{SVG}style") or ""
     media, *rules = [line for line in style.splitlines() if line.strip("} ")]
     assert media == "@media (prefers-color-scheme: dark) {"

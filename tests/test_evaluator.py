@@ -16,10 +16,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.expressions import Condition, Evaluator, NeedsTime, Prepared, compile_access, compile_next, compile_text
+from graphs.expressions import (
+    Condition,
+    Evaluator,
+    NeedsTime,
+    PreparedValues,
+    compile_branch_condition,
+    compile_rule_condition,
+    compile_template,
+)
 from graphs.expressions.conditions import ExpressionError
-from graphs.expressions.effort import SMALL
-from graphs.policy.caller import Caller, CallFacts, ToolFacts, values_of
+from graphs.expressions.effort import MAX_INLINE_UNITS
+from graphs.policy.caller import Caller, CallFacts, ToolFacts, build_values
 from graphs.policy.rules import Policy, Role, Rule, Verdict
 
 HELD = 0.005
@@ -46,7 +54,7 @@ def caller(user: str = "ann") -> Caller:
 def policy_of(**conditions: str) -> Policy:
     """A role with one rule for each decision that is named."""
     rules = [
-        Rule(role="dev", decision=decision, pattern="*", where="access.yaml:1", when=compile_access(text))  # type: ignore[arg-type]
+        Rule(role="dev", decision=decision, pattern="*", where="access.yaml:1", when=compile_rule_condition(text))  # type: ignore[arg-type]
         for decision, text in conditions.items()
     ]
     return Policy([Role(name="dev", where="access.yaml:1", rules=tuple(rules))])
@@ -54,13 +62,13 @@ def policy_of(**conditions: str) -> Policy:
 
 async def decide(evaluator: Evaluator, policy: Policy, user: str = "ann", **args: Any) -> Verdict:
     who, call = caller(user), facts(**args)
-    values = values_of(who, call)
-    return await evaluator.settle(partial(policy.decide, who, call, values), values)
+    values = build_values(who, call)
+    return await evaluator.resolve(partial(policy.decide, who, call, values), values)
 
 
-def bounded(**args: Any) -> Prepared:
-    values = values_of(caller(), facts(**args))
-    values.bounded = True
+def bounded(**args: Any) -> PreparedValues:
+    values = build_values(caller(), facts(**args))
+    values.is_bounded = True
     return values
 
 
@@ -98,12 +106,14 @@ SLOW: list[tuple[str, dict[str, Any], bool | None]] = [
 async def test_what_takes_long_is_evaluated_elsewhere_and_has_an_end(
     evaluator: Evaluator, text: str, args: dict[str, Any], expected: bool | None
 ) -> None:
-    condition = compile_access(text)
+    condition = compile_rule_condition(text)
     with pytest.raises(NeedsTime) as found:
-        condition.outcome(bounded(**args))
+        condition.compute_outcome(bounded(**args))
     assert found.value.condition is condition
     began = time.monotonic()
-    truth, why = await evaluator.settle(lambda: condition.outcome(values), values := values_of(caller(), facts(**args)))
+    truth, why = await evaluator.resolve(
+        lambda: condition.compute_outcome(values), values := build_values(caller(), facts(**args))
+    )
     assert time.monotonic() - began < 10
     # A machine with much to do may not be done in time: closed, but never the opposite.
     assert truth in (expected, None), why
@@ -124,11 +134,11 @@ SMALL_ONES: list[tuple[str, dict[str, Any], bool]] = [
 
 @pytest.mark.parametrize(("text", "args", "expected"), SMALL_ONES)
 def test_what_is_small_is_evaluated_at_once(text: str, args: dict[str, Any], expected: bool) -> None:
-    assert compile_access(text).outcome(bounded(**args)) == (expected, "")
+    assert compile_rule_condition(text).compute_outcome(bounded(**args)) == (expected, "")
 
 
 _CONDITIONS = [
-    compile_access(text)
+    compile_rule_condition(text)
     for text in dict.fromkeys(
         [text for text, _, _ in SLOW]
         + [text for text, _, _ in SMALL_ONES]
@@ -173,7 +183,7 @@ def test_whatever_is_evaluated_at_once_is_done_in_5_ms(
         values = bounded(**args)
         began = time.thread_time()
         try:
-            condition.outcome(values)
+            condition.compute_outcome(values)
         except NeedsTime:
             assert time.thread_time() - began < HELD or len(times) < 2
         times.append(time.thread_time() - began)
@@ -226,37 +236,39 @@ async def test_the_loop_goes_on_while_conditions_are_evaluated(evaluator: Evalua
 
 
 async def test_many_rules_that_are_small_give_the_loop_its_turn(evaluator: Evaluator) -> None:
-    rules = [compile_access(f"args.text.contains('{n}') || size(args.text) > {70_000 + n}") for n in range(40)]
-    values = values_of(caller(), facts(text="x" * 60_000))
+    rules = [compile_rule_condition(f"args.text.contains('{n}') || size(args.text) > {70_000 + n}") for n in range(40)]
+    values = build_values(caller(), facts(text="x" * 60_000))
     attempts = 0
 
     def attempt() -> int:
         nonlocal attempts
         attempts += 1
-        return sum(rule.outcome(values)[0] is False for rule in rules)
+        return sum(rule.compute_outcome(values)[0] is False for rule in rules)
 
-    assert await evaluator.settle(attempt, values) == 40
+    assert await evaluator.resolve(attempt, values) == 40
     assert attempts > 4
 
 
 async def test_many_rules_on_short_sql_give_the_loop_its_turn(evaluator: Evaluator) -> None:
-    rules = [compile_access(f"sql_read_only(args.sql) && turn.calls < {n + 1}") for n in range(12)]
-    values = values_of(caller(), facts(sql="select name, count(*) from staff where day > '2026-01-01' group by 1"))
+    rules = [compile_rule_condition(f"sql_read_only(args.sql) && turn.calls < {n + 1}") for n in range(12)]
+    values = build_values(caller(), facts(sql="select name, count(*) from staff where day > '2026-01-01' group by 1"))
     attempts = 0
 
     def attempt() -> int:
         nonlocal attempts
         attempts += 1
-        return sum(rule.outcome(values)[0] is True for rule in rules)
+        return sum(rule.compute_outcome(values)[0] is True for rule in rules)
 
-    assert await evaluator.settle(attempt, values) == 12
+    assert await evaluator.resolve(attempt, values) == 12
     assert attempts > 3
 
 
 def test_several_short_pieces_of_sql_are_judged_elsewhere() -> None:
     sql = "select name, count(*) from staff where day > '2026-01-01' group by 1 limit "
     with pytest.raises(NeedsTime) as found:
-        compile_access("args.l.all(x, sql_read_only(x))").outcome(bounded(l=[f"{sql}{n}" for n in range(10)]))
+        compile_rule_condition("args.l.all(x, sql_read_only(x))").compute_outcome(
+            bounded(l=[f"{sql}{n}" for n in range(10)])
+        )
     assert found.value.condition is not None
 
 
@@ -267,7 +279,7 @@ def test_to_see_how_much_there_is_takes_less_than_5_ms() -> None:
             values = bounded(l=[[text] * 900] * 9)
             began = time.thread_time()
             with pytest.raises(NeedsTime):
-                compile_access("args.l.all(x, size(x) > 0)").outcome(values)
+                compile_rule_condition("args.l.all(x, size(x) > 0)").compute_outcome(values)
             times.append(time.thread_time() - began)
         assert min(times) < HELD
 
@@ -365,28 +377,34 @@ async def test_branches_are_evaluated_elsewhere_as_well(evaluator: Evaluator) ->
     def step(text: str = "", *calls: dict[str, Any]) -> dict[str, Any]:
         return {"tool_calls": [{"id": "1", "tool": "t", "verdict": "", "args": call} for call in calls], "text": text}
 
-    searched = compile_next('tool_calls.all(c, c.args.t.contains(c.args.u)) || text == "x"')
+    searched = compile_branch_condition('tool_calls.all(c, c.args.t.contains(c.args.u)) || text == "x"')
     hostile = step("", {"t": "a" * 65_000, "u": "a" * 32_000})
-    assert searched.effort.units(searched.branch_size(hostile)) > SMALL  # type: ignore[arg-type]
-    assert await evaluator.judge(searched, hostile, "ann") == (True, "")
-    assert await evaluator.judge(compile_next("size(tool_calls) > 0"), step("x" * 9_000_000), "ann") == (False, "")
-    truth, why = await evaluator.judge(compile_next("size(text) > 0"), step("x" * 9_000_000), "ann")
+    assert searched.effort.estimate_units(searched.measure_branch(hostile)) > MAX_INLINE_UNITS  # type: ignore[arg-type]
+    assert await evaluator.evaluate_branch(searched, hostile, "ann") == (True, "")
+    assert await evaluator.evaluate_branch(
+        compile_branch_condition("size(tool_calls) > 0"), step("x" * 9_000_000), "ann"
+    ) == (False, "")
+    truth, why = await evaluator.evaluate_branch(
+        compile_branch_condition("size(text) > 0"), step("x" * 9_000_000), "ann"
+    )
     assert truth is None
     assert "more to look at" in why
-    many = await evaluator.judge(compile_next("size(tool_calls) > 0"), step("", *[{}] * 1001), "ann")
+    many = await evaluator.evaluate_branch(
+        compile_branch_condition("size(tool_calls) > 0"), step("", *[{}] * 1001), "ann"
+    )
     assert many[0] is None
 
 
 @pytest.mark.parametrize("call", ["path_within(caller.user, '/a')", "sql_read_only(caller.user)"])
 def test_a_prompt_calls_nothing_that_may_take_long(call: str) -> None:
     with pytest.raises(ExpressionError, match="may take long, so only the rules of"):
-        compile_text("{{ " + call + " }}")
+        compile_template("{{ " + call + " }}")
 
 
 def test_too_much_to_look_at_is_not_looked_at() -> None:
     wide = [[["x"] * 1000] * 1000] * 1000
     began = time.thread_time()
-    truth, why = compile_access("args.l == args.m").outcome(bounded(l=wide, m=wide))
+    truth, why = compile_rule_condition("args.l == args.m").compute_outcome(bounded(l=wide, m=wide))
     assert truth is None
     assert "more than 10,000 values" in why
     assert time.thread_time() - began < HELD * 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from graphs.expressions import ExpressionError, compile_access, compile_next, compile_text
+from graphs.expressions import ExpressionError, compile_branch_condition, compile_rule_condition, compile_template
 from graphs.expressions.values import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 from graphs.policy.rules import Caller
 
@@ -29,12 +29,12 @@ def access_values(**args: Any) -> dict[str, Any]:
 
 
 def evaluate(text: str, /, **args: Any) -> bool | None:
-    return compile_access(text).evaluate(access_values(**args))
+    return compile_rule_condition(text).evaluate(access_values(**args))
 
 
 def error(text: str) -> tuple[int, str]:
     with pytest.raises(ExpressionError) as caught:
-        compile_access(text)
+        compile_rule_condition(text)
     return caught.value.offset, str(caught.value)
 
 
@@ -106,10 +106,10 @@ def test_the_clock_can_be_read_in_every_place(text: str, expected: bool) -> None
 
 
 def test_why_a_condition_could_not_be_evaluated_shows_no_value() -> None:
-    condition = compile_access('args.path == "x"')
-    assert condition.why(access_values()) == "there is no 'path' in it"
-    assert condition.why(access_values(path="x")) == ""
-    assert compile_access('path_within(args.path, "/w")').why(access_values(path=5)) == (
+    condition = compile_rule_condition('args.path == "x"')
+    assert condition.explain(access_values()) == "there is no 'path' in it"
+    assert condition.explain(access_values(path="x")) == ""
+    assert compile_rule_condition('path_within(args.path, "/w")').explain(access_values(path=5)) == (
         "something in it is not of the type that it needs"
     )
 
@@ -164,8 +164,8 @@ def test_the_largest_arguments_that_are_fit_are_looked_at() -> None:
 
 def test_a_text_with_nul_from_elsewhere_is_not_cut_short() -> None:
     values = access_values() | {"caller": CALLER | {"email": "admin@example.com\0@evil"}}
-    assert compile_access('caller.email == "admin@example.com"').evaluate(values) is False
-    assert compile_access("caller.email.endsWith('evil')").evaluate(values) is True
+    assert compile_rule_condition('caller.email == "admin@example.com"').evaluate(values) is False
+    assert compile_rule_condition("caller.email.endsWith('evil')").evaluate(values) is True
 
 
 def test_a_condition_that_takes_too_many_steps_is_given_up() -> None:
@@ -242,7 +242,7 @@ def test_what_is_wrong_is_found_when_it_is_compiled(text: str, offset: int, mess
 )
 def test_an_expression_made_to_exhaust_the_parser_is_only_an_error(text: str) -> None:
     with pytest.raises(ExpressionError):
-        compile_access(text)
+        compile_rule_condition(text)
 
 
 def next_values(*calls: dict[str, Any], text: str = "") -> dict[str, Any]:
@@ -272,13 +272,13 @@ def a_call(**args: Any) -> dict[str, Any]:
     ],
 )
 def test_a_branch_looks_at_the_calls_and_the_text(text: str, expected: bool | None) -> None:
-    assert compile_next(text).evaluate(next_values(a_call(path="/x"))) is expected
+    assert compile_branch_condition(text).evaluate(next_values(a_call(path="/x"))) is expected
 
 
 def test_unfit_arguments_matter_only_to_a_branch_that_looks_at_them() -> None:
     values = next_values(a_call(content="x" * 100_000), text="a\0b")
-    assert compile_next("size(tool_calls) == 1 && size(text) == 3").evaluate(values) is True
-    assert compile_next("tool_calls[0].args.content == 'x'").evaluate(values) is None
+    assert compile_branch_condition("size(tool_calls) == 1 && size(text) == 3").evaluate(values) is True
+    assert compile_branch_condition("tool_calls[0].args.content == 'x'").evaluate(values) is None
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_unfit_arguments_matter_only_to_a_branch_that_looks_at_them() -> None:
 )
 def test_a_branch_has_its_own_names(text: str, message: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        compile_next(text)
+        compile_branch_condition(text)
     assert str(caught.value).startswith(message)
 
 
@@ -316,12 +316,12 @@ TEXT_VALUES = {"caller": Caller(user="ann", email="a@b", role="dev", key="k"), "
     ],
 )
 def test_a_prompt_is_filled_in(text: str, expected: str) -> None:
-    assert compile_text(text).render(TEXT_VALUES) == expected
+    assert compile_template(text).render(TEXT_VALUES) == expected
 
 
 def test_what_a_user_is_called_is_never_read_as_a_template() -> None:
     values = TEXT_VALUES | {"caller": Caller(user="{{ graph }}", role="dev", key="k")}
-    assert compile_text("Hello {{ caller.user }}").render(values) == "Hello {{ graph }}"
+    assert compile_template("Hello {{ caller.user }}").render(values) == "Hello {{ graph }}"
 
 
 @pytest.mark.parametrize(
@@ -338,20 +338,20 @@ def test_what_a_user_is_called_is_never_read_as_a_template() -> None:
 )
 def test_what_is_wrong_in_a_prompt_is_found_at_its_place(text: str, offset: int, message: str) -> None:
     with pytest.raises(ExpressionError) as caught:
-        compile_text(text)
+        compile_template(text)
     assert str(caught.value).startswith(message)
     assert caught.value.offset == offset
 
 
 def test_a_prompt_that_fails_when_it_is_filled_in_says_which_part() -> None:
     with pytest.raises(ExpressionError, match=r"\{\{ 1 / size\(caller.email\) \}\} cannot be evaluated"):
-        compile_text("{{ 1 / size(caller.email) }}").render(
+        compile_template("{{ 1 / size(caller.email) }}").render(
             TEXT_VALUES | {"caller": Caller(user="ann", role="dev", key="k")}
         )
 
 
 def test_a_condition_can_be_shared_between_threads() -> None:
-    condition = compile_access('path_within(args.path, "/w") && sql_read_only(args.sql)')
+    condition = compile_rule_condition('path_within(args.path, "/w") && sql_read_only(args.sql)')
     values = [access_values(path=f"/w/{at}" if at % 2 else "/x", sql="select 1") for at in range(400)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(condition.evaluate, values)) == [bool(at % 2) for at in range(400)]

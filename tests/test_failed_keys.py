@@ -71,7 +71,7 @@ async def test_a_locked_address_asks_one_after_the_other(keys: FailedKeys) -> No
 
     async def ask() -> None:
         nonlocal running, most
-        async with keys.lookup("a"):
+        async with keys.guard_lookup("a"):
             running += 1
             most = max(most, running)
             await asyncio.sleep(0.001)

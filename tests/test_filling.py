@@ -7,22 +7,22 @@ import re
 import pytest
 
 from graphs.config.spec.servers import ServerSpec
-from graphs.config.templates import Filling, Setting, Unfit
-from graphs.expressions import compile_text
+from graphs.config.templates import ServerTemplate, Setting, UnfitValue
+from graphs.expressions import compile_template
 from graphs.policy.rules import Caller
 
 
-def filling(setting: Setting, text: str) -> Filling:
+def filling(setting: Setting, text: str) -> ServerTemplate:
     kind, key = setting
     value = [text] if kind == "args" else {str(key): text}
     where = {"url": "http://x/"} if kind == "headers" else {"command": "x"}
     spec = ServerSpec.model_validate({**where, kind: value, "per_user": True})
-    return Filling(spec=spec, texts={setting: compile_text(text, "server")})
+    return ServerTemplate(spec=spec, templates={setting: compile_template(text, "server")})
 
 
 def filled(setting: Setting, text: str, user: str, **more: str) -> str:
     made = filling(setting, text)
-    spec = made.filled(made.values(Caller(**{"user": user, "role": "dev", "key": "ci", **more})))
+    spec = made.fill(made.render_values(Caller(**{"user": user, "role": "dev", "key": "ci", **more})))
     kind, key = setting
     return spec.args[0] if kind == "args" else getattr(spec, kind)[key]
 
@@ -83,7 +83,7 @@ def test_what_fits_stands_there_as_it_is(setting: Setting, text: str, user: str,
 def test_what_would_mean_something_else_is_refused_and_not_shown(
     setting: Setting, text: str, user: str, words: str
 ) -> None:
-    with pytest.raises(Unfit, match=re.escape(words)) as refused:
+    with pytest.raises(UnfitValue, match=re.escape(words)) as refused:
         filled(setting, text, user)
     assert len(user) < 4 or user not in str(refused.value)
 
@@ -93,4 +93,4 @@ def test_the_same_lines_fill_in_the_same() -> None:
     assert one == same
     assert one != filling(ENV, "{{ caller.email }}")
     # What a variable brought is no expression, even where it looks like one.
-    assert one != Filling(spec=one.spec, texts={})
+    assert one != ServerTemplate(spec=one.spec, templates={})

@@ -14,7 +14,7 @@ from support.tools import Tools
 
 from graphs.errors import StorageError
 from graphs.store.approvals import Approvals
-from graphs.store.tool_journal import Journal
+from graphs.store.tool_journal import ToolJournal
 from graphs.store.turns import Turns
 
 
@@ -80,7 +80,7 @@ async def test_a_result_that_cannot_be_kept_still_reaches_the_model(
     async def broken(*_: Any, **__: Any) -> None:
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(Journal, "finish", broken)
+    monkeypatch.setattr(ToolJournal, "finish", broken)
     model.script(Answer(calls=[echo("x")]), "Done.")
     assert await facade.say("go") == "Done."
     assert model.requests[1].tool_results == ["x"]

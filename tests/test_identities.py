@@ -26,7 +26,7 @@ from server.auth.http_client import ask, build_client
 from server.auth.keys import UnknownKey
 from server.auth.litellm_keys import LiteLLMKeys
 from server.auth.oidc import Issuer
-from server.auth.role_mapping import found_role
+from server.auth.role_mapping import find_role
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ async def test_an_issuers_new_key_is_found_and_made_up_ones_do_not_flood_it(
     monkeypatch.setattr("server.auth.oidc.RETRY", 0.0)
     assert (await status(gate, elsewhere.token(key=OTHER, kid="second")))[0] == 200
     elsewhere.failing = True
-    monkeypatch.setattr("server.auth.oidc.FRESH", 0.0)
+    monkeypatch.setattr("server.auth.oidc.KEYS_LIFETIME", 0.0)
     assert (await status(gate, elsewhere.token()))[0] == 200
 
 
@@ -289,7 +289,7 @@ async def test_a_claim_that_is_no_text_names_nobody(elsewhere: Elsewhere, wrong:
 ])  # fmt: skip
 def test_a_mapping_is_the_whole_list(roles: dict[str, str], said: object, expected: str | None) -> None:
     try:
-        assert found_role({"r": said}, "r", roles, ["admin", "dev"], None) == expected
+        assert find_role({"r": said}, "r", roles, ["admin", "dev"], None) == expected
     except NotAllowed:
         assert expected is None
 
@@ -305,7 +305,7 @@ async def ask_about(keys: LiteLLMKeys, key: str) -> str:
 async def test_made_up_keys_ask_seldom_and_never_hold_up_known_ones(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.auth.litellm_keys.REMEMBERED", 50)
+    monkeypatch.setattr("server.auth.litellm_keys.MOST_ANSWERS", 50)
     elsewhere.keys["sk-known"] = {"team_id": "t"}
     async with build_client() as http:
         keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev", cache=0.01), elsewhere.root, ["dev"], http)
@@ -327,10 +327,10 @@ async def test_made_up_keys_ask_seldom_and_never_hold_up_known_ones(
 async def test_what_is_no_key_of_litellms_by_its_form_is_not_sent_there(elsewhere: Elsewhere, key: str) -> None:
     async with build_client() as http:
         keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev"), elsewhere.root, ["dev"], http)
-        assert not keys.looks_alike(key)
-        assert keys.looks_alike("sk-abc")
+        assert not keys.may_be_key(key)
+        assert keys.may_be_key("sk-abc")
         free = LiteLLMKeys(LiteLLMKeysSpec(default="dev", prefix=""), elsewhere.root, ["dev"], http)
-        assert free.looks_alike("hello")
+        assert free.may_be_key("hello")
 
 
 async def bad_answers(kind: str, request: web.Request) -> web.StreamResponse:

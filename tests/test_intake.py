@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 
 from graphs.text import escape_invisible
 from graphs.tools.http_limits import BoundedTransport
-from graphs.tools.listing import MOST_TOOLS, Listing
+from graphs.tools.listing import MOST_TOOLS, ToolListing
 from graphs.tools.message_limits import (
     DEEPEST,
     LARGEST_MESSAGE,
     MOST_VALUES,
-    UNFIT,
+    UNFIT_CODE,
     Intake,
-    Pace,
-    Unfit,
+    TokenBucket,
+    UnfitMessage,
     find_excess,
     find_id,
 )
@@ -109,7 +109,7 @@ def test_the_id_of_an_answer_that_is_not_parsed(message: bytes, found: int | Non
 
 
 async def test_a_flood_waits_and_a_trickle_does_not() -> None:
-    pace = Pace(1000, 10)
+    pace = TokenBucket(1000, 10)
     began = time.perf_counter()
     for _ in range(10):
         await pace.spend(1)
@@ -127,7 +127,7 @@ async def test_a_flood_waits_and_a_trickle_does_not() -> None:
     ],
 )  # fmt: skip
 async def test_what_is_no_json_rpc_is_refused(data: bytes) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(UnfitMessage):
         await Intake(lambda _: None).examine(data)
 
 
@@ -164,7 +164,7 @@ def error(response: httpx.Response) -> str:
     text = response.text
     message = json.loads(text.rstrip().rpartition("data: ")[2] if "data: " in text else text)
     assert message["id"] == 3
-    assert message["error"]["code"] == UNFIT
+    assert message["error"]["code"] == UNFIT_CODE
     return message["error"]["message"]
 
 
@@ -273,7 +273,7 @@ async def test_on_a_stream_of_many_answers_only_those_that_are_not_taken_are_rep
     where = b"event: endpoint\ndata: /messages\n\nretry: 0\n\n"
     intake = Intake(notes.append)
     changes: list[bool] = []
-    intake.tools_changed = lambda: changes.append(True)
+    intake.on_tools_changed = lambda: changes.append(True)
     text = await get([where, large, lost, deep, unused, told, b"data: " + ANSWER + b"\n\n"], intake)
     events = text.split("\n\n")
     assert events[0] == "event: endpoint\ndata: /messages"
@@ -284,7 +284,7 @@ async def test_on_a_stream_of_many_answers_only_those_that_are_not_taken_are_rep
     assert events[5:] == [""]
     assert changes == [True]
     assert notes == ["sent a message of more than 10 MiB"] * 2 + ["sent a message nested more than 100 deep"]
-    assert intake.buffered == 0
+    assert intake.buffered_bytes == 0
 
 
 async def test_a_large_result_is_parsed_once_and_handed_over() -> None:
@@ -293,9 +293,9 @@ async def test_a_large_result_is_parsed_once_and_handed_over() -> None:
     answer = json.dumps({"jsonrpc": "2.0", "id": 3, "result": result}).encode()
     text = await get([b"data: " + answer + b"\n\n"], intake)
     assert len(text) < 300
-    assert intake.buffered == len(answer)
+    assert intake.buffered_bytes == len(answer)
     assert intake.restore(json.loads(text.partition("data: ")[2])["result"]) == result
-    assert intake.buffered == 0
+    assert intake.buffered_bytes == 0
     assert intake.restore({"interlock/stored": "guessed"}) == {"interlock/stored": "guessed"}
 
 
@@ -337,8 +337,8 @@ async def test_a_server_that_drips_is_given_up(kind: str) -> None:
 # The list of tools
 
 
-def listing(*tools: object) -> Listing:
-    found = Listing()
+def listing(*tools: object) -> ToolListing:
+    found = ToolListing()
     for tool in tools:
         found.add(tool)
     return found
@@ -354,7 +354,7 @@ def listing(*tools: object) -> Listing:
 def test_a_name_of_other_letters_is_left_out_and_shown_escaped(name: str) -> None:
     found = listing({"name": name, "inputSchema": {}}, {"name": "good", "inputSchema": {}})
     assert list(found.tools) == ["good"]
-    (reason,) = found.reasons()
+    (reason,) = found.list_reasons()
     assert "is left out: a name is made of letters A to Z, digits, '_', '-', '.' and '/'" in reason
     assert len(reason) < 250
     assert escape_invisible(reason) == reason
@@ -368,8 +368,8 @@ def test_a_plain_name_is_taken(name: str) -> None:
 def test_too_many_tools_too_long_words_and_too_large_schemas_are_left_out_by_name() -> None:
     many = listing(*({"name": f"t{at}", "inputSchema": {}} for at in range(20_000)))
     assert len(many.tools) == MOST_TOOLS
-    assert many.full
-    (reason,) = many.reasons()
+    assert many.is_full
+    (reason,) = many.list_reasons()
     assert reason.startswith("only 500 tools of a server are served; left out are 't500', 't501'")
     assert reason.endswith("and 19,480 more")
     long = listing(
@@ -378,13 +378,13 @@ def test_too_many_tools_too_long_words_and_too_large_schemas_are_left_out_by_nam
         {"name": "good", "inputSchema": {}},
     )
     assert list(long.tools) == ["good"]
-    assert long.reasons() == (
+    assert long.list_reasons() == (
         "wordy is left out: its description has 10,000,000 characters, 20,000 are taken",
         "schemy is left out: its schema has 200,013 bytes, 100,000 are taken",
     )
     heavy = listing(*({"name": f"t{at}", "description": "x" * 19_000, "inputSchema": {}} for at in range(300)))
     assert sum(len(tool.description or "") for tool in heavy.tools.values()) < 2_000_000
-    assert len(heavy.reasons()) < 30
+    assert len(heavy.list_reasons()) < 30
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, said, serving, writ
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
-from graphs.telemetry.token_count import length
+from graphs.telemetry.token_count import count_characters
 
 Served = Callable[..., AbstractAsyncContextManager[Facade]]
 
@@ -295,7 +295,7 @@ async def test_who_leaves_in_the_middle_of_an_answer_has_used_what_was_asked_and
                     break
         assert await model.requests[1].ended() == "cut"
         sent = model.requests[1].body
-        asked = length(sent["messages"]) + length(sent["tools"])
+        asked = count_characters(sent["messages"]) + count_characters(sent["tools"])
         expected = 111 + math.ceil((asked + 40) / 4)
         await eventually(lambda: used(tmp_path / "data"), expected)
         assert expected > 150
@@ -313,7 +313,9 @@ async def test_a_call_of_which_the_endpoint_says_nothing_is_counted_by_its_lengt
         assert await used(tmp_path / "data") == 0
         assert await facade.say("go") == "Hello there."
         sent = model.requests[1].body
-        one = math.ceil((length(sent["messages"]) + length(sent["tools"]) + len("Hello there.")) / 4)
+        one = math.ceil(
+            (count_characters(sent["messages"]) + count_characters(sent["tools"]) + len("Hello there.")) / 4
+        )
         assert await used(tmp_path / "data") == one
         assert (await facade.ask("go")).status_code == 502, "the model was cut off"
         assert await used(tmp_path / "data") == 2 * one
@@ -357,4 +359,4 @@ async def test_a_role_without_limits_leaves_no_trace_in_the_store(
 def test_pictures_are_not_counted_by_the_length_of_their_bytes() -> None:
     url = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     sound = {"type": "input_audio", "input_audio": {"data": "A" * 100_000, "format": "wav"}}
-    assert length([{"role": "user", "content": [{"type": "text", "text": "x" * 400}, url, sound]}]) < 450
+    assert count_characters([{"role": "user", "content": [{"type": "text", "text": "x" * 400}, url, sound]}]) < 450

@@ -17,7 +17,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.errors import StorageError
 from server.observability import logging as logs
-from server.observability.logging import JSONLines, Text
+from server.observability.logging import JSONFormatter, TextFormatter
 
 PRIVATE = "what a person wrote"
 
@@ -48,7 +48,7 @@ class Log:
 def log() -> Iterator[Log]:
     written = Log()
     handler = logging.StreamHandler(written.stream)
-    handler.setFormatter(JSONLines())
+    handler.setFormatter(JSONFormatter())
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -127,7 +127,7 @@ async def test_what_went_wrong_inside_is_found_by_the_id_that_the_answer_names(
     async def broken(*_: Any) -> Any:
         raise RuntimeError(f"no such thing\nand its second line: {PRIVATE}")
 
-    monkeypatch.setattr("graphs.runtime.revision.Edition.listing", broken)
+    monkeypatch.setattr("graphs.runtime.revision.Revision.list_models", broken)
     answer = await facade.http.get(f"{facade.url}/models", headers={"authorization": f"Bearer {ADMIN}"})
     assert answer.status_code == 500
     request_id = answer.headers["x-request-id"]
@@ -147,7 +147,7 @@ async def test_lines_from_inside_a_turn_bear_the_ids_of_the_request_and_of_the_t
     async def full(*_: Any) -> None:
         raise StorageError("the disk is full")
 
-    store = "graphs.store.tool_journal.Journal.finish"
+    store = "graphs.store.tool_journal.ToolJournal.finish"
     monkeypatch.setattr(store, full)
     model.script(Answer(calls=[Call("files__echo", {"text": "x"})]), "Done.")
     await facade.ask("go", headers={"x-request-id": "mine"})
@@ -177,7 +177,7 @@ def record(name: str, message: str, error: BaseException | None = None) -> loggi
 
 
 def test_what_libraries_quote_is_left_out() -> None:
-    formatter = JSONLines()
+    formatter = JSONFormatter()
     quoted = json.loads(formatter.format(record("root", "Message was: tell nobody")))
     assert "nobody" not in quoted["message"]
     assert "session:7" in quoted["message"]
@@ -197,7 +197,7 @@ def test_of_an_exception_the_places_and_the_first_line_are_kept_and_what_led_to_
 
     with pytest.raises(ExceptionGroup) as caught:
         fail()
-    text = json.loads(JSONLines().format(record("graphs.x", "oh", caught.value)))["exception"]
+    text = json.loads(JSONFormatter().format(record("graphs.x", "oh", caught.value)))["exception"]
     assert PRIVATE not in text
     assert "1 validation error for Body" in text
     assert "in fail" in text
@@ -206,17 +206,19 @@ def test_of_an_exception_the_places_and_the_first_line_are_kept_and_what_led_to_
 
 def test_what_libraries_quote_of_addresses_and_headers_is_blotted_out() -> None:
     error = OSError("cannot reach http://me:hunter2-hunter2@host/ with Authorization: Bearer abcdef123456")
-    shown = logs.exception_text(error)
+    shown = logs.format_exception(error)
     assert shown.endswith("OSError: cannot reach http://me:[redacted]@host/ with Authorization: [redacted]")
     record = logging.LogRecord("httpx", logging.WARNING, "x.py", 1, "%s", (error,), None)
-    assert "hunter2" not in logs.words(record)
+    assert "hunter2" not in logs.format_message(record)
 
 
 def test_for_the_eye_the_words_come_first() -> None:
     access = record("server.observability.request_log", "GET /v1/models 200")
     access.__dict__["fields"] = {"method": "GET", "status": 200, "seconds": 0.5, "tools": ["a/b", "c/d"], "cut": True}
-    line = Text().format(access)
-    assert line.endswith("WARNING server.requests: GET /v1/models 200 seconds=0.5 tools=a/b,c/d cut=True")
+    line = TextFormatter().format(access)
+    assert line.endswith(
+        "WARNING server.observability.request_log: GET /v1/models 200 seconds=0.5 tools=a/b,c/d cut=True"
+    )
 
 
 def test_a_flood_from_one_place_in_a_library_is_counted_not_written() -> None:
@@ -229,12 +231,12 @@ def test_a_flood_from_one_place_in_a_library_is_counted_not_written() -> None:
     assert sum(flood.filter(record(1)) for _ in range(5_010)) == 10
     first = record(2)
     assert flood.filter(first)
-    assert "and 5,000 more such lines before" in Text().format(first)
-    assert "and 5,000 more such lines before" in JSONLines().format(first)
+    assert "and 5,000 more such lines before" in TextFormatter().format(first)
+    assert "and 5,000 more such lines before" in JSONFormatter().format(first)
     assert all(flood.filter(record(2, "graphs.runtime.runner")) for _ in range(100))
 
 
 def test_what_does_not_show_is_written_out() -> None:
     record = logging.LogRecord("graphs.x", logging.INFO, "x.py", 1, "%s says", ("\x1b[2Jme\r\u202e",), None)
-    assert "\\x1b[2Jme\\r\\u{202e} says" in Text().format(record)
-    assert json.loads(JSONLines().format(record))["message"] == "\\x1b[2Jme\\r\\u{202e} says"
+    assert "\\x1b[2Jme\\r\\u{202e} says" in TextFormatter().format(record)
+    assert json.loads(JSONFormatter().format(record))["message"] == "\\x1b[2Jme\\r\\u{202e} says"

@@ -14,7 +14,7 @@ from support.seen import Seen, awaited, scraped
 from support.tools import Tools
 
 from graphs.telemetry.metrics import FOLDER, Metrics
-from server.observability.multiprocess_metrics import counting_together
+from server.observability.multiprocess_metrics import share_metrics
 
 
 async def test_turns_are_counted_by_graph_and_by_how_they_ended(facade: Facade, model: ScriptedModel) -> None:
@@ -203,10 +203,10 @@ async def test_prometheus_own_format_is_given_to_whoever_asks_for_it(facade: Fac
 
 def test_what_runs_is_also_told_to_the_program_itself() -> None:
     metrics = Metrics()
-    meter = metrics.node("assistant", "agent", "model")
-    metrics.turn("assistant").running.inc()
+    meter = metrics.build_node_meter("assistant", "agent", "model")
+    metrics.find_turn_meter("assistant").running.inc()
     meter.running.inc(2)
-    assert metrics.running() == {"assistant": {"": 1, "agent": 2}}
+    assert metrics.read_running_turns() == {"assistant": {"": 1, "agent": 2}}
 
 
 def test_a_folder_of_workers_ends_with_its_start_and_takes_those_of_killed_ones_along(
@@ -217,7 +217,7 @@ def test_a_folder_of_workers_ends_with_its_start_and_takes_those_of_killed_ones_
     left.mkdir()
     other = tmp_path / f"metrics-{os.getppid()}-running"
     other.mkdir()
-    with counting_together(tmp_path):
+    with share_metrics(tmp_path):
         folder = Path(os.environ[FOLDER])
         assert folder.is_dir()
         assert not left.exists()

@@ -15,7 +15,7 @@ from support.pythons import Python, find_pythons
 
 from graphs.expressions import networks
 from graphs.expressions.networks import is_public, spell_ipv6
-from graphs.expressions.urls import host, public_url
+from graphs.expressions.urls import is_public_url, parse_host
 
 SPECIAL = [
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
@@ -44,7 +44,7 @@ def test_no_address_of_a_special_network_is_public(network: str) -> None:
     addresses = ipaddress.ip_network(network)
     for address in (addresses[0], addresses[-1], addresses[addresses.num_addresses // 2]):
         assert not is_public(str(address))
-        assert not public_url(f"http://[{address}]/" if address.version == 6 else f"http://{address}/")
+        assert not is_public_url(f"http://[{address}]/" if address.version == 6 else f"http://{address}/")
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -81,7 +81,7 @@ def test_nothing_is_public_that_this_python_says_is_not(address: ipaddress.IPv4A
 
 
 def test_a_mapped_address_is_spelled_alike_on_every_python() -> None:
-    assert host("http://[::FFFF:808:808]/") == spell_ipv6("::ffff:8.8.8.8") == "::ffff:8.8.8.8"
+    assert parse_host("http://[::FFFF:808:808]/") == spell_ipv6("::ffff:8.8.8.8") == "::ffff:8.8.8.8"
 
 
 def addresses() -> list[str]:

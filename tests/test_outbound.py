@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 from support.hostile_endpoint import END, HostileEndpoint, Wire, delta
 
-from graphs.llm.client import MOST_IN_STUDIO, ChatModel
+from graphs.llm.client import LONGEST_STUDIO_ANSWER, ChatModel
 from graphs.llm.http_client import build_client
 
 WORD = delta(content="Hello.")
@@ -70,7 +70,7 @@ async def test_studios_client_reads_nothing_packed_and_no_further_than_a_bound(
     hostile.answer = answer
     with pytest.raises((httpx.ReadError, openai.APIConnectionError)):
         await ask(chat)
-    assert hostile.sent < 2 * MOST_IN_STUDIO
+    assert hostile.sent < 2 * LONGEST_STUDIO_ANSWER
 
 
 @pytest.mark.parametrize(("length", "fits"), [(1000, True), (1001, False)])

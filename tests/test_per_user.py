@@ -25,11 +25,11 @@ from support.people import KEY, SECRET, obedient, signed, told
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.config.loader import load
-from graphs.diagnostics.audit_reader import opened_audit
-from graphs.diagnostics.doctor import connected, examine
+from graphs.diagnostics.audit_reader import open_audit
+from graphs.diagnostics.doctor import check_servers, examine
 from graphs.store.audit.log import AuditFilter
-from graphs.store.audit.record import line
-from graphs.studio import Workshop
+from graphs.store.audit.record import to_line
+from graphs.studio import StudioServices
 
 SCRIPT = "mcp_personal.py"
 PLANTED = "pl4nted-t0ken-of-the-tests"
@@ -349,8 +349,8 @@ async def test_no_log_page_or_record_holds_what_was_filled_in(
     pages = [json.dumps(await room.ready())]
     base = room.facade.url.replace("/v1", "")
     pages.append((await room.facade.http.get(f"{base}/metrics")).text)
-    async with opened_audit(storage="", data=tmp_path / "data") as audit:
-        records = [line(record) for record in await audit.find(AuditFilter())]
+    async with open_audit(storage="", data=tmp_path / "data") as audit:
+        records = [to_line(record) for record in await audit.find(AuditFilter())]
     assert any("mine/remember" in record for record in records)
     assert "MCP server mine of user " in caplog.text
     assert "id-of-ana" not in caplog.text
@@ -381,8 +381,8 @@ async def test_studio_is_one_user_too(room: Room, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("INTERLOCK_CONFIGS", str(room.configs))
     monkeypatch.setenv("INTERLOCK_DATA", str(tmp_path / "studio"))
     monkeypatch.setenv("INTERLOCK_STUDIO_ROLE", "team")
-    workshop = Workshop()
-    graph = await workshop.graph("assistant")
+    workshop = StudioServices()
+    graph = await workshop.load_graph("assistant")
     try:
         found = []
         for thread in ("one", "two"):
@@ -400,13 +400,13 @@ async def test_what_looks_at_servers_says_that_these_cannot_be_looked_at(room: R
     access = {**ACCESS, "roles": {**ACCESS["roles"], "team": {"allow": ["mine/whoami", "web/*"]}}}
     (room.configs / "access.yaml").write_text(yaml.safe_dump(access))
     snapshot = load(room.configs, os.environ)
-    problems, notes = await connected(snapshot)
+    problems, notes = await check_servers(snapshot)
     assert problems == []
     assert notes[0] == "mine: is per user: it is connected to when a user needs it, so it was not tried here"
     assert any(note.startswith("mine: is per user, so what is said of its tools was not judged: ") for note in notes)
     findings = [one for one in await examine(snapshot, os.environ, storage="", data=room.configs) if "mine" in str(one)]
     assert [one.sound for one in findings] == [True]
-    assert "is per user" in findings[0].words
+    assert "is per user" in findings[0].message
     assert not processes_of(SCRIPT)
 
 

@@ -75,8 +75,8 @@ def test_nothing_said_means_deny_and_names_the_role(policy: Policy) -> None:
 def test_an_unknown_role_may_do_nothing(policy: Policy) -> None:
     assert decide(policy, "ghost", "monitoring/metrics").decision == "deny"
     assert not policy.may_see("ghost", "monitoring", "metrics")
-    assert not policy.graph_allowed("ghost", "assistant")
-    assert not policy.model_allowed("ghost", "gpt-5")
+    assert not policy.may_use_graph("ghost", "assistant")
+    assert not policy.may_use_model("ghost", "gpt-5")
 
 
 def test_a_condition_that_is_not_met_is_named_in_the_refusal(policy: Policy) -> None:
@@ -156,16 +156,16 @@ def test_tools_that_could_never_be_called_are_not_seen(policy: Policy) -> None:
 
 
 def test_graphs_and_models_are_all_allowed_unless_something_is_said(policy: Policy) -> None:
-    assert policy.graph_allowed("admin", "anything")
-    assert policy.model_allowed("admin", "anything")
-    assert not policy.graph_allowed("lister", "assistant")
-    assert policy.model_allowed("lister", "gpt-5")
-    assert not policy.model_allowed("lister", "claude")
+    assert policy.may_use_graph("admin", "anything")
+    assert policy.may_use_model("admin", "anything")
+    assert not policy.may_use_graph("lister", "assistant")
+    assert policy.may_use_model("lister", "gpt-5")
+    assert not policy.may_use_model("lister", "claude")
 
 
 def test_what_an_included_role_says_of_graphs_narrows_a_role_that_says_nothing(policy: Policy) -> None:
-    assert policy.graph_allowed("developer", "assistant")
-    assert not policy.graph_allowed("developer", "other")
+    assert policy.may_use_graph("developer", "assistant")
+    assert not policy.may_use_graph("developer", "other")
 
 
 def test_many_invented_names_are_decided_alike_and_not_all_remembered(policy: Policy) -> None:

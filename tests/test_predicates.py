@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from graphs.expressions import compile_access
-from graphs.expressions.paths import could_be_folder, path_within
-from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
-from graphs.expressions.sqlnames import KNOWN_PURE
+from graphs.expressions import compile_rule_condition
+from graphs.expressions.paths import could_be_folder, is_path_within
+from graphs.expressions.sqlcheck import DIALECTS, is_read_only_sql
+from graphs.expressions.sqlnames import PURE_FUNCTION_KEYS
 from graphs.expressions.sqltext import MAX_CHARACTERS
 
 
@@ -42,9 +42,9 @@ from graphs.expressions.sqltext import MAX_CHARACTERS
     ],
 )
 def test_what_is_in_the_folder_is_within(path: str) -> None:
-    assert path_within(path, "/workspace")
-    assert path_within(path, "/workspace/")
-    assert path_within(path, "/")
+    assert is_path_within(path, "/workspace")
+    assert is_path_within(path, "/workspace/")
+    assert is_path_within(path, "/")
 
 
 @pytest.mark.parametrize(
@@ -116,28 +116,28 @@ def test_what_is_in_the_folder_is_within(path: str) -> None:
     ],
 )
 def test_what_may_lead_out_of_the_folder_is_not_within(path: str) -> None:
-    assert not path_within(path, "/workspace")
+    assert not is_path_within(path, "/workspace")
 
 
 def test_several_paths_and_several_folders() -> None:
-    assert path_within(["/workspace/a", "/srv/b"], "/workspace", "/srv")
-    assert path_within("/srv/b", ["/workspace", "/srv"])
-    assert not path_within(["/workspace/a", "/etc/b"], "/workspace", "/srv")
-    assert not path_within(["/workspace/a", "/workspace/../etc"], "/workspace")
-    assert not path_within([], "/workspace")
-    assert not path_within("/workspace/a", [])
+    assert is_path_within(["/workspace/a", "/srv/b"], "/workspace", "/srv")
+    assert is_path_within("/srv/b", ["/workspace", "/srv"])
+    assert not is_path_within(["/workspace/a", "/etc/b"], "/workspace", "/srv")
+    assert not is_path_within(["/workspace/a", "/workspace/../etc"], "/workspace")
+    assert not is_path_within([], "/workspace")
+    assert not is_path_within("/workspace/a", [])
     with pytest.raises(ValueError, match="no text"):
-        path_within(["/workspace/a", 5], "/workspace")
+        is_path_within(["/workspace/a", 5], "/workspace")
 
 
 def test_a_rule_with_lists_fails_closed() -> None:
-    rule = compile_access('path_within(args.paths, "/workspace", "/srv")')
+    rule = compile_rule_condition('path_within(args.paths, "/workspace", "/srv")')
     assert rule.evaluate({"args": {"paths": ["/srv/a", "/workspace/b"]}}) is True
     assert rule.evaluate({"args": {"paths": "/srv/a"}}) is True
     assert rule.evaluate({"args": {"paths": ["/srv/a", "/etc/b"]}}) is False
     for odd in (["/srv/a", None], ["/srv/a", ["/srv/b"]], {"a": "/srv"}, 5, None):
         assert rule.evaluate({"args": {"paths": odd}}) is None
-    assert compile_access('path_within(args.p, ["/a", "/b"])').evaluate({"args": {"p": "/b/c"}}) is True
+    assert compile_rule_condition('path_within(args.p, ["/a", "/b"])').evaluate({"args": {"p": "/b/c"}}) is True
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_rule_with_lists_fails_closed() -> None:
     ],
 )  # fmt: skip
 def test_no_order_of_decoding_and_normal_forms_leads_out(path: str) -> None:
-    assert not path_within(path, "/workspace")
+    assert not is_path_within(path, "/workspace")
 
 
 _WAYS: list[Callable[[str], str]] = [
@@ -170,7 +170,7 @@ def test_however_the_way_out_is_dressed_it_is_not_within(ways: list[Callable[[st
     path = f"/workspace/{rest}"
     for way in ways:
         path = "/workspace/" + way(path.removeprefix("/workspace/"))
-    assert not path_within(path, "/workspace")
+    assert not is_path_within(path, "/workspace")
 
 
 def test_a_folder_of_a_million_names_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_folder_of_a_million_names_is_read_piece_by_piece(monkeypatch: pytest.
     pauses: list[float] = []
     monkeypatch.setattr(os, "scandir", lambda _: Entries())
     monkeypatch.setattr(time, "sleep", pauses.append)
-    assert path_within(str(tmp_path / "new"), str(tmp_path))
+    assert is_path_within(str(tmp_path / "new"), str(tmp_path))
     assert len(pauses) == 2000
 
 
@@ -191,13 +191,13 @@ def test_a_path_that_is_encoded_over_and_over_is_not_within() -> None:
     path = "/workspace/100%"
     for _ in range(8):
         path = quote(path, safe="/")
-    assert not path_within(path, "/workspace")
+    assert not is_path_within(path, "/workspace")
 
 
 @pytest.mark.parametrize("folder", ["", "workspace", "./", "C:\\x", "/work\0space", "//x"])
 def test_nothing_is_within_a_folder_that_is_no_absolute_path(folder: str) -> None:
-    assert not path_within(folder + "/a", folder)
-    assert not path_within("/a", folder)
+    assert not is_path_within(folder + "/a", folder)
+    assert not is_path_within("/a", folder)
 
 
 def test_symbolic_links_of_this_machine_are_followed(tmp_path: Path) -> None:
@@ -207,11 +207,11 @@ def test_symbolic_links_of_this_machine_are_followed(tmp_path: Path) -> None:
     (inside / "out").symlink_to(outside)
     (inside / "to_sub").symlink_to(inside / "sub")
     (tmp_path / "alias").symlink_to(inside)
-    assert not path_within(f"{inside}/out", str(inside))
-    assert not path_within(f"{inside}/out/new.txt", str(inside))
-    assert path_within(f"{inside}/to_sub/new.txt", str(inside))
-    assert path_within(f"{tmp_path}/alias/new.txt", f"{tmp_path}/alias")
-    assert not path_within(f"{inside}/out/../x", str(inside))
+    assert not is_path_within(f"{inside}/out", str(inside))
+    assert not is_path_within(f"{inside}/out/new.txt", str(inside))
+    assert is_path_within(f"{inside}/to_sub/new.txt", str(inside))
+    assert is_path_within(f"{tmp_path}/alias/new.txt", f"{tmp_path}/alias")
+    assert not is_path_within(f"{inside}/out/../x", str(inside))
 
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
@@ -242,9 +242,9 @@ def test_links_count_however_a_program_comes_to_them(tmp_path: Path, path: str) 
     (inside / "circle").symlink_to("circle")
     for name in ("out", NFD, "\u212aelvin"):
         (inside / name).symlink_to(tmp_path / "outside")
-    assert not path_within(f"{inside}/{path}", str(inside))
-    assert path_within(f"{inside}/in/../x", str(inside))
-    assert path_within(f"{inside}/{NFC}-new/Kelvin", str(inside))
+    assert not is_path_within(f"{inside}/{path}", str(inside))
+    assert is_path_within(f"{inside}/in/../x", str(inside))
+    assert is_path_within(f"{inside}/{NFC}-new/Kelvin", str(inside))
 
 
 def test_names_of_the_same_form_are_tried_within_reason(tmp_path: Path) -> None:
@@ -252,9 +252,9 @@ def test_names_of_the_same_form_are_tried_within_reason(tmp_path: Path) -> None:
     for folder, names in (("few", letters[1:4]), ("many", letters[1:])):
         for name in names:
             (tmp_path / folder / name).mkdir(parents=True)
-        assert path_within(f"{tmp_path}/{folder}/bb", str(tmp_path))
-    assert path_within(f"{tmp_path}/few/aa", str(tmp_path))
-    assert not path_within(f"{tmp_path}/many/aa", str(tmp_path))
+        assert is_path_within(f"{tmp_path}/{folder}/bb", str(tmp_path))
+    assert is_path_within(f"{tmp_path}/few/aa", str(tmp_path))
+    assert not is_path_within(f"{tmp_path}/many/aa", str(tmp_path))
 
 
 def test_a_folder_that_may_not_be_looked_into_lets_nothing_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,16 +267,16 @@ def test_a_folder_that_may_not_be_looked_into_lets_nothing_in(tmp_path: Path, mo
 
     (tmp_path / "closed").mkdir()
     monkeypatch.setattr(os, "lstat", guarded)
-    assert path_within(f"{tmp_path}/open/a", str(tmp_path))
-    assert not path_within(f"{tmp_path}/closed/a", str(tmp_path))
+    assert is_path_within(f"{tmp_path}/open/a", str(tmp_path))
+    assert not is_path_within(f"{tmp_path}/closed/a", str(tmp_path))
     assert could_be_folder(f"{tmp_path}/closed/a")
 
 
 def test_a_circle_of_links_and_a_very_long_path_are_decided(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    assert path_within(f"{tmp_path}/circle/a", str(tmp_path)) in (True, False)
-    assert path_within(f"{tmp_path}/{'x' * 5000}", str(tmp_path)) in (True, False)
-    assert not path_within("/workspace" + "/.." * 5000, "/workspace")
+    assert is_path_within(f"{tmp_path}/circle/a", str(tmp_path)) in (True, False)
+    assert is_path_within(f"{tmp_path}/{'x' * 5000}", str(tmp_path)) in (True, False)
+    assert not is_path_within("/workspace" + "/.." * 5000, "/workspace")
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_circle_of_links_and_a_very_long_path_are_decided(tmp_path: Path) -> N
     ],
 )
 def test_statements_that_read_are_read_only(sql: str) -> None:
-    assert sql_read_only(sql)
+    assert is_read_only_sql(sql)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_statements_that_read_are_read_only(sql: str) -> None:
     ],
 )
 def test_what_writes_locks_waits_or_cannot_be_read_is_not_read_only(sql: str) -> None:
-    assert not sql_read_only(sql)
+    assert not is_read_only_sql(sql)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_what_writes_locks_waits_or_cannot_be_read_is_not_read_only(sql: str) ->
     ],
 )
 def test_the_tricks_of_other_dialects_are_not_read_only(dialect: str, sql: str) -> None:
-    assert not sql_read_only(sql, dialect)
+    assert not is_read_only_sql(sql, dialect)
 
 
 @pytest.mark.parametrize(
@@ -427,19 +427,19 @@ def test_the_tricks_of_other_dialects_are_not_read_only(dialect: str, sql: str) 
     ],
 )
 def test_the_habits_of_sqlite_are_read_only(sql: str) -> None:
-    assert sql_read_only(sql, "sqlite")
+    assert is_read_only_sql(sql, "sqlite")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_dialect_reads_a_simple_question_and_refuses_a_write(dialect: str) -> None:
-    assert sql_read_only("select a, count(*) from t where b = 'x' group by a", dialect)
-    assert not sql_read_only("delete from t where b = 'x'", dialect)
-    assert not sql_read_only("select f_unknown(1)", dialect)
+    assert is_read_only_sql("select a, count(*) from t where b = 'x' group by a", dialect)
+    assert not is_read_only_sql("delete from t where b = 'x'", dialect)
+    assert not is_read_only_sql("select f_unknown(1)", dialect)
 
 
 def test_an_unknown_dialect_is_an_error() -> None:
     with pytest.raises(ValueError, match="choose one of: postgres"):
-        sql_read_only("select 1", "postgre")
+        is_read_only_sql("select 1", "postgre")
 
 
 @pytest.mark.parametrize(
@@ -459,9 +459,9 @@ def test_an_unknown_dialect_is_an_error() -> None:
     ],
 )
 def test_sql_made_to_exhaust_the_parser_is_refused(sql: str) -> None:
-    assert not sql_read_only(sql)
+    assert not is_read_only_sql(sql)
 
 
 def test_every_function_that_is_called_pure_is_one_the_parser_knows() -> None:
     known = {kind.key for kind in vars(exp).values() if isinstance(kind, type) and issubclass(kind, exp.Func)}
-    assert known >= KNOWN_PURE
+    assert known >= PURE_FUNCTION_KEYS

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.configs import MINIMAL_GRAPH, loaded
 
-from graphs.redaction import REDACTED, Redaction, says_secret, shape_of
+from graphs.redaction import REDACTED, Redaction, is_secret_name, read_shape
 
 SECRET = "Hx7Gq2Zp9Lw4Tn"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
@@ -141,7 +141,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_value_is_hidden_by_its_name(name: str) -> None:
-    assert says_secret(name)
+    assert is_secret_name(name)
     for value in ("x", ["x"], {"a": "x"}):
         assert Redaction().copy({"deep": [{name: value}]}) == {"deep": [{name: REDACTED}]}
     assert Redaction().copy({"headers": [{"name": name, "value": "x"}]})["headers"][0]["value"] == REDACTED
@@ -184,7 +184,7 @@ def test_the_schema_of_a_tool_says_what_is_secret() -> None:
         "a": "s", "b": {"q": "s"}, "c": {"x": "s", "y": "ok", "more": {"x": "ok too"}}, "d": [1, {"x": "s"}],
         "e": {"any": "s"}, "f": "ok", "g": ["s", "s"], "h": {"x": "s", "y": "ok"}, "unknown": "ok",
     }  # fmt: skip
-    assert Redaction().copy(args, shape_of(SCHEMA)) == {
+    assert Redaction().copy(args, read_shape(SCHEMA)) == {
         "a": REDACTED,
         "b": REDACTED,
         "c": {"x": REDACTED, "y": "ok", "more": {"x": "ok too"}},
@@ -218,7 +218,7 @@ def diamonds(depth: int) -> dict[str, Any]:
     ],
 )
 def test_no_schema_can_raise_or_take_long(schema: dict[str, Any]) -> None:
-    assert Redaction().copy({"a": "x"}, shape_of(schema)) == {"a": "x"}
+    assert Redaction().copy({"a": "x"}, read_shape(schema)) == {"a": "x"}
 
 
 def test_values_of_the_configuration_are_hidden_whatever_they_look_like() -> None:
@@ -229,7 +229,7 @@ def test_values_of_the_configuration_are_hidden_whatever_they_look_like() -> Non
         "c": REDACTED,
         "d": "plain",
     }
-    assert redaction.text("plain-words-here") == REDACTED
+    assert redaction.redact_text("plain-words-here") == REDACTED
 
 
 def test_a_copy_is_bounded() -> None:
@@ -269,8 +269,8 @@ def test_a_copy_is_bounded() -> None:
 def test_no_text_takes_long(piece: str) -> None:
     """Quadratic behaviour over these lengths would not end within the test's minute."""
     for _ in range(5):
-        Redaction().text(piece * 200_000)
-        Redaction().text((piece * 200_000)[:900], 100_000)
+        Redaction().redact_text(piece * 200_000)
+        Redaction().redact_text((piece * 200_000)[:900], 100_000)
         Redaction(["x" * 50]).copy({f"{piece}{n}": piece * 1000 for n in range(100)})
 
 
@@ -284,7 +284,7 @@ JSON = st.recursive(
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), JSON))
 def test_whatever_comes_a_copy_is_json_and_never_raises(args: dict[str, Any]) -> None:
-    kept = Redaction(["known-value"]).copy(args, shape_of(SCHEMA))
+    kept = Redaction(["known-value"]).copy(args, read_shape(SCHEMA))
     assert json.loads(json.dumps(kept, allow_nan=False)) == kept
 
 
@@ -313,7 +313,7 @@ def test_a_snapshot_hides_the_secrets_of_its_files(tmp_path: Path) -> None:
         "url pass", "there-pass",
     )  # fmt: skip
     for text in hidden:
-        assert snapshot.redaction.text(f"it is {text}, really") == f"it is {REDACTED}, really"
+        assert snapshot.redaction.redact_text(f"it is {text}, really") == f"it is {REDACTED}, really"
         assert text not in repr(snapshot.redaction)
     for text in ("plain-argument", "everything", "text/html", "example.org"):
-        assert snapshot.redaction.text(text) == text
+        assert snapshot.redaction.redact_text(text) == text

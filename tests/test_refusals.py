@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from graphs.errors import StorageError
-from server.protocols.errors import refusal
+from server.protocols.errors import build_http_error
 
 
 def test_the_database_s_path_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    told = refusal(StorageError("the database /srv/interlock/interlock.db cannot be used: disk I/O error"))
+    told = build_http_error(StorageError("the database /srv/interlock/interlock.db cannot be used: disk I/O error"))
     assert told.status == 503
-    assert "/srv" not in str(told.body())
-    assert "disk I/O" not in str(told.body())
+    assert "/srv" not in str(told.build_body())
+    assert "disk I/O" not in str(told.build_body())
     assert "/srv/interlock/interlock.db cannot be used: disk I/O error" in caplog.text

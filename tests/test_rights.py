@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.diagnostics.access_matrix import cell
-from graphs.diagnostics.explain import explained
-from graphs.expressions import compile_access
+from graphs.diagnostics.access_matrix import build_cell
+from graphs.diagnostics.explain import explain_roles
+from graphs.expressions import compile_rule_condition
 from graphs.policy.rules import Caller, CallFacts, Policy, Role, Rule, ToolFacts
 
 NAMES = ["one", "two", "base"]
@@ -39,7 +39,7 @@ def policy_of(drawn: list[Mapping[str, Any]], condition: Any) -> Policy:
             decision=one["decision"],
             pattern=one["pattern"],
             where=f"access.yaml:{at}",
-            when=None if (text := condition(one)) is None else compile_access(text),
+            when=None if (text := condition(one)) is None else compile_rule_condition(text),
             approver=one["approver"] if one["decision"] == "ask" else None,
         )
         for at, one in enumerate(drawn)
@@ -75,18 +75,18 @@ def test_an_explanation_is_what_was_decided_and_its_trials_leave_no_other_rule_t
     texts = iter(conditions)
     policy = policy_of(drawn, lambda one: next(texts) if one["conditional"] else None)
     caller = Caller(user="ann", role="one", key="laptop", narrowed_by=narrowed_by)
-    said = explained(policy, caller, facts(args))
+    said = explain_roles(policy, caller, facts(args))
     assert [one.role for one in said] == list(caller.roles)
     decided = policy.decide(caller, facts(args))
     assert decided.decision in {one.verdict.decision for one in said} or "two roles want different" in decided.rule
     for one in said:
         assert one.verdict == policy.decide_as(one.role, caller, facts(args))
         holding = [trial.rule for trial in one.trials if trial.outcome in ("decides", "outranked")]
-        assert one.verdict.by == next(iter(holding), None)
+        assert one.verdict.source_rule == next(iter(holding), None)
         assert [trial.rule for trial in one.trials if trial.outcome == "decides"] == holding[:1]
         assert one.verdict.decision == (holding[0].decision if holding else "deny")
         for trial in one.trials:
-            assert trial.by_way_of == ((one.role,) if trial.rule.role == one.role else (one.role, "base"))
+            assert trial.include_path == ((one.role,) if trial.rule.role == one.role else (one.role, "base"))
 
 
 @settings(max_examples=300)
@@ -97,29 +97,31 @@ def test_a_cell_says_exactly_what_can_be_decided_over_all_arguments(
     numbers = count()
     policy = policy_of(drawn, lambda one: f"args.{ARGUMENTS[next(numbers)]}" if one["conditional"] else None)
     caller = Caller(user="ann", role="one", key="laptop", narrowed_by=narrowed_by)
-    shown = cell(policy, "one", narrowed_by, TOOL)
+    shown = build_cell(policy, "one", narrowed_by, TOOL)
     used = [name for name, one in zip(ARGUMENTS, [one for one in drawn if one["conditional"]], strict=False)]
     decided = [
         policy.decide(caller, facts(dict(zip(used, values, strict=True))))
         for values in product((True, False), repeat=len(used))
     ]
-    assert set(shown.may) == {verdict.decision for verdict in decided}
-    assert shown.decision == (shown.may[0] if len(shown.may) == 1 else "depends")
+    assert set(shown.possible_decisions) == {verdict.decision for verdict in decided}
+    assert shown.decision == (shown.possible_decisions[0] if len(shown.possible_decisions) == 1 else "depends")
     candidates = {candidate.rule.where for candidate in shown.candidates}
-    assert {verdict.by.where for verdict in decided if verdict.by is not None} <= candidates
-    if len(shown.candidates) + shown.otherwise == 1:
+    assert {verdict.source_rule.where for verdict in decided if verdict.source_rule is not None} <= candidates
+    if len(shown.candidates) + shown.has_default_deny == 1:
         assert {verdict.rule for verdict in decided} == {shown.rule}
-    assert policy.may_see("one", "files", "read") or "allow" not in shown.may
+    assert policy.may_see("one", "files", "read") or "allow" not in shown.possible_decisions
 
 
 def test_what_is_known_before_the_call_settles_conditions() -> None:
     def shown(*rules: tuple[str, str]) -> Any:
         made = [
-            Rule(role="one", decision=decision, pattern="*", where=f"access.yaml:{at}", when=compile_access(text))  # type: ignore[arg-type]
+            Rule(
+                role="one", decision=decision, pattern="*", where=f"access.yaml:{at}", when=compile_rule_condition(text)
+            )  # type: ignore[arg-type]
             for at, (decision, text) in enumerate(rules)
         ]
-        found = cell(Policy([Role(name="one", where="access.yaml:9", rules=tuple(made))]), "one", None, TOOL)
-        return found.decision, found.may, [candidate.rule.where for candidate in found.candidates]
+        found = build_cell(Policy([Role(name="one", where="access.yaml:9", rules=tuple(made))]), "one", None, TOOL)
+        return found.decision, found.possible_decisions, [candidate.rule.where for candidate in found.candidates]
 
     assert shown(("allow", 'tool.server == "files"')) == ("allow", ("allow",), ["access.yaml:0"])
     assert shown(("allow", 'tool.name.startsWith("write")')) == ("deny", ("deny",), [])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.configs import loaded
 
-from graphs.expressions import Condition, Prepared, compile_access
+from graphs.expressions import Condition, PreparedValues, compile_rule_condition
 from graphs.policy.pattern_index import PatternIndex
 from graphs.policy.patterns import matches
 from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts, Verdict
@@ -38,18 +38,18 @@ def decide(
 def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each condition was evaluated, and `made` how often the values were made ready."""
     counted: Counter[str] = Counter()
-    evaluate, make = Condition._of_rule, Prepared._over  # pyright: ignore[reportPrivateUsage]
+    evaluate, make = Condition._evaluate_rule, PreparedValues._activate  # pyright: ignore[reportPrivateUsage]
 
-    def evaluated(self: Condition, prepared: Prepared) -> Any:
+    def evaluated(self: Condition, prepared: PreparedValues) -> Any:
         counted[self.text] += 1
         return evaluate(self, prepared)
 
-    def made(self: Prepared, args: Any) -> Any:
+    def made(self: PreparedValues, args: Any) -> Any:
         counted["made"] += 1
         return make(self, args)
 
-    monkeypatch.setattr(Condition, "_of_rule", evaluated)
-    monkeypatch.setattr(Prepared, "_over", made)
+    monkeypatch.setattr(Condition, "_evaluate_rule", evaluated)
+    monkeypatch.setattr(PreparedValues, "_activate", made)
     return counted
 
 
@@ -59,7 +59,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 )
 def test_the_index_finds_what_trying_every_pattern_finds(patterns: list[str], name: str) -> None:
     index = PatternIndex((pattern, at) for at, pattern in enumerate(patterns))
-    assert index.matching(name) == [at for at, pattern in enumerate(patterns) if matches(pattern, name)]
+    assert index.find_matches(name) == [at for at, pattern in enumerate(patterns) if matches(pattern, name)]
 
 
 def test_only_conditions_of_rules_that_speak_of_the_tool_are_evaluated(tmp_path: Path, seen: Counter[str]) -> None:
@@ -132,7 +132,7 @@ def test_of_arguments_that_are_not_known_nothing_is_said() -> None:
         "has(args.path)": None, "size(args) == 0": None, "'path' in args": None, "caller.user == 'ann'": None,
         "tool.server == 'files' || has(args.path)": True, "tool.name == 'write' && size(args) > 0": False,
     }.items():  # fmt: skip
-        assert compile_access(text).evaluate(known) is expected, text
+        assert compile_rule_condition(text).evaluate(known) is expected, text
 
 
 HINTED = """\

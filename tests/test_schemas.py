@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from graphs.config.spec.schemas import schemas
+from graphs.config.spec.schemas import build_schemas
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FILES = {
@@ -23,7 +23,7 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_the_committed_schema_is_current(kind: str) -> None:
     committed = json.loads((CONFIGS / "schemas" / f"{kind}.json").read_text())
-    assert committed == schemas()[kind], "run: .venv/bin/interlock schema"
+    assert committed == build_schemas()[kind], "run: .venv/bin/interlock schema"
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -32,7 +32,7 @@ def test_the_shipped_file_names_its_schema_and_fits_it(kind: str) -> None:
     first = file.read_text().splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
     assert (file.parent / first.split("=", 1)[1]).resolve() == CONFIGS / "schemas" / f"{kind}.json"
-    jsonschema.Draft202012Validator(schemas()[kind]).validate(yaml.safe_load(file.read_text()))
+    jsonschema.Draft202012Validator(build_schemas()[kind]).validate(yaml.safe_load(file.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_the_shipped_file_names_its_schema_and_fits_it(kind: str) -> None:
 )
 def test_a_typo_does_not_fit(kind: str, text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(schemas()[kind]).validate(yaml.safe_load(text))
+        jsonschema.Draft202012Validator(build_schemas()[kind]).validate(yaml.safe_load(text))
 
 
 def test_everything_has_a_description() -> None:
-    for kind, schema in schemas().items():
+    for kind, schema in build_schemas().items():
         for page in (schema, *schema.get("$defs", {}).values()):
             for name, entry in page.get("properties", {}).items():
                 assert entry.get("description") or "$ref" in entry, f"{kind}: {name}"

@@ -19,8 +19,8 @@ from support.processes import plain_environment, running
 from support.scripted_model import ScriptedModel
 
 from graphs.config.environment import LARGEST_SECRET, Environment, SecretUnreadable
-from graphs.diagnostics.doctor import keys
-from graphs.runtime.engine import settled_environment
+from graphs.diagnostics.doctor import examine_keys
+from graphs.runtime.engine import build_environment
 from server.settings import Settings
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -58,7 +58,7 @@ def test_a_key_in_a_file_opens_the_door_and_is_told_nowhere(tmp_path: Path) -> N
 async def test_a_secret_that_is_swapped_counts_without_a_restart(
     tmp_path: Path, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphs.config.watcher.LOOK", 200)
+    monkeypatch.setattr("graphs.config.watcher.POLL_INTERVAL_MS", 200)
     mounted = tmp_path / "mounted"
 
     def swap(number: int) -> None:
@@ -138,7 +138,7 @@ def test_the_variable_wins_and_an_empty_one_counts_as_unset(
 
 def test_a_file_is_read_when_it_is_asked_for_and_never_handed_on(tmp_path: Path) -> None:
     file = secret(tmp_path, "first")
-    env = settled_environment({"NAME_FILE": file, "SSL_CERT_FILE": "/nowhere"}, tmp_path)
+    env = build_environment({"NAME_FILE": file, "SSL_CERT_FILE": "/nowhere"}, tmp_path)
     assert env["NAME"] == "first"
     Path(file).write_text("second")
     assert env["NAME"] == "second"
@@ -202,9 +202,9 @@ def test_serve_refuses_to_start_without_a_file_that_a_key_names(tmp_path: Path) 
 
 def test_doctor_says_which_key_has_no_file(tmp_path: Path) -> None:
     snapshot = loaded(tmp_path / "c", FILES, {})
-    [found] = keys(snapshot, Environment({"TEAM_KEY_FILE": str(tmp_path / "none")}))
+    [found] = examine_keys(snapshot, Environment({"TEAM_KEY_FILE": str(tmp_path / "none")}))
     assert not found.sound
     assert str(found).startswith("FAIL access.yaml:4:5: key admin: TEAM_KEY_FILE names ")
-    [found] = keys(snapshot, Environment({"TEAM_KEY_FILE": secret(tmp_path, KEY)}))
+    [found] = examine_keys(snapshot, Environment({"TEAM_KEY_FILE": secret(tmp_path, KEY)}))
     assert str(found) == "ok   access.yaml:4:5: key admin: on, role admin"
     assert "TEAM_KEY" not in os.environ

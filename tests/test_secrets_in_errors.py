@@ -97,4 +97,4 @@ async def test_a_storage_that_cannot_be_used_is_named_without_its_password(
 ) -> None:
     with pytest.raises(InterlockError) as caught:
         await Store.open(url.replace("SECRET", DRAWN), tmp_path, patience=0.2)
-    assert DRAWN not in f"{caught.value!r} {caplog.text} {logging.exception_text(caught.value)}"
+    assert DRAWN not in f"{caught.value!r} {caplog.text} {logging.format_exception(caught.value)}"

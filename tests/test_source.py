@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from graphs.config.source import MAX_ALIASES, Source, read
+from graphs.config.source import MAX_ALIASES, Source, parse_yaml
 
 
 def data(text: str, **env: str) -> Any:
-    source = read(text, "f.yaml", env)
+    source = parse_yaml(text, "f.yaml", env)
     assert source.problems == ()
     return source.data
 
 
 def problems(text: str, **env: str) -> list[str]:
-    return [str(problem) for problem in read(text, "f.yaml", env).problems]
+    return [str(problem) for problem in parse_yaml(text, "f.yaml", env).problems]
 
 
 def test_plain_yaml_becomes_plain_data() -> None:
@@ -76,22 +76,22 @@ def test_a_key_written_twice_is_refused_at_the_second_and_names_the_first() -> N
 
 
 def test_positions_are_of_the_key_and_of_the_item() -> None:
-    source = read("a:\n  - b: 1\n  -   c\n", "f.yaml", {})
-    assert source.position(("a",)) == (1, 1)
-    assert source.position(("a", 0)) == (2, 5)
-    assert source.position(("a", 0, "b")) == (2, 5)
-    assert source.position(("a", 1)) == (3, 7)
+    source = parse_yaml("a:\n  - b: 1\n  -   c\n", "f.yaml", {})
+    assert source.find_position(("a",)) == (1, 1)
+    assert source.find_position(("a", 0)) == (2, 5)
+    assert source.find_position(("a", 0, "b")) == (2, 5)
+    assert source.find_position(("a", 1)) == (3, 7)
 
 
 def test_the_position_of_what_is_not_there_is_that_of_what_is_around_it() -> None:
-    source = read("a:\n  b: {c: 1}\n", "f.yaml", {})
-    assert source.position(("a", "b", "missing", 3)) == (2, 3)
-    assert source.position(("missing",)) == (1, 1)
+    source = parse_yaml("a:\n  b: {c: 1}\n", "f.yaml", {})
+    assert source.find_position(("a", "b", "missing", 3)) == (2, 3)
+    assert source.find_position(("missing",)) == (1, 1)
 
 
 def at(text: str, path: tuple[str | int, ...], piece: str, **env: str) -> tuple[int, int]:
-    source: Source = read(text, "f.yaml", env)
-    problem = source.problem_in_text(path, source.value(path).index(piece), "here")
+    source: Source = parse_yaml(text, "f.yaml", env)
+    problem = source.build_text_problem(path, source.find_value(path).index(piece), "here")
     return problem.line, problem.column
 
 
@@ -152,8 +152,8 @@ def test_variables_do_not_fill_keys() -> None:
 
 
 def test_what_variables_went_into_is_remembered_as_it_is_written() -> None:
-    source = read("a: x ${SECRET}\nb: ${Y:-2}\n", "f.yaml", {"SECRET": "hush"})
-    assert source.written == {("a",): "x ${SECRET}"}
+    source = parse_yaml("a: x ${SECRET}\nb: ${Y:-2}\n", "f.yaml", {"SECRET": "hush"})
+    assert source.raw_texts == {("a",): "x ${SECRET}"}
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ three:
 
 
 def test_what_is_written_out_has_its_own_position_beside_a_merge() -> None:
-    source = read("x: &x {a: 1, b: 2}\ny:\n  a: 3\n  <<: *x\n", "f.yaml", {})
-    assert source.position(("y", "a")) == (3, 3)
-    assert source.position(("y", "b")) == (1, 14)
+    source = parse_yaml("x: &x {a: 1, b: 2}\ny:\n  a: 3\n  <<: *x\n", "f.yaml", {})
+    assert source.find_position(("y", "a")) == (3, 3)
+    assert source.find_position(("y", "b")) == (1, 14)
 
 
 def test_a_merge_of_something_that_is_no_mapping_is_refused() -> None:

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from graphs.expressions.effort import measure
-from graphs.expressions.sqlcheck import MAX_SUBSCRIPTS, sql_read_only
-from graphs.expressions.sqltables import sql_tables
+from graphs.expressions.sqlcheck import MAX_SUBSCRIPTS, is_read_only_sql
+from graphs.expressions.sqltables import find_sql_tables
 
 # Measured: 160 ms for the worst of 4,000 random ones of up to MAX_TOKENS; the limit leaves room for a busy machine.
 MOST_SECONDS = 1.0
@@ -28,7 +28,7 @@ def cpu_seconds(sql: str, dialect: str) -> float:
     times: list[float] = []
     for _ in range(3):
         start = time.thread_time()
-        sql_read_only(sql, dialect)
+        is_read_only_sql(sql, dialect)
         times.append(time.thread_time() - start)
     return min(times)
 
@@ -108,7 +108,7 @@ def test_deep_nesting_is_judged_in_bounded_time(dialect: str) -> None:
 def test_what_is_said_to_be_quick_is_quick() -> None:
     quick = "SELECT c.name, sum(o.total) FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY c.name LIMIT 5"
     assert is_quick(quick)
-    assert sql_read_only(quick)
+    assert is_read_only_sql(quick)
     assert not is_quick("SELECT a" + ",a" * 100)
     assert not is_quick("SELECT " + "a" * 10_000)
     for dialect in DIALECTS:
@@ -120,13 +120,15 @@ def test_what_is_said_to_be_quick_is_quick() -> None:
 
 
 def test_what_people_write_is_not_too_long() -> None:
-    assert sql_read_only(f"SELECT a FROM t WHERE b IN ({', '.join(map(str, range(1000)))})")
-    assert sql_read_only("SELECT 1" + " UNION ALL SELECT 1" * 100)
-    assert sql_read_only("SELECT 'a'" + " || b" * 60)
-    assert sql_read_only("SELECT a" + "[1]" * MAX_SUBSCRIPTS)
-    assert sql_read_only("SELECT " + ", ".join(f"c.column_{number} AS c{number}" for number in range(300)) + " FROM c")
-    assert sql_read_only("SELECT * FROM a" + "".join(f" JOIN t{n} ON t{n}.id = a.id" for n in range(25)))
-    assert len(sql_tables("SELECT * FROM a" + "".join(f" JOIN t{n} USING (id)" for n in range(25)))) == 26
+    assert is_read_only_sql(f"SELECT a FROM t WHERE b IN ({', '.join(map(str, range(1000)))})")
+    assert is_read_only_sql("SELECT 1" + " UNION ALL SELECT 1" * 100)
+    assert is_read_only_sql("SELECT 'a'" + " || b" * 60)
+    assert is_read_only_sql("SELECT a" + "[1]" * MAX_SUBSCRIPTS)
+    assert is_read_only_sql(
+        "SELECT " + ", ".join(f"c.column_{number} AS c{number}" for number in range(300)) + " FROM c"
+    )
+    assert is_read_only_sql("SELECT * FROM a" + "".join(f" JOIN t{n} ON t{n}.id = a.id" for n in range(25)))
+    assert len(find_sql_tables("SELECT * FROM a" + "".join(f" JOIN t{n} USING (id)" for n in range(25)))) == 26
 
 
 def test_no_sql_exhausts_the_stack_of_a_small_thread() -> None:

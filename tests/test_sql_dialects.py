@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
-from graphs.expressions.sqltables import sql_tables
-from graphs.expressions.sqltext import NotReading, check_size, find_quoted
+from graphs.expressions.sqlcheck import DIALECTS, is_read_only_sql
+from graphs.expressions.sqltables import find_sql_tables
+from graphs.expressions.sqltext import NotReadOnly, check_size, find_quoted
 
 OTHERS = [dialect for dialect in DIALECTS if dialect != "postgres"]
 
@@ -67,7 +67,7 @@ READING = [
 
 @pytest.mark.parametrize(("dialect", "sql"), READING)
 def test_what_people_ask_in_other_dialects_is_read_only(dialect: str, sql: str) -> None:
-    assert sql_read_only(sql, dialect)
+    assert is_read_only_sql(sql, dialect)
 
 
 ACTING = [
@@ -213,9 +213,9 @@ ACTING = [
 
 @pytest.mark.parametrize(("dialect", "sql"), ACTING)
 def test_what_may_act_in_other_dialects_is_not_read_only(dialect: str, sql: str) -> None:
-    assert not sql_read_only(sql, dialect)
+    assert not is_read_only_sql(sql, dialect)
     with pytest.raises(ValueError, match="its tables cannot be told"):
-        sql_tables(sql, dialect)
+        find_sql_tables(sql, dialect)
 
 
 # Words of the parser that a database may have as names of functions: it takes their calls for a column or a table with
@@ -237,7 +237,7 @@ FUNCTIONS_LIKE_KEYWORDS = [
 @pytest.mark.parametrize("sql", FUNCTIONS_LIKE_KEYWORDS)
 @pytest.mark.parametrize("dialect", OTHERS)
 def test_no_call_is_taken_for_a_name_with_other_names_behind_it(dialect: str, sql: str) -> None:
-    assert not sql_read_only(sql, dialect)
+    assert not is_read_only_sql(sql, dialect)
 
 
 # Where two tokenizers may disagree: what one takes for a text or a comment is a second statement to the other.
@@ -284,7 +284,7 @@ _OPERATORS_OF_DUCKDB = ("//", "{")
 @pytest.mark.parametrize("dialect", OTHERS)
 def test_no_dialect_takes_a_statement_for_text(dialect: str, sql: str) -> None:
     if dialect != "duckdb" or not any(mark in sql for mark in _OPERATORS_OF_DUCKDB):
-        assert not sql_read_only(sql, dialect)
+        assert not is_read_only_sql(sql, dialect)
 
 
 def read_outside(sql: str, *, escapes: bool, nested: bool, hashes: bool, slashes: bool, strict: bool) -> str:
@@ -327,7 +327,7 @@ def test_what_passes_is_read_alike_by_databases_with_other_habits(sql: str, dial
     try:
         check_size(sql)
         find_quoted(sql, dialect)
-    except NotReading:
+    except NotReadOnly:
         return
     # `#` is a part of names, and `//` an operator, where these let them pass.
     hashes = [False] if dialect in ("tsql", "oracle") else [False, True]

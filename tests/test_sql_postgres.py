@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.postgres import Postgres
 
-from graphs.expressions.sqlcheck import sql_read_only
+from graphs.expressions.sqlcheck import is_read_only_sql
 from graphs.expressions.sqlgrammar import (
     ACTING_NAMES,
     ACTING_PREFIXES,
@@ -21,7 +21,7 @@ from graphs.expressions.sqlgrammar import (
     RECORD_FUNCTIONS,
     TYPES,
 )
-from graphs.expressions.sqltables import sql_tables
+from graphs.expressions.sqltables import find_sql_tables
 
 SETUP = r"""
 CREATE TABLE kept (a int);
@@ -251,9 +251,9 @@ ACTING = [
 @pytest.mark.parametrize("sql", [*BY_ATTRIBUTE, *TWO_TOKENIZERS, *ACTING])
 def test_what_acts_in_postgresql_is_not_read_only(database: Database, sql: str) -> None:
     assert database.acts(sql), "PostgreSQL does nothing here: the input shows nothing"
-    assert not sql_read_only(sql)
+    assert not is_read_only_sql(sql)
     with pytest.raises(ValueError, match="its tables cannot be told"):
-        sql_tables(sql)
+        find_sql_tables(sql)
 
 
 # What the PostgreSQL of these tests was not built for, or is not installed in it, or cannot be seen from here.
@@ -303,7 +303,7 @@ NOT_TO_BE_SEEN = [
 
 @pytest.mark.parametrize("sql", NOT_TO_BE_SEEN)
 def test_what_may_act_in_another_postgresql_is_not_read_only(sql: str) -> None:
-    assert not sql_read_only(sql)
+    assert not is_read_only_sql(sql)
 
 
 READING = [
@@ -391,14 +391,14 @@ def test_what_people_ask_of_a_database_is_read_only(
     with psycopg.connect(postgres_shared.url_of("judged")) as connection:
         connection.execute("SET TRANSACTION READ ONLY")
         connection.execute(sql.encode())
-    assert sql_read_only(sql)
-    assert tables is None or sql_tables(sql) == tables
+    assert is_read_only_sql(sql)
+    assert tables is None or find_sql_tables(sql) == tables
 
 
 def test_a_column_of_a_table_is_a_column_and_that_is_the_limit_of_the_promise(database: Database) -> None:
     """PostgreSQL calls a function of the table's rows that somebody has made there, if there is no such column."""
     sql = "SELECT k.erase FROM kept k"
-    assert sql_read_only(sql)
+    assert is_read_only_sql(sql)
     assert database.acts(sql)
 
 
@@ -517,7 +517,7 @@ _STATEMENTS = st.tuples(
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=_STATEMENTS)
 def test_whatever_is_judged_to_read_changes_nothing_in_postgresql(database: Database, sql: str) -> None:
-    if not sql_read_only(sql):
+    if not is_read_only_sql(sql):
         return
     assert {kind for statement in pgparse.parse(sql) for kind in statement["stmt"]} == {"SelectStmt"}
     assert not database.acts(sql)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from graphs.expressions import compile_access
-from graphs.expressions.sqltables import sql_tables
+from graphs.expressions import compile_rule_condition
+from graphs.expressions.sqltables import find_sql_tables
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ from graphs.expressions.sqltables import sql_tables
     ],
 )
 def test_every_table_is_named(sql: str, tables: list[str]) -> None:
-    assert sql_tables(sql) == tables
+    assert find_sql_tables(sql) == tables
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_every_table_is_named(sql: str, tables: list[str]) -> None:
 )
 def test_what_cannot_be_told_is_an_error(sql: str) -> None:
     with pytest.raises(ValueError, match="its tables cannot be told"):
-        sql_tables(sql)
+        find_sql_tables(sql)
 
 
 def test_a_rule_that_names_tables_fails_closed() -> None:
-    rule = compile_access('sql_tables(args.sql).all(t, t in ["customers", "orders"])')
+    rule = compile_rule_condition('sql_tables(args.sql).all(t, t in ["customers", "orders"])')
     assert rule.evaluate({"args": {"sql": "select * from customers join orders using (id)"}}) is True
     assert rule.evaluate({"args": {"sql": "select * from customers, salaries"}}) is False
     assert rule.evaluate({"args": {"sql": "delete from customers"}}) is None
@@ -108,16 +108,16 @@ def test_a_rule_that_names_tables_fails_closed() -> None:
 )
 def test_a_table_in_a_place_where_others_have_a_value_cannot_be_told(dialect: str, sql: str) -> None:
     with pytest.raises(ValueError, match="its tables cannot be told"):
-        sql_tables(sql, dialect)
+        find_sql_tables(sql, dialect)
 
 
 def test_lists_after_in_are_no_tables() -> None:
-    assert sql_tables("select 1 from t where a in (b, c)", "clickhouse") == ["t"]
-    assert sql_tables("select 1 from t where a in (1) and b in (select c from u)", "clickhouse") == ["t", "u"]
-    assert sql_tables("select 1 from t where a in (b)", "sqlite") == ["t"]
-    assert sql_tables("select 1 from t where a in b", "duckdb") == ["t"]
+    assert find_sql_tables("select 1 from t where a in (b, c)", "clickhouse") == ["t"]
+    assert find_sql_tables("select 1 from t where a in (1) and b in (select c from u)", "clickhouse") == ["t", "u"]
+    assert find_sql_tables("select 1 from t where a in (b)", "sqlite") == ["t"]
+    assert find_sql_tables("select 1 from t where a in b", "duckdb") == ["t"]
 
 
 def test_other_dialects_have_their_quotes() -> None:
-    assert sql_tables("select * from `Orders` o join `shop`.items", "mysql") == ["Orders", "shop.items"]
-    assert sql_tables("select * from [Orders]", "tsql") == ["Orders"]
+    assert find_sql_tables("select * from `Orders` o join `shop`.items", "mysql") == ["Orders", "shop.items"]
+    assert find_sql_tables("select * from [Orders]", "tsql") == ["Orders"]

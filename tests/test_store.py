@@ -19,12 +19,12 @@ from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
 from graphs.store.approval import Approval
-from graphs.store.backends.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, sqlite_path
-from graphs.store.digests import call_digest
+from graphs.store.backends.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, parse_sqlite_path
+from graphs.store.digests import compute_call_digest
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
-from graphs.store.turns import Ended, Progress
+from graphs.store.turns import TurnEnd, TurnProgress
 
 DAY = 86_400.0
 
@@ -43,7 +43,7 @@ def approval(id: str, turn: str, created: float) -> Approval:
         snapshot="s1",
         tool="filesystem/write_file",
         args={"path": "a"},
-        digest=call_digest("filesystem/write_file", {"path": "a"}),
+        digest=compute_call_digest("filesystem/write_file", {"path": "a"}),
         rule="role admin, ask 'filesystem/write_file' (access.yaml:3)",
         caller_owner="ada",
         caller="Ada",
@@ -52,13 +52,13 @@ def approval(id: str, turn: str, created: float) -> Approval:
 
 
 def test_an_empty_address_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
-    assert sqlite_path("", tmp_path) == tmp_path / "interlock.db"
+    assert parse_sqlite_path("", tmp_path) == tmp_path / "interlock.db"
 
 
 def test_an_address_or_a_path_names_the_file(tmp_path: Path) -> None:
-    assert sqlite_path("sqlite:///var/lock.db", tmp_path) == Path("var/lock.db")
-    assert sqlite_path("sqlite:////var/lock.db", tmp_path) == Path("/var/lock.db")
-    assert sqlite_path("var/lock.db", tmp_path) == Path("var/lock.db")
+    assert parse_sqlite_path("sqlite:///var/lock.db", tmp_path) == Path("var/lock.db")
+    assert parse_sqlite_path("sqlite:////var/lock.db", tmp_path) == Path("/var/lock.db")
+    assert parse_sqlite_path("var/lock.db", tmp_path) == Path("var/lock.db")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ async def test_more_old_turns_than_one_transaction_takes_are_all_forgotten(store
         await store.turns.add(turn(f"t{index}", float(index)))
     pruned = await store.prune(conversations=DAY, audit=DAY, now=3 * DAY)
     assert pruned.turns == 450
-    assert await store.turns.older_than(3 * DAY) == ()
+    assert await store.turns.find_older_than(3 * DAY) == ()
 
 
 def write_elsewhere(storage: str) -> None:
@@ -240,10 +240,10 @@ async def test_threads_that_a_killed_process_left_are_forgotten_in_their_time(st
 
 async def test_a_brief_write_waits_for_anothers_lock_off_the_event_loop(tmp_path: Path) -> None:
     store = await Store.open("", tmp_path)
-    await store.turns.end(Ended(row=turn("before", 1.0), begun=False))
+    await store.turns.end(TurnEnd(row=turn("before", 1.0), may_exist=False))
     with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ending = asyncio.create_task(store.turns.end(Ended(row=turn("t", 2.0), begun=False)))
+        ending = asyncio.create_task(store.turns.end(TurnEnd(row=turn("t", 2.0), may_exist=False)))
         for _ in range(20):  # the loop goes on meanwhile
             await asyncio.sleep(0.01)
         assert not ending.done()
@@ -257,9 +257,9 @@ async def test_a_brief_write_waits_for_anothers_lock_off_the_event_loop(tmp_path
 async def test_what_is_written_on_the_event_loop_does_not_pile_up_beside_the_file(tmp_path: Path) -> None:
     store = await Store.open("", tmp_path)
     for number in range(4 * CHECKPOINT_EVERY):
-        await store.turns.end(Ended(row=replace(turn(f"t{number}", 1.0), text="x" * 4000), begun=False))
+        await store.turns.end(TurnEnd(row=replace(turn(f"t{number}", 1.0), text="x" * 4000), may_exist=False))
         if number % CHECKPOINT_EVERY == 0:
-            await store.workers.tidy()  # the thread has its turn, as it has wherever the loop waits for anything
+            await store.workers.prune()  # the thread has its turn, as it has wherever the loop waits for anything
     written = sum(path.stat().st_size for path in tmp_path.glob("interlock.db-wal"))
     assert 0 < written < 20_000_000, "all that was written is 34 MB"
     await store.close()
@@ -267,12 +267,12 @@ async def test_what_is_written_on_the_event_loop_does_not_pile_up_beside_the_fil
 
 async def test_a_long_reader_does_not_keep_others_from_writing(tmp_path: Path) -> None:
     store = await Store.open("", tmp_path)
-    await store.turns.end(Ended(row=turn("before", 1.0), begun=False))
+    await store.turns.end(TurnEnd(row=turn("before", 1.0), may_exist=False))
     with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as backup:
         backup.execute("BEGIN")
         assert backup.execute("SELECT count(*) FROM turns").fetchone() == (1,)
         for number in range(CHECKPOINT_EVERY):
-            await store.turns.end(Ended(row=turn(f"t{number}", 1.0), begun=False))
+            await store.turns.end(TurnEnd(row=turn(f"t{number}", 1.0), may_exist=False))
         async with asyncio.timeout(BUSY_SECONDS / 2):
             await store.turns.add(turn("after", 2.0))
             await store.close()
@@ -282,7 +282,7 @@ async def test_a_brief_write_under_way_is_done_before_the_store_closes(tmp_path:
     store = await Store.open("", tmp_path)
     with closing(sqlite3.connect(tmp_path / "interlock.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ending = asyncio.create_task(store.turns.end(Ended(row=turn("t", 1.0), begun=False)))
+        ending = asyncio.create_task(store.turns.end(TurnEnd(row=turn("t", 1.0), may_exist=False)))
         await asyncio.sleep(0)
         closed = asyncio.create_task(store.close())
         await asyncio.sleep(0)
@@ -299,7 +299,7 @@ async def test_a_closed_store_says_so_and_opens_nothing(tmp_path: Path) -> None:
     store = await Store.open("", tmp_path)
     await store.close()
     with pytest.raises(StorageError, match="is closed"):
-        await store.turns.end(Ended(row=turn("t", 1.0), begun=False))
+        await store.turns.end(TurnEnd(row=turn("t", 1.0), may_exist=False))
     with pytest.raises(StorageError, match="is closed"):
         await store.turns.find_parents("ada", call_ids=["c"])
     with pytest.raises(StorageError, match="is closed"):
@@ -311,13 +311,13 @@ async def test_a_closed_store_says_so_and_opens_nothing(tmp_path: Path) -> None:
 async def test_calls_are_claimed_off_the_event_loop_where_much_is_kept_with_them(tmp_path: Path, large: str) -> None:
     store = await Store.open("", tmp_path)
     on: list[threading.Thread] = []
-    progress = Progress(
+    progress = TurnProgress(
         id="t",
         worker=store.workers.id,
         row=replace(turn("t", 1.0), text="x" * 200_000 if large == "row" else "x"),
         fields={},
-        also=lambda _: on.append(threading.current_thread()),
-        produced=["x" * 200_000 if large == "checkpoint" else "x", [{"type": "text", "text": "x"}]],
+        transaction_work=lambda _: on.append(threading.current_thread()),
+        checkpoint_values=["x" * 200_000 if large == "checkpoint" else "x", [{"type": "text", "text": "x"}]],
     )
     call = Claim(call_id="c", thread="t", tool="a/b", digest="", needs_approval=False, now=1.0)
     assert (await store.journal.claim([call], progress))["c"].state == "claimed"

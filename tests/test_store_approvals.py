@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from graphs.store.approval import AlreadyDecided, Approval, Expired, NotFound, new_approval_id
-from graphs.store.digests import call_digest
+from graphs.store.approval import AlreadyDecided, Approval, ApprovalExpired, ApprovalNotFound, generate_approval_id
+from graphs.store.digests import compute_call_digest
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
 
@@ -32,7 +32,7 @@ def question(id: str = "abcdefgh", call_id: str = "call", **fields: Any) -> Appr
         snapshot="s1",
         tool=TOOL,
         args=ARGS,
-        digest=call_digest(TOOL, ARGS),
+        digest=compute_call_digest(TOOL, ARGS),
         rule="role developer, ask 'filesystem/write_file' (access.yaml:12)",
         caller_owner="ada",
         caller="Ada",
@@ -44,7 +44,7 @@ def question(id: str = "abcdefgh", call_id: str = "call", **fields: Any) -> Appr
 
 
 def claim(call_id: str = "call", args: dict[str, Any] = ARGS, needs_approval: bool = True) -> Claim:
-    digest = call_digest(TOOL, args)
+    digest = compute_call_digest(TOOL, args)
     return Claim(
         call_id=call_id, thread="thread", tool=TOOL, digest=digest, needs_approval=needs_approval, now=NOW + 20
     )
@@ -55,7 +55,7 @@ async def states(store: Store, claims: Sequence[Claim]) -> dict[str, str]:
 
 
 def test_an_id_is_short_and_easy_to_type() -> None:
-    ids = {new_approval_id() for _ in range(100)}
+    ids = {generate_approval_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(re.fullmatch("[a-z2-7]{8}", id) for id in ids)
 
@@ -64,7 +64,7 @@ async def test_a_question_comes_back_as_it_was_asked(store: Store) -> None:
     assert await store.approvals.request([question()]) == (replace(question(), status="expired"),)
     assert await store.approvals.get("abcdefgh", now=NOW) == question()
     assert await store.approvals.get("nothing2", now=NOW) is None
-    assert await store.approvals.for_calls(["call", "other"], now=NOW) == {"call": question()}
+    assert await store.approvals.find_by_calls(["call", "other"], now=NOW) == {"call": question()}
 
 
 async def test_a_call_asked_for_again_keeps_its_first_question(store: Store) -> None:
@@ -104,14 +104,14 @@ async def test_a_second_decision_is_refused_and_names_the_first(store: Store) ->
 
 
 async def test_an_unknown_id_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFound, match="no approval 'abcdefgh'"):
+    with pytest.raises(ApprovalNotFound, match="no approval 'abcdefgh'"):
         await store.approvals.decide("abcdefgh", "approve", "root")
 
 
 async def test_nobody_decides_after_the_time_is_over_not_even_if_the_clock_goes_back(store: Store) -> None:
     await store.approvals.request([question()])
     for now in (NOW + 900, NOW + 1):
-        with pytest.raises(Expired) as caught:
+        with pytest.raises(ApprovalExpired) as caught:
             await store.approvals.decide("abcdefgh", "approve", "root", now=now)
         assert caught.value.approval.status == "expired"
     assert await states(store, [claim()]) == {"call": "refused"}
@@ -126,7 +126,7 @@ async def test_expiry_shows_in_every_reading(store: Store) -> None:
         "abcdefgh": "expired",
         "bbbbbbbb": "pending",
     }
-    assert (await store.approvals.for_calls(["call"], now=late))["call"].status == "expired"
+    assert (await store.approvals.find_by_calls(["call"], now=late))["call"].status == "expired"
 
 
 async def test_the_list_is_newest_first_and_can_be_one_callers(store: Store) -> None:

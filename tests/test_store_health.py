@@ -24,12 +24,12 @@ def turn(id: str) -> TurnRow:
 
 @pytest.fixture(autouse=True)
 def ask_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse_module, "FRESH", 0.0)
+    monkeypatch.setattr(pulse_module, "ANSWER_LIFETIME", 0.0)
 
 
 async def test_a_sound_store_is_in_no_trouble_and_keeps_nothing_of_the_probe(store: Store) -> None:
     for _ in range(3):
-        assert await store.trouble() is None
+        assert await store.find_trouble() is None
     assert await store.journal.prune(time.time()) == 0
 
 
@@ -37,7 +37,7 @@ async def test_a_sound_store_is_in_no_trouble_and_keeps_nothing_of_the_probe(sto
 async def test_a_file_that_was_damaged_meanwhile_is_trouble(tmp_path: Path, damage: str) -> None:
     store = await Store.open("", tmp_path)
     await store.turns.add(turn("t1"))
-    assert await store.trouble() is None
+    assert await store.find_trouble() is None
     file = tmp_path / "interlock.db"
     os.truncate(tmp_path / "interlock.db-wal", 0)
     size = file.stat().st_size
@@ -49,7 +49,7 @@ async def test_a_file_that_was_damaged_meanwhile_is_trouble(tmp_path: Path, dama
             file.write_bytes(os.urandom(size))
         case _:
             os.truncate(file, size // 3)
-    assert "interlock.db" in (await store.trouble() or "")
+    assert "interlock.db" in (await store.find_trouble() or "")
     await store.close()
 
 
@@ -67,17 +67,17 @@ async def test_a_page_that_turns_out_damaged_stays_trouble(tmp_path: Path) -> No
             handle.write(b"\xff" * 4096)
     with pytest.raises(StorageError, match="malformed"):
         await asyncio.gather(*(store.turns.get(f"t{number}") for number in range(200)))
-    assert "malformed" in (await store.trouble() or "")
+    assert "malformed" in (await store.find_trouble() or "")
     await store.close()
 
 
 async def test_a_disk_without_room_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await Store.open("", tmp_path)
-    monkeypatch.setattr("graphs.store.backends.sqlite.free_bytes", lambda _: 12)
-    assert "its disk is full (12 bytes free)" in (await store.trouble() or "")
+    monkeypatch.setattr("graphs.store.backends.sqlite.count_free_bytes", lambda _: 12)
+    assert "its disk is full (12 bytes free)" in (await store.find_trouble() or "")
     monkeypatch.undo()
-    monkeypatch.setattr(pulse_module, "FRESH", 0.0)
-    assert await store.trouble() is None
+    monkeypatch.setattr(pulse_module, "ANSWER_LIFETIME", 0.0)
+    assert await store.find_trouble() is None
     await store.close()
 
 

@@ -18,7 +18,7 @@ from support.processes import free_port
 from support.scripted_model import ScriptedModel
 
 from graphs.errors import StorageError
-from graphs.store.backends.address import postgres_address
+from graphs.store.backends.address import parse_postgres_address
 from graphs.store.backends.base import Database
 from graphs.store.backends.locks import hold
 from graphs.store.backends.postgres import PostgresDatabase
@@ -43,7 +43,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture
 async def database(postgres_url: str) -> Any:
-    opened = await PostgresDatabase.open(postgres_address(postgres_url), 10)
+    opened = await PostgresDatabase.open(parse_postgres_address(postgres_url), 10)
     yield opened
     await opened.close()
 
@@ -64,7 +64,7 @@ async def test_every_usual_scheme_is_understood_and_options_reach_the_server(
 
 
 def test_an_address_is_said_without_its_user_and_password() -> None:
-    address = postgres_address("postgresql://ada:s%403cret@db.example:5433/lock?sslmode=require")
+    address = parse_postgres_address("postgresql://ada:s%403cret@db.example:5433/lock?sslmode=require")
     assert address.place == "PostgreSQL at db.example:5433/lock"
     assert "s@3cret" in address.conninfo
     assert "sslmode=require" in address.conninfo
@@ -280,7 +280,7 @@ async def test_ready_fails_while_the_server_is_away_or_silent_and_not_after(
 
 async def opened(storage: str) -> Database:
     if storage.startswith("postgresql"):
-        return await PostgresDatabase.open(postgres_address(storage), 10)
+        return await PostgresDatabase.open(parse_postgres_address(storage), 10)
     return await SqliteDatabase.open(Path(storage))
 
 

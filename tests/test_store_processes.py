@@ -14,14 +14,14 @@ import pytest
 
 from graphs.store.approval import AlreadyDecided, Approval
 from graphs.store.audit.record import AuditEntry
-from graphs.store.digests import call_digest
+from graphs.store.digests import compute_call_digest
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
 
 PROCESSES = 4
 TOOL = "filesystem/write_file"
-DIGEST = call_digest(TOOL, {})
+DIGEST = compute_call_digest(TOOL, {})
 
 
 def question(number: int) -> Approval:

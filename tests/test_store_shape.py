@@ -20,8 +20,8 @@ from sqlalchemy import Connection, create_engine, make_url
 from graphs.errors import StorageError
 from graphs.store import migrations, tables
 from graphs.store.backends.schema_version import is_newest, prepare
-from graphs.store.migrations.__main__ import write
-from graphs.store.migrations.upgrade import config, upgrade
+from graphs.store.migrations.__main__ import write_migration
+from graphs.store.migrations.upgrade import build_config, upgrade
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
@@ -67,10 +67,10 @@ def test_a_difference_would_be_seen(connection: Connection) -> None:
 
 def test_the_migrations_are_one_line_named_as_their_files() -> None:
     with create_engine("sqlite://").connect() as connection:
-        scripts = ScriptDirectory.from_config(config(connection))
+        scripts = ScriptDirectory.from_config(build_config(connection))
     line = [script.revision for script in scripts.walk_revisions()]
-    assert scripts.get_current_head() == migrations.newest()
-    assert line == list(reversed(migrations.known()))
+    assert scripts.get_current_head() == migrations.find_newest_revision()
+    assert line == list(reversed(migrations.list_revisions()))
     assert all(len(name) <= 32 for name in line)
 
 
@@ -106,7 +106,7 @@ def next_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A migration after the newest one, in a copy of the folder. Written by what people use."""
     shutil.copytree(migrations.FOLDER, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(migrations, "FOLDER", tmp_path / "migrations")
-    return Path(write("what_comes"))
+    return Path(write_migration("what_comes"))
 
 
 async def test_an_older_store_is_migrated_with_its_rows(new_storage: str, tmp_path: Path, next_shape: Path) -> None:

@@ -14,11 +14,11 @@ import pytest
 
 from graphs.errors import StorageError
 from graphs.store import turn_lookup_sql
-from graphs.store.backends.postgres import SESSION
-from graphs.store.digests import call_digest, digest_chain, extend_digest, without_space
+from graphs.store.backends.postgres import SESSION_SETTINGS
+from graphs.store.digests import build_digest_chain, compute_call_digest, extend_digest, remove_space
 from graphs.store.rows import TurnRow, TurnStatus
 from graphs.store.store import Store
-from graphs.store.turn_lookup import Restored
+from graphs.store.turn_lookup import HistoryMatch
 
 
 def calls(*ids: str) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ class Talk:
         call_ids: Sequence[str] = (),
         created: float | None = None,
     ) -> TurnRow:
-        base = digest_chain(before)[-1]
+        base = build_digest_chain(before)[-1]
         row = TurnRow(
             id=id,
             parent=parent,
@@ -69,11 +69,11 @@ class Talk:
         return row
 
 
-def ids(restored: Restored) -> dict[int, str]:
+def ids(restored: HistoryMatch) -> dict[int, str]:
     return {index: row.id for index, row in restored.rows.items()}
 
 
-def parent(restored: Restored) -> tuple[str | None, int | None]:
+def parent(restored: HistoryMatch) -> tuple[str | None, int | None]:
     return (restored.parent.id if restored.parent else None, restored.parent_index)
 
 
@@ -82,13 +82,13 @@ def asked(*texts: str) -> list[str]:
 
 
 def test_a_chain_has_one_digest_for_every_beginning_and_sees_no_white_space() -> None:
-    chain = digest_chain(["Hello you", "Bye"])
+    chain = build_digest_chain(["Hello you", "Bye"])
     assert chain[0] == ""
     assert len(chain) == 3
-    assert digest_chain(["\n Hello\u00a0you ", "B y\te\r\n"]) == chain
-    assert digest_chain(["Hello you"]) == chain[:2]
+    assert build_digest_chain(["\n Hello\u00a0you ", "B y\te\r\n"]) == chain
+    assert build_digest_chain(["Hello you"]) == chain[:2]
     assert extend_digest(chain[1], "Bye") == chain[2]
-    assert digest_chain(["Bye", "Hello you"])[2] != chain[2]
+    assert build_digest_chain(["Bye", "Hello you"])[2] != chain[2]
 
 
 def test_a_lone_surrogate_has_a_digest() -> None:
@@ -96,11 +96,11 @@ def test_a_lone_surrogate_has_a_digest() -> None:
 
 
 def test_the_digest_of_a_call_is_that_of_its_tool_and_its_arguments_in_any_order() -> None:
-    digest = call_digest("a/b", {"x": 1, "y": {"p": [1, 2], "q": "ü"}})
-    assert call_digest("a/b", {"y": {"q": "ü", "p": [1, 2]}, "x": 1}) == digest
-    assert call_digest("a/c", {"x": 1, "y": {"p": [1, 2], "q": "ü"}}) != digest
-    assert call_digest("a/b", {"x": 1, "y": {"p": [2, 1], "q": "ü"}}) != digest
-    assert call_digest("a/b", {"x": "1", "y": {"p": [1, 2], "q": "ü"}}) != digest
+    digest = compute_call_digest("a/b", {"x": 1, "y": {"p": [1, 2], "q": "ü"}})
+    assert compute_call_digest("a/b", {"y": {"q": "ü", "p": [1, 2]}, "x": 1}) == digest
+    assert compute_call_digest("a/c", {"x": 1, "y": {"p": [1, 2], "q": "ü"}}) != digest
+    assert compute_call_digest("a/b", {"x": 1, "y": {"p": [2, 1], "q": "ü"}}) != digest
+    assert compute_call_digest("a/b", {"x": "1", "y": {"p": [1, 2], "q": "ü"}}) != digest
 
 
 async def test_a_turn_comes_back_as_it_was_kept(store: Store) -> None:
@@ -161,11 +161,11 @@ async def test_an_id_that_is_taken_is_an_error_that_tells_nothing_of_the_convers
 
 async def test_of_two_that_continue_a_waiting_turn_one_may(store: Store) -> None:
     await Talk(store).say("t1", "q", [], "wait", status="waiting")
-    assert [row.id for row in await store.turns.waiting("ada")] == ["t1"]
-    assert await store.turns.waiting("bob") == ()
+    assert [row.id for row in await store.turns.find_waiting("ada")] == ["t1"]
+    assert await store.turns.find_waiting("bob") == ()
     assert await store.turns.advance("t1", "waiting", status="continued")
     assert not await store.turns.advance("t1", "waiting", status="continued")
-    assert await store.turns.waiting("ada") == ()
+    assert await store.turns.find_waiting("ada") == ()
 
 
 async def test_the_turns_behind_a_resent_history_are_found_by_its_texts(store: Store) -> None:
@@ -186,8 +186,8 @@ async def test_white_space_does_not_matter(store: Store) -> None:
 
 async def test_a_history_that_nobody_here_wrote_has_no_parent(store: Store) -> None:
     await Talk(store).say("t1", "q1", [], "one")
-    assert await store.turns.find_parents("ada", assistant_texts=["another"]) == Restored()
-    assert await store.turns.find_parents("ada") == Restored()
+    assert await store.turns.find_parents("ada", assistant_texts=["another"]) == HistoryMatch()
+    assert await store.turns.find_parents("ada") == HistoryMatch()
 
 
 async def test_two_owners_never_mix(store: Store) -> None:
@@ -201,9 +201,9 @@ async def test_two_owners_never_mix(store: Store) -> None:
             assistant_texts=["one"],
             user_digests=asked("q1"),
         )
-        assert restored == Restored()
+        assert restored == HistoryMatch()
     await Talk(store, "").say("t2", "q1", [], "one")
-    assert await store.turns.find_parents("", assistant_texts=["one"]) == Restored()
+    assert await store.turns.find_parents("", assistant_texts=["one"]) == HistoryMatch()
 
 
 async def test_not_even_a_wrong_parent_link_opens_the_turn_of_another(store: Store) -> None:
@@ -255,7 +255,7 @@ async def test_of_equal_answers_the_newest_to_the_same_question_counts_else_none
         found = await store.turns.find_parents(
             "ada", chat=chat, assistant_texts=["Done."], user_digests=asked("delete z")
         )
-        assert found == Restored()
+        assert found == HistoryMatch()
 
 
 async def test_an_only_answer_is_found_though_its_question_was_rewritten(store: Store) -> None:
@@ -462,7 +462,7 @@ async def test_a_long_history_is_restored_whole(store: Store) -> None:
 
 async def test_hostile_ids_fail_nothing(store: Store) -> None:
     odd = ["\ud800", "\x00", "'; DROP TABLE turns; --", "x" * 100_000]
-    assert await store.turns.find_parents("ada", call_ids=odd, assistant_texts=odd) == Restored()
+    assert await store.turns.find_parents("ada", call_ids=odd, assistant_texts=odd) == HistoryMatch()
 
 
 LISTS = ("calls", "wanted", "starts", "others")
@@ -470,10 +470,10 @@ HISTORY: dict[str, Any] = dict.fromkeys(("owner", "chat", "message", "base", "us
 HISTORY |= dict.fromkeys(LISTS, "[]") | {"depth": 9}
 
 
-@pytest.mark.parametrize("words", [turn_lookup_sql.IDS, turn_lookup_sql.ROWS])
+@pytest.mark.parametrize("words", [turn_lookup_sql.IDS_SQL, turn_lookup_sql.ROWS_SQL])
 async def test_no_look_up_reads_all_turns_of_an_owner(tmp_path: Path, words: str) -> None:
     store = await Store.open("", tmp_path)
-    statement = words.format(**turn_lookup_sql.WORDS["sqlite"])
+    statement = words.format(**turn_lookup_sql.DIALECT_FRAGMENTS["sqlite"])
     with closing(sqlite3.connect(store.place)) as connection:
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", HISTORY)]
     assert [step for step in steps if " turns" in step or " turn_calls" in step] != []
@@ -490,9 +490,9 @@ ANALYZE turns, turn_calls
 """
 
 
-@pytest.mark.parametrize("words", [turn_lookup_sql.IDS, turn_lookup_sql.ROWS])
+@pytest.mark.parametrize("words", [turn_lookup_sql.IDS_SQL, turn_lookup_sql.ROWS_SQL])
 def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str, words: str) -> None:
-    statement = words.format(**turn_lookup_sql.WORDS["postgresql"])
+    statement = words.format(**turn_lookup_sql.DIALECT_FRAGMENTS["postgresql"])
     values = HISTORY | {
         "owner": "ada",
         "calls": '["c1", "c2"]',
@@ -504,7 +504,7 @@ def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str,
         statement = re.sub(rf":{name}\b", f"'{value}'::text" if isinstance(value, str) else str(value), statement)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(MANY.encode())
-        connection.execute(SESSION.encode())
+        connection.execute(SESSION_SETTINGS.encode())
         plan = [row[0] for row in connection.execute(f"EXPLAIN {statement}".encode())]
     assert [step for step in plan if "Index" in step and "turn" in step] != []
     assert [step for step in plan if "Seq Scan on turn" in step] == []
@@ -513,4 +513,4 @@ def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str,
 
 def test_what_counts_as_white_space_is_what_python_calls_so() -> None:
     every = "".join(map(chr, range(0x110000)))
-    assert without_space(every) == "".join(every.split()).replace("\0", "")
+    assert remove_space(every) == "".join(every.split()).replace("\0", "")

@@ -12,19 +12,19 @@ from hypothesis import strategies as some
 
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
-from graphs.store.turns import Ended
-from graphs.store.usage import DAY, MINUTE, Bound, Full, Slots, Spent, Window
+from graphs.store.turns import TurnEnd
+from graphs.store.usage import DAY, MINUTE, ExhaustedLimit, RoleLimits, Slots, TokenSpend, Window
 
 NOON = 1_800_000_000.0
 """Begins a slot of each window."""
 
 
-def bound(role: str = "dev", requests: int | None = None, tokens: int | None = None) -> Bound:
-    return Bound(role=role, requests=requests, tokens=tokens)
+def bound(role: str = "dev", requests: int | None = None, tokens: int | None = None) -> RoleLimits:
+    return RoleLimits(role=role, requests=requests, tokens=tokens)
 
 
-def spent(tokens: int, now: float, owner: str = "ada", roles: tuple[str, ...] = ("dev",)) -> Spent:
-    return Spent(owner=owner, roles=roles, tokens=tokens, now=now)
+def spent(tokens: int, now: float, owner: str = "ada", roles: tuple[str, ...] = ("dev",)) -> TokenSpend:
+    return TokenSpend(owner=owner, roles=roles, tokens=tokens, now=now)
 
 
 # --- windows ---
@@ -37,14 +37,14 @@ def test_a_minute_never_holds_more_than_its_limit_and_room_comes_when_it_was_sai
     kept: Slots = []
     let_in: list[float] = []
     for now in (NOON + time for time in sorted(times)):
-        room = MINUTE.room_at(kept, most, now)
+        room = MINUTE.find_room_time(kept, most, now)
         if room <= now:
-            kept = MINUTE.more(kept, 1, now)
+            kept = MINUTE.add(kept, 1, now)
             let_in.append(now)
         else:
             assert room - now <= 60
-            assert MINUTE.room_at(kept, most, room - 0.001) == room
-            assert MINUTE.room_at(kept, most, room) == room
+            assert MINUTE.find_room_time(kept, most, room - 0.001) == room
+            assert MINUTE.find_room_time(kept, most, room) == room
     for first, next_one in zip(let_in, let_in[most:], strict=False):
         assert next_one - first > 59
     assert len(kept) <= MINUTE.slots
@@ -54,24 +54,24 @@ def test_a_minute_never_holds_more_than_its_limit_and_room_comes_when_it_was_sai
     ("later", "left"), [(0, 30), (23.4 * 3600, 30), (23.6 * 3600, 20), (24.1 * 3600, 20), (48 * 3600, 0)]
 )
 def test_a_day_forgets_half_hour_by_half_hour(later: float, left: int) -> None:
-    kept = DAY.more(DAY.more([], 10, NOON - 900), 20, NOON + 1800)
-    assert sum(used for _, used in DAY.lately(kept, NOON + later)) == left
+    kept = DAY.add(DAY.add([], 10, NOON - 900), 20, NOON + 1800)
+    assert sum(used for _, used in DAY.select_current(kept, NOON + later)) == left
 
 
 def test_there_is_room_when_enough_has_left_and_not_before() -> None:
-    kept = DAY.more(DAY.more(DAY.more([], 10, NOON), 20, NOON + 1800), 5, NOON + 3600)
-    rooms = [DAY.room_at(kept, most, NOON + 3600) - NOON for most in (36, 35, 26, 25, 5)]
+    kept = DAY.add(DAY.add(DAY.add([], 10, NOON), 20, NOON + 1800), 5, NOON + 3600)
+    rooms = [DAY.find_room_time(kept, most, NOON + 3600) - NOON for most in (36, 35, 26, 25, 5)]
     assert rooms == [3600, 86400, 86400, 88200, 90000]
 
 
 def test_what_a_clock_that_is_a_year_ahead_has_written_binds_nobody() -> None:
-    kept = MINUTE.more([], 99, NOON + 365 * 86400)
-    assert MINUTE.room_at(kept, 1, NOON) == NOON
-    assert len(MINUTE.more(kept, 1, NOON)) == 1
+    kept = MINUTE.add([], 99, NOON + 365 * 86400)
+    assert MINUTE.find_room_time(kept, 1, NOON) == NOON
+    assert len(MINUTE.add(kept, 1, NOON)) == 1
 
 
 def test_a_window_that_is_empty_counts_until_nothing() -> None:
-    assert (MINUTE.until([]), Window(slot=10, slots=3).until([(5, 1)])) == (0.0, 80.0)
+    assert (MINUTE.compute_end([]), Window(slot=10, slots=3).compute_end([(5, 1)])) == (0.0, 80.0)
 
 
 # --- callers ---
@@ -82,7 +82,7 @@ async def test_requests_are_counted_for_each_owner_and_role_and_refused_ones_are
     for _ in range(2):
         assert await store.usage.admit("ada", two, NOON) is None
     for _ in range(5):
-        assert await store.usage.admit("ada", two, NOON + 59) == Full(
+        assert await store.usage.admit("ada", two, NOON + 59) == ExhaustedLimit(
             role="dev", kind="requests_per_minute", until=NOON + 60
         )
     assert await store.usage.admit("bob", two, NOON) is None
@@ -106,7 +106,9 @@ async def test_of_two_limits_that_are_full_the_one_that_is_full_longer_is_told(s
     both = [bound(requests=1, tokens=10)]
     assert await store.usage.admit("ada", both, NOON) is None
     await store.usage.spend(spent(10, NOON))
-    assert await store.usage.admit("ada", both, NOON) == Full(role="dev", kind="tokens_per_day", until=NOON + 86400)
+    assert await store.usage.admit("ada", both, NOON) == ExhaustedLimit(
+        role="dev", kind="tokens_per_day", until=NOON + 86400
+    )
 
 
 async def test_tokens_are_counted_with_the_end_of_their_turn_also_where_another_process_has_taken_it_up(
@@ -115,11 +117,13 @@ async def test_tokens_are_counted_with_the_end_of_their_turn_also_where_another_
     limit = [bound(tokens=50), bound("base", tokens=1000)]
     row = TurnRow(id="t1", owner="ada", graph="g", created=NOON, status="finished", base="", worker="mine")
     used = spent(25, NOON, roles=("dev", "base"))
-    assert await store.turns.end(Ended(row=row, begun=False, spent=used))
+    assert await store.turns.end(TurnEnd(row=row, may_exist=False, spend=used))
     assert await store.usage.admit("ada", limit, NOON) is None
     await store.turns.update("t1", status="running", worker="theirs")
-    assert not await store.turns.end(Ended(row=row, begun=True, spent=used))
-    assert await store.usage.admit("ada", limit, NOON) == Full(role="dev", kind="tokens_per_day", until=NOON + 86400)
+    assert not await store.turns.end(TurnEnd(row=row, may_exist=True, spend=used))
+    assert await store.usage.admit("ada", limit, NOON) == ExhaustedLimit(
+        role="dev", kind="tokens_per_day", until=NOON + 86400
+    )
 
 
 async def test_what_counts_no_more_is_forgotten_with_the_rest_that_is_old(store: Store) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from graphs.store.backends.postgres_liveness import key_of
+from graphs.store.backends.postgres_liveness import compute_worker_key
 from graphs.store.rows import TurnRow
-from graphs.store.store import NOTICED, Store
+from graphs.store.store import DEATH_PATIENCE, Store
 
 CHILD = """
 import asyncio, sys
@@ -66,9 +66,9 @@ def other_process(storage: str) -> tuple[subprocess.Popen[str], str]:
 async def test_a_process_lives_until_it_ends(store: Store, storage: str) -> None:
     process, worker = other_process(storage)
     with process:
-        assert await store.workers.alive(worker)
+        assert await store.workers.is_alive(worker)
         process.communicate("\n")
-    assert not await store.workers.alive(worker, NOTICED)
+    assert not await store.workers.is_alive(worker, DEATH_PATIENCE)
 
 
 async def test_a_turn_is_taken_up_from_the_dead_alone_and_once(store: Store, storage: str, tmp_path: Path) -> None:
@@ -89,36 +89,36 @@ async def test_a_turn_is_taken_up_from_the_dead_alone_and_once(store: Store, sto
 
 
 async def test_one_asks_for_itself_and_for_one_that_never_was(store: Store) -> None:
-    assert await store.workers.alive(store.workers.id)
-    assert not await store.workers.alive("nobody")
+    assert await store.workers.is_alive(store.workers.id)
+    assert not await store.workers.is_alive("nobody")
 
 
 async def test_nobody_needs_to_look_unless_a_process_was_killed(sqlite: Store) -> None:
-    assert sqlite.workers.quiet()
+    assert sqlite.workers.is_quiet()
     process, _ = other_process(sqlite.place)
     with process:
-        assert sqlite.workers.quiet()
+        assert sqlite.workers.is_quiet()
         process.communicate("\n")
-    assert sqlite.workers.quiet()
+    assert sqlite.workers.is_quiet()
     process, worker = other_process(sqlite.place)
     with process:
-        assert sqlite.workers.quiet()
+        assert sqlite.workers.is_quiet()
         process.kill()
-    assert not sqlite.workers.quiet()
-    assert not await sqlite.workers.alive(worker)
+    assert not sqlite.workers.is_quiet()
+    assert not await sqlite.workers.is_alive(worker)
 
 
 async def test_the_dead_are_forgotten_after_an_hour(sqlite: Store) -> None:
     process, _ = other_process(sqlite.place)
     with process:
         process.kill()
-    assert not sqlite.workers.quiet()
-    await sqlite.workers.tidy()
-    assert not sqlite.workers.quiet()
+    assert not sqlite.workers.is_quiet()
+    await sqlite.workers.prune()
+    assert not sqlite.workers.is_quiet()
     (grave,) = Path(f"{sqlite.place}.workers").glob("*.dead")
     os.utime(grave, (1, 1))
-    await sqlite.workers.tidy()
-    assert sqlite.workers.quiet()
+    await sqlite.workers.prune()
+    assert sqlite.workers.is_quiet()
 
 
 async def test_a_process_whose_connection_was_lost_is_seen_again(
@@ -126,14 +126,14 @@ async def test_a_process_whose_connection_was_lost_is_seen_again(
 ) -> None:
     store, other = two_stores
     worker = store.workers.id
-    assert await other.workers.alive(worker)
+    assert await other.workers.is_alive(worker)
     held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND objid = %s"
-    low = key_of(worker) & 0xFFFFFFFF
+    low = compute_worker_key(worker) & 0xFFFFFFFF
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         (lost,) = connection.execute(held, [low]).fetchall()
         assert connection.execute("SELECT pg_terminate_backend(%s)", lost).fetchall() == [(True,)]
         while connection.execute(held, [low]).fetchall() in ([], [lost]):  # for a moment, perhaps an unseen one
             await asyncio.sleep(0.01)
-    assert await other.workers.alive(worker)
+    assert await other.workers.is_alive(worker)
     await store.close()
-    assert not await other.workers.alive(worker, NOTICED)
+    assert not await other.workers.is_alive(worker, DEATH_PATIENCE)

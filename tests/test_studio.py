@@ -90,7 +90,7 @@ def test_an_interrupt_is_shown_and_its_resume_runs_the_call_once(studio: httpx.C
 
 
 def test_where_studio_is_not_installed_the_command_says_what_to_run(tmp_path: Path) -> None:
-    without = "import sys; sys.modules['langgraph_cli'] = None; from server.entry import main; main()"
+    without = "import sys; sys.modules['langgraph_cli'] = None; from server.cli.entry import main; main()"
     said = subprocess.run(
         [sys.executable, "-c", without, "studio", "--configs", ROOT / "configs"],
         cwd=tmp_path,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.processes import running
 from support.studio import INTERLOCK, ROOT, STUDIO, Studio, human, interlock_studio, langgraph_dev
 
-from server.cli.studio_guard import LOOPBACK_ORIGIN, allowed_origins, find_refusal, is_loopback_name
+from server.cli.studio_guard import LOOPBACK_ORIGIN, find_refusal, is_loopback_name, read_allowed_origins
 
 pytestmark = pytest.mark.timeout(180)
 EVIL = "https://evil.example"
@@ -257,7 +257,7 @@ def scope_of(client: str = "127.0.0.1", **headers: str) -> dict[str, Any]:
     return {"type": "http", "method": "POST", "path": "/threads", "headers": pairs, "client": (client, 5000)}
 
 
-ORIGINS = allowed_origins({})
+ORIGINS = read_allowed_origins({})
 
 
 @pytest.mark.parametrize("peer", ["192.168.1.7", "10.0.0.1", "::ffff:10.0.0.1", "fe80::1", "0.0.0.0", "::"])
@@ -290,11 +290,13 @@ def test_no_other_text_is_a_host_of_this_machine(text: str) -> None:
 @pytest.mark.parametrize("value", ["*", "https://*", "evil", "https://a.example/path", "null", "ftp://a.example"])
 def test_what_is_no_origin_is_refused_in_the_list(value: str) -> None:
     with pytest.raises(ValueError, match="INTERLOCK_STUDIO_ORIGINS"):
-        allowed_origins({"INTERLOCK_STUDIO_ORIGINS": value})
+        read_allowed_origins({"INTERLOCK_STUDIO_ORIGINS": value})
 
 
 def test_a_self_hosted_page_can_be_named() -> None:
-    origins = allowed_origins({"INTERLOCK_STUDIO_ORIGINS": "https://langsmith.example.com/, http://smith.lan:8080"})
+    origins = read_allowed_origins(
+        {"INTERLOCK_STUDIO_ORIGINS": "https://langsmith.example.com/, http://smith.lan:8080"}
+    )
     assert find_refusal(scope_of(origin="https://langsmith.example.com"), origins) is None
     assert find_refusal(scope_of(origin="http://smith.lan:8080"), origins) is None
     assert find_refusal(scope_of(origin="http://smith.lan"), origins) is not None

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from support.studio import Studio, human, interlock_studio
 
-from graphs.store.digests import call_digest
+from graphs.store.digests import compute_call_digest
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -82,7 +82,7 @@ def call(tool: str, call_id: str, **args: Any) -> dict[str, Any]:
 
 
 def allow(tool: str, call_id: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {call_id: {"decision": "allow", "digest": call_digest(tool, args), "rule": "I say so", **more}}
+    return {call_id: {"decision": "allow", "digest": compute_call_digest(tool, args), "rule": "I say so", **more}}
 
 
 def put(client: httpx.Client, thread: str, as_node: str, **values: Any) -> None:

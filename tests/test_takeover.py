@@ -150,7 +150,7 @@ async def test_without_its_checkpoint_a_retry_goes_on_from_the_journal(
     model.script(LOOK, STUCK, "It is 4711.", "Yes.")
     async with hanging(pair, model, "look it up"):
         store = await Store.open("", tmp_path / "data")
-        for thread in await store.checkpoints.threads_before(2e10):
+        for thread in await store.checkpoints.find_threads_before(2e10):
             await store.delete_thread(thread)
         await store.close()
         answer = await pair.second.say("look it up")
@@ -272,7 +272,7 @@ async def test_another_request_is_no_retry(
 async def test_a_request_that_comes_much_later_is_no_retry(
     pair: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.runtime.turn, "RETRIES", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn, "RETRY_WINDOW", 0.0)
     model.script(LOOK, STUCK, "Fresh.")
     async with hanging(pair, model, "look it up"):
         assert await pair.second.say("look it up") == "Fresh."
@@ -389,10 +389,10 @@ async def test_what_nobody_comes_back_for_is_pruned_with_its_checkpoints(
     model.script(LOOK, STUCK)
     async with hanging(pair, model, "look it up"):
         store = await Store.open("", tmp_path / "data")
-        assert len(await store.checkpoints.threads_before(2e10)) == 1
+        assert len(await store.checkpoints.find_threads_before(2e10)) == 1
         pruned = await store.prune(conversations=0, audit=3600)
         assert (pruned.turns, pruned.calls) == (1, 1)
-        assert await store.checkpoints.threads_before(2e10) == []
+        assert await store.checkpoints.find_threads_before(2e10) == []
         await store.close()
 
 
@@ -429,8 +429,8 @@ def test_calls_are_kept_in_the_same_form_while_a_turn_runs_and_after() -> None:
     broken = {"name": "q", "args": "{", "id": "c2", "error": "e", "type": "invalid_tool_call"}
     made = [AIMessage("No calls."), AIMessage("Two.", tool_calls=[call], invalid_tool_calls=[broken])]
     model = ChatModel("http://127.0.0.1:1/v1", SecretStr("x"), silence=1)
-    ended = conversation.kept(made, model, open_names=["a__b", "q"])
-    assert conversation.calls_made(made) == ended
+    ended = conversation.collect_tool_messages(made, model, open_names=["a__b", "q"])
+    assert conversation.collect_tool_calls(made) == ended
 
 
 async def test_a_turn_without_tools_asks_the_store_for_nothing_and_writes_once(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from graphs.diagnostics.timeline import MOST_CALLS, recent
+from graphs.diagnostics.timeline import MOST_CALLS, load_timeline
 from graphs.store.approval import Approval
-from graphs.store.rows import Story, TurnRow, TurnStatus
+from graphs.store.rows import TurnRow, TurnStatus, TurnSummary
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
 
@@ -29,7 +29,7 @@ def row(
         },
         *({"role": "tool", "tool_call_id": id, "content": f"result of {id}"} for id in calls or ()),
     ]
-    story = Story(question=f"question {id}", began=created - 1, rounds=2, continues=continues)
+    story = TurnSummary(question=f"question {id}", began=created - 1, rounds=2, continues=continues)
     values: dict[str, Any] = {"graph": "assistant", "base": "", "messages": messages if calls else [], **more}
     return TurnRow(id=id, owner=owner, created=created, status=status, story=story, **values)
 
@@ -42,13 +42,13 @@ async def test_the_newest_come_first_and_nobody_elses(store: Store) -> None:
     for at in range(5):
         await store.turns.add(row(f"t{at}", float(at)))
     await store.turns.add(row("u1", 9.0, owner="ben"))
-    told = await recent(store, "ada", 3, people)
+    told = await load_timeline(store, "ada", 3, people)
     assert [(turn.id, turn.question, turn.began, turn.ended) for turn in told] == [
         ("t4", "question t4", 3.0, 4.0),
         ("t3", "question t3", 2.0, 3.0),
         ("t2", "question t2", 1.0, 2.0),
     ]
-    assert await recent(store, "eve", 3, people) == ()
+    assert await load_timeline(store, "eve", 3, people) == ()
 
 
 async def test_a_turn_that_waited_twice_is_one_with_all_that_belongs_to_it(store: Store) -> None:
@@ -79,7 +79,7 @@ async def test_a_turn_that_waited_twice_is_one_with_all_that_belongs_to_it(store
     await store.journal.claim(claims)
     await store.journal.finish([("c1", {"content": "x", "status": "success", "artifact": None}, False)])
 
-    (turn,) = await recent(store, "ada", 10, people)
+    (turn,) = await load_timeline(store, "ada", 10, people)
     assert (turn.id, turn.question, turn.later) == ("t3", "question t1", ["question t2", "question t3"])
     assert (turn.began, turn.ended) == (0.0, 9.0)
     assert [(call.tool, call.verdict, call.outcome, call.began) for call in turn.calls] == [
@@ -95,14 +95,14 @@ async def test_a_turn_that_waited_twice_is_one_with_all_that_belongs_to_it(store
 async def test_a_story_that_names_anothers_turn_does_not_open_it(store: Store) -> None:
     await store.turns.add(row("t1", 1.0, owner="ben", status="continued", calls=["secret"]))
     await store.turns.add(row("t2", 2.0, continues="t1"))
-    (turn,) = await recent(store, "ada", 10, people)
+    (turn,) = await load_timeline(store, "ada", 10, people)
     assert (turn.question, turn.later, turn.calls) == ("question t2", [], [])
 
 
 async def test_calls_that_the_turn_before_told_of_are_not_told_again(store: Store) -> None:
     await store.turns.add(row("t1", 1.0, calls=["c1"]))
     await store.turns.add(row("t2", 2.0, parent="t1", calls=["c1", "c2"]))
-    newer, older = await recent(store, "ada", 10, people)
+    newer, older = await load_timeline(store, "ada", 10, people)
     assert [[call.id for call in turn.calls] for turn in (newer, older)] == [["c2"], ["c1"]]
 
 
@@ -114,7 +114,7 @@ async def test_a_turn_whose_process_died_is_interrupted_and_one_of_this_process_
         await store.turns.add(replace(made, messages=made.messages[:1]))
         claim = Claim(call_id=calls[id][0], thread=id, tool="files/read", digest="d", needs_approval=False, now=3.0)
         await store.journal.claim([claim])
-    running, interrupted = await recent(store, "ada", 10, people)
+    running, interrupted = await load_timeline(store, "ada", 10, people)
     assert (running.status, interrupted.status) == ("running", "interrupted")
     assert [call.outcome for call in running.calls] == ["running", "next"]
     assert [call.outcome for call in interrupted.calls] == ["unknown", "skipped"]
@@ -124,7 +124,7 @@ async def test_a_turn_whose_process_died_is_interrupted_and_one_of_this_process_
 async def test_long_things_say_that_they_are_shortened(store: Store) -> None:
     calls = [f"c{at}" for at in range(MOST_CALLS + 3)]
     await store.turns.add(row("t1", 1.0, text=f"begin{'x' * 9000}end", calls=calls))
-    (turn,) = await recent(store, "ada", 10, people)
+    (turn,) = await load_timeline(store, "ada", 10, people)
     assert turn.answer.startswith("beginx")
     assert turn.answer.endswith("xend")
     assert "(7,008 characters left out)" in turn.answer
@@ -134,5 +134,5 @@ async def test_long_things_say_that_they_are_shortened(store: Store) -> None:
 async def test_a_turn_from_before_stories_were_kept_is_told_as_far_as_it_goes(store: Store) -> None:
     older = TurnRow(id="t1", owner="ada", graph="assistant", created=1.0, status="finished", base="", text="Yes.")
     await store.turns.add(older)
-    (turn,) = await recent(store, "ada", 10, people)
+    (turn,) = await load_timeline(store, "ada", 10, people)
     assert (turn.question, turn.began, turn.ended, turn.answer) == ("", None, 1.0, "Yes.")

@@ -26,12 +26,12 @@ from langgraph.prebuilt import ToolNode
 from support.mcp_http import http_server
 from support.mcp_toolbox import QUICK, SUPPORT, ask, children, lines, opened, processes_of, raw, spec, stdio, until
 
-from graphs.tools.errors import exit_words, redactor
-from graphs.tools.names import model_name
-from graphs.tools.registry import Toolbox
-from graphs.tools.results import readable
+from graphs.tools.errors import build_redaction, describe_exit
+from graphs.tools.names import make_model_name
+from graphs.tools.registry import ToolRegistry
+from graphs.tools.results import render_result
 from graphs.tools.session import RawResult
-from graphs.tools.shared import Connections
+from graphs.tools.shared import SharedConnections
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ async def test_a_refusal_of_many_characters_holds_nobody_up() -> None:
 async def test_arguments_reach_the_server_whatever_they_are_called() -> None:
     async with opened({"test": stdio()}) as toolbox:
         names = {"config": "a", "run_manager": "b", "runtime": "c", "self": "d", "tool_input": "e"}
-        served = toolbox.by_people_name("test/odd.name/with-a-slash")
+        served = toolbox.find_by_people_name("test/odd.name/with-a-slash")
         assert served is not None
         call = {"type": "tool_call", "id": "1", "name": served.model_name, "args": names}
         message = await served.tool.ainvoke(call)
@@ -159,7 +159,7 @@ async def test_a_langgraph_tool_node_runs_the_tools_side_by_side() -> None:
         graph = StateGraph(MessagesState)
         graph.add_node("tools", ToolNode(tools))
         graph.add_edge(START, "tools")
-        odd = model_name("test", "odd.name/with-a-slash")
+        odd = make_model_name("test", "odd.name/with-a-slash")
         names = {"config": "a", "run_manager": "b", "runtime": "c", "self": "d", "tool_input": "e"}
         calls = [
             {"type": "tool_call", "id": "1", "name": "test__echo", "args": {"text": "one"}},
@@ -176,18 +176,18 @@ async def test_a_langgraph_tool_node_runs_the_tools_side_by_side() -> None:
 
 
 def test_a_plain_name_stays_as_it_is() -> None:
-    assert model_name("filesystem", "read_file") == "filesystem__read_file"
-    assert model_name("a", "b__c") == "a__b__c"
-    assert model_name("a", "_b") == "a___b"
+    assert make_model_name("filesystem", "read_file") == "filesystem__read_file"
+    assert make_model_name("a", "b__c") == "a__b__c"
+    assert make_model_name("a", "_b") == "a___b"
 
 
 def test_names_that_would_meet_are_kept_apart() -> None:
-    assert model_name("a_", "b") != model_name("a", "_b")
-    assert model_name("s", "x.y") != model_name("s", "x y")
-    assert model_name("s", "a" * 100 + "1") != model_name("s", "a" * 100 + "2")
-    hashed = model_name("s", "x y")
-    assert model_name("s", hashed.removeprefix("s__")) != hashed
-    assert model_name("s", "x\n") != model_name("s", "x")
+    assert make_model_name("a_", "b") != make_model_name("a", "_b")
+    assert make_model_name("s", "x.y") != make_model_name("s", "x y")
+    assert make_model_name("s", "a" * 100 + "1") != make_model_name("s", "a" * 100 + "2")
+    hashed = make_model_name("s", "x y")
+    assert make_model_name("s", hashed.removeprefix("s__")) != hashed
+    assert make_model_name("s", "x\n") != make_model_name("s", "x")
 
 
 SERVERS = st.from_regex(r"[A-Za-z0-9_-]{1,48}", fullmatch=True).filter(lambda name: "__" not in name)
@@ -196,7 +196,7 @@ TOOLS = st.one_of(st.text(min_size=1, max_size=80), st.from_regex(r"[a-z_]{1,8}(
 
 @given(st.lists(st.tuples(SERVERS, TOOLS), unique=True, max_size=30))
 def test_every_tool_has_a_valid_name_of_its_own(tools: list[tuple[str, str]]) -> None:
-    names = [model_name(server, tool) for server, tool in tools]
+    names = [make_model_name(server, tool) for server, tool in tools]
     assert len(set(names)) == len(names)
     for name in names:
         assert 1 <= len(name) <= 64
@@ -217,7 +217,7 @@ async def test_over_long_and_odd_names_can_be_called() -> None:
 
 async def test_a_served_tool_says_what_it_is() -> None:
     async with opened({"test": stdio(), "raw": raw()}) as toolbox:
-        echo, write, good = (toolbox.by_people_name(name) for name in ("test/echo", "test/write", "raw/good"))
+        echo, write, good = (toolbox.find_by_people_name(name) for name in ("test/echo", "test/write", "raw/good"))
         assert echo is not None
         assert write is not None
         assert good is not None
@@ -229,32 +229,32 @@ async def test_a_served_tool_says_what_it_is() -> None:
         assert convert_to_openai_tool(echo.tool)["function"]["name"] == "test__echo"
         assert convert_to_openai_tool(good.tool)["function"]["parameters"] == {"type": "object", "properties": {}}
         assert list(toolbox.tools) == [served.model_name for served in toolbox.tools.values()]
-        status = toolbox.status()["raw"]
+        status = toolbox.get_status()["raw"]
         assert status.status == "up"
         assert status.reason is None
         assert status.tools == ("blocks", "flood", "garbage", "good", "refused")
-        assert toolbox.known("test__echo") is echo
-        assert toolbox.known("nobody__knows") is None
-        assert toolbox.by_people_name("test/unknown") is None
+        assert toolbox.find("test__echo") is echo
+        assert toolbox.find("nobody__knows") is None
+        assert toolbox.find_by_people_name("test/unknown") is None
 
 
 async def test_one_malformed_tool_does_not_cost_the_others() -> None:
     async with opened({"raw": raw("bad-tools")}) as toolbox:
-        assert toolbox.status()["raw"].tools == ("blocks", "flood", "garbage", "good", "refused")
+        assert toolbox.get_status()["raw"].tools == ("blocks", "flood", "garbage", "good", "refused")
 
 
 async def test_tools_are_listed_to_the_last_page() -> None:
     async with opened({"raw": raw("pages"), "none": raw("no-tools")}) as toolbox:
-        assert len(toolbox.status()["raw"].tools) == 5
-        assert toolbox.status()["none"].status == "up"
-        assert toolbox.status()["none"].tools == ()
+        assert len(toolbox.get_status()["raw"].tools) == 5
+        assert toolbox.get_status()["none"].status == "up"
+        assert toolbox.get_status()["none"].tools == ()
 
 
 async def test_a_tool_that_appears_later_is_served() -> None:
     async with opened({"test": stdio()}) as toolbox:
         before = toolbox.version
         assert (await ask(toolbox, "test/learn")).content == "learned"
-        await until(lambda: toolbox.by_people_name("test/learned"))
+        await until(lambda: toolbox.find_by_people_name("test/learned"))
         assert toolbox.version == before + 1
         assert (await ask(toolbox, "test/learned")).content == "new"
 
@@ -279,7 +279,7 @@ async def test_a_server_does_not_see_the_gateways_environment(monkeypatch: pytes
 async def test_a_missing_command_is_named_with_its_cure_and_the_other_server_works() -> None:
     servers = {"gone": spec(command="npx", args=["-y", "x"], env={"PATH": "/nowhere"}), "test": stdio()}
     async with opened(servers) as toolbox:
-        status = toolbox.status()["gone"]
+        status = toolbox.get_status()["gone"]
         assert status.status == "down"
         assert status.reason == (
             "npx: not found. Install Node.js, which brings it, or correct 'command' in servers.yaml."
@@ -299,20 +299,20 @@ async def test_a_missing_command_is_named_with_its_cure_and_the_other_server_wor
 )
 async def test_what_cannot_be_started_says_why(command: str, cwd: str | None, reason: str) -> None:
     async with opened({"gone": spec(command=command, cwd=cwd)}) as toolbox:
-        assert reason in str(toolbox.status()["gone"].reason)
+        assert reason in str(toolbox.get_status()["gone"].reason)
 
 
 async def test_a_server_that_exits_is_down_with_its_last_words_but_without_its_secrets() -> None:
     async with opened({"raw": raw("exit", env={"DB_TOKEN": "hunter2hunter2"})}) as toolbox:
-        status = toolbox.status()["raw"]
+        status = toolbox.get_status()["raw"]
     assert status.status == "down"
     assert status.reason == "exited with status 4"
-    assert status.last_words == "cannot open the database with [redacted]"
+    assert status.last_output == "cannot open the database with [redacted]"
 
 
 async def test_a_server_that_never_answers_the_greeting_is_down_and_can_be_closed() -> None:
     async with opened({"raw": raw("mute", timeout=0.3), "test": stdio()}) as toolbox:
-        status = toolbox.status()["raw"]
+        status = toolbox.get_status()["raw"]
         assert status.status == "down"
         assert status.reason == "gave no answer to a greeting within 0.3 s yet"
         await until(lambda: toolbox.tools)
@@ -321,7 +321,7 @@ async def test_a_server_that_never_answers_the_greeting_is_down_and_can_be_close
 
 async def test_a_mute_server_is_given_up_and_started_again() -> None:
     async with opened({"raw": raw("mute", timeout=0.1)}, replace(QUICK, launch=0.2)) as toolbox:
-        await until(lambda: toolbox.status()["raw"].reason == "gave no answer to a greeting within 0.2 s")
+        await until(lambda: toolbox.get_status()["raw"].reason == "gave no answer to a greeting within 0.2 s")
         (first,) = processes_of("mcp_raw.py") or [None]
         await until(lambda: [one for one in processes_of("mcp_raw.py") if one != first])
 
@@ -346,8 +346,8 @@ async def test_a_server_that_answers_nothing_any_more_is_started_anew(tmp_path: 
         message = await ask(toolbox, "test/freeze")
         assert message.status == "error"
         await until(lambda: not toolbox.tools)
-        assert "hangs" in str(toolbox.status()["test"].reason)
-        await until(lambda: toolbox.by_people_name("test/pid"))
+        assert "hangs" in str(toolbox.get_status()["test"].reason)
+        await until(lambda: toolbox.find_by_people_name("test/pid"))
         assert (await ask(toolbox, "test/pid")).content != before.content
 
 
@@ -383,18 +383,18 @@ async def test_callers_that_leave_at_any_moment_do_not_harm_the_connection() -> 
 async def test_a_server_killed_from_outside_is_noticed_without_a_call_and_comes_back() -> None:
     async with opened({"test": stdio(), "other": stdio()}) as toolbox:
         version = toolbox.version
-        echo = toolbox.by_people_name("test/echo")
+        echo = toolbox.find_by_people_name("test/echo")
         pid = int(str((await ask(toolbox, "test/pid")).content))
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: toolbox.by_people_name("test/echo") is None)
-        status = toolbox.status()["test"]
+        await until(lambda: toolbox.find_by_people_name("test/echo") is None)
+        status = toolbox.get_status()["test"]
         assert status.status == "starting"
         assert status.reason == "was killed by SIGKILL"
-        assert toolbox.known("test__echo") is echo
-        assert toolbox.by_people_name("other/echo") is not None
+        assert toolbox.find("test__echo") is echo
+        assert toolbox.find_by_people_name("other/echo") is not None
         assert toolbox.version == version + 1
-        await until(lambda: toolbox.by_people_name("test/echo"))
-        assert toolbox.by_people_name("test/echo") is echo
+        await until(lambda: toolbox.find_by_people_name("test/echo"))
+        assert toolbox.find_by_people_name("test/echo") is echo
         assert toolbox.version == version + 2
         assert (await ask(toolbox, "test/pid")).content != str(pid)
 
@@ -405,7 +405,7 @@ async def test_a_server_whose_child_holds_its_output_open_is_noticed_too() -> No
         (child,) = parent.children()
         parent.kill()
         await until(lambda: not toolbox.tools)
-        assert toolbox.status()["raw"].reason is not None
+        assert toolbox.get_status()["raw"].reason is not None
         await until(lambda: toolbox.tools)
         await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
@@ -416,8 +416,8 @@ async def test_a_change_that_was_under_way_is_not_repeated(tmp_path: Path) -> No
         message = await ask(toolbox, "test/die")
         assert message.status == "error"
         assert str(message.content).startswith("Outcome unknown: the server of test/die exited with status 3 while")
-        assert toolbox.status()["test"].reason == "exited with status 3"
-        assert toolbox.status()["test"].last_words == "it hurts"
+        assert toolbox.get_status()["test"].reason == "exited with status 3"
+        assert toolbox.get_status()["test"].last_output == "it hurts"
         await until(lambda: toolbox.tools)
         assert lines(log) == ["die"]
 
@@ -436,15 +436,15 @@ async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Pa
     script = tmp_path / "lonely_server.py"
     shutil.copy(SUPPORT / "mcp_raw.py", script)
     async with opened({"raw": spec(command="python", args=[str(script)])}) as toolbox:
-        good = toolbox.by_people_name("raw/good")
+        good = toolbox.find_by_people_name("raw/good")
         assert good is not None
         script.unlink()
         (process,) = processes_of("lonely_server.py")
         process.kill()
-        await until(lambda: toolbox.status()["raw"].status == "down")
-        assert "No such file or directory" in str(toolbox.status()["raw"].last_words)
+        await until(lambda: toolbox.get_status()["raw"].status == "down")
+        assert "No such file or directory" in str(toolbox.get_status()["raw"].last_output)
         message = await good.tool.ainvoke({"type": "tool_call", "id": "1", "name": "raw__good", "args": {}})
-        assert toolbox.known("raw__good") is good
+        assert toolbox.find("raw__good") is good
     assert message.status == "error"
     assert message.content == "raw/good was not run: its server is not available: exited with status 2"
 
@@ -452,7 +452,7 @@ async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Pa
 async def test_a_call_waits_for_a_server_that_restarts_as_long_as_it_may() -> None:
     async with opened({"raw": raw(timeout=0.5)}, replace(QUICK, first_delay=60, longest_delay=60)) as toolbox:
         await until(lambda: toolbox.tools)
-        good = toolbox.by_people_name("raw/good")
+        good = toolbox.find_by_people_name("raw/good")
         assert good is not None
         (process,) = processes_of("mcp_raw.py")
         process.kill()
@@ -471,7 +471,7 @@ async def test_a_server_that_keeps_dying_is_tried_less_and_less_often() -> None:
             return len(seen)
 
         await until(lambda: tries() >= 3)
-        assert toolbox.status()["raw"].status == "down"
+        assert toolbox.get_status()["raw"].status == "down"
 
 
 async def test_an_endless_message_ends_the_connection_not_the_gateway() -> None:
@@ -529,23 +529,23 @@ async def test_closing_in_the_middle_of_a_call_answers_the_caller(tmp_path: Path
 
 
 async def test_closing_before_anything_was_reached_ends_everything() -> None:
-    toolbox = Toolbox({"test": stdio(), "raw": raw("mute")}, timing=QUICK)
+    toolbox = ToolRegistry({"test": stdio(), "raw": raw("mute")}, timing=QUICK)
     await toolbox.start()
     await until(lambda: len(children()) >= 2)
     await toolbox.close()
     assert not toolbox.tools
-    assert not await Toolbox({"test": stdio()}).ready(0.01)
+    assert not await ToolRegistry({"test": stdio()}).wait_ready(0.01)
 
 
 async def test_toolboxes_share_the_connection_to_a_server_that_both_name_in_the_same_words() -> None:
     others = children()  # of the whole session
-    shared = Connections(QUICK)
-    old = Toolbox({"same": stdio(), "gone": stdio(), "changed": stdio()}, connections=shared)
+    shared = SharedConnections(QUICK)
+    old = ToolRegistry({"same": stdio(), "gone": stdio(), "changed": stdio()}, connections=shared)
     await old.start()
-    assert await old.ready(30)
-    new = Toolbox({"same": stdio(), "changed": stdio(timeout=19), "added": stdio()}, connections=shared)
+    assert await old.wait_ready(30)
+    new = ToolRegistry({"same": stdio(), "changed": stdio(timeout=19), "added": stdio()}, connections=shared)
     await new.start()
-    assert await new.ready(30)
+    assert await new.wait_ready(30)
     pids = {
         name: {one: (await ask(box, f"{name}/pid")).text for one, box in boxes.items()}
         for name, boxes in {"same": {"old": old, "new": new}, "changed": {"old": old, "new": new}}.items()
@@ -563,7 +563,7 @@ async def test_toolboxes_share_the_connection_to_a_server_that_both_name_in_the_
 
 async def test_a_toolbox_without_servers_is_ready() -> None:
     async with opened({}) as toolbox:
-        assert toolbox.status() == {}
+        assert toolbox.get_status() == {}
         assert toolbox.tools == {}
 
 
@@ -571,11 +571,11 @@ async def test_an_event_loop_that_is_torn_down_leaves_no_process(tmp_path: Path)
     code = (
         "import asyncio, sys\n"
         "from support.mcp_toolbox import stdio, raw, ask, QUICK\n"
-        "from graphs.toolbox import Toolbox\n"
+        "from graphs.tools.registry import ToolRegistry\n"
         "async def main():\n"
-        "    toolbox = Toolbox({'test': stdio(), 'raw': raw('stubborn', 'child')}, timing=QUICK)\n"
+        "    toolbox = ToolRegistry({'test': stdio(), 'raw': raw('stubborn', 'child')}, timing=QUICK)\n"
         "    await toolbox.start()\n"
-        "    await toolbox.ready(30)\n"
+        "    await toolbox.wait_ready(30)\n"
         "    print((await ask(toolbox, 'test/echo', text='hi')).content, flush=True)\n"
         "run = asyncio.run if sys.argv[1] == 'asyncio' else __import__('uvloop').run\n"
         "run(main())\n"
@@ -610,7 +610,7 @@ async def test_a_server_over_http_answers(kind: str, tmp_path: Path) -> None:
         many = await asyncio.gather(*(ask(toolbox, "web/echo", text=str(n)) for n in range(20)))
         assert [message.content for message in many] == [str(n) for n in range(20)]
         assert (await ask(toolbox, "web/learn")).content == "learned"
-        await until(lambda: toolbox.by_people_name("web/learned"))
+        await until(lambda: toolbox.find_by_people_name("web/learned"))
 
 
 @pytest.mark.parametrize("kind", ["http", "sse"])
@@ -621,8 +621,8 @@ async def test_a_server_over_http_that_dies_is_noticed_and_comes_back(kind: str,
     ):
         await server.kill()
         await until(lambda: not toolbox.tools)
-        await until(lambda: toolbox.status()["web"].status == "down")
-        assert "cannot connect to http://127.0.0.1" in str(toolbox.status()["web"].reason)
+        await until(lambda: toolbox.get_status()["web"].status == "down")
+        assert "cannot connect to http://127.0.0.1" in str(toolbox.get_status()["web"].reason)
         await server.start()
         await until(lambda: toolbox.tools)
         assert (await ask(toolbox, "web/echo", text="back")).content == "back"
@@ -685,7 +685,7 @@ async def test_a_hanging_http_server_is_given_up_and_can_be_closed(tmp_path: Pat
         message = await ask(toolbox, "web/freeze")
         assert message.status == "error"
         await until(lambda: not toolbox.tools)
-        assert "hangs" in str(toolbox.status()["web"].reason)
+        assert "hangs" in str(toolbox.get_status()["web"].reason)
 
 
 async def test_an_address_with_nothing_behind_it_says_so_without_its_secrets() -> None:
@@ -694,7 +694,7 @@ async def test_an_address_with_nothing_behind_it_says_so_without_its_secrets() -
         "closed-sse": spec(url="http://127.0.0.1:9/sse", type="sse"),
     }
     async with opened(servers) as toolbox:
-        for status in toolbox.status().values():
+        for status in toolbox.get_status().values():
             assert status.status == "down"
             assert str(status.reason).startswith("cannot connect to http://127.0.0.1:9/")
             assert "sesame" not in str(status.reason)
@@ -707,7 +707,7 @@ async def test_a_wrong_path_says_so(tmp_path: Path) -> None:
             "kind": spec(url=server.url.replace("/mcp", "/nowhere"), type="sse"),
         }
         async with opened(servers) as toolbox:
-            for status in toolbox.status().values():
+            for status in toolbox.get_status().values():
                 assert status.status == "down"
                 assert "Check the path" in str(status.reason)
 
@@ -716,14 +716,14 @@ async def test_a_wrong_path_says_so(tmp_path: Path) -> None:
 
 
 def test_secrets_are_blotted_out_and_folders_are_not(tmp_path: Path) -> None:
-    hide = redactor(
+    hide = build_redaction(
         spec(
             command="python",
             args=["--dsn", "postgres://u:pass@h/db"],
             env={"TOKEN": "abcdefgh", "DATA": str(tmp_path), "LONG": "abcdefgh-and-more"},
         )
     )
-    shown = hide.text(f"abcdefgh abcdefgh-and-more {tmp_path} pass")
+    shown = hide.redact_text(f"abcdefgh abcdefgh-and-more {tmp_path} pass")
     assert shown == f"[redacted] [redacted] {tmp_path} [redacted]"
 
 
@@ -741,7 +741,7 @@ def test_secrets_are_blotted_out_and_folders_are_not(tmp_path: Path) -> None:
 def test_what_an_address_or_a_header_holds_is_blotted_out_in_all_its_forms(
     entry: dict[str, Any], line: str, shown: str
 ) -> None:
-    assert redactor(spec(**{"url": "http://h", **entry})).text(line) == shown
+    assert build_redaction(spec(**{"url": "http://h", **entry})).redact_text(line) == shown
 
 
 @pytest.mark.parametrize(
@@ -755,22 +755,22 @@ def test_what_an_address_or_a_header_holds_is_blotted_out_in_all_its_forms(
     ],
 )
 def test_what_a_program_is_given_in_confidence_is_blotted_out(args: list[str], line: str, shown: str) -> None:
-    assert redactor(spec(command="x", args=args)).exactly(line) == shown
+    assert build_redaction(spec(command="x", args=args)).redact_known(line) == shown
 
 
 def test_ends_of_processes_have_words() -> None:
-    assert exit_words(None) == "closed its output"
-    assert exit_words(0) == "exited with status 0"
-    assert exit_words(-9) == "was killed by SIGKILL"
-    assert exit_words(-250) == "was killed by signal 250"
+    assert describe_exit(None) == "closed its output"
+    assert describe_exit(0) == "exited with status 0"
+    assert describe_exit(-9) == "was killed by SIGKILL"
+    assert describe_exit(-250) == "was killed by signal 250"
 
 
 def test_a_large_image_is_left_out_and_structured_content_alone_becomes_the_text() -> None:
     image = {"type": "image", "data": "A" * 8_000_001, "mimeType": "image/png"}
-    assert "too large" in readable(RawResult(content=[image]), limit=100).content[0].model_dump()["text"]
-    only = readable(RawResult(structuredContent={"a": 1}), limit=100)
+    assert "too large" in render_result(RawResult(content=[image]), limit=100).content[0].model_dump()["text"]
+    only = render_result(RawResult(structuredContent={"a": 1}), limit=100)
     assert only.content[0].model_dump()["text"] == '{"a": 1}'
-    long = readable(RawResult(structuredContent={"a": "x" * 200}), limit=100)
+    long = render_result(RawResult(structuredContent={"a": "x" * 200}), limit=100)
     assert long.structuredContent is None
-    failed = readable(RawResult(content=[{**image, "data": "AAAA"}], isError=True), limit=100)
+    failed = render_result(RawResult(content=[{**image, "data": "AAAA"}], isError=True), limit=100)
     assert failed.content[0].model_dump()["text"] == "[image/png left out]"

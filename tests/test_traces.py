@@ -17,7 +17,7 @@ from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import SERVER, Tools
 
-from server.observability.tracing_export import exporter_by, tracing_by
+from server.observability.tracing_export import build_exporter, open_tracing
 
 CALLERS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SECRETS = {
@@ -305,11 +305,11 @@ async def test_the_last_spans_are_sent_before_the_end(
     ],
 )
 async def test_nothing_is_traced_unless_a_collector_is_named(env: dict[str, str]) -> None:
-    async with tracing_by(env) as tracing:
-        assert not tracing.on
+    async with open_tracing(env) as tracing:
+        assert not tracing.is_enabled
 
 
 def test_an_exporter_that_we_do_not_have_is_named_and_nothing_is_traced(caplog: pytest.LogCaptureFixture) -> None:
     grpc = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    assert exporter_by(grpc) is None
+    assert build_exporter(grpc) is None
     assert "the protocol 'grpc'" in caplog.text

@@ -16,8 +16,8 @@ from support.facade import Facade, said
 from support.scripted_model import Answer, Call, ScriptedModel
 
 from graphs.store.backends.sqlite import SqliteDatabase
-from graphs.store.backends.sqlite_connection import Road
-from graphs.store.store import Pruned, Store
+from graphs.store.backends.sqlite_connection import SqliteConnection
+from graphs.store.store import PruneResult, Store
 
 LONG = "word " * 2000
 
@@ -39,7 +39,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     count(SqliteDatabase, "write", "writes")
     count(SqliteDatabase, "read", "reads")
-    count(Road, "transact", "transactions")
+    count(SqliteConnection, "transact", "transactions")
     count(SqliteDatabase, "_call", "hops")  # to a thread, which fights with the event loop for the interpreter
     count(JsonPlusSerializer, "dumps_typed", "serialised")
     count(AsyncPregelLoop, "tick", "steps")
@@ -47,8 +47,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-async def forgotten_nothing(*_: object, **__: object) -> Pruned:
-    return Pruned(turns=0, calls=0, approvals=0, records=0)
+async def forgotten_nothing(*_: object, **__: object) -> PruneResult:
+    return PruneResult(turns=0, calls=0, approvals=0, records=0)
 
 
 def tasks_of(counts: Counter[str]) -> None:

@@ -16,7 +16,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.seen import awaited
 from support.tools import SERVER, Tools
 
-from graphs.store.tool_journal import Journal
+from graphs.store.tool_journal import ToolJournal
 
 
 def echo(text: str) -> Call:
@@ -133,7 +133,7 @@ async def test_a_path_around_the_permission_node_runs_nothing(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The loader refuses such a graph (test_mistakes.py): without it, the tools node is still a closed door.
-    monkeypatch.setattr("graphs.config.graph_checks.faults", lambda spec: [])
+    monkeypatch.setattr("graphs.config.graph_checks.find_faults", lambda spec: [])
     careless: dict[str, Any] = {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}}
     ways = [
         {"when": "size(tool_calls) > 5", "to": "check"},
@@ -294,14 +294,14 @@ async def test_the_client_leaving_cancels_a_tool_that_runs(facade: Facade, model
 async def test_the_client_leaving_does_not_lose_the_result_of_a_call_that_took_effect(
     facade: Facade, model: ScriptedModel, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, keeping, go_on = Journal.finish, asyncio.Event(), asyncio.Event()
+    real, keeping, go_on = ToolJournal.finish, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Journal, *args: Any) -> None:
+    async def slow(self: ToolJournal, *args: Any) -> None:
         keeping.set()
         await go_on.wait()
         await real(self, *args)
 
-    monkeypatch.setattr(Journal, "finish", slow)
+    monkeypatch.setattr(ToolJournal, "finish", slow)
     model.script(Answer(calls=[echo("x")]))
     request = asyncio.create_task(facade.ask("go"))
     await asyncio.wait_for(keeping.wait(), 10)

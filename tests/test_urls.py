@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from graphs.expressions import compile_access
-from graphs.expressions.urls import MAX_CHARACTERS, host, public_url
+from graphs.expressions import compile_rule_condition
+from graphs.expressions.urls import MAX_CHARACTERS, is_public_url, parse_host
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from graphs.expressions.urls import MAX_CHARACTERS, host, public_url
     ],
 )
 def test_the_host_of_a_plain_url(url: str, expected: str) -> None:
-    assert host(url) == expected
+    assert parse_host(url) == expected
 
 
 UNREADABLE = [
@@ -109,8 +109,8 @@ UNREADABLE = [
 @pytest.mark.parametrize("url", UNREADABLE)
 def test_what_programs_may_read_differently_has_no_host_and_is_not_public(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|name|number|port|address|permitted|Expected|At most|Only"):
-        host(url)
-    assert not public_url(url)
+        parse_host(url)
+    assert not is_public_url(url)
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_what_programs_may_read_differently_has_no_host_and_is_not_public(url: s
     ],
 )
 def test_what_does_not_lead_to_the_public_net_is_not_public(url: str) -> None:
-    assert not public_url(url)
+    assert not is_public_url(url)
 
 
 @pytest.mark.parametrize(
     "url", ["http://93.184.216.34/", "https://[2606:4700:4700::1111]/x", "http://[::ffff:8.8.8.8]/"]
 )
 def test_public_addresses_are_public(url: str) -> None:
-    assert public_url(url)
+    assert is_public_url(url)
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_every_address_of_a_name_counts(monkeypatch: pytest.MonkeyPatch, address
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    assert public_url("https://Example.com./x") is public
+    assert is_public_url("https://Example.com./x") is public
 
 
 def test_rules_use_them_and_fail_closed() -> None:
-    rule = compile_access('host(args.url) == "api.example.com" || host(args.url).endsWith(".good.example")')
+    rule = compile_rule_condition('host(args.url) == "api.example.com" || host(args.url).endsWith(".good.example")')
     assert rule.evaluate({"args": {"url": "https://api.example.com/x"}}) is True
     assert rule.evaluate({"args": {"url": "https://a.good.example"}}) is True
     assert rule.evaluate({"args": {"url": "https://evil.com/.good.example"}}) is False
     assert rule.evaluate({"args": {"url": "https://api.example.com\\@evil.com"}}) is None
     assert rule.evaluate({"args": {"url": ["https://api.example.com"]}}) is None
     assert rule.effort.waits is None
-    assert compile_access("public_url(args.url)").effort.waits == "names"
+    assert compile_rule_condition("public_url(args.url)").effort.waits == "names"

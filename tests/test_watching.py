@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.config.watcher import saves, signature
+from graphs.config.watcher import compute_signature, watch_saves
 
 
 async def awaited(noticed: AsyncIterator[None]) -> None:
@@ -17,15 +17,15 @@ async def awaited(noticed: AsyncIterator[None]) -> None:
 
 async def test_a_file_saved_before_the_watch_began_is_noticed_at_once(tmp_path: Path) -> None:
     (tmp_path / "access.yaml").write_text("roles: {}\n")
-    seen = signature(tmp_path)
+    seen = compute_signature(tmp_path)
     (tmp_path / "access.yaml").write_text("roles: {admin: {}}\n")
-    await asyncio.wait_for(awaited(saves(tmp_path, seen)), 20)
+    await asyncio.wait_for(awaited(watch_saves(tmp_path, seen)), 20)
 
 
 async def test_files_that_are_as_they_were_read_are_no_save_and_the_next_save_is(tmp_path: Path) -> None:
     file = tmp_path / "access.yaml"
     file.write_text("roles: {}\n")
-    noticed = asyncio.create_task(awaited(saves(tmp_path, signature(tmp_path))))
+    noticed = asyncio.create_task(awaited(watch_saves(tmp_path, compute_signature(tmp_path))))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(noticed), 0.5)
     file.write_text("roles: {admin: {}}\n")

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from graphs.config.reader import Reading
+from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RoleLimitsSpec, RoleSpec, RuleSpec
 from graphs.errors import Problem, did_you_mean
-from graphs.expressions import Condition, ExpressionError, compile_access
+from graphs.expressions import Condition, ExpressionError, compile_rule_condition
 from graphs.policy import patterns
 from graphs.policy.limits import Limit, Limits
 from graphs.policy.rules import Policy, Role, Rule
@@ -20,7 +20,7 @@ _DECISIONS: tuple[_Decision, ...] = ("allow", "ask", "deny")
 
 
 @dataclass(frozen=True)
-class Rights:
+class CompiledAccess:
     """`access.yaml`, compiled."""
 
     policy: Policy | None
@@ -30,38 +30,40 @@ class Rights:
     """The condition of each rule that has one, by the rule's path."""
 
 
-def rights(reading: Reading[AccessSpec]) -> Rights:
+def compile_access(reading: ParsedFile[AccessSpec]) -> CompiledAccess:
     """Compiles and checks the rules."""
     if reading.spec is None:
-        return Rights(None, [], {})
-    builder = _Builder(reading.spec, reading.source, reading.names("roles"))
-    roles = [builder.role(name, role) for name, role in reading.spec.roles.items()]
+        return CompiledAccess(None, [], {})
+    builder = _AccessCompiler(reading.spec, reading.source, reading.list_names("roles"))
+    roles = [builder.build_role(name, role) for name, role in reading.spec.roles.items()]
     builder.check_includes()
     builder.check_keys()
     builder.check_identities()
-    policy = Policy(roles) if reading.whole and not builder.problems else None
-    return Rights(policy, builder.problems, builder.conditions)
+    policy = Policy(roles) if reading.is_complete and not builder.problems else None
+    return CompiledAccess(policy, builder.problems, builder.conditions)
 
 
 @dataclass
-class _Builder:
+class _AccessCompiler:
     spec: AccessSpec
     source: Source
-    known: list[str]
+    role_names: list[str]
     """The names of all roles, of those too that could not be read."""
     problems: list[Problem] = field(default_factory=list[Problem])
     conditions: dict[Path, Condition] = field(default_factory=dict[Path, Condition])
-    compiled: dict[tuple[str, str | None], Condition] = field(default_factory=dict[tuple[str, str | None], Condition])
+    condition_cache: dict[tuple[str, str | None], Condition] = field(
+        default_factory=dict[tuple[str, str | None], Condition]
+    )
     """What rules have in common is one condition, which a call evaluates once."""
 
-    def _say(self, path: Path, message: str) -> None:
+    def _report(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
-            self.problems.append(self.source.problem(path, message))
+            self.problems.append(self.source.build_problem(path, message))
 
-    def _where(self, path: Path) -> str:
-        return f"{self.source.file}:{self.source.position(path)[0]}"
+    def _locate(self, path: Path) -> str:
+        return f"{self.source.file}:{self.source.find_position(path)[0]}"
 
-    def role(self, name: str, spec: RoleSpec) -> Role:
+    def build_role(self, name: str, spec: RoleSpec) -> Role:
         path: Path = ("roles", name)
         rules: list[Rule] = []
         lists: Sequence[tuple[_Decision, list[RuleSpec]]] = (
@@ -69,88 +71,88 @@ class _Builder:
         )  # fmt: skip
         for decision, written in lists:
             for at, rule in enumerate(written):
-                rules += self._rules((*path, decision, at), name, decision, rule)
+                rules += self._build_rules((*path, decision, at), name, decision, rule)
         for kind, named in (("graphs", spec.graphs), ("models", spec.models)):
             for at, pattern in enumerate(named or ()):
                 # Models of LiteLLM may hold `/` and `:`; only what is no pattern at all is refused.
-                if (wrong := patterns.fault(pattern)) is not None:
-                    self._say((*path, kind, at), wrong)
+                if (wrong := patterns.find_fault(pattern)) is not None:
+                    self._report((*path, kind, at), wrong)
         return Role(
             name=name,
-            where=self._where(path),
+            where=self._locate(path),
             include=tuple(spec.include),
             rules=tuple(rules),
             graphs=None if spec.graphs is None else tuple(spec.graphs),
             models=None if spec.models is None else tuple(spec.models),
-            limits=self._limits(path, name, spec.limits),
+            limits=self._build_limits(path, name, spec.limits),
         )
 
-    def _limits(self, path: Path, role: str, spec: RoleLimitsSpec) -> Limits:
+    def _build_limits(self, path: Path, role: str, spec: RoleLimitsSpec) -> Limits:
         written: dict[str, int] = spec.model_dump(exclude_none=True)
         return Limits(
             **{
-                kind: Limit(most=most, role=role, where=self._where((*path, "limits", kind)))
+                kind: Limit(maximum=most, role=role, where=self._locate((*path, "limits", kind)))
                 for kind, most in written.items()
             }
         )
 
-    def _rules(self, path: Path, role: str, decision: _Decision, spec: RuleSpec) -> Iterable[Rule]:
-        when = self._condition((*path, "when"), spec.when)
+    def _build_rules(self, path: Path, role: str, decision: _Decision, spec: RuleSpec) -> Iterable[Rule]:
+        when = self._compile_condition((*path, "when"), spec.when)
         if when is not None:
             self.conditions[path] = when
         if decision != "ask":
             for name in ("approver", "expires"):
                 if getattr(spec, name) is not None:
-                    self._say(
+                    self._report(
                         (*path, name), f"{name!r} belongs to rules under 'ask'; this one stands under {decision!r}"
                     )
-        elif spec.approver is not None and spec.approver not in self.known:
-            self._say((*path, "approver"), self._no_role(spec.approver))
+        elif spec.approver is not None and spec.approver not in self.role_names:
+            self._report((*path, "approver"), self._describe_unknown_role(spec.approver))
         for at, pattern in enumerate(spec.tool):
-            wrong = patterns.tool_fault(pattern)
+            wrong = patterns.find_tool_fault(pattern)
             if wrong is not None:
-                self._say((*path, "tool", at), wrong)
+                self._report((*path, "tool", at), wrong)
                 continue
             yield Rule(
                 role=role,
                 decision=decision,
                 pattern=pattern,
-                where=self._where((*path, "tool", at) if (*path, "tool") in self.source.positions else path),
+                where=self._locate((*path, "tool", at) if (*path, "tool") in self.source.positions else path),
                 when=when,
                 approver=spec.approver,
                 expires=spec.expires,
                 reason=spec.reason,
             )
 
-    def _condition(self, path: Path, text: str | None) -> Condition | None:
+    def _compile_condition(self, path: Path, text: str | None) -> Condition | None:
         if text is None:
             return None
-        shown = self.source.written.get(path)
+        shown = self.source.raw_texts.get(path)
         try:
-            if (text, shown) not in self.compiled:
-                self.compiled[text, shown] = compile_access(text, shown=shown)
-            return self.compiled[text, shown]
+            if (text, shown) not in self.condition_cache:
+                self.condition_cache[text, shown] = compile_rule_condition(text, shown=shown)
+            return self.condition_cache[text, shown]
         except ExpressionError as error:
             if not self.source.is_broken(path):
-                self.problems.append(self.source.problem_in_text(path, error.offset, str(error)))
+                self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
             return None
 
-    def _no_role(self, name: str) -> str:
-        choices = f"there is {', '.join(self.known)}" if self.known else "there is no role at all"
-        return f"there is no role {name!r}; {choices}{did_you_mean(name, self.known)}"
+    def _describe_unknown_role(self, name: str) -> str:
+        choices = f"there is {', '.join(self.role_names)}" if self.role_names else "there is no role at all"
+        return f"there is no role {name!r}; {choices}{did_you_mean(name, self.role_names)}"
 
     def check_includes(self) -> None:
         said: set[frozenset[str]] = set()
         for name, role in self.spec.roles.items():
             for at, other in enumerate(role.include):
                 path: Path = ("roles", name, "include", at)
-                if other not in self.known:
-                    self._say(path, self._no_role(other))
-                elif (circle := self._circle(name, other)) and frozenset(circle) not in said:
+                if other not in self.role_names:
+                    self._report(path, self._describe_unknown_role(other))
+                elif (circle := self._find_cycle(name, other)) and frozenset(circle) not in said:
                     said.add(frozenset(circle))
-                    self._say(path, f"roles include each other in a circle: {' → '.join(circle)}")
+                    self._report(path, f"roles include each other in a circle: {' → '.join(circle)}")
 
-    def _circle(self, name: str, other: str) -> list[str]:
+    def _find_cycle(self, name: str, other: str) -> list[str]:
         """The way from `name` by `other` back to `name`; empty if there is none."""
         before: dict[str, str] = {other: name}
         waiting = [other]
@@ -171,14 +173,14 @@ class _Builder:
         seen: dict[tuple[str, str], int] = {}
         for at, key in enumerate(self.spec.keys):
             path: Path = ("keys", at)
-            if key.role not in self.known:
-                self._say((*path, "role"), self._no_role(key.role))
+            if key.role not in self.role_names:
+                self._report((*path, "role"), self._describe_unknown_role(key.role))
             for kind, value in (("name", key.name), ("env", key.env), ("sha256", key.sha256)):
                 if value is None:
                     continue
                 if (kind, value) in seen:
-                    line, _ = self.source.position(("keys", seen[kind, value], kind))
-                    self._say((*path, kind), f"two keys have this {kind!r}; the other is on line {line}")
+                    line, _ = self.source.find_position(("keys", seen[kind, value], kind))
+                    self._report((*path, kind), f"two keys have this {kind!r}; the other is on line {line}")
                 else:
                     seen[kind, value] = at
 
@@ -188,11 +190,11 @@ class _Builder:
         every = [*sources, *((("identities", "oidc", at), issuer) for at, issuer in enumerate(spec.oidc))]
         for path, source in every:
             for value, role in source.roles.items():
-                if role not in self.known:
-                    self._say((*path, "roles", value), self._no_role(role))
-            if source.default is not None and source.default not in self.known:
-                self._say((*path, "default"), self._no_role(source.default))
+                if role not in self.role_names:
+                    self._report((*path, "roles", value), self._describe_unknown_role(role))
+            if source.default is not None and source.default not in self.role_names:
+                self._report((*path, "default"), self._describe_unknown_role(source.default))
         issuers = [issuer.issuer for issuer in spec.oidc]
         for at, issuer in enumerate(issuers):
             if issuer in issuers[:at]:
-                self._say(("identities", "oidc", at, "issuer"), "two entries have this issuer; keep one")
+                self._report(("identities", "oidc", at, "issuer"), "two entries have this issuer; keep one")

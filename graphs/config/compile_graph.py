@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphs.config import graph_checks
-from graphs.config.reader import Reading
+from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.graph import END, BranchSpec, GraphSpec, ModelNodeSpec
 from graphs.errors import Problem, did_you_mean
-from graphs.expressions import Condition, ExpressionError, Text, compile_next, compile_text
+from graphs.expressions import Condition, ExpressionError, Template, compile_branch_condition, compile_template
 from graphs.policy import patterns
 
 
@@ -33,103 +33,105 @@ class GraphPlan:
 
     id: str
     spec: GraphSpec
-    prompts: Mapping[str, Text]
+    prompts: Mapping[str, Template]
     """The prompt of each model node that has one."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The ways on from every node, in order; never empty."""
-    written: Mapping[Path, str]
+    raw_texts: Mapping[Path, str]
     """The texts of the spec that variables went into, as they are written: what went in may be secret."""
 
 
-def plan(graph: str, reading: Reading[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
+def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
     """Compiles and checks one graph; the plan is None if there are problems.
 
     What a file with mistakes in it says of the shape of its graph is not judged: half a graph always looks wrong.
     """
     if reading.spec is None:
         return None, []
-    planner = _Planner(reading.spec, reading.source, reading.names("nodes"))
-    prompts, branches = planner.prompts(), planner.branches()
-    if planner.check_names() and reading.whole and not planner.problems:
+    planner = _GraphCompiler(reading.spec, reading.source, reading.list_names("nodes"))
+    prompts, branches = planner.compile_prompts(), planner.compile_branches()
+    if planner.check_names() and reading.is_complete and not planner.problems:
         planner.check_shape()
-    written = reading.source.written
-    made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches, written=written)
-    return (made if reading.whole and not planner.problems else None), planner.problems
+    written = reading.source.raw_texts
+    made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches, raw_texts=written)
+    return (made if reading.is_complete and not planner.problems else None), planner.problems
 
 
 @dataclass
-class _Planner:
+class _GraphCompiler:
     spec: GraphSpec
     source: Source
-    known: list[str]
+    node_names: list[str]
     """The names of all nodes, of those too that could not be read."""
     problems: list[Problem] = field(default_factory=list[Problem])
 
-    def _say(self, path: Path, message: str) -> None:
+    def _report(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
-            self.problems.append(self.source.problem(path, message))
+            self.problems.append(self.source.build_problem(path, message))
 
-    def _say_in_text(self, path: Path, error: ExpressionError) -> None:
+    def _report_in_text(self, path: Path, error: ExpressionError) -> None:
         if not self.source.is_broken(path):
-            self.problems.append(self.source.problem_in_text(path, error.offset, str(error)))
+            self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
 
-    def prompts(self) -> Mapping[str, Text]:
-        found: dict[str, Text] = {}
+    def compile_prompts(self) -> Mapping[str, Template]:
+        found: dict[str, Template] = {}
         for name, node in self.spec.nodes.items():
             if isinstance(node, ModelNodeSpec) and node.prompt:
                 try:
-                    found[name] = compile_text(node.prompt)
+                    found[name] = compile_template(node.prompt)
                 except ExpressionError as error:
-                    self._say_in_text(("nodes", name, "prompt"), error)
+                    self._report_in_text(("nodes", name, "prompt"), error)
         return found
 
-    def branches(self) -> Mapping[str, tuple[Branch, ...]]:
+    def compile_branches(self) -> Mapping[str, tuple[Branch, ...]]:
         found: dict[str, tuple[Branch, ...]] = {}
         for name, node in self.spec.nodes.items():
-            found[name] = tuple(self._branch(("nodes", name, "next", at), each) for at, each in enumerate(node.next))
+            found[name] = tuple(
+                self._compile_branch(("nodes", name, "next", at), each) for at, each in enumerate(node.next)
+            )
         return found
 
-    def _branch(self, path: Path, spec: BranchSpec) -> Branch:
+    def _compile_branch(self, path: Path, spec: BranchSpec) -> Branch:
         when: Condition | None = None
         if spec.when is not None:
             try:
-                when = compile_next(spec.when)
+                when = compile_branch_condition(spec.when)
             except ExpressionError as error:
-                self._say_in_text((*path, "when"), error)
-        line, column = self.source.position(path)
+                self._report_in_text((*path, "when"), error)
+        line, column = self.source.find_position(path)
         return Branch(when=when, to=spec.to, where=f"{self.source.file}:{line}:{column}")
 
     def check_names(self) -> bool:
         """Checks every name that the graph uses; whether all targets exist."""
-        for name in self.known:
+        for name in self.node_names:
             if name == END:
-                self._say(("nodes", name), f"{name!r} is the name of the turn's end; choose another for this node")
+                self._report(("nodes", name), f"{name!r} is the name of the turn's end; choose another for this node")
             elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name, re.ASCII):
-                self._say(("nodes", name), f"{name!r} is no name for a node; use letters, digits, '_' and '-'")
+                self._report(("nodes", name), f"{name!r} is no name for a node; use letters, digits, '_' and '-'")
         for name, node in self.spec.nodes.items():
             for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
-                if (wrong := patterns.tool_fault(pattern)) is not None:
-                    self._say(("nodes", name, "tools", at), wrong)
-        all_known = self._check_target(("start",), self.spec.start, self.known) and END not in self.known
+                if (wrong := patterns.find_tool_fault(pattern)) is not None:
+                    self._report(("nodes", name, "tools", at), wrong)
+        all_known = self._check_target(("start",), self.spec.start, self.node_names) and END not in self.node_names
         for name, node in self.spec.nodes.items():
             for at, branch in enumerate(node.next):
                 path: Path = ("nodes", name, "next", at)
-                all_known &= self._check_target((*path, "to"), branch.to, [*self.known, END])
+                all_known &= self._check_target((*path, "to"), branch.to, [*self.node_names, END])
                 if at and node.next[at - 1].when is None:
-                    self._say(path, "this branch is never taken: the one before it has no 'when', so it always is")
+                    self._report(path, "this branch is never taken: the one before it has no 'when', so it always is")
         return all_known
 
     def _check_target(self, path: Path, target: str, known: list[str]) -> bool:
         if target in known:
             return True
         if target == END:
-            self._say(path, "'end' ends the turn, so a graph cannot start there")
+            self._report(path, "'end' ends the turn, so a graph cannot start there")
         else:
             hint = did_you_mean(target, known)
-            self._say(path, f"there is no node {target!r}; there is {', '.join(known)}{hint}")
+            self._report(path, f"there is no node {target!r}; there is {', '.join(known)}{hint}")
         return False
 
     def check_shape(self) -> None:
         """Every node has its use, every way comes to the end, and no call runs past its verdict."""
-        for path, message in graph_checks.faults(self.spec):
-            self._say(path, message)
+        for path, message in graph_checks.find_faults(self.spec):
+            self._report(path, message)

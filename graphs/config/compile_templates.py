@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
-from graphs.config.reader import Reading
+from graphs.config.reader import ParsedFile
 from graphs.config.source import Path
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.templates import Setting
 from graphs.errors import Problem
-from graphs.expressions import ExpressionError, Text, compile_text
+from graphs.expressions import ExpressionError, Template, compile_template
 
 _SHARED = (
     "this server's one connection serves every user, so nothing of the caller can be filled in; add 'per_user: true'"
@@ -25,35 +25,35 @@ _INTERPRETERS = re.compile(
 )
 _TAKES_CODE = re.compile(r"-[A-Za-z]*[ceEr]|--(eval|command|print)=?|/[cCkK]|-[Cc]ommand", re.ASCII)
 
-Texts = Mapping[Setting, Text]
+Templates = Mapping[Setting, Template]
 
 
-def fillings(servers: Reading[ServersSpec]) -> tuple[Mapping[str, Texts], list[Problem]]:
+def compile_templates(servers: ParsedFile[ServersSpec]) -> tuple[Mapping[str, Templates], list[Problem]]:
     """The texts of every server that hold a `{{ … }}`, compiled, and everything that is wrong with them."""
     if servers.spec is None:
         return {}, []
     source = servers.source
-    found: dict[str, Texts] = {}
+    found: dict[str, Templates] = {}
     problems: list[Problem] = []
     for name, spec in servers.spec.mcpServers.items():
         at: Path = ("mcpServers", name)
-        problems += [source.problem((*at, *rest), _NOT_FILLED) for rest in _unfilled(spec)]
-        texts: dict[Setting, Text] = {}
-        for setting, text in _settings(spec):
+        problems += [source.build_problem((*at, *rest), _NOT_FILLED) for rest in _find_misplaced_braces(spec)]
+        texts: dict[Setting, Template] = {}
+        for setting, text in _iter_settings(spec):
             path = (*at, *setting)
-            written = source.written.get(path, text)
+            written = source.raw_texts.get(path, text)
             # What a variable holds is taken as it is: a password may well hold two braces.
             if "{{" not in written or source.is_broken(path):
                 continue
             try:
-                texts[setting] = _compiled(spec, setting, text, written)
+                texts[setting] = _compile_setting(spec, setting, text, written)
             except ExpressionError as error:
-                problems.append(source.problem_in_text(path, error.offset, str(error)))
+                problems.append(source.build_text_problem(path, error.offset, str(error)))
         found[name] = texts
     return found, problems
 
 
-def without_braces(spec: ServerSpec, texts: Texts) -> ServerSpec:
+def render_braces(spec: ServerSpec, texts: Templates) -> ServerSpec:
     """A shared server with what stands for braces in its texts written out."""
     env, args, headers = dict(spec.env), list(spec.args), dict(spec.headers)
     for (kind, key), text in texts.items():
@@ -64,13 +64,13 @@ def without_braces(spec: ServerSpec, texts: Texts) -> ServerSpec:
     return spec.model_copy(update={"args": args, "env": env, "headers": headers})
 
 
-def _compiled(spec: ServerSpec, setting: Setting, text: str, written: str) -> Text:
+def _compile_setting(spec: ServerSpec, setting: Setting, text: str, written: str) -> Template:
     """Raises ExpressionError."""
     if text.count("{{") != written.count("{{"):
         raise ExpressionError(_FROM_VARIABLE)
     start = text.find("{{")
     try:
-        compiled = compile_text(text, "server")
+        compiled = compile_template(text, "server")
         if not spec.per_user:
             compiled.render({})
     except ExpressionError as error:
@@ -82,13 +82,13 @@ def _compiled(spec: ServerSpec, setting: Setting, text: str, written: str) -> Te
     return compiled
 
 
-def _settings(spec: ServerSpec) -> Iterator[tuple[Setting, str]]:
+def _iter_settings(spec: ServerSpec) -> Iterator[tuple[Setting, str]]:
     yield from ((("args", at), text) for at, text in enumerate(spec.args))
     yield from ((("env", name), text) for name, text in spec.env.items())
     yield from ((("headers", name), text) for name, text in spec.headers.items())
 
 
-def _unfilled(spec: ServerSpec) -> Iterator[Path]:
+def _find_misplaced_braces(spec: ServerSpec) -> Iterator[Path]:
     for name in ("command", "cwd", "url"):
         if "{{" in (getattr(spec, name) or ""):
             yield (name,)

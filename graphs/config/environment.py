@@ -27,7 +27,7 @@ class Environment(Mapping[str, str]):
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self.opened: dict[str, Stamp] = {}
+        self.secret_files: dict[str, Stamp] = {}
         """Every file that was asked for a secret, as it was before it was last read."""
         self._variables = dict(variables)
 
@@ -39,7 +39,7 @@ class Environment(Mapping[str, str]):
         file = self._variables.get(f"{name}_FILE")
         if not file:
             return self._variables[name]
-        self.opened[file] = stamp(file)
+        self.secret_files[file] = read_stamp(file)
         return read_secret(f"{name}_FILE", file)
 
     def __iter__(self) -> Iterator[str]:
@@ -49,7 +49,7 @@ class Environment(Mapping[str, str]):
         return len(self._variables)
 
 
-def stamp(file: str | Path) -> Stamp:
+def read_stamp(file: str | Path) -> Stamp:
     """How a file is now, with links followed."""
     try:
         status = Path(file).stat()

@@ -8,22 +8,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graphs.config.compile_access import rights
-from graphs.config.compile_graph import GraphPlan, plan
-from graphs.config.compile_templates import Texts, fillings, without_braces
-from graphs.config.reader import AnySpec, Reading, read_spec
-from graphs.config.references import Mention, of_nodes, of_rules, place
-from graphs.config.secrets import known_secrets, secret_variables
+from graphs.config.compile_access import compile_access
+from graphs.config.compile_graph import GraphPlan, compile_graph
+from graphs.config.compile_templates import Templates, compile_templates, render_braces
+from graphs.config.reader import AnySpec, ParsedFile, read_spec
+from graphs.config.references import ToolReference, collect_node_references, collect_rule_references, format_position
+from graphs.config.secrets import collect_secrets, find_secret_variables
 from graphs.config.source import Path as At
-from graphs.config.source import Source, excerpt, read, without_random
+from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
-from graphs.config.templates import Filling
-from graphs.config.trust import unknown_hints
-from graphs.config.watcher import Signature, signature
+from graphs.config.templates import ServerTemplate
+from graphs.config.trust import find_unknown_hints
+from graphs.config.watcher import Signature, compute_signature
 from graphs.errors import ConfigError, Problem, did_you_mean
 from graphs.policy import patterns
 from graphs.policy.rules import Policy
@@ -45,7 +45,7 @@ class Snapshot:
     gateway: GatewaySpec
     servers: Mapping[str, ServerSpec]
     """Without the disabled ones; paths are absolute."""
-    fillings: Mapping[str, Filling]
+    server_templates: Mapping[str, ServerTemplate]
     """By server that is `per_user`: what makes a caller's own server of it."""
     policy: Policy
     keys: tuple[KeySpec, ...]
@@ -53,21 +53,21 @@ class Snapshot:
     graphs: Mapping[str, GraphPlan]
     places: Mapping[str, str]
     """`FILE:LINE:COL` of `server NAME`, also of disabled ones, `key NAME`, `models` and `storage`."""
-    secrets: str = field(repr=False)
+    secrets_digest: str = field(repr=False)
     """A digest of the secrets that the files name: it alone changes where the value of a key does."""
     redaction: Redaction = field(compare=False, repr=False)
     """Makes copies of arguments without the secrets of these files."""
-    mentions: tuple[Mention, ...]
+    tool_references: tuple[ToolReference, ...]
     """What rules and model nodes say of tools."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
     """Of the folder, from before it was read: what is saved later differs from it."""
 
-    def problem(self, place: str, message: str) -> Problem:
+    def build_problem(self, place: str, message: str) -> Problem:
         """A problem at `FILE:LINE:COL`, with its line."""
         file, line, column = place.rsplit(":", 2)
-        shown = excerpt(self.texts.get(file, ""), int(line), int(column))
+        shown = build_excerpt(self.texts.get(file, ""), int(line), int(column))
         return Problem(file, int(line), int(column), message, excerpt=shown)
 
 
@@ -95,18 +95,18 @@ class _Loader:
     """What was read, as it is written: nothing of the environment is in it."""
 
     def load(self) -> Snapshot:
-        seen = signature(self.folder)
+        seen = compute_signature(self.folder)
         self._check_names()
-        gateway = self._file("gateway.yaml", GatewaySpec)
-        servers = self._file("servers.yaml", ServersSpec)
-        access = self._file("access.yaml", AccessSpec)
-        allowed = rights(access)
+        gateway = self._read_file("gateway.yaml", GatewaySpec)
+        servers = self._read_file("servers.yaml", ServersSpec)
+        access = self._read_file("access.yaml", AccessSpec)
+        allowed = compile_access(access)
         self.problems += allowed.problems
-        graphs = self._graphs()
+        graphs = self._read_graphs()
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
-        self.problems += unknown_hints(access, allowed.conditions, servers)
-        texts, wrong = fillings(servers)
+        self.problems += find_unknown_hints(access, allowed.conditions, servers)
+        texts, wrong = compile_templates(servers)
         self.problems += wrong
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
         if (
@@ -116,40 +116,50 @@ class _Loader:
             or access.spec is None
             or allowed.policy is None
         ):
-            raise ConfigError([self._shown(problem) for problem in dict.fromkeys(self.problems)])
-        confided = secret_variables(self.texts.values(), self.env)
-        entries = {name: spec.confiding(confided) for name, spec in servers.spec.mcpServers.items()}
-        secrets = known_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
-        settled = {name: self._settled(spec, texts[name]) for name, spec in entries.items() if not spec.disabled}
+            raise ConfigError([self._add_excerpt(problem) for problem in dict.fromkeys(self.problems)])
+        confided = find_secret_variables(self.texts.values(), self.env)
+        entries = {name: spec.mark_secret_values(confided) for name, spec in servers.spec.mcpServers.items()}
+        secrets = collect_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
+        settled = {name: self._resolve_paths(spec, texts[name]) for name, spec in entries.items() if not spec.disabled}
         return Snapshot(
-            id=self._digest(),
+            id=self._compute_digest(),
             folder=self.folder,
             gateway=gateway.spec,
             servers=settled,
-            fillings={name: Filling(spec=spec, texts=texts[name]) for name, spec in settled.items() if spec.per_user},
+            server_templates={
+                name: ServerTemplate(spec=spec, templates=texts[name])
+                for name, spec in settled.items()
+                if spec.per_user
+            },
             policy=allowed.policy,
             keys=tuple(access.spec.keys),
             identities=access.spec.identities,
             graphs=plans,
             places={
-                **{f"server {name}": place(servers.source, ("mcpServers", name)) for name in servers.spec.mcpServers},
-                **{f"key {key.name}": place(access.source, ("keys", at)) for at, key in enumerate(access.spec.keys)},
-                "models": place(gateway.source, ("models",)),
-                "storage": place(gateway.source, ("storage",)),
+                **{
+                    f"server {name}": format_position(servers.source, ("mcpServers", name))
+                    for name in servers.spec.mcpServers
+                },
+                **{
+                    f"key {key.name}": format_position(access.source, ("keys", at))
+                    for at, key in enumerate(access.spec.keys)
+                },
+                "models": format_position(gateway.source, ("models",)),
+                "storage": format_position(gateway.source, ("storage",)),
             },
-            secrets=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
+            secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),
-            mentions=(
-                *of_rules(access, allowed.conditions),
-                *(mention for reading, _ in graphs.values() for mention in of_nodes(reading)),
+            tool_references=(
+                *collect_rule_references(access, allowed.conditions),
+                *(mention for reading, _ in graphs.values() for mention in collect_node_references(reading)),
             ),
             texts=self.texts,
             signature=seen,
         )
 
-    def _shown(self, problem: Problem) -> Problem:
-        message = without_random(problem.message)
-        shown = excerpt(self.texts.get(problem.file, ""), problem.line, problem.column)
+    def _add_excerpt(self, problem: Problem) -> Problem:
+        message = mask_random(problem.message)
+        shown = build_excerpt(self.texts.get(problem.file, ""), problem.line, problem.column)
         return replace(problem, message=message, excerpt=shown)
 
     def _check_names(self) -> None:
@@ -160,13 +170,13 @@ class _Loader:
             if hint := did_you_mean(f"{path.stem}.yaml", _FILES, cutoff=0.8):
                 self.problems.append(Problem(path.name, 0, 0, f"no file of this name is read{hint}"))
 
-    def _file(self, name: str, spec: type[AnySpec]) -> Reading[AnySpec]:
+    def _read_file(self, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
         path = self.folder / name
         return self._read(path if path.exists() else DEFAULTS / name, name, spec)
 
-    def _graphs(self) -> dict[str, tuple[Reading[GraphSpec], GraphPlan | None]]:
-        found: dict[str, tuple[Reading[GraphSpec], GraphPlan | None]] = {}
-        for path in graph_files(self.folder):
+    def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
+        found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
+        for path in list_graph_files(self.folder):
             name = f"graphs/{path.name}"
             if not patterns.is_id(path.stem):
                 message = f"{path.stem!r} is no name for a graph; use letters, digits, '.', '_' and '-'"
@@ -174,19 +184,19 @@ class _Loader:
             if path.stem in found:
                 self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
             reading = self._read(path, name, GraphSpec)
-            made, problems = plan(path.stem, reading)
+            made, problems = compile_graph(path.stem, reading)
             self.problems += problems
             found[path.stem] = (reading, made)
         return found
 
-    def _read(self, path: Path, name: str, spec: type[AnySpec]) -> Reading[AnySpec]:
-        source = read(self._text(path, name), name, self.env)
+    def _read(self, path: Path, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
+        source = parse_yaml(self._read_text(path, name), name, self.env)
         reading = read_spec(source, spec)
         self.sources.append(source)
         self.problems += reading.problems
         return reading
 
-    def _text(self, path: Path, name: str) -> str:
+    def _read_text(self, path: Path, name: str) -> str:
         try:
             if path.stat().st_size > _MAX_BYTES:
                 self.problems.append(Problem(name, 0, 0, f"the file is larger than {_MAX_BYTES:,} bytes"))
@@ -202,43 +212,46 @@ class _Loader:
             self.problems.append(Problem(name, 0, 0, f"the file cannot be read: {error.strerror}"))
         return ""
 
-    def _digest(self) -> str:
+    def _compute_digest(self) -> str:
         # The data, not the text: what variables filled in counts, a comment does not.
         whole = json.dumps([(source.file, source.data) for source in self.sources], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
-    def _check_gateway(self, gateway: Reading[GatewaySpec], graphs: list[str]) -> None:
+    def _check_gateway(self, gateway: ParsedFile[GatewaySpec], graphs: list[str]) -> None:
         if gateway.spec is None:
             return
         source = gateway.source
         for at, pattern in enumerate(gateway.spec.models.offer):
-            if (wrong := patterns.fault(pattern)) is not None:
-                self.problems.append(source.problem(("models", "offer", at), wrong))
+            if (wrong := patterns.find_fault(pattern)) is not None:
+                self.problems.append(source.build_problem(("models", "offer", at), wrong))
         wanted = gateway.spec.default_graph
         if wanted not in graphs and not source.is_broken(("default_graph",)):
             message = f"there is no graph {wanted!r}; there is {', '.join(graphs)}{did_you_mean(wanted, graphs)}"
-            self.problems.append(source.problem(("default_graph",), message))
+            self.problems.append(source.build_problem(("default_graph",), message))
 
     def _check_servers(
         self,
-        servers: Reading[ServersSpec],
-        access: Reading[AccessSpec],
-        graphs: Mapping[str, tuple[Reading[GraphSpec], GraphPlan | None]],
+        servers: ParsedFile[ServersSpec],
+        access: ParsedFile[AccessSpec],
+        graphs: Mapping[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]],
     ) -> None:
         """A server that does not exist may be one to come; one that is nearly spelled like another is a mistake."""
-        names = servers.names("mcpServers")
+        names = servers.list_names("mcpServers")
         for name in names:
-            if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken:
+            if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken_paths:
                 message = f"{name!r} is no name for a server; use letters, digits, '-' and single '_'"
-                self.problems.append(servers.original.problem(("mcpServers", name), message))
-        for source, path, pattern in (*_rule_patterns(access), *_node_patterns(graphs)):
-            if patterns.tool_fault(pattern) is None and (wrong := patterns.misspelt_server(pattern, names)) is not None:
-                self.problems.append(source.problem(path, wrong))
+                self.problems.append(servers.original.build_problem(("mcpServers", name), message))
+        for source, path, pattern in (*_iter_rule_patterns(access), *_iter_node_patterns(graphs)):
+            if (
+                patterns.find_tool_fault(pattern) is None
+                and (wrong := patterns.find_misspelt_server(pattern, names)) is not None
+            ):
+                self.problems.append(source.build_problem(path, wrong))
 
-    def _settled(self, spec: ServerSpec, texts: Texts) -> ServerSpec:
+    def _resolve_paths(self, spec: ServerSpec, texts: Templates) -> ServerSpec:
         """Relative paths are relative to the folder of the configs."""
         if texts and not spec.per_user:
-            spec = without_braces(spec, texts)
+            spec = render_braces(spec, texts)
         if spec.command is None:
             return spec
         command = spec.command
@@ -247,18 +260,18 @@ class _Loader:
         return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
 
 
-def graph_files(folder: Path) -> list[Path]:
+def list_graph_files(folder: Path) -> list[Path]:
     """The graph files of a folder of configs, in order; the shipped ones where it has none. Raises OSError."""
-    return sorted(_graph_files(folder / "graphs")) or sorted(_graph_files(DEFAULTS / "graphs"))
+    return sorted(_list_graph_files(folder / "graphs")) or sorted(_list_graph_files(DEFAULTS / "graphs"))
 
 
-def _graph_files(folder: Path) -> list[Path]:
+def _list_graph_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")]
 
 
-def _rule_patterns(access: Reading[AccessSpec]) -> Iterator[tuple[Source, At, str]]:
+def _iter_rule_patterns(access: ParsedFile[AccessSpec]) -> Iterator[tuple[Source, At, str]]:
     for role, spec in access.spec.roles.items() if access.spec is not None else ():
         for decision, rules in (("allow", spec.allow), ("ask", spec.ask), ("deny", spec.deny)):
             for at, rule in enumerate(rules):
@@ -266,8 +279,8 @@ def _rule_patterns(access: Reading[AccessSpec]) -> Iterator[tuple[Source, At, st
                     yield access.source, ("roles", role, decision, at, "tool", index), pattern
 
 
-def _node_patterns(
-    graphs: Mapping[str, tuple[Reading[GraphSpec], GraphPlan | None]],
+def _iter_node_patterns(
+    graphs: Mapping[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]],
 ) -> Iterator[tuple[Source, At, str]]:
     for reading, _ in graphs.values():
         for name, node in reading.spec.nodes.items() if reading.spec is not None else ():

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from graphs.config.spec.base import Spec
-from graphs.errors import did_you_mean, kind_of
+from graphs.errors import describe_kind, did_you_mean
 
 Path = tuple[str | int, ...]
 
@@ -31,7 +31,7 @@ _EXPECTED = {
 }
 
 
-def complaints(
+def describe_errors(
     error: ValidationError, spec: type[Spec], data: Any, hidden: Container[Path] = ()
 ) -> Iterator[tuple[Path, str]]:
     """Every complaint, with the path in `data` that it is about.
@@ -40,14 +40,14 @@ def complaints(
     at the paths in `hidden`, which variables went into.
     """
     for item in error.errors(include_input=False, include_url=False):
-        path = _path(item["loc"], data)
+        path = _convert_location(item["loc"], data)
         context = dict(item.get("ctx", {}))
         if path in hidden or (*path, "type") in hidden:
             context["hidden"] = True
-        yield path, _words(item["type"], context, item["msg"], path, spec, data)
+        yield path, _describe_error(item["type"], context, item["msg"], path, spec, data)
 
 
-def _path(location: Sequence[str | int], data: Any) -> Path:
+def _convert_location(location: Sequence[str | int], data: Any) -> Path:
     """Pydantic's place without what it put in itself: the tag of a tagged union, and `[key]`."""
     path: list[str | int] = []
     skipped = False
@@ -55,32 +55,34 @@ def _path(location: Sequence[str | int], data: Any) -> Path:
         if step == "[key]":
             continue
         # Only nodes are tagged: `('nodes', NAME, TAG, …)` stands for what is at `('nodes', NAME, …)`.
-        if not skipped and len(path) == 2 and path[0] == "nodes" and step == _at((*path, "type"), data):
+        if not skipped and len(path) == 2 and path[0] == "nodes" and step == _find_value((*path, "type"), data):
             skipped = True
             continue
         path.append(step)
     return tuple(path)
 
 
-def _words(kind: str, context: Mapping[str, Any], message: str, path: Path, spec: type[Spec], data: Any) -> str:
+def _describe_error(
+    kind: str, context: Mapping[str, Any], message: str, path: Path, spec: type[Spec], data: Any
+) -> str:
     name = ("this item" if isinstance(path[-1], int) else repr(path[-1])) if path else "the file"
-    found = _at(path, data)
+    found = _find_value(path, data)
     match kind:
         case "extra_forbidden":
-            return _unknown_key(str(path[-1]), path[:-1], spec, data)
+            return _describe_unknown_key(str(path[-1]), path[:-1], spec, data)
         case "missing":
             return f"{name} is missing"
         case "union_tag_not_found":
-            tags = _tags(path, spec, data)
+            tags = _list_node_types(path, spec, data)
             return f"'type' is missing from node {name}; choose one of: {', '.join(tags)}"
         case "union_tag_invalid":
-            tags = _tags(path, spec, data)
+            tags = _list_node_types(path, spec, data)
             tag = "" if "hidden" in context else str(context.get("tag"))
             shown = repr(tag) if tag else "what the variable holds"
             return f"{shown} is not a node type; choose one of: {', '.join(tags)}{did_you_mean(tag, tags)}"
         case "literal_error":
             is_name = isinstance(found, str) and len(found) < 40 and "hidden" not in context
-            shown = repr(found) if is_name else kind_of(found)
+            shown = repr(found) if is_name else describe_kind(found)
             expected = str(context.get("expected"))
             hint = did_you_mean(found, re.findall(r"'(\w+)'", expected)) if isinstance(found, str) and is_name else ""
             return f"{name} is {shown}; expected {expected}{hint}"
@@ -96,13 +98,13 @@ def _words(kind: str, context: Mapping[str, Any], message: str, path: Path, spec
         case "less_than_equal":
             return f"{name} is too large; the most is {context.get('le', 0):.15g}"
         case _:
-            return _wrong_kind(name, _EXPECTED.get(kind), found, message)
+            return _describe_wrong_kind(name, _EXPECTED.get(kind), found, message)
 
 
-def _wrong_kind(name: str, expected: str | None, found: object, message: str) -> str:
+def _describe_wrong_kind(name: str, expected: str | None, found: object, message: str) -> str:
     if expected is None:
         return f"{name}: {message[:1].lower()}{message[1:]}"
-    kind = kind_of(found)
+    kind = describe_kind(found)
     cure = ""
     if expected == "a text" and kind in ("a number", "true or false"):
         cure = "; put it in quotes"
@@ -117,14 +119,14 @@ def _wrong_kind(name: str, expected: str | None, found: object, message: str) ->
     return f"{name} is {kind}; expected {expected}{cure}"
 
 
-def _tags(path: Path, spec: type[Spec], data: Any) -> list[str]:
+def _list_node_types(path: Path, spec: type[Spec], data: Any) -> list[str]:
     """The types that a node may have."""
-    nodes = _annotation_at(path, spec, data)
-    return [tag for model in _union(nodes) for tag in _type_of(model)]
+    nodes = _find_annotation(path, spec, data)
+    return [tag for model in _list_union_members(nodes) for tag in _list_types(model)]
 
 
-def _unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
-    holder = _chosen(_annotation_at(path, spec, data), _at(path, data))
+def _describe_unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
+    holder = _choose_member(_find_annotation(path, spec, data), _find_value(path, data))
     if not (isinstance(holder, type) and issubclass(holder, Spec)):
         return f"there is no setting {name!r} here"
     if name in holder.unsupported:
@@ -133,19 +135,19 @@ def _unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
     if name in holder.other_names:
         return f"there is no setting {name!r}. Did you mean {holder.other_names[name]!r}?"
     for field, described in holder.model_fields.items():
-        for page in _union(described.annotation):
+        for page in _list_union_members(described.annotation):
             if isinstance(page, type) and issubclass(page, Spec) and name in page.model_fields:
                 return f"there is no setting {name!r} here; it belongs under {field!r}"
-    place = f" for a {_type_of(holder)[0]!r} node" if _type_of(holder) else ""
+    place = f" for a {_list_types(holder)[0]!r} node" if _list_types(holder) else ""
     hint = did_you_mean(name, known) or f"; there is {', '.join(known)}"
     return f"there is no setting {name!r}{place}{hint}"
 
 
-def _annotation_at(path: Path, spec: type[Spec], data: Any) -> Any:
+def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
     """What the spec says of the place `path`."""
     here: Any = spec
     for depth, step in enumerate(path):
-        here = _chosen(here, _at(path[:depth], data))
+        here = _choose_member(here, _find_value(path[:depth], data))
         if isinstance(here, type) and issubclass(here, Spec):
             described = here.model_fields.get(str(step))
             here = described.annotation if described is not None else None
@@ -155,31 +157,33 @@ def _annotation_at(path: Path, spec: type[Spec], data: Any) -> Any:
     return here
 
 
-def _chosen(annotation: Any, value: Any) -> Any:
+def _choose_member(annotation: Any, value: Any) -> Any:
     """The member of a union that fits the value: by its `type` if it has one, else the first that is not None."""
-    members = _union(annotation)
+    members = _list_union_members(annotation)
     if len(members) == 1:
         return members[0]
     tag = cast("dict[str, Any]", value).get("type") if isinstance(value, dict) else None
-    return next((member for member in members if tag in _type_of(member)), members[0] if members else None)
+    return next((member for member in members if tag in _list_types(member)), members[0] if members else None)
 
 
-def _union(annotation: Any) -> list[Any]:
+def _list_union_members(annotation: Any) -> list[Any]:
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
-        return [member for each in get_args(annotation) if each is not type(None) for member in _union(each)]
+        return [
+            member for each in get_args(annotation) if each is not type(None) for member in _list_union_members(each)
+        ]
     return [] if annotation is None else [annotation]
 
 
-def _type_of(model: Any) -> list[str]:
+def _list_types(model: Any) -> list[str]:
     if not (isinstance(model, type) and issubclass(model, Spec)):
         return []
     described = model.model_fields.get("type")
     return list(get_args(described.annotation)) if described is not None and described.is_required() else []
 
 
-def _at(path: Path, data: Any) -> Any:
+def _find_value(path: Path, data: Any) -> Any:
     found = data
     for step in path:
         if isinstance(found, dict):

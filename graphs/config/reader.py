@@ -8,10 +8,10 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from graphs.config.messages import complaints
+from graphs.config.messages import describe_errors
 from graphs.config.source import Path, Source
 from graphs.config.spec.base import Spec
-from graphs.errors import Problem, kind_of
+from graphs.errors import Problem, describe_kind
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
@@ -19,7 +19,7 @@ _ROUNDS = 50
 
 
 @dataclass(frozen=True)
-class Reading(Generic[AnySpec]):
+class ParsedFile(Generic[AnySpec]):
     """What one file says."""
 
     spec: AnySpec | None
@@ -31,48 +31,48 @@ class Reading(Generic[AnySpec]):
     problems: tuple[Problem, ...]
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether nothing is wrong and nothing was left out."""
         return self.spec is not None and not self.problems
 
-    def names(self, *path: str) -> list[str]:
+    def list_names(self, *path: str) -> list[str]:
         """The keys of the mapping at `path`, those with mistakes in them too: a name that is there is not unknown."""
-        found = self.original.value(path)
+        found = self.original.find_value(path)
         return list(cast("dict[str, Any]", found)) if isinstance(found, dict) else []
 
 
-def read_spec(source: Source, spec: type[AnySpec]) -> Reading[AnySpec]:
+def read_spec(source: Source, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
     """Checks a file against its page of the spec.
 
     What the page does not allow is complained of and left out, and the rest is read on its own.
     """
     problems = list(source.problems)
-    if () in source.broken:
-        return Reading(None, source, source, tuple(problems))
+    if () in source.broken_paths:
+        return ParsedFile(None, source, source, tuple(problems))
     # A file of nothing but comments says nothing: the same as an empty mapping.
     left = source if source.data is not None else replace(source, data={})
-    if kind_of(left.data) != "a mapping":
-        found = kind_of(left.data)
-        problems.append(source.problem((), f"the file holds {found}; expected a mapping"))
-        return Reading(None, source, source, tuple(problems))
+    if describe_kind(left.data) != "a mapping":
+        found = describe_kind(left.data)
+        problems.append(source.build_problem((), f"the file holds {found}; expected a mapping"))
+        return ParsedFile(None, source, source, tuple(problems))
     for attempt in range(_ROUNDS):
         try:
-            return Reading(spec.model_validate(left.data), left, source, tuple(problems))
+            return ParsedFile(spec.model_validate(left.data), left, source, tuple(problems))
         except ValidationError as error:
             if attempt == 0:
-                for path, message in complaints(error, spec, left.data, left.written):
+                for path, message in describe_errors(error, spec, left.data, left.raw_texts):
                     if not source.is_broken(path):
-                        problems.append(source.problem(path, message))
-            wrong = set(_wrong_places(error, spec, left.data))
+                        problems.append(source.build_problem(path, message))
+            wrong = set(_find_wrong_places(error, spec, left.data))
             if not wrong or () in wrong:
                 break
-            left = _without(left, wrong)
-    return Reading(None, source, source, tuple(problems))
+            left = _remove_places(left, wrong)
+    return ParsedFile(None, source, source, tuple(problems))
 
 
-def _wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> Iterable[Path]:
+def _find_wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> Iterable[Path]:
     """What to leave out: the nearest thing that is there."""
-    for path, _ in complaints(error, spec, data):
+    for path, _ in describe_errors(error, spec, data):
         while path and not _is_there(path, data):
             path = path[:-1]
         yield path
@@ -96,10 +96,10 @@ def _is_there(path: Path, data: Any) -> bool:
     return True
 
 
-def _without(source: Source, wrong: set[Path]) -> Source:
+def _remove_places(source: Source, wrong: set[Path]) -> Source:
     """The source without some of its places; what follows them in a list moves up, and keeps its position."""
 
-    def moved(path: Path) -> Path | None:
+    def move_path(path: Path) -> Path | None:
         new: list[str | int] = []
         for depth, step in enumerate(path):
             if path[: depth + 1] in wrong:
@@ -109,23 +109,23 @@ def _without(source: Source, wrong: set[Path]) -> Source:
             new.append(step)
         return tuple(new)
 
-    def kept(value: Any, path: Path) -> Any:
+    def filter_value(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
             items = cast("dict[str, Any]", value).items()
-            return {key: kept(item, (*path, key)) for key, item in items if (*path, key) not in wrong}
+            return {key: filter_value(item, (*path, key)) for key, item in items if (*path, key) not in wrong}
         if isinstance(value, list):
             members = enumerate(cast("list[Any]", value))
-            return [kept(item, (*path, at)) for at, item in members if (*path, at) not in wrong]
+            return [filter_value(item, (*path, at)) for at, item in members if (*path, at) not in wrong]
         return value
 
-    def places(old: Iterable[Path]) -> Iterable[tuple[Path, Path]]:
-        return ((new, path) for path in old if (new := moved(path)) is not None)
+    def map_paths(old: Iterable[Path]) -> Iterable[tuple[Path, Path]]:
+        return ((new, path) for path in old if (new := move_path(path)) is not None)
 
     return replace(
         source,
-        data=kept(source.data, ()),
-        positions={new: source.positions[old] for new, old in places(source.positions)},
-        scalars={new: source.scalars[old] for new, old in places(source.scalars)},
-        written={new: source.written[old] for new, old in places(source.written)},
-        broken=frozenset(new for new, _ in places(source.broken)),
+        data=filter_value(source.data, ()),
+        positions={new: source.positions[old] for new, old in map_paths(source.positions)},
+        scalars={new: source.scalars[old] for new, old in map_paths(source.scalars)},
+        raw_texts={new: source.raw_texts[old] for new, old in map_paths(source.raw_texts)},
+        broken_paths=frozenset(new for new, _ in map_paths(source.broken_paths)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphs.config.reader import Reading
+from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
@@ -19,12 +19,12 @@ class Pattern:
     text: str
     place: str
     """`FILE:LINE:COL`."""
-    written: str
+    raw_text: str
     """As it stands in the file: what a variable filled in is for nobody to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mention:
+class ToolReference:
     """One rule of a role, or what one model node shows its model."""
 
     patterns: tuple[Pattern, ...]
@@ -32,47 +32,49 @@ class Mention:
     """The arguments of a call that its condition looks at, each with its place."""
 
 
-def place(source: Source, path: Path) -> str:
+def format_position(source: Source, path: Path) -> str:
     """`FILE:LINE:COL` of what is at `path`."""
-    line, column = source.position(path)
+    line, column = source.find_position(path)
     return f"{source.file}:{line}:{column}"
 
 
-def of_rules(access: Reading[AccessSpec], conditions: Mapping[Path, Condition]) -> Iterator[Mention]:
+def collect_rule_references(
+    access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition]
+) -> Iterator[ToolReference]:
     """What the rules say. `conditions` are those of the rules, by the rule's path."""
     for role, spec in access.spec.roles.items() if access.spec is not None else ():
         for decision, rules in (("allow", spec.allow), ("ask", spec.ask), ("deny", spec.deny)):
             for at, rule in enumerate(rules):
                 path: Path = ("roles", role, decision, at)
-                yield Mention(
-                    patterns=_placed(access.source, (*path, "tool"), rule.tool),
-                    arguments=_arguments(access.source, path, rule, conditions.get(path)),
+                yield ToolReference(
+                    patterns=_locate_patterns(access.source, (*path, "tool"), rule.tool),
+                    arguments=_locate_arguments(access.source, path, rule, conditions.get(path)),
                 )
 
 
-def of_nodes(graph: Reading[GraphSpec]) -> Iterator[Mention]:
+def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolReference]:
     """What the model nodes show."""
     for name, node in graph.spec.nodes.items() if graph.spec is not None else ():
         if isinstance(node, ModelNodeSpec) and node.tools:
-            yield Mention(patterns=_placed(graph.source, ("nodes", name, "tools"), node.tools))
+            yield ToolReference(patterns=_locate_patterns(graph.source, ("nodes", name, "tools"), node.tools))
 
 
-def _placed(source: Source, path: Path, patterns: list[str]) -> tuple[Pattern, ...]:
-    def written(at: int, pattern: str) -> str:
-        return source.written.get((*path, at), source.written.get(path, pattern))
+def _locate_patterns(source: Source, path: Path, patterns: list[str]) -> tuple[Pattern, ...]:
+    def find_raw_text(at: int, pattern: str) -> str:
+        return source.raw_texts.get((*path, at), source.raw_texts.get(path, pattern))
 
     return tuple(
-        Pattern(text=pattern, place=place(source, (*path, at)), written=written(at, pattern))
+        Pattern(text=pattern, place=format_position(source, (*path, at)), raw_text=find_raw_text(at, pattern))
         for at, pattern in enumerate(patterns)
     )
 
 
-def _arguments(source: Source, path: Path, rule: RuleSpec, condition: Condition | None) -> Mapping[str, str]:
-    if condition is None or rule.when is None or (*path, "when") in source.written:
+def _locate_arguments(source: Source, path: Path, rule: RuleSpec, condition: Condition | None) -> Mapping[str, str]:
+    if condition is None or rule.when is None or (*path, "when") in source.raw_texts:
         return {}
     found: dict[str, str] = {}
     for name, near in condition.arguments.items():
         at = rule.when.find(name, near)
-        here = source.problem_in_text((*path, "when"), at if at >= 0 else near, "")
+        here = source.build_text_problem((*path, "when"), at if at >= 0 else near, "")
         found[name] = f"{here.file}:{here.line}:{here.column}"
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from graphs.config.reader import Reading
+from graphs.config.reader import ParsedFile
 from graphs.config.source import Path
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.servers import ServersSpec
@@ -13,28 +13,28 @@ from graphs.expressions import Condition
 from graphs.policy.patterns import could_begin
 
 
-def unknown_hints(
-    access: Reading[AccessSpec], conditions: Mapping[Path, Condition], servers: Reading[ServersSpec]
+def find_unknown_hints(
+    access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition], servers: ParsedFile[ServersSpec]
 ) -> Iterator[Problem]:
     """The rules whose condition looks at a hint that no server of theirs is trusted to give. `conditions` are those of
     the rules, by the rule's path. A server that servers.yaml does not have may be one to come.
 
     A question about everything (`ask: [{tool: "*", when: "!tool.read_only"}]`) is no mistake, whoever is trusted: what
     is not known is asked, which is what it is for."""
-    if access.spec is None or servers.spec is None or not servers.whole:
+    if access.spec is None or servers.spec is None or not servers.is_complete:
         return
     trusts = {name: spec.trusted for name, spec in servers.spec.mcpServers.items()}
-    for path, rule in _rules(access.spec):
+    for path, rule in _iter_rules(access.spec):
         condition = conditions.get(path)
         if condition is None or not condition.hints or (path[2] == "ask" and _is_about_everything(rule)):
             continue
-        doubted = _doubted(rule, trusts)
+        doubted = _find_untrusted_servers(rule, trusts)
         for name, at in condition.hints.items() if doubted else ():
-            message = f"{name} is never known here: {_words(doubted)} in servers.yaml"
-            yield access.source.problem_in_text((*path, "when"), at, message)
+            message = f"{name} is never known here: {_describe_servers(doubted)} in servers.yaml"
+            yield access.source.build_text_problem((*path, "when"), at, message)
 
 
-def _rules(spec: AccessSpec) -> Iterator[tuple[Path, RuleSpec]]:
+def _iter_rules(spec: AccessSpec) -> Iterator[tuple[Path, RuleSpec]]:
     for role, written in spec.roles.items():
         for decision, rules in (("allow", written.allow), ("ask", written.ask), ("deny", written.deny)):
             for at, rule in enumerate(rules):
@@ -45,7 +45,7 @@ def _is_about_everything(rule: RuleSpec) -> bool:
     return all(not pattern.strip("*/") for pattern in rule.tool)
 
 
-def _doubted(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:
+def _find_untrusted_servers(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:
     """The servers of those patterns of the rule that speak of no trusted server."""
     doubted: list[str] = []
     for pattern in rule.tool:
@@ -55,7 +55,7 @@ def _doubted(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:
     return list(dict.fromkeys(doubted))
 
 
-def _words(servers: list[str]) -> str:
+def _describe_servers(servers: list[str]) -> str:
     if len(servers) == 1:
         return f"server {servers[0]!r} is not trusted to say so; if it is to be, write 'trusted: true' under it"
     known = ", ".join(map(repr, servers))

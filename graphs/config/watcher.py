@@ -9,55 +9,60 @@ from pathlib import Path
 
 from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableType]
 
-from graphs.config.environment import Stamp, stamp
+from graphs.config.environment import Stamp, read_stamp
 
 log = logging.getLogger(__name__)
 
-QUIET = 100
+QUIET_MS = 100
 """Milliseconds without a further change that end a save: editors write, rename and touch."""
-LOOK = 10_000
+POLL_INTERVAL_MS = 10_000
 """Milliseconds between two looks at a folder of which nothing is heard: some file systems (NFS) tell nobody."""
-AGAIN = 2.0
+RETRY_DELAY = 2.0
 """Seconds until a folder that could not be watched (it was moved away) is tried again."""
 
 Signature = Mapping[str, Stamp]
 """The state of each config file, by path."""
 
 
-def matters(_: Change, path: str) -> bool:
+def may_be_config(_: Change, path: str) -> bool:
     """Whether a change may be one of a config file. Kubernetes swaps a whole folder by a link called `..data`."""
     name = Path(path).name
     return name.endswith((".yaml", ".yml")) or name == "..data" or "." not in name
 
 
-async def saves(folder: Path, seen: Signature, secrets: Mapping[str, Stamp] | None = None) -> AsyncIterator[None]:
+async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp] | None = None) -> AsyncIterator[None]:
     """Something for each save since the files were as `seen`, and the files of `secrets`, which may grow, as it says.
     Never ends.
 
     Files of secrets are looked at now and then: they are replaced by links far away, in folders that may be huge.
     """
     known: Mapping[str, Stamp] = {} if secrets is None else secrets
-    seen = {**seen, **known}
+    last = {**last, **known}
     while True:
-        now = await asyncio.to_thread(signature, folder, [*known])
-        if now != seen:
-            seen = now
+        now = await asyncio.to_thread(compute_signature, folder, [*known])
+        if now != last:
+            last = now
             yield
         try:
             async for changes in awatch(
-                folder, watch_filter=matters, debounce=4 * QUIET, step=QUIET, rust_timeout=LOOK, yield_on_timeout=True
+                folder,
+                watch_filter=may_be_config,
+                debounce=4 * QUIET_MS,
+                step=QUIET_MS,
+                rust_timeout=POLL_INTERVAL_MS,
+                yield_on_timeout=True,
             ):
-                now = await asyncio.to_thread(signature, folder, [*known])
-                if changes or now != seen:
-                    seen = now
+                now = await asyncio.to_thread(compute_signature, folder, [*known])
+                if changes or now != last:
+                    last = now
                     yield
         except FileNotFoundError:
             log.warning("%s is gone, so its changes are not seen; waiting for it to come back", folder)
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RETRY_DELAY)
 
 
-def signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
+def compute_signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
     """What tells that a file was saved."""
     configs = (str(path) for path in (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml")))
-    found = {path: state for path in configs if any(state := stamp(path))}
-    return {**found, **{path: stamp(path) for path in secrets}}
+    found = {path: state for path in configs if any(state := read_stamp(path))}
+    return {**found, **{path: read_stamp(path) for path in secrets}}

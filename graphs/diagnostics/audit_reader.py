@@ -10,29 +10,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from graphs.config.spec.base import seconds
+from graphs.config.spec.base import parse_duration
 from graphs.errors import StorageError
-from graphs.store.audit.chain import Checked, Head, check_export
-from graphs.store.audit.log import Audit, AuditFilter
-from graphs.store.audit.record import AuditRecord, Kind, NotARecord, from_line, line
-from graphs.store.backends.sqlite import sqlite_path
+from graphs.store.audit.chain import ChainHead, ChainReport, check_export
+from graphs.store.audit.log import AuditFilter, AuditLog
+from graphs.store.audit.record import AuditKind, AuditRecord, InvalidRecord, from_line, to_line
+from graphs.store.backends.sqlite import parse_sqlite_path
 from graphs.store.store import Store, is_postgres
 
 __all__ = [
     "AuditFilter",
+    "AuditKind",
     "AuditRecord",
     "BadExport",
-    "Head",
+    "ChainHead",
     "Inspection",
-    "Kind",
     "NoStore",
-    "chosen",
     "inspect",
-    "line",
-    "moment",
-    "opened_audit",
+    "open_audit",
+    "parse_moment",
     "read_export",
     "read_head",
+    "read_records",
+    "to_line",
 ]
 
 PAGE = 1000
@@ -49,13 +49,13 @@ class BadExport(Exception):
 
 
 @asynccontextmanager
-async def opened_audit(storage: str, data: Path) -> AsyncGenerator[Audit]:
+async def open_audit(storage: str, data: Path) -> AsyncGenerator[AuditLog]:
     """The audit of what `storage` names, or of DATA/interlock.db.
 
     Raises StorageError, and NoStore where there is no file.
     """
     if not is_postgres(storage):
-        path = sqlite_path(storage, data)
+        path = parse_sqlite_path(storage, data)
         if not path.exists():
             raise NoStore(f"there is no database {path}; nothing has been recorded there")
     store = await Store.open(storage, data)
@@ -65,11 +65,11 @@ async def opened_audit(storage: str, data: Path) -> AsyncGenerator[Audit]:
         await store.close()
 
 
-async def chosen(audit: Audit, wanted: AuditFilter, *, follow: bool = False) -> AsyncIterator[AuditRecord]:
+async def read_records(audit: AuditLog, wanted: AuditFilter, *, follow: bool = False) -> AsyncIterator[AuditRecord]:
     """The newest `wanted.limit` records that fit, or all, oldest first; then, with `follow`, what is added."""
     last = wanted.after or 0
     if wanted.limit is not None and wanted.after is None:
-        before = await audit.head()
+        before = await audit.read_head()
         found = await audit.find(wanted)
         for record in reversed(found):
             yield record
@@ -99,25 +99,25 @@ def read_export(lines: Iterable[str], name: str) -> list[AuditRecord]:
             continue
         try:
             records.append(from_line(text))
-        except NotARecord as error:
+        except InvalidRecord as error:
             raise BadExport(
                 f"{name}:{number}: the line {error}; expected what `audit show --format json` prints"
             ) from None
     return records
 
 
-def read_head(text: str) -> Head:
+def read_head(text: str) -> ChainHead:
     """`SEQ:HASH`, as `audit verify` prints it. Raises ValueError."""
     number, colon, hash = text.strip().partition(":")
     if not colon or not number.isascii() or not number.isdigit() or len(hash) != 64:
         raise ValueError("expected a head as `interlock audit verify` prints it: NUMBER:HASH")
-    return Head(seq=int(number), hash=hash.lower())
+    return ChainHead(seq=int(number), hash=hash.lower())
 
 
-def moment(text: str) -> float:
+def parse_moment(text: str) -> float:
     """`1h`, `30d` ago, or a date or time of ISO 8601, as seconds since the epoch. Raises ValueError."""
     try:
-        return time.time() - float(seconds(text))
+        return time.time() - float(parse_duration(text))
     except ValueError:
         pass
     try:
@@ -136,15 +136,17 @@ class Inspection:
     lines: tuple[str, ...]
 
 
-async def inspect(audit: Audit | None, export: list[AuditRecord] | None, name: str, head: Head | None) -> Inspection:
+async def inspect(
+    audit: AuditLog | None, export: list[AuditRecord] | None, name: str, head: ChainHead | None
+) -> Inspection:
     """Checks the store's chain, an export, or both against each other; and that a head seen before is still in them."""
     lines: list[str] = []
     anchors: dict[int, str] = {}
     if export is not None:
         found = check_export(export)
         if found.flaw is not None:
-            return Inspection(sound=False, lines=(f"{name}: {found.flaw.words}",))
-        lines.append(f"{name}: {extent(found)}, whole")
+            return Inspection(sound=False, lines=(f"{name}: {found.flaw.description}",))
+        lines.append(f"{name}: {describe_extent(found)}, whole")
         anchors = {record.seq: record.hash for record in export}
     if head is not None:
         if anchors.get(head.seq, head.hash) != head.hash:
@@ -155,17 +157,17 @@ async def inspect(audit: Audit | None, export: list[AuditRecord] | None, name: s
         return Inspection(sound=True, lines=(*lines, "not compared with a store: there is none here"))
     found = await audit.verify(anchors)
     if found.flaw is not None:
-        return Inspection(sound=False, lines=(*lines, f"the store: {found.flaw.words}"))
-    lines.append(f"the store: {extent(found)}, whole")
-    if head is not None and head.seq in found.older:
+        return Inspection(sound=False, lines=(*lines, f"the store: {found.flaw.description}"))
+    lines.append(f"the store: {describe_extent(found)}, whole")
+    if head is not None and head.seq in found.pruned_anchors:
         words = f"the head {head} cannot be compared: its record has been pruned; keep a newer one"
         return Inspection(sound=False, lines=(*lines, words))
-    if export is not None and found.older:
-        lines.append(f"{len(found.older)} records of {name} have been pruned from the store since")
+    if export is not None and found.pruned_anchors:
+        lines.append(f"{len(found.pruned_anchors)} records of {name} have been pruned from the store since")
     return Inspection(sound=True, lines=(*lines, f"head {found.head}"))
 
 
-def extent(found: Checked) -> str:
+def describe_extent(found: ChainReport) -> str:
     """How many records, and which."""
     if found.records == 0:
         return "no records"

@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from graphs.config.loader import Snapshot
-from graphs.diagnostics.access_matrix import Cell, cell
-from graphs.diagnostics.probe import facts_of
+from graphs.diagnostics.access_matrix import AccessCell, build_cell
+from graphs.diagnostics.probe import list_tool_facts
 from graphs.policy.rules import Policy, ToolFacts
-from graphs.tools.registry import Toolbox
+from graphs.tools.registry import ToolRegistry
 
-WORDS = {"allow": "allowed", "ask": "asked first", "depends": "depending on the call"}
+DECISION_WORDS = {"allow": "allowed", "ask": "asked first", "depends": "depending on the call"}
 
 
-async def describe_server(snapshot: Snapshot, tools: Toolbox, server: str) -> list[str]:
+async def describe_server(snapshot: Snapshot, tools: ToolRegistry, server: str) -> list[str]:
     """The same for a server that is up. Thousands of tools take a while: not on the loop."""
-    facts = facts_of(snapshot, tools, server, tools.status()[server])
+    facts = list_tool_facts(snapshot, tools, server, tools.get_status()[server])
     return await asyncio.to_thread(describe_coverage, snapshot.policy, server, facts)
 
 
@@ -27,15 +27,15 @@ def describe_coverage(policy: Policy, server: str, tools: Sequence[ToolFacts]) -
 
 
 def _describe(policy: Policy, role: str, server: str, tools: Sequence[ToolFacts]) -> str:
-    cells = [cell(policy, role, None, tool) for tool in tools]
+    cells = [build_cell(policy, role, None, tool) for tool in tools]
     refused = [one for one in cells if one.decision == "deny"]
     usable = Counter(one.decision for one in cells if one.decision != "deny")
     count = f"{len(cells) - len(refused)} of {len(cells)} {'tool' if len(cells) == 1 else 'tools'} of {server}"
-    ways = ", ".join(f"{usable[decision]} {words}" for decision, words in WORDS.items() if usable[decision])
-    return "; ".join([f"{count} ({ways})" if ways else count, *_reasons(refused, len(cells))])
+    ways = ", ".join(f"{usable[decision]} {words}" for decision, words in DECISION_WORDS.items() if usable[decision])
+    return "; ".join([f"{count} ({ways})" if ways else count, *_explain_refusals(refused, len(cells))])
 
 
-def _reasons(refused: Sequence[Cell], total: int) -> Iterator[str]:
+def _explain_refusals(refused: Sequence[AccessCell], total: int) -> Iterator[str]:
     """Why the refused ones are refused."""
     nameless = [one for one in refused if not one.candidates]
     if nameless:
@@ -45,6 +45,6 @@ def _reasons(refused: Sequence[Cell], total: int) -> Iterator[str]:
         yield f"{number} denied by {rule}"
 
 
-def _list(cells: Sequence[Cell], most: int = 5) -> str:
+def _list(cells: Sequence[AccessCell], most: int = 5) -> str:
     names = [one.tool.partition("/")[2] for one in cells]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

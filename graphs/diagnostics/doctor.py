@@ -11,8 +11,8 @@ from graphs.config.environment import SecretUnreadable
 from graphs.config.loader import Snapshot
 from graphs.config.spec.access import KeySpec
 from graphs.diagnostics.coverage import describe_coverage
-from graphs.diagnostics.probe import survey
-from graphs.diagnostics.tool_check import agreement
+from graphs.diagnostics.probe import probe_servers
+from graphs.diagnostics.tool_check import check_tools
 from graphs.errors import InterlockError, ModelError, Problem
 from graphs.llm.client import ChatModel
 from graphs.policy.patterns import matches_any
@@ -32,100 +32,103 @@ class Finding:
     """`FILE:LINE:COL`, relative to the config folder."""
     subject: str
     sound: bool
-    words: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.sound else 'FAIL'} {self.where}: {self.subject}: {self.words}"
+        return f"{'ok  ' if self.sound else 'FAIL'} {self.where}: {self.subject}: {self.message}"
 
 
 async def examine(
     snapshot: Snapshot, env: Mapping[str, str], *, storage: str, data: Path, patience: float = PATIENCE
 ) -> list[Finding]:
     """Starts every server, asks for the models, opens the store and looks at the keys. Nothing is left running."""
-    parts = await asyncio.gather(servers(snapshot, patience), models(snapshot), store(snapshot, storage, data))
-    return [finding for part in (*parts, keys(snapshot, env)) for finding in part]
+    parts = await asyncio.gather(
+        examine_servers(snapshot, patience), examine_models(snapshot), examine_store(snapshot, storage, data)
+    )
+    return [finding for part in (*parts, examine_keys(snapshot, env)) for finding in part]
 
 
-async def connected(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
+async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
     """What is wrong once the servers are there: those that are not, and what the files say of tools that is not so.
 
     And notes for a person: how each server is, what each role may do with its tools, and what could not be judged.
     """
-    seen = await survey(snapshot, patience)
-    found = agreement(snapshot, seen)
+    seen = await probe_servers(snapshot, patience)
+    found = check_tools(snapshot, seen)
     down = [one for one in seen if not one.up and not one.per_user]
-    problems = [snapshot.problem(one.place, f"{one.name}: {one.words}") for one in down]
-    notes = [f"{one.name}: {one.words}" for one in seen if one not in down]
-    notes += [line for one in seen if one.up for line in describe_coverage(snapshot.policy, one.name, one.facts)]
+    problems = [snapshot.build_problem(one.place, f"{one.name}: {one.message}") for one in down]
+    notes = [f"{one.name}: {one.message}" for one in seen if one not in down]
+    notes += [line for one in seen if one.up for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)]
     notes += [
-        f"{server}: {_why_unjudged(snapshot, server)}, so what is said of its tools was not judged: {', '.join(places)}"
-        for server, places in found.unjudged.items()
+        f"{server}: {_explain_unchecked(snapshot, server)}, so what is said of its tools was not judged: "
+        f"{', '.join(places)}"
+        for server, places in found.unchecked.items()
     ]
     return sorted([*problems, *found.problems]), notes
 
 
-async def servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
+async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
     """One finding a server: how many tools it offers and how long it took, or why it does not come up.
 
     And one for what each role may do with them, for every pattern that matches no tool, and every rule about an
     argument that its tools do not take.
     """
-    seen = await survey(snapshot, patience)
-    found = agreement(snapshot, seen)
-    about = {one.name: found.unjudged.get(one.name, ()) for one in seen}
+    seen = await probe_servers(snapshot, patience)
+    found = check_tools(snapshot, seen)
+    about = {one.name: found.unchecked.get(one.name, ()) for one in seen}
     return [
         *(
             Finding(
                 where=one.place,
                 subject=one.name,
                 sound=one.up or one.per_user,
-                words=f"{one.words.rstrip('.')}; not judged without it: {', '.join(about[one.name])}"
+                message=f"{one.message.rstrip('.')}; not judged without it: {', '.join(about[one.name])}"
                 if about[one.name]
-                else one.words,
+                else one.message,
             )
             for one in seen
         ),
         *(
-            Finding(where=one.place, subject="roles", sound=True, words=line)
+            Finding(where=one.place, subject="roles", sound=True, message=line)
             for one in seen
             if one.up
-            for line in describe_coverage(snapshot.policy, one.name, one.facts)
+            for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)
         ),
         *(
             Finding(
                 where=f"{problem.file}:{problem.line}:{problem.column}",
                 subject="tools",
                 sound=False,
-                words=problem.message,
+                message=problem.message,
             )
             for problem in found.problems
         ),
     ]
 
 
-def _why_unjudged(snapshot: Snapshot, server: str) -> str:
+def _explain_unchecked(snapshot: Snapshot, server: str) -> str:
     if server not in snapshot.servers:
         return "is disabled"
     return "is per user" if snapshot.servers[server].per_user else "is down"
 
 
-async def models(snapshot: Snapshot) -> Sequence[Finding]:
+async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
     """Whether LiteLLM answers, and whether it has the models that the graphs name."""
     gateway = snapshot.gateway.models
     where = snapshot.places["models"]
     if not gateway.base_url:
         words = "the built-in demo model (LITELLM_BASE_URL is not set)"
-        return [Finding(where=where, subject="models", sound=True, words=words)]
+        return [Finding(where=where, subject="models", sound=True, message=words)]
     model = ChatModel(gateway.base_url, gateway.api_key, silence=gateway.timeout)
     try:
-        known = await model.models()
+        known = await model.list_models()
     except ModelError as error:
-        return [Finding(where=where, subject="models", sound=False, words=str(error))]
+        return [Finding(where=where, subject="models", sound=False, message=str(error))]
     finally:
         await model.close()
     offered = sum(matches_any(gateway.offer, name) for name in known)
     words = f"{gateway.base_url} has {len(known)}, of which {offered} are offered"
-    found = [Finding(where=where, subject="models", sound=True, words=words)]
+    found = [Finding(where=where, subject="models", sound=True, message=words)]
     if gateway.default not in known:
         listed = ", ".join(known[:8]) or "none"
         found.append(
@@ -133,24 +136,24 @@ async def models(snapshot: Snapshot) -> Sequence[Finding]:
                 where=where,
                 subject="models.default",
                 sound=False,
-                words=f"there is no model {gateway.default!r} at LiteLLM; set INTERLOCK_MODEL to one of: {listed}",
+                message=f"there is no model {gateway.default!r} at LiteLLM; set INTERLOCK_MODEL to one of: {listed}",
             )
         )
     return found
 
 
-async def store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:
+async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:
     """Whether the store opens and can be written."""
     where = snapshot.places["storage"]
     try:
         opened = await Store.open(storage or snapshot.gateway.storage, data, patience=STORE_PATIENCE)
     except InterlockError as error:
-        return [Finding(where=where, subject="storage", sound=False, words=str(error))]
+        return [Finding(where=where, subject="storage", sound=False, message=str(error))]
     await opened.close()
-    return [Finding(where=where, subject="storage", sound=True, words=opened.place)]
+    return [Finding(where=where, subject="storage", sound=True, message=opened.place)]
 
 
-def keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
+def examine_keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
     """Which keys are on. Where none is, keys are generated at the start, and that is sound."""
     unreadable: dict[str, str] = {}
 
@@ -167,13 +170,13 @@ def keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
         where = snapshot.places[f"key {key.name}"]
         subject = f"key {key.name}"
         if key.name in unreadable:
-            found.append(Finding(where=where, subject=subject, sound=False, words=unreadable[key.name]))
+            found.append(Finding(where=where, subject=subject, sound=False, message=unreadable[key.name]))
         elif key in on:
-            found.append(Finding(where=where, subject=subject, sound=True, words=f"on, role {key.role}"))
+            found.append(Finding(where=where, subject=subject, sound=True, message=f"on, role {key.role}"))
         elif on:
             words = f"off: set {key.env} (or {key.env}_FILE), or remove the key"
-            found.append(Finding(where=where, subject=subject, sound=False, words=words))
+            found.append(Finding(where=where, subject=subject, sound=False, message=words))
         else:
             words = f"{key.env} is not set; no key is, so one is generated at the start"
-            found.append(Finding(where=where, subject=subject, sound=True, words=words))
+            found.append(Finding(where=where, subject=subject, sound=True, message=words))
     return found

@@ -9,12 +9,22 @@ from typing import Any, Literal
 
 from graphs.config.loader import Snapshot
 from graphs.config.spec.graph import ModelNodeSpec
-from graphs.diagnostics.tool_catalog import NoSuch, inventory, no_such
-from graphs.expressions import Evaluator, Prepared
+from graphs.diagnostics.tool_catalog import UnknownName, build_catalog, build_unknown_name
+from graphs.expressions import Evaluator, PreparedValues
 from graphs.policy.patterns import matches, matches_any
-from graphs.policy.rules import Caller, CallFacts, Policy, Rule, ToolFacts, Verdict, together, try_rule, values_of
+from graphs.policy.rules import (
+    Caller,
+    CallFacts,
+    Policy,
+    Rule,
+    ToolFacts,
+    Verdict,
+    build_values,
+    combine_verdicts,
+    try_rule,
+)
 
-Outcome = Literal["decides", "outranked", "no match", "not met", "not evaluated"]
+TrialOutcome = Literal["decides", "outranked", "no match", "not met", "not evaluated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,15 +32,15 @@ class Trial:
     """One rule, and what became of it."""
 
     rule: Rule
-    by_way_of: tuple[str, ...]
+    include_path: tuple[str, ...]
     """The roles from the caller's to the rule's own, each including the next; one alone for a rule of the caller's."""
-    outcome: Outcome
-    words: str
+    outcome: TrialOutcome
+    reason: str
     """Why, for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoleSays:
+class RoleRuling:
     """What one of the caller's roles says, and all of its rules in the order in which they decide."""
 
     role: str
@@ -64,7 +74,7 @@ class Explanation:
     facts: CallFacts
     verdict: Verdict
     """What is decided in the end: by the graph, by its node, or by the rules."""
-    rulings: tuple[RoleSays, ...]
+    rulings: tuple[RoleRuling, ...]
     """What the rules say, for each of the caller's roles."""
     hidden: str | None
     """Why the model is not shown the tool; None where it is."""
@@ -78,9 +88,9 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
     The tool's server is started for it, for at most `patience` seconds; None: it is not, and the tool taken as it is
     named.
     """
-    caller = _caller(snapshot, question)
-    tool, notes = await _tool(snapshot, question.tool, patience)
-    graph, node = _place(snapshot, caller, question, str(tool))
+    caller = _build_caller(snapshot, question)
+    tool, notes = await _find_tool(snapshot, question.tool, patience)
+    graph, node = _choose_node(snapshot, caller, question, str(tool))
     facts = CallFacts(
         call_id="",
         tool=tool,
@@ -92,12 +102,12 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
         now=question.now,
     )
     policy = snapshot.policy
-    values, evaluator = values_of(caller, facts), Evaluator()
+    values, evaluator = build_values(caller, facts), Evaluator()
     try:
-        rulings = await evaluator.settle(lambda: explained(policy, caller, facts, values), values)
+        rulings = await evaluator.resolve(lambda: explain_roles(policy, caller, facts, values), values)
     finally:
         await evaluator.close()
-    hindrance = _hindrance(snapshot, caller, facts)
+    hindrance = _find_hindrance(snapshot, caller, facts)
     unable = [role for role in caller.roles if not policy.may_see(role, tool.server, tool.name)]
     never = f"there are no arguments with which role {unable[0]} could call it, or ask to" if unable else None
     return Explanation(
@@ -105,33 +115,35 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
         facts=facts,
         verdict=Verdict(decision="deny", rule=hindrance)
         if hindrance is not None
-        else together([ruling.verdict for ruling in rulings]),
+        else combine_verdicts([ruling.verdict for ruling in rulings]),
         rulings=rulings,
         hidden=hindrance or never,
         notes=notes,
     )
 
 
-def explained(policy: Policy, caller: Caller, facts: CallFacts, values: Prepared | None = None) -> tuple[RoleSays, ...]:
+def explain_roles(
+    policy: Policy, caller: Caller, facts: CallFacts, values: PreparedValues | None = None
+) -> tuple[RoleRuling, ...]:
     """What each of the caller's roles decides, and what became of each rule while it did."""
     # Each condition is tried once for all: what it asks of the world may change between two questions.
-    values = values_of(caller, facts) if values is None else values
-    rulings: list[RoleSays] = []
+    values = build_values(caller, facts) if values is None else values
+    rulings: list[RoleRuling] = []
     for role in caller.roles:
         verdict = policy.decide_as(role, caller, facts, values=values)
         trials: list[Trial] = []
-        for rule in policy.rules(role):
+        for rule in policy.list_rules(role):
             if matches(rule.pattern, str(facts.tool)):
-                outcome, words = _outcome(rule, verdict, *try_rule(rule, values))
+                outcome, words = _classify_rule(rule, verdict, *try_rule(rule, values))
             else:
                 outcome, words = "no match", f"its pattern does not match {facts.tool}"
-            way = _way(policy, role, rule.role)
-            trials.append(Trial(rule=rule, by_way_of=way, outcome=outcome, words=words))
-        rulings.append(RoleSays(role=role, verdict=verdict, trials=tuple(trials)))
+            way = _find_include_path(policy, role, rule.role)
+            trials.append(Trial(rule=rule, include_path=way, outcome=outcome, reason=words))
+        rulings.append(RoleRuling(role=role, verdict=verdict, trials=tuple(trials)))
     return tuple(rulings)
 
 
-def _outcome(rule: Rule, verdict: Verdict, met: bool | None, why: str) -> tuple[Outcome, str]:
+def _classify_rule(rule: Rule, verdict: Verdict, met: bool | None, why: str) -> tuple[TrialOutcome, str]:
     """Of a rule whose pattern matches."""
     condition = rule.when.text if rule.when is not None else ""
     if met is False:
@@ -148,13 +160,13 @@ def _outcome(rule: Rule, verdict: Verdict, met: bool | None, why: str) -> tuple[
         if condition
         else "it has no condition"
     )
-    if rule is verdict.by:
+    if rule is verdict.source_rule:
         return "decides", f"decides: {holds}"
-    return "outranked", f"{holds}; but {_rank(rule, verdict)}"
+    return "outranked", f"{holds}; but {_explain_outranked(rule, verdict)}"
 
 
-def _rank(rule: Rule, verdict: Verdict) -> str:
-    by = verdict.by
+def _explain_outranked(rule: Rule, verdict: Verdict) -> str:
+    by = verdict.source_rule
     if by is None:  # cannot be: what holds decides, or is outranked
         return verdict.rule
     if by.decision != rule.decision:
@@ -164,69 +176,73 @@ def _rank(rule: Rule, verdict: Verdict) -> str:
     return "another one of its kind came first"
 
 
-def _way(policy: Policy, role: str, to: str) -> tuple[str, ...]:
+def _find_include_path(policy: Policy, role: str, to: str) -> tuple[str, ...]:
     """The shortest way of includes."""
     ways = [(role,)]
     while ways:
         way = ways.pop(0)
         if way[-1] == to:
             return way
-        ways += [(*way, other) for other in policy.role(way[-1]).include if other not in way]
+        ways += [(*way, other) for other in policy.get_role(way[-1]).include if other not in way]
     return (role, to)
 
 
-def _caller(snapshot: Snapshot, question: Question) -> Caller:
+def _build_caller(snapshot: Snapshot, question: Question) -> Caller:
     roles = snapshot.policy.roles
     for name in (question.role, question.narrowed_by):
         if name is not None and name not in roles:
-            raise no_such("role", name, roles)
+            raise build_unknown_name("role", name, roles)
     if question.key is None:
         if question.role is None:
-            raise NoSuch("say for whom: --role or --key")
+            raise UnknownName("say for whom: --role or --key")
         role, key = question.role, ""
     else:
         key = question.key
         spec = next((spec for spec in snapshot.keys if spec.name == key), None)
         if spec is None and question.role is None:
-            raise no_such("key", key, (spec.name for spec in snapshot.keys))
+            raise build_unknown_name("key", key, (spec.name for spec in snapshot.keys))
         if spec is not None and question.role not in (None, spec.role):
-            raise NoSuch(f"the key {key!r} stands for the role {spec.role!r}, not for {question.role!r}")
+            raise UnknownName(f"the key {key!r} stands for the role {spec.role!r}, not for {question.role!r}")
         if spec is not None and question.narrowed_by is not None and not spec.forwards_users:
-            raise NoSuch(f"the key {key!r} does not say `forwards_users: true`, so no person's role narrows its rights")
+            raise UnknownName(
+                f"the key {key!r} does not say `forwards_users: true`, so no person's role narrows its rights"
+            )
         # A key that access.yaml does not list, but a role: one of LiteLLM's, say.
         role = spec.role if spec is not None else question.role or ""
     user = question.user if question.user is not None else key
     return Caller(user=user, email=question.email, role=role, key=key, narrowed_by=question.narrowed_by)
 
 
-async def _tool(snapshot: Snapshot, name: str, patience: float | None) -> tuple[ToolFacts, tuple[str, ...]]:
+async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> tuple[ToolFacts, tuple[str, ...]]:
     server, slash, tool = name.partition("/")
     if not slash or not server or not tool or set("*?") & set(name):
-        raise NoSuch(f"{name!r} is no tool; tools are written server/tool, such as filesystem/read_file")
+        raise UnknownName(f"{name!r} is no tool; tools are written server/tool, such as filesystem/read_file")
     configured = [each.removeprefix("server ") for each in snapshot.places if each.startswith("server ")]
-    found = await inventory(snapshot, servers=[server], patience=patience) if server in configured else None
+    found = await build_catalog(snapshot, servers=[server], patience=patience) if server in configured else None
     known = {str(one): one for one in found.tools} if found is not None else {}
-    if name in known and (found is None or not found.away):
+    if name in known and (found is None or not found.unavailable):
         return known[name], ()
     if found is None:
-        named = (await inventory(snapshot, patience=None)).tools
+        named = (await build_catalog(snapshot, patience=None)).tools
         if ToolFacts(server, tool) not in named:
-            raise no_such("server", server, configured)
+            raise build_unknown_name("server", server, configured)
         return ToolFacts(server, tool), (f"{server} is in rules, but not in servers.yaml: nobody can call {name} yet",)
-    if not found.away:
-        raise no_such("tool", name, known)
-    notes = tuple(f"{away}: {words}; whether it has a tool {tool!r} is not known" for away, words in found.away.items())
+    if not found.unavailable:
+        raise build_unknown_name("tool", name, known)
+    notes = tuple(
+        f"{away}: {words}; whether it has a tool {tool!r} is not known" for away, words in found.unavailable.items()
+    )
     trusted = server in snapshot.servers and snapshot.servers[server].trusted
     return known.get(name, ToolFacts(server, tool, trusted=trusted)), notes
 
 
-def _place(snapshot: Snapshot, caller: Caller, question: Question, tool: str) -> tuple[str, str]:
+def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: str) -> tuple[str, str]:
     """The graph and the model node: those asked about, or else the first from which the caller could call the tool."""
     if question.graph is not None and question.graph not in snapshot.graphs:
-        raise no_such("graph", question.graph, snapshot.graphs)
+        raise build_unknown_name("graph", question.graph, snapshot.graphs)
 
     def may_use(graph: str) -> bool:
-        return all(snapshot.policy.graph_allowed(role, graph) for role in caller.roles)
+        return all(snapshot.policy.may_use_graph(role, graph) for role in caller.roles)
 
     default = snapshot.gateway.default_graph
     graphs = [question.graph] if question.graph is not None else [default, *snapshot.graphs]
@@ -245,18 +261,18 @@ def _place(snapshot: Snapshot, caller: Caller, question: Question, tool: str) ->
         ]
         where = f" in graph {question.graph!r}" if question.graph is not None else ""
         if question.node is not None:
-            raise no_such(f"model node{where}", question.node, nodes)
+            raise build_unknown_name(f"model node{where}", question.node, nodes)
         return graphs[0], ""
     graph, node, _ = next((place for place in places if place[2]), places[0])
     return graph, node
 
 
-def _hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str | None:
+def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str | None:
     """Why it never comes to the rules."""
     policy = snapshot.policy
     for role in caller.roles:
-        if not policy.graph_allowed(role, facts.graph):
-            return f"role {role} may not use the graph {facts.graph!r} (its `graphs`, {policy.role(role).where})"
+        if not policy.may_use_graph(role, facts.graph):
+            return f"role {role} may not use the graph {facts.graph!r} (its `graphs`, {policy.get_role(role).where})"
     node = snapshot.graphs[facts.graph].spec.nodes.get(facts.node)
     if not isinstance(node, ModelNodeSpec) or not matches_any(node.tools, str(facts.tool)):
         return f"node {facts.node!r} of graph {facts.graph!r} may not use {facts.tool} (its `tools`)"

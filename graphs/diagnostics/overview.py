@@ -10,7 +10,7 @@ from graphs.config.loader import Snapshot
 from graphs.policy.rules import Caller, Policy
 from graphs.store.approval import Approval
 
-Running = Mapping[str, Mapping[str, int]]
+TurnCounts = Mapping[str, Mapping[str, int]]
 """Graph → node → turns in that node now; the node "" counts the graph's turns."""
 
 
@@ -62,10 +62,10 @@ class Overview:
     approvals: Sequence[ApprovalView]
 
 
-def overview(
+def build_overview(
     snapshot: Snapshot,
     ready: Mapping[str, Any],
-    running: Running,
+    running: TurnCounts,
     approvals: Iterable[Approval],
     caller: Caller,
     owner: str,
@@ -86,7 +86,7 @@ def overview(
                 nodes={node: count for node, count in running.get(name, {}).items() if node and count},
             )
             for name, state in ready["graphs"].items()
-            if all(policy.graph_allowed(role, name) for role in caller.roles)
+            if all(policy.may_use_graph(role, name) for role in caller.roles)
         ],
         servers=[
             ServerView(
@@ -102,7 +102,9 @@ def overview(
             ApprovalView(
                 entry=entry,
                 yours=entry.caller_owner == owner,
-                decidable=caller.is_a(entry.approver) if entry.approver is not None else entry.caller_owner == owner,
+                decidable=caller.has_role(entry.approver)
+                if entry.approver is not None
+                else entry.caller_owner == owner,
             )
             for entry in approvals
         ],

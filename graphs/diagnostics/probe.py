@@ -9,22 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.config.loader import Snapshot
-from graphs.nodes.permission import tool_facts
+from graphs.nodes.permission import build_tool_facts
 from graphs.policy.rules import ToolFacts
-from graphs.tools.registry import ServerStatus, Toolbox
+from graphs.tools.registry import ServerStatus, ToolRegistry
 
 _POLL = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenServer:
+class ServerProbe:
     """One server, as it was when the looking ended."""
 
     name: str
     place: str
     """`FILE:LINE:COL`."""
     up: bool
-    words: str
+    message: str
     """How it is, for a person: how many tools it offers, or why it does not come up and what cures that."""
     tools: Mapping[str, Mapping[str, Any]]
     """The input schemas of its tools, by their own names."""
@@ -32,68 +32,70 @@ class SeenServer:
     """Why tools that it lists cannot be called, such as a second one of the same name."""
     per_user: bool = False
     """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
-    facts: tuple[ToolFacts, ...] = ()
+    tool_facts: tuple[ToolFacts, ...] = ()
     """The same tools as rules know them."""
 
 
-async def survey(snapshot: Snapshot, patience: float) -> tuple[SeenServer, ...]:
+async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProbe, ...]:
     """Starts all servers at once, waits at most `patience` seconds, and leaves nothing running.
 
     What a `per_user` server offers depends on who asks, and here nobody does.
     """
     shared = {name: spec for name, spec in snapshot.servers.items() if not spec.per_user}
-    toolbox = Toolbox(shared)
+    toolbox = ToolRegistry(shared)
     began = time.monotonic()
     took: dict[str, float] = {}
     try:
         await toolbox.start()
         while len(took) < len(shared) and time.monotonic() - began < patience:
-            for name, status in toolbox.status().items():
+            for name, status in toolbox.get_status().items():
                 # One that may be downloading itself is down "yet": it is waited for.
                 if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
                     took.setdefault(name, time.monotonic() - began)
             await asyncio.sleep(_POLL)
         seen = {
-            name: SeenServer(
+            name: ServerProbe(
                 name=name,
                 place=snapshot.places[f"server {name}"],
                 up=status.status == "up",
-                words=_words(status, took.get(name, patience), patience),
-                tools=_schemas(toolbox, name, status),
+                message=_describe_status(status, took.get(name, patience), patience),
+                tools=_read_schemas(toolbox, name, status),
                 left_out=status.left_out,
-                facts=facts_of(snapshot, toolbox, name, status),
+                tool_facts=list_tool_facts(snapshot, toolbox, name, status),
             )
-            for name, status in toolbox.status().items()
+            for name, status in toolbox.get_status().items()
         }
-        return tuple(seen.get(name) or _unseen(snapshot, name) for name in snapshot.servers)
+        return tuple(seen.get(name) or _skip_per_user(snapshot, name) for name in snapshot.servers)
     finally:
         await toolbox.close()
 
 
-def _unseen(snapshot: Snapshot, name: str) -> SeenServer:
+def _skip_per_user(snapshot: Snapshot, name: str) -> ServerProbe:
     words = "is per user: it is connected to when a user needs it, so it was not tried here"
     place = snapshot.places[f"server {name}"]
-    return SeenServer(name=name, place=place, up=False, per_user=True, words=words, tools={}, left_out=())
+    return ServerProbe(name=name, place=place, up=False, per_user=True, message=words, tools={}, left_out=())
 
 
-def _words(status: ServerStatus, took: float, patience: float) -> str:
+def _describe_status(status: ServerStatus, took: float, patience: float) -> str:
     if status.status == "up":
         count = len(status.tools)
         return f"{count} {'tool' if count == 1 else 'tools'} after {took:.1f} s"
     reason = status.reason or f"is still starting after {patience:g} s"
-    return f"{reason}; it last said: {status.last_words}" if status.last_words else reason
+    return f"{reason}; it last said: {status.last_output}" if status.last_output else reason
 
 
-def _schemas(toolbox: Toolbox, server: str, status: ServerStatus) -> Mapping[str, Mapping[str, Any]]:
+def _read_schemas(toolbox: ToolRegistry, server: str, status: ServerStatus) -> Mapping[str, Mapping[str, Any]]:
     if status.status != "up":
         return {}
-    served = ((tool, toolbox.by_people_name(f"{server}/{tool}")) for tool in status.tools)
+    served = ((tool, toolbox.find_by_people_name(f"{server}/{tool}")) for tool in status.tools)
     return {tool: one.input_schema if one is not None else {} for tool, one in served}
 
 
-def facts_of(snapshot: Snapshot, toolbox: Toolbox, server: str, status: ServerStatus) -> tuple[ToolFacts, ...]:
+def list_tool_facts(
+    snapshot: Snapshot, toolbox: ToolRegistry, server: str, status: ServerStatus
+) -> tuple[ToolFacts, ...]:
     """The tools of one server as rules know them; none while it is not up."""
     if status.status != "up":
         return ()
-    served = (toolbox.by_people_name(f"{server}/{tool}") for tool in status.tools)
-    return tuple(tool_facts(one, snapshot.servers) for one in served if one is not None)
+    served = (toolbox.find_by_people_name(f"{server}/{tool}") for tool in status.tools)
+    return tuple(build_tool_facts(one, snapshot.servers) for one in served if one is not None)

@@ -15,10 +15,12 @@ from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import AuditRecord
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
-from graphs.store.tables import sound
-from graphs.store.tool_journal import Begun
+from graphs.store.tables import make_storable
+from graphs.store.tool_journal import JournalEntry
 
-Outcome = Literal["done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"]
+CallOutcome = Literal[
+    "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"
+]
 """`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
 `unknown`: begun and never ended; `client`: handed to the client, which runs it."""
 
@@ -35,7 +37,7 @@ MOST_PAUSES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class CallApproval:
     """An approval as its turn tells of it. Times are seconds since the epoch."""
 
     id: str
@@ -59,14 +61,14 @@ class CallView:
     verdict: str | None
     """allow, ask or deny. None where nothing was judged: a client's own tool, or a call that the turn never came to."""
     rule: str | None
-    outcome: Outcome
+    outcome: CallOutcome
     began: float | None
     """In seconds since the epoch."""
     seconds: float | None
     """How long it took."""
     result: str
     """What the model read, shortened."""
-    approval: Answered | None
+    approval: CallApproval | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,44 +96,49 @@ class TurnView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
+class _CallRecords:
     """What the store holds beside the turns, by call id."""
 
-    begun: Mapping[str, Begun]
+    journal_entries: Mapping[str, JournalEntry]
     approvals: Mapping[str, Approval]
     decisions: Mapping[str, AuditRecord]
     runs: Mapping[str, AuditRecord]
     people_name: Callable[[str], str]
 
 
-async def recent(store: Store, owner: str, limit: int, people_name: Callable[[str], str]) -> tuple[TurnView, ...]:
+async def load_timeline(
+    store: Store, owner: str, limit: int, people_name: Callable[[str], str]
+) -> tuple[TurnView, ...]:
     """The owner's latest `limit` turns, newest first. `people_name` turns a model's name of a tool into people's.
 
     Raises StorageError.
     """
-    rows = await store.turns.recent(owner, limit)
-    lines = await _lines(store, owner, rows)
+    rows = await store.turns.find_recent(owner, limit)
+    lines = await _load_chains(store, owner, rows)
     ids = sorted({key for line in lines for row in line for key in client_call_ids(row.messages)})
-    decisions, runs = await _audited(store, owner, [row.id for line in lines for row in line]) if ids else ({}, {})
-    known = _Known(
-        begun=await store.journal.begun(ids),
-        approvals=await store.approvals.for_calls(ids),
+    decisions, runs = await _read_audit(store, owner, [row.id for line in lines for row in line]) if ids else ({}, {})
+    known = _CallRecords(
+        journal_entries=await store.journal.find_entries(ids),
+        approvals=await store.approvals.find_by_calls(ids),
         decisions=decisions,
         runs=runs,
         people_name=people_name,
     )
     told = {row.id: set(client_call_ids(row.messages)) for row in rows}
     workers = {row.worker for row in rows if row.status == "running" and row.worker is not None}
-    dead = {worker for worker in workers if not await store.workers.alive(worker)}
-    return tuple(_view(line, _status(line[-1], dead), told.get(line[0].parent or "", set()), known) for line in lines)
+    dead = {worker for worker in workers if not await store.workers.is_alive(worker)}
+    return tuple(
+        _build_turn_view(line, _resolve_status(line[-1], dead), told.get(line[0].parent or "", set()), known)
+        for line in lines
+    )
 
 
-def _status(row: TurnRow, dead: Collection[str]) -> str:
+def _resolve_status(row: TurnRow, dead: Collection[str]) -> str:
     """How a turn is; one whose process died has nobody who could have written that down."""
     return "interrupted" if row.status == "running" and row.worker in dead else row.status
 
 
-async def _audited(
+async def _read_audit(
     store: Store, owner: str, turns: Sequence[str]
 ) -> tuple[dict[str, AuditRecord], dict[str, AuditRecord]]:
     """What the rules said of each call of these turns, and how it ran, by call id.
@@ -150,7 +157,7 @@ async def _audited(
     return decisions, runs
 
 
-async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
+async def _load_chains(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
     """Each row, behind the rows of the same turn that waited."""
     lines = [[row] for row in rows]
     open_ends = {line[0].story["continues"]: line for line in lines if line[0].story is not None}
@@ -158,7 +165,7 @@ async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list
         wanted = [id for id in open_ends if id is not None]
         if not wanted:
             break
-        found = await store.turns.of_owner(owner, wanted)
+        found = await store.turns.find_by_owner(owner, wanted)
         for row in found.values():
             open_ends[row.id].insert(0, row)
         longer = [open_ends[id] for id in found]
@@ -166,7 +173,9 @@ async def _lines(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list
     return lines
 
 
-def _view(line: Sequence[TurnRow], status: str, told: Collection[str], known: _Known) -> TurnView:
+def _build_turn_view(
+    line: Sequence[TurnRow], status: str, earlier_calls: Collection[str], known: _CallRecords
+) -> TurnView:
     """`told`: ids of calls that the turn before this one tells of; a client's results go on with the same calls."""
     first, last = line[0], line[-1]
     messages = [message for row in line for message in row.messages]
@@ -176,47 +185,49 @@ def _view(line: Sequence[TurnRow], status: str, told: Collection[str], known: _K
         for message in messages
         if message.get("role") == "assistant"
         for call in calls_of(message)
-        if str(call.get("id")) not in told
+        if str(call.get("id")) not in earlier_calls
     }
-    views = [_call(key, call, results.get(key), status, known) for key, call in calls.items()]
+    views = [_build_call_view(key, call, results.get(key), status, known) for key, call in calls.items()]
     return TurnView(
         id=last.id,
         graph=last.graph,
         status=status,
         began=first.story["began"] if first.story else None,
         ended=last.created if last.status != "running" else None,
-        question=sound(first.story["question"]) if first.story else "",
-        later=[sound(row.story["question"]) for row in line[1:] if row.story and row.story["question"]],
-        answer=without_middle(last.text.strip(), LONGEST_ANSWER),
+        question=make_storable(first.story["question"]) if first.story else "",
+        later=[make_storable(row.story["question"]) for row in line[1:] if row.story and row.story["question"]],
+        answer=cut_middle(last.text.strip(), LONGEST_ANSWER),
         rounds=last.story["rounds"] if last.story else 0,
         calls=views[-MOST_CALLS:],
         left_out=max(0, len(views) - MOST_CALLS),
     )
 
 
-def _call(key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, status: str, known: _Known) -> CallView:
+def _build_call_view(
+    key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, status: str, known: _CallRecords
+) -> CallView:
     function = cast("Mapping[str, Any]", call.get("function") or {})
-    approval, begun = known.approvals.get(key), known.begun.get(key)
+    approval, begun = known.approvals.get(key), known.journal_entries.get(key)
     decision, run = known.decisions.get(key), known.runs.get(key)
     tool = approval.tool if approval else begun.tool if begun else decision.tool if decision else ""
     verdict = decision.verdict if decision else "ask" if approval else "allow" if begun else None
-    outcome = _outcome(begun, approval, status, answered=message is not None, refused=verdict == "deny")
+    outcome = _classify_call(begun, approval, status, answered=message is not None, refused=verdict == "deny")
     text = text_of(message) if message is not None else ""
     if outcome in ("waiting", "decided", "refused", "skipped"):
         text = ""  # says no more than the rule, or what the model would read if nobody decided
     return CallView(
         id=key,
-        tool=sound(tool or known.people_name(str(function.get("name") or ""))),
-        arguments=arguments(str(function.get("arguments") or "")),
+        tool=make_storable(tool or known.people_name(str(function.get("name") or ""))),
+        arguments=format_arguments(str(function.get("arguments") or "")),
         verdict=verdict,
         rule=approval.rule if approval else decision.rule if decision else None,
         outcome=outcome,
         began=begun.at if begun else None,
         seconds=run.seconds if run else None,
-        result=shortened(text, LONGEST_RESULT),
+        result=shorten(text, LONGEST_RESULT),
         approval=None
         if approval is None
-        else Answered(
+        else CallApproval(
             id=approval.id,
             status=approval.status,
             approver=approval.approver,
@@ -228,7 +239,9 @@ def _call(key: str, call: Mapping[str, Any], message: Mapping[str, Any] | None, 
     )
 
 
-def _outcome(begun: Begun | None, approval: Approval | None, status: str, *, answered: bool, refused: bool) -> Outcome:
+def _classify_call(
+    begun: JournalEntry | None, approval: Approval | None, status: str, *, answered: bool, refused: bool
+) -> CallOutcome:
     if begun is not None:
         if not begun.finished:
             return "running" if status == "running" else "unknown"
@@ -242,22 +255,22 @@ def _outcome(begun: Begun | None, approval: Approval | None, status: str, *, ans
     return "next" if status == "running" else "client"
 
 
-def arguments(text: str) -> str:
+def format_arguments(text: str) -> str:
     """A call's arguments, indented where they are JSON, and shortened where they are long."""
     # What is no JSON, or holds numbers that only the standard library reads, is shown as it was written.
     with suppress(ValueError):
         text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
-    return shortened(text, LONGEST_ARGUMENTS)
+    return shorten(text, LONGEST_ARGUMENTS)
 
 
-def shortened(text: str, most: int) -> str:
+def shorten(text: str, most: int) -> str:
     """`text`, with a remark where its end is missing."""
-    return sound(text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)")
+    return make_storable(text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)")
 
 
-def without_middle(text: str, most: int) -> str:
+def cut_middle(text: str, most: int) -> str:
     """`text`, with a remark where its middle is missing: an answer's last words are often the ones that matter."""
     if len(text) <= most:
-        return sound(text)
+        return make_storable(text)
     half = most // 2
-    return sound(f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}")
+    return make_storable(f"{text[:half]}… ({len(text) - 2 * half:,} characters left out) …{text[-half:]}")

@@ -6,50 +6,50 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphs.config.loader import Snapshot
-from graphs.diagnostics.probe import survey
+from graphs.diagnostics.probe import probe_servers
 from graphs.errors import InterlockError, did_you_mean
-from graphs.policy.patterns import could_begin, fault, matches_any, tool_fault
+from graphs.policy.patterns import could_begin, find_fault, find_tool_fault, matches_any
 from graphs.policy.rules import ToolFacts
 
-_LISTED = 12
+_MOST_SHOWN = 12
 
 
-class NoSuch(InterlockError):
+class UnknownName(InterlockError):
     """What was asked about is not there: a role, a key, a graph, a tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inventory:
+class ToolCatalog:
     """The tools, and what was not to be known of them."""
 
     tools: tuple[ToolFacts, ...]
     """By server as servers.yaml orders them, then by name."""
-    away: Mapping[str, str]
+    unavailable: Mapping[str, str]
     """By server that was not asked or did not answer: why, in words. Of these, only the tools that rules name are
     known."""
 
 
-def no_such(kind: str, name: str, choices: Iterable[str]) -> NoSuch:
+def build_unknown_name(kind: str, name: str, choices: Iterable[str]) -> UnknownName:
     """The error for a name that is none of `choices`, with those, or the nearest of them."""
     names = list(choices)
-    shown = ", ".join(names[:_LISTED]) or "none"
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return NoSuch(f"there is no {kind} {name!r}; there is {shown}{more}{did_you_mean(name, names)}")
+    shown = ", ".join(names[:_MOST_SHOWN]) or "none"
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    return UnknownName(f"there is no {kind} {name!r}; there is {shown}{more}{did_you_mean(name, names)}")
 
 
-async def inventory(
+async def build_catalog(
     snapshot: Snapshot, *, servers: Sequence[str] = (), tools: Sequence[str] = (), patience: float | None
-) -> Inventory:
+) -> ToolCatalog:
     """Starts the servers that the patterns are about, waits `patience` seconds at most, and leaves nothing running.
 
     `servers` are patterns over names of servers, `tools` over `server/tool`; none of a kind: all. `patience` None: no
     server is started. Raises NoSuch for a pattern that can match nothing.
     """
-    for patterns, judge in ((servers, fault), (tools, tool_fault)):
+    for patterns, judge in ((servers, find_fault), (tools, find_tool_fault)):
         for pattern in patterns:
             if (wrong := judge(pattern)) is not None:
-                raise NoSuch(wrong)
-    named = _named(snapshot)
+                raise UnknownName(wrong)
+    named = _find_named_tools(snapshot)
     configured = [name.removeprefix("server ") for name in snapshot.places if name.startswith("server ")]
     every = list(dict.fromkeys([*configured, *named]))
     wanted = [
@@ -59,40 +59,40 @@ async def inventory(
         and (not tools or any(could_begin(pattern, f"{name}/") for pattern in tools))
     ]
     if not wanted:
-        raise no_such("server for", ", ".join([*servers, *tools]), every)
+        raise build_unknown_name("server for", ", ".join([*servers, *tools]), every)
     asked = {name: spec for name, spec in snapshot.servers.items() if name in wanted}
-    seen = () if patience is None else await survey(replace(snapshot, servers=asked), patience)
+    seen = () if patience is None else await probe_servers(replace(snapshot, servers=asked), patience)
     offered = {one.name: one for one in seen if one.up}
-    away = {one.name: one.words.rstrip(".") for one in seen if not one.up}
+    away = {one.name: one.message.rstrip(".") for one in seen if not one.up}
     for name in wanted:
         if name not in offered and name not in away:
-            away[name] = _absence(name, configured, asked)
+            away[name] = _explain_absence(name, configured, asked)
 
-    def known(name: str) -> Iterable[ToolFacts]:
+    def list_tools(name: str) -> Iterable[ToolFacts]:
         if name in offered:
-            return offered[name].facts
+            return offered[name].tool_facts
         # What these say of themselves would count where their server is trusted, but nobody knows it now.
         spec = snapshot.servers.get(name)
         return (ToolFacts(name, tool, trusted=spec is not None and spec.trusted) for tool in named.get(name, ()))
 
-    found = [tool for name in wanted for tool in sorted(known(name), key=str)]
+    found = [tool for name in wanted for tool in sorted(list_tools(name), key=str)]
     kept = tuple(tool for tool in found if not tools or matches_any(tools, str(tool)))
     if tools and not kept and not away:
-        raise no_such("tool", ", ".join(tools), map(str, found))
-    return Inventory(tools=kept, away=away)
+        raise build_unknown_name("tool", ", ".join(tools), map(str, found))
+    return ToolCatalog(tools=kept, unavailable=away)
 
 
-def _absence(name: str, configured: Sequence[str], asked: Mapping[str, object]) -> str:
+def _explain_absence(name: str, configured: Sequence[str], asked: Mapping[str, object]) -> str:
     if name not in configured:
         return "is in rules, but not in servers.yaml"
     return "was not asked" if name in asked else "is disabled"
 
 
-def _named(snapshot: Snapshot) -> dict[str, set[str]]:
+def _find_named_tools(snapshot: Snapshot) -> dict[str, set[str]]:
     """The tools that rules name without `*` and `?`, by server."""
     found: dict[str, set[str]] = {}
     for role in snapshot.policy.roles:
-        for rule in snapshot.policy.rules(role):
+        for rule in snapshot.policy.list_rules(role):
             server, slash, tool = rule.pattern.partition("/")
             if slash and tool and not set("*?") & set(rule.pattern):
                 found.setdefault(server, set()).add(tool)

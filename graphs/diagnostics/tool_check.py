@@ -8,99 +8,99 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from graphs.config.loader import Snapshot
-from graphs.config.references import Mention, Pattern
-from graphs.diagnostics.probe import SeenServer
+from graphs.config.references import Pattern, ToolReference
+from graphs.diagnostics.probe import ServerProbe
 from graphs.errors import Problem, did_you_mean
 from graphs.policy.patterns import matches
 
-_LISTED = 12
-_OPEN = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")
+_MOST_SHOWN = 12
+_OPEN_KEYWORDS = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")
 """What else a schema may say of arguments: those that it does not list may then be right too."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class ToolCheck:
     """What was found."""
 
     problems: tuple[Problem, ...]
-    unjudged: Mapping[str, tuple[str, ...]]
+    unchecked: Mapping[str, tuple[str, ...]]
     """By server that nobody could look at: the places of the patterns that only its tools could have matched."""
 
 
-def agreement(snapshot: Snapshot, seen: Sequence[SeenServer]) -> Agreement:
+def check_tools(snapshot: Snapshot, seen: Sequence[ServerProbe]) -> ToolCheck:
     """Holds every pattern and every argument named in a condition against the tools of the servers that are up."""
-    return _Judge(snapshot, seen).judged()
+    return _Checker(snapshot, seen).check()
 
 
-class _Judge:
-    def __init__(self, snapshot: Snapshot, seen: Sequence[SeenServer]) -> None:
+class _Checker:
+    def __init__(self, snapshot: Snapshot, seen: Sequence[ServerProbe]) -> None:
         self.snapshot = snapshot
-        self.seen = seen
+        self.servers = seen
         self.tools = {f"{server.name}/{tool}": schema for server in seen for tool, schema in server.tools.items()}
         self.configured = [name.removeprefix("server ") for name in snapshot.places if name.startswith("server ")]
         self.down = [server.name for server in seen if not server.up]
         self.disabled = [name for name in self.configured if name not in snapshot.servers]
-        self.unjudged: dict[str, list[str]] = {}
+        self.unchecked: dict[str, list[str]] = {}
 
-    def judged(self) -> Agreement:
-        problems = [problem for mention in self.snapshot.mentions for problem in self._of_mention(mention)]
+    def check(self) -> ToolCheck:
+        problems = [problem for mention in self.snapshot.tool_references for problem in self._check_mention(mention)]
         problems += [
-            self.snapshot.problem(server.place, f"{server.name}: {reason}")
-            for server in self.seen
+            self.snapshot.build_problem(server.place, f"{server.name}: {reason}")
+            for server in self.servers
             for reason in server.left_out
         ]
-        return Agreement(
+        return ToolCheck(
             problems=tuple(sorted(problems)),
-            unjudged={server: tuple(places) for server, places in self.unjudged.items()},
+            unchecked={server: tuple(places) for server, places in self.unchecked.items()},
         )
 
-    def _of_mention(self, mention: Mention) -> Iterator[Problem]:
+    def _check_mention(self, mention: ToolReference) -> Iterator[Problem]:
         certain = True
         found: dict[str, Mapping[str, Any]] = {}
         for pattern in mention.patterns:
             matched = {name: schema for name, schema in self.tools.items() if matches(pattern.text, name)}
             found |= matched
-            hidden = self._hidden(pattern.text)
+            hidden = self._find_hidden_servers(pattern.text)
             certain = certain and not hidden
             if matched or not pattern.text.strip("*/"):
                 # What speaks of everything is right whatever there is.
                 continue
             for server in hidden:
-                self.unjudged.setdefault(server, []).append(pattern.place)
+                self.unchecked.setdefault(server, []).append(pattern.place)
             if not hidden:
-                yield self.snapshot.problem(pattern.place, self._unmatched(pattern))
+                yield self.snapshot.build_problem(pattern.place, self._describe_unmatched(pattern))
         if certain and found:
-            yield from self._of_arguments(mention, found)
+            yield from self._check_arguments(mention, found)
 
-    def _hidden(self, pattern: str) -> list[str]:
+    def _find_hidden_servers(self, pattern: str) -> list[str]:
         """The servers whose tools nobody knows now, and of which the pattern may well speak."""
         by_name = [server for server in self.disabled if pattern.startswith(f"{server}/")]
         return by_name + [server for server in self.down if _may_match(pattern, server)]
 
-    def _unmatched(self, pattern: Pattern) -> str:
+    def _describe_unmatched(self, pattern: Pattern) -> str:
         server, _, _ = pattern.text.partition("/")
-        if pattern.text != pattern.written:
-            return f"no tool of any server matches {pattern.written!r}, with its variables filled in"
+        if pattern.text != pattern.raw_text:
+            return f"no tool of any server matches {pattern.raw_text!r}, with its variables filled in"
         if not set("*?") & set(server) and server not in self.configured:
-            hint = did_you_mean(server, self.configured) or f"; there is {_listed(self.configured)}"
+            hint = did_you_mean(server, self.configured) or f"; there is {_format_names(self.configured)}"
             return f"no server is called {server!r}, so {pattern.text!r} matches no tool{hint}"
         message = f"no tool of any server matches {pattern.text!r}"
-        if hint := _nearest(pattern.text, self.tools):
+        if hint := _suggest_nearest(pattern.text, self.tools):
             return message + hint
         own = [name for name in self.tools if name.startswith(f"{server}/")]
-        return f"{message}; there is {_listed(own or self.tools)}"
+        return f"{message}; there is {_format_names(own or self.tools)}"
 
-    def _of_arguments(self, mention: Mention, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    def _check_arguments(self, mention: ToolReference, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
         """A rule about several tools may look at what only some of them take."""
         if any(_is_open(schema) for schema in found.values()):
             return
-        known = list(dict.fromkeys(name for schema in found.values() for name in _properties(schema)))
+        known = list(dict.fromkeys(name for schema in found.values() for name in _read_properties(schema)))
         who = next(iter(found)) if len(found) == 1 else f"none of the {len(found)} tools of this rule"
         takes = "takes no" if len(found) == 1 else "takes an"
         for name, place in mention.arguments.items():
             if name not in known:
-                choices = f"there is {_listed(known)}{did_you_mean(name, known)}"
-                yield self.snapshot.problem(place, f"{who} {takes} argument {name!r}; {choices}")
+                choices = f"there is {_format_names(known)}{did_you_mean(name, known)}"
+                yield self.snapshot.build_problem(place, f"{who} {takes} argument {name!r}; {choices}")
 
 
 def _may_match(pattern: str, server: str) -> bool:
@@ -108,7 +108,7 @@ def _may_match(pattern: str, server: str) -> bool:
     return any(matches(pattern[:end], f"{server}/") for end in range(1, len(pattern) + 1))
 
 
-def _nearest(pattern: str, tools: Iterable[str]) -> str:
+def _suggest_nearest(pattern: str, tools: Iterable[str]) -> str:
     """The nearest tool, or the nearest pattern of the same form that does match one."""
     before, star, after = pattern.partition("*")
     if "*" in after or "?" in pattern:
@@ -121,7 +121,7 @@ def _nearest(pattern: str, tools: Iterable[str]) -> str:
     return f". Did you mean {near[0]!r}?" if near else ""
 
 
-def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     found = schema.get("properties")
     return cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
 
@@ -129,10 +129,10 @@ def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_open(schema: Mapping[str, Any]) -> bool:
     """Whether the tool may take arguments that its schema does not list."""
     more = schema.get("additionalProperties", False)
-    return not _properties(schema) or more not in (False, None) or any(word in schema for word in _OPEN)
+    return not _read_properties(schema) or more not in (False, None) or any(word in schema for word in _OPEN_KEYWORDS)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _format_names(names: Iterable[str]) -> str:
     all_names = list(names)
-    shown = ", ".join(all_names[:_LISTED]) or "none"
-    return f"{shown} and {len(all_names) - _LISTED} more" if len(all_names) > _LISTED else shown
+    shown = ", ".join(all_names[:_MOST_SHOWN]) or "none"
+    return f"{shown} and {len(all_names) - _MOST_SHOWN} more" if len(all_names) > _MOST_SHOWN else shown

@@ -4,25 +4,25 @@ from graphs.expressions.conditions import (
     Condition,
     ExpressionError,
     NeedsTime,
-    Text,
-    compile_access,
-    compile_next,
-    compile_text,
+    Template,
+    compile_branch_condition,
+    compile_rule_condition,
+    compile_template,
 )
 from graphs.expressions.evaluator import Evaluator
 from graphs.expressions.language import HINTS
-from graphs.expressions.prepared import Outcome, Prepared
+from graphs.expressions.prepared import ConditionOutcome, PreparedValues
 
 __all__ = [
     "HINTS",
     "Condition",
+    "ConditionOutcome",
     "Evaluator",
     "ExpressionError",
     "NeedsTime",
-    "Outcome",
-    "Prepared",
-    "Text",
-    "compile_access",
-    "compile_next",
-    "compile_text",
+    "PreparedValues",
+    "Template",
+    "compile_branch_condition",
+    "compile_rule_condition",
+    "compile_template",
 ]

@@ -50,12 +50,12 @@ class Tree:
     maps_of_text: frozenset[int]
     """The ids of the nodes whose checked type is a map from text to anything."""
 
-    def names(self, variable: str) -> frozenset[str] | None:
+    def find_field_names(self, variable: str) -> frozenset[str] | None:
         """Which fields of `variable` are looked at; None if it is used in any other way, so all of them may be."""
         found: set[str] = set()
         accounted: set[int] = set()
         for node in self.root.walk():
-            match field_of(node):
+            match split_field(node):
                 case (holder, field) if _is_variable(holder, variable):
                     found.add(field)
                     accounted.add(holder.id)
@@ -64,16 +64,16 @@ class Tree:
         used = {node.id for node in self.root.walk() if _is_variable(node, variable)}
         return frozenset(found) if used <= accounted else None
 
-    def uses(self, variable: str) -> int | None:
+    def find_first_use(self, variable: str) -> int | None:
         """Where `variable` is looked at first, in characters; None if it is not."""
         places = [self.offsets.get(node.id, 0) for node in self.root.walk() if _is_variable(node, variable)]
         return min(places, default=None)
 
-    def fields(self, variable: str) -> Mapping[str, int]:
+    def find_fields(self, variable: str) -> Mapping[str, int]:
         """The fields of `variable` that are looked at, each with a place in the text at it or just before it."""
         found: dict[str, int] = {}
         for node in self.root.walk():
-            match field_of(node):
+            match split_field(node):
                 case (holder, field) if _is_variable(holder, variable):
                     literal = next((child for child in node.children if child.text == field), node)
                     at = self.offsets.get(literal.id, 0)
@@ -83,7 +83,7 @@ class Tree:
         return found
 
 
-def field_of(node: Expr) -> tuple[Expr, str] | None:
+def split_field(node: Expr) -> tuple[Expr, str] | None:
     """The holder and the field that `x.field`, `has(x.field)`, `x["field"]` or `"field" in x` look at; else None."""
     if node.kind == "select" and node.target is not None:
         return node.target, node.name
@@ -98,19 +98,19 @@ def field_of(node: Expr) -> tuple[Expr, str] | None:
 
 def parse(serialized: bytes) -> Tree:
     """Reads what `Expression.serialize()` gives. Raises ValueError if that is no checked expression."""
-    wrapped = _fields(serialized)
-    checked = _fields(_bytes(wrapped, 2))
-    source = _fields(_bytes(checked, 5))
+    wrapped = _read_fields(serialized)
+    checked = _read_fields(_get_bytes(wrapped, 2))
+    source = _read_fields(_get_bytes(checked, 5))
     offsets: dict[int, int] = {}
     for entry in source.get(4, []):
-        pair = _fields(_as_bytes(entry))
-        offsets[_int(pair, 1)] = _int(pair, 2)
+        pair = _read_fields(_require_bytes(entry))
+        offsets[_get_int(pair, 1)] = _get_int(pair, 2)
     maps: set[int] = set()
     for entry in checked.get(3, []):
-        pair = _fields(_as_bytes(entry))
-        if _is_map_of_text(_fields(_bytes(pair, 2))):
-            maps.add(_int(pair, 1))
-    return Tree(_expr(_bytes(checked, 4)), offsets, frozenset(maps))
+        pair = _read_fields(_require_bytes(entry))
+        if _is_map_of_text(_read_fields(_get_bytes(pair, 2))):
+            maps.add(_get_int(pair, 1))
+    return Tree(_read_expr(_get_bytes(checked, 4)), offsets, frozenset(maps))
 
 
 def _is_variable(node: Expr, name: str) -> bool:
@@ -121,56 +121,58 @@ def _is_map_of_text(type_: _Fields) -> bool:
     # Type.map_type = 7 {key_type = 1, value_type = 2}; Type.primitive = 3, where 5 is text; Type.dyn = 1.
     if 7 not in type_:
         return False
-    map_type = _fields(_bytes(type_, 7))
-    return _int(_fields(_bytes(map_type, 1)), 3) == 5 and 1 in _fields(_bytes(map_type, 2))
+    map_type = _read_fields(_get_bytes(type_, 7))
+    return _get_int(_read_fields(_get_bytes(map_type, 1)), 3) == 5 and 1 in _read_fields(_get_bytes(map_type, 2))
 
 
-def _expr(data: bytes) -> Expr:
-    fields = _fields(data)
-    number = _int(fields, 2)
+def _read_expr(data: bytes) -> Expr:
+    fields = _read_fields(data)
+    number = _get_int(fields, 2)
     if 3 in fields:
-        constant = _fields(_bytes(fields, 3))
-        text = _text(constant, 6) if 6 in constant else None
+        constant = _read_fields(_get_bytes(fields, 3))
+        text = _get_text(constant, 6) if 6 in constant else None
         return Expr(number, "const", text=text)
     if 4 in fields:
-        return Expr(number, "ident", _text(_fields(_bytes(fields, 4)), 1))
+        return Expr(number, "ident", _get_text(_read_fields(_get_bytes(fields, 4)), 1))
     if 5 in fields:
-        select = _fields(_bytes(fields, 5))
-        return Expr(number, "select", _text(select, 2), target=_expr(_bytes(select, 1)))
+        select = _read_fields(_get_bytes(fields, 5))
+        return Expr(number, "select", _get_text(select, 2), target=_read_expr(_get_bytes(select, 1)))
     if 6 in fields:
-        call = _fields(_bytes(fields, 6))
-        target = _expr(_bytes(call, 1)) if 1 in call else None
-        return Expr(number, "call", _text(call, 2), target=target, children=_exprs(call, 3))
+        call = _read_fields(_get_bytes(fields, 6))
+        target = _read_expr(_get_bytes(call, 1)) if 1 in call else None
+        return Expr(number, "call", _get_text(call, 2), target=target, children=_read_exprs(call, 3))
     if 7 in fields:
-        return Expr(number, "list", children=_exprs(_fields(_bytes(fields, 7)), 1))
+        return Expr(number, "list", children=_read_exprs(_read_fields(_get_bytes(fields, 7)), 1))
     if 8 in fields:
-        entries = [_fields(_as_bytes(entry)) for entry in _fields(_bytes(fields, 8)).get(2, [])]
-        children = [child for entry in entries for child in (*_exprs(entry, 3), *_exprs(entry, 4))]
+        entries = [_read_fields(_require_bytes(entry)) for entry in _read_fields(_get_bytes(fields, 8)).get(2, [])]
+        children = [child for entry in entries for child in (*_read_exprs(entry, 3), *_read_exprs(entry, 4))]
         return Expr(number, "struct", children=tuple(children))
     if 9 in fields:
-        parts = _fields(_bytes(fields, 9))
-        return Expr(number, "comprehension", children=tuple(_expr(_bytes(parts, at)) for at in (2, 4, 5, 6, 7)))
+        parts = _read_fields(_get_bytes(fields, 9))
+        return Expr(
+            number, "comprehension", children=tuple(_read_expr(_get_bytes(parts, at)) for at in (2, 4, 5, 6, 7))
+        )
     return Expr(number, "none")
 
 
-def _exprs(fields: _Fields, at: int) -> tuple[Expr, ...]:
-    return tuple(_expr(_as_bytes(item)) for item in fields.get(at, []))
+def _read_exprs(fields: _Fields, at: int) -> tuple[Expr, ...]:
+    return tuple(_read_expr(_require_bytes(item)) for item in fields.get(at, []))
 
 
-def _fields(data: bytes) -> _Fields:
+def _read_fields(data: bytes) -> _Fields:
     """One message of the wire format: field number to its values in order. Numbers of fixed width stay bytes."""
     found: _Fields = {}
     at = 0
     while at < len(data):
-        key, at = _varint(data, at)
+        key, at = _read_varint(data, at)
         value: bytes | int
         match key & 7:
             case 0:
-                value, at = _varint(data, at)
+                value, at = _read_varint(data, at)
             case 1:
                 value, at = data[at : at + 8], at + 8
             case 2:
-                size, at = _varint(data, at)
+                size, at = _read_varint(data, at)
                 value, at = data[at : at + size], at + size
             case 5:
                 value, at = data[at : at + 4], at + 4
@@ -180,7 +182,7 @@ def _fields(data: bytes) -> _Fields:
     return found
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:
@@ -193,20 +195,20 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _as_bytes(value: bytes | int) -> bytes:
+def _require_bytes(value: bytes | int) -> bytes:
     if isinstance(value, int):
         raise ValueError("a serialised expression holds a number where a message belongs")  # noqa: TRY004
     return value
 
 
-def _bytes(fields: _Fields, at: int) -> bytes:
-    return _as_bytes(fields[at][-1]) if at in fields else b""
+def _get_bytes(fields: _Fields, at: int) -> bytes:
+    return _require_bytes(fields[at][-1]) if at in fields else b""
 
 
-def _text(fields: _Fields, at: int) -> str:
-    return _bytes(fields, at).decode("utf-8")
+def _get_text(fields: _Fields, at: int) -> str:
+    return _get_bytes(fields, at).decode("utf-8")
 
 
-def _int(fields: _Fields, at: int) -> int:
+def _get_int(fields: _Fields, at: int) -> int:
     value = fields[at][-1] if at in fields else 0
     return value if isinstance(value, int) else 0

@@ -10,25 +10,33 @@ from typing import Any, Literal
 from cel_expr_python import cel
 
 from graphs.expressions import celtree
-from graphs.expressions.effort import SMALL, TOO_MUCH, Size, estimate, measure
+from graphs.expressions.effort import MAX_INLINE_UNITS, TOO_MUCH, ValueSize, estimate, measure
 from graphs.expressions.language import (
     HINTS,
     ExpressionError,
     ScopeName,
-    compile_in,
-    missing_name,
-    run_words,
-    type_words,
+    compile_expression,
+    describe_runtime_error,
+    describe_type,
+    find_missing_name,
 )
-from graphs.expressions.prepared import Outcome, Prepared
-from graphs.expressions.values import MAX_ITEMS, clean, fault, named
+from graphs.expressions.prepared import ConditionOutcome, PreparedValues
+from graphs.expressions.values import MAX_ITEMS, clean_text, find_fault, flatten_value
 
-__all__ = ["Condition", "ExpressionError", "NeedsTime", "Text", "compile_access", "compile_next", "compile_text"]
+__all__ = [
+    "Condition",
+    "ExpressionError",
+    "NeedsTime",
+    "Template",
+    "compile_branch_condition",
+    "compile_rule_condition",
+    "compile_template",
+]
 
 _AS_TEXT = frozenset({"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"})
 
 
-TOO_MUCH_HERE = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
+TOO_MUCH_FOR_BRANCH = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
 
 
 class NeedsTime(Exception):
@@ -51,22 +59,22 @@ class Condition:
         self.source = text if source is None else source
         """The condition as it is compiled, where `text` shows something else for it."""
         self.effort = estimate(tree)
-        self.arguments: Mapping[str, int] = tree.fields("args") if scope == "access" else {}
+        self.arguments: Mapping[str, int] = tree.find_fields("args") if scope == "access" else {}
         """The arguments of a call that it looks at, each with its place in the text that was compiled."""
         self.names = frozenset(node.name.lstrip(".") for node in tree.root.walk() if node.kind == "ident")
         """Every name that it looks at, such as `args` and `tool.read_only`."""
         self.scope: ScopeName = scope
-        found = {name: tree.uses(name) for name in HINTS} if scope == "access" else {}
+        found = {name: tree.find_first_use(name) for name in HINTS} if scope == "access" else {}
         self.hints: Mapping[str, int] = {name: at for name, at in found.items() if at is not None}
         """What tools say of themselves that it looks at, each with its place in the text that was compiled."""
         self._program = program
-        self.looked_at = tree.names("args") if scope == "access" else frozenset[str]()
+        self.argument_names = tree.find_field_names("args") if scope == "access" else frozenset[str]()
         """The arguments that have to be sound for it to be evaluated; None: all that there are."""
         self._looks_at_call_args = scope == "next" and any(
             looked is not None and looked[1] == "args" and looked[0].id in tree.maps_of_text
-            for looked in map(celtree.field_of, tree.root.walk())
+            for looked in map(celtree.split_field, tree.root.walk())
         )
-        self._looks_at_text = scope == "next" and tree.uses("text") is not None
+        self._looks_at_text = scope == "next" and tree.find_first_use("text") is not None
 
     def evaluate(self, values: Mapping[str, Any]) -> bool | None:
         """True or false; None if it could not be evaluated, or is no boolean.
@@ -74,49 +82,51 @@ class Condition:
         `values` are the names of the place, each a mapping or a dataclass where it has fields; `Prepared` where many
         conditions look at the same call.
         """
-        return self.outcome(values)[0]
+        return self.compute_outcome(values)[0]
 
-    def why(self, values: Mapping[str, Any]) -> str:
+    def explain(self, values: Mapping[str, Any]) -> str:
         """Why `evaluate` gives None for these values, in words that show no value; empty if it does not."""
-        return self.outcome(values)[1]
+        return self.compute_outcome(values)[1]
 
-    def outcome(self, values: Mapping[str, Any]) -> Outcome:
+    def compute_outcome(self, values: Mapping[str, Any]) -> ConditionOutcome:
         """What `evaluate` and `why` say, at once."""
-        if not isinstance(values, Prepared):
-            return self._of_branch(values) if self.scope == "next" else self.outcome(Prepared(values))
+        if not isinstance(values, PreparedValues):
+            return (
+                self._evaluate_branch(values) if self.scope == "next" else self.compute_outcome(PreparedValues(values))
+            )
         known = values.outcomes.get(self)
         if known is None:
-            size = values.size(self.looked_at)
-            if size is not None and values.bounded:
+            size = values.measure_arguments(self.argument_names)
+            if size is not None and values.is_bounded:
                 self._check_time(values, size)
-            known = values.outcomes[self] = self._of_rule(values) if size is not None else (None, TOO_MUCH)
+            known = values.outcomes[self] = self._evaluate_rule(values) if size is not None else (None, TOO_MUCH)
         return known
 
-    def _check_time(self, values: Prepared, size: Size) -> None:
-        units = self.effort.units(size)
-        if self.effort.waits or units > SMALL:
+    def _check_time(self, values: PreparedValues, size: ValueSize) -> None:
+        units = self.effort.estimate_units(size)
+        if self.effort.waits or units > MAX_INLINE_UNITS:
             raise NeedsTime(self, units)
-        values.spent += units
-        if values.spent > SMALL:
+        values.spent_units += units
+        if values.spent_units > MAX_INLINE_UNITS:
             raise NeedsTime(None, units)
 
-    def _of_rule(self, prepared: Prepared) -> Outcome:
-        shown, wrong = prepared.shown(self.looked_at)
+    def _evaluate_rule(self, prepared: PreparedValues) -> ConditionOutcome:
+        shown, wrong = prepared.prepare_activation(self.argument_names)
         if shown is None:
             return None, wrong
         try:
             result = self._program.eval(shown)
         except RuntimeError as error:
-            return None, run_words(str(error))
+            return None, describe_runtime_error(str(error))
         value = result.plain_value()
         # This is done for each rule of each call: the library's types would cost more to compare.
-        return (value, "") if value is True or value is False else (None, _why(result, prepared.unknown))
+        return (value, "") if value is True or value is False else (None, _explain(result, prepared.explain_missing))
 
-    def _of_branch(self, values: Mapping[str, Any]) -> Outcome:
-        data, wrong = self.branch_data(values)
-        return (None, wrong) if data is None else self.of_data(data)
+    def _evaluate_branch(self, values: Mapping[str, Any]) -> ConditionOutcome:
+        data, wrong = self.build_branch_data(values)
+        return (None, wrong) if data is None else self.evaluate_data(data)
 
-    def branch_size(self, values: Mapping[str, Any]) -> Size | None:
+    def measure_branch(self, values: Mapping[str, Any]) -> ValueSize | None:
         """How much a branch's condition looks at; None where that is too much."""
         calls = values.get("tool_calls", ())
         if len(calls) > MAX_ITEMS:
@@ -128,108 +138,109 @@ class Condition:
             ]
         )
 
-    def branch_data(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    def build_branch_data(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         """What a branch's condition is evaluated on; else why it cannot be."""
-        if self.branch_size(values) is None:
-            return None, TOO_MUCH_HERE
+        if self.measure_branch(values) is None:
+            return None, TOO_MUCH_FOR_BRANCH
         data: dict[str, Any] = {}
         for name, value in values.items():
             if name == "tool_calls":
-                data["tool_calls"] = [self._call(call) for call in value]
-                wrong = fault([call["args"] for call in data["tool_calls"]])
+                data["tool_calls"] = [self._build_call(call) for call in value]
+                wrong = find_fault([call["args"] for call in data["tool_calls"]])
                 if wrong is not None:
                     return None, wrong
             elif name != "text" or self._looks_at_text:
-                data |= named(name, value)
+                data |= flatten_value(name, value)
         return data, ""
 
-    def of_data(self, data: Mapping[str, Any]) -> Outcome:
+    def evaluate_data(self, data: Mapping[str, Any]) -> ConditionOutcome:
         """The outcome of a branch's condition on what `branch_data` made."""
         try:
             result = self._program.eval(data=data)
         except RuntimeError as error:
-            return None, run_words(str(error))
+            return None, describe_runtime_error(str(error))
         value = result.plain_value()
-        return (value, "") if value is True or value is False else (None, _why(result, lambda _: None))
+        return (value, "") if value is True or value is False else (None, _explain(result, lambda _: None))
 
-    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
-        own = {name: clean(item) for name, item in call.items()}
+    def _build_call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: clean_text(item) for name, item in call.items()}
         return own | {"args": call.get("args", {}) if self._looks_at_call_args else {}}
 
 
-def _why(result: cel.Value, unknown: Callable[[str], str | None]) -> str:
+def _explain(result: cel.Value, unknown: Callable[[str], str | None]) -> str:
     """Why this is no boolean. Errors are values to the library, and no exceptions."""
     if result.type() != cel.Type.ERROR:
         return "its value is not true or false"
     said = str(result.plain_value())
-    missing = missing_name(said)
-    return (unknown(missing) if missing is not None else None) or run_words(said)
+    missing = find_missing_name(said)
+    return (unknown(missing) if missing is not None else None) or describe_runtime_error(said)
 
 
 @dataclass(frozen=True)
-class Text:
+class Template:
     """A compiled text with `{{ … }}` in it."""
 
     pieces: tuple[str | tuple[str, cel.Expression], ...]
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text with every `{{ … }}` filled in. Raises ExpressionError naming the one that cannot be."""
-        return "".join(text for _, text in self.filled(values))
+        return "".join(text for _, text in self.render_pieces(values))
 
-    def filled(self, values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
+    def render_pieces(self, values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
         """Its pieces in order, each with the expression that gave it (None: as written). Raises ExpressionError."""
         data: dict[str, Any] = {}
         for name, value in values.items():
-            data |= named(name, value)
+            data |= flatten_value(name, value)
         return [
-            (None, piece) if isinstance(piece, str) else (piece[0], _rendered(*piece, data)) for piece in self.pieces
+            (None, piece) if isinstance(piece, str) else (piece[0], _render_piece(*piece, data))
+            for piece in self.pieces
         ]
 
 
-def compile_access(text: str, *, shown: str | None = None) -> Condition:
+def compile_rule_condition(text: str, *, shown: str | None = None) -> Condition:
     """The `when` of a rule in access.yaml. Raises ExpressionError. `shown`: what people see instead of `text`."""
-    return _condition(text, "access", shown)
+    return _compile_condition(text, "access", shown)
 
 
-def compile_next(text: str) -> Condition:
+def compile_branch_condition(text: str) -> Condition:
     """The `when` of a branch. Raises ExpressionError."""
-    return _condition(text, "next", None)
+    return _compile_condition(text, "next", None)
 
 
-def compile_text(text: str, scope: Literal["text", "server"] = "text") -> Text:
+def compile_template(text: str, scope: Literal["text", "server"] = "text") -> Template:
     """A prompt, or a setting of a server. Raises ExpressionError."""
     pieces: list[str | tuple[str, cel.Expression]] = []
     last = 0
     while (start := text.find("{{", last)) >= 0:
         pieces.append(text[last:start])
-        end = _closing(text, start + 2)
+        end = _find_closing(text, start + 2)
         if end is None:
             raise ExpressionError("'{{' without its '}}'; to write the braces themselves, write {{ '{{' }}", start)
         inside = text[start + 2 : end]
         try:
-            program, _ = compile_in(scope, inside)
+            program, _ = compile_expression(scope, inside)
         except ExpressionError as error:
             raise ExpressionError(str(error), start + 2 + error.offset) from None
         kind = program.return_type().name()
         if kind not in _AS_TEXT:
             offset = start + 2 + len(inside) - len(inside.lstrip())
-            raise ExpressionError(f"this is {type_words(kind)}, which has no form as text", offset)
+            raise ExpressionError(f"this is {describe_type(kind)}, which has no form as text", offset)
         pieces.append((inside.strip(), program))
         last = end + 2
     pieces.append(text[last:])
-    return Text(tuple(piece for piece in pieces if piece != ""))
+    return Template(tuple(piece for piece in pieces if piece != ""))
 
 
-def _condition(text: str, scope: ScopeName, shown: str | None) -> Condition:
-    program, tree = compile_in(scope, text)
+def _compile_condition(text: str, scope: ScopeName, shown: str | None) -> Condition:
+    program, tree = compile_expression(scope, text)
     kind = program.return_type().name()
     if kind not in ("BOOL", "DYN"):
         offset = len(text) - len(text.lstrip())
-        raise ExpressionError(f"this is {type_words(kind)}; a condition is true or false", offset)
+        raise ExpressionError(f"this is {describe_type(kind)}; a condition is true or false", offset)
     return Condition((shown or text).strip(), scope, program, tree, text)
 
 
-def _closing(text: str, start: int) -> int | None:
+def _find_closing(text: str, start: int) -> int | None:
     """Where the `}}` is that ends the expression at `start`: not one in a text, nor one that closes a mapping."""
     depth = 0
     at = start
@@ -250,7 +261,7 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def _rendered(text: str, program: cel.Expression, data: dict[str, Any]) -> str:
+def _render_piece(text: str, program: cel.Expression, data: dict[str, Any]) -> str:
     value = data.get(text)
     if not isinstance(value, str | int | datetime):  # else it is only a name, as most are
         try:
@@ -258,7 +269,9 @@ def _rendered(text: str, program: cel.Expression, data: dict[str, Any]) -> str:
         except RuntimeError:
             raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated") from None
         if result.type() == cel.Type.ERROR:
-            raise ExpressionError(f"{{{{ {text} }}}} cannot be evaluated: {run_words(str(result.plain_value()))}")
+            raise ExpressionError(
+                f"{{{{ {text} }}}} cannot be evaluated: {describe_runtime_error(str(result.plain_value()))}"
+            )
         value = result.plain_value()
     if isinstance(value, bool):
         return "true" if value else "false"

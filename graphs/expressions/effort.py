@@ -16,7 +16,7 @@ from graphs.expressions.celtree import Expr, Tree
 from graphs.expressions.functions import FUNCTIONS
 from graphs.expressions.sqltext import QUICK_CHARACTERS, QUICK_TOKENS, count_tokens
 
-SMALL = 400_000
+MAX_INLINE_UNITS = 400_000
 """Units of about 4 ns each: what one turn of the event loop may spend on conditions, with room for a slow machine."""
 MAX_CHARACTERS = 1_048_576
 """Characters of all that a condition looks at; of more it cannot be evaluated."""
@@ -31,7 +31,7 @@ _SQL = 130_000
 
 
 @dataclass(frozen=True)
-class Size:
+class ValueSize:
     """How much a condition looks at."""
 
     characters: int
@@ -48,7 +48,7 @@ class Effort:
 
     waits: Literal["files", "names"] | None
     """What it may wait for outside this process: a file system, or a name server as well."""
-    parsed: int
+    sql_calls: int
     """How many of its calls parse SQL."""
     loops: int
     items: int
@@ -57,13 +57,13 @@ class Effort:
     quadratic: bool
     """Whether it searches one argument for another."""
 
-    def units(self, size: Size) -> int:
+    def estimate_units(self, size: ValueSize) -> int:
         """An upper bound of its cost for arguments of this size, but for what it waits for."""
-        if self.parsed and not size.short_sql:
-            return SMALL + 1
+        if self.sql_calls and not size.short_sql:
+            return MAX_INLINE_UNITS + 1
         weight = size.characters + 8 * size.values + 64
         work = self.per_character * weight * (1 + size.values + self.items) ** min(self.loops, 4)
-        return (work * max(1, size.longest // 128) if self.quadratic else work) + _SQL * self.parsed
+        return (work * max(1, size.longest // 128) if self.quadratic else work) + _SQL * self.sql_calls
 
 
 def estimate(tree: Tree) -> Effort:
@@ -74,29 +74,29 @@ def estimate(tree: Tree) -> Effort:
     waits = {function.waits for function in ours}
     return Effort(
         waits="names" if "names" in waits else "files" if "files" in waits else None,
-        parsed=sum(function.parses for function in ours),
+        sql_calls=sum(function.parses for function in ours),
         loops=sum(node.kind == "comprehension" for node in nodes),
         items=sum(len(node.children) for node in nodes if node.kind in ("list", "struct")),
-        per_character=1 + sum(map(_per_character, calls)),
-        quadratic=any(node.name == "contains" and _needle(node) is None for node in calls),
+        per_character=1 + sum(map(_estimate_per_character, calls)),
+        quadratic=any(node.name == "contains" and _find_needle(node) is None for node in calls),
     )
 
 
-def _per_character(call: Expr) -> int:
+def _estimate_per_character(call: Expr) -> int:
     if call.name == "contains":
-        return max(1, len(_needle(call) or "") // 128)
+        return max(1, len(_find_needle(call) or "") // 128)
     if call.name == "full_match":
         pattern = call.children[1].text if len(call.children) == 2 else None
-        return _UNKNOWN if pattern is None else 8 + 2 * _states(pattern)
+        return _UNKNOWN if pattern is None else 8 + 2 * _count_states(pattern)
     return FUNCTIONS[call.name].per_character if call.name in FUNCTIONS else 1
 
 
-def _needle(call: Expr) -> str | None:
+def _find_needle(call: Expr) -> str | None:
     """The text that `contains` looks for, where it is written out."""
     return call.children[-1].text if call.children else None
 
 
-def _states(pattern: str) -> int:
+def _count_states(pattern: str) -> int:
     """About how many states RE2 follows at once at worst (its time is linear in the text, times these)."""
     states = len(pattern)
     for low, high in _REPEATED.findall(pattern):
@@ -106,7 +106,7 @@ def _states(pattern: str) -> int:
     return states
 
 
-def measure(value: Any) -> Size | None:
+def measure(value: Any) -> ValueSize | None:
     """The size of what a condition looks at; None where that is too much to look at."""
     characters, values, longest, tokens = 0, 0, 0, 0
     waiting: list[Any] = [value]
@@ -132,4 +132,4 @@ def measure(value: Any) -> Size | None:
                 waiting += members.values()
             else:
                 waiting += members
-    return Size(characters, values, longest, characters <= QUICK_CHARACTERS and tokens <= QUICK_TOKENS)
+    return ValueSize(characters, values, longest, characters <= QUICK_CHARACTERS and tokens <= QUICK_TOKENS)

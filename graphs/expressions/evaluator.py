@@ -19,27 +19,27 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
-from graphs.expressions.conditions import TOO_MUCH_HERE, Condition, NeedsTime
-from graphs.expressions.effort import SMALL
-from graphs.expressions.prepared import Outcome, Prepared
-from graphs.expressions.urls import NAMES, Names
+from graphs.expressions.conditions import TOO_MUCH_FOR_BRANCH, Condition, NeedsTime
+from graphs.expressions.effort import MAX_INLINE_UNITS
+from graphs.expressions.prepared import ConditionOutcome, PreparedValues
+from graphs.expressions.urls import RESOLVER_CACHE, ResolverCache
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 3.0
+EVALUATION_TIMEOUT = 3.0
 """Seconds for all that is evaluated for one call, waiting for a place included."""
-START = 15.0
+START_TIMEOUT = 15.0
 """Seconds for a process to come up, which is not held against the call that it was started for."""
-PROCESSES = 2
-FILES = 32
-NAMES_ASKED = 64
+PROCESS_SLOTS = 2
+FILE_SLOTS = 32
+NAME_SLOTS = 64
 """Places for what waits for file systems, and for name servers."""
-LARGEST_ANSWER = 65_536
+MAX_ANSWER_SIZE = 65_536
 
 _T = TypeVar("_T")
 
 
-class Lane:
+class UserSemaphore:
     """Places for work of one kind, of which one person may hold only some: whoever is slow is slow for themselves."""
 
     def __init__(self, places: int, each: int) -> None:
@@ -90,7 +90,7 @@ class _Process:
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, start_new_session=True)
         self = cls(process)
         try:
-            async with asyncio.timeout(START):
+            async with asyncio.timeout(START_TIMEOUT):
                 await self._read()  # that it is ready
         except BaseException:
             await self.kill()
@@ -101,7 +101,7 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, request: bytes) -> Outcome:
+    async def ask(self, request: bytes) -> ConditionOutcome:
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.write(len(request).to_bytes(4, "big") + request)
         await self._process.stdin.drain()
@@ -111,7 +111,7 @@ class _Process:
     async def _read(self) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
         size = int.from_bytes(await self._process.stdout.readexactly(4), "big")
-        if size > LARGEST_ANSWER:
+        if size > MAX_ANSWER_SIZE:
             raise OSError("a process that evaluates conditions gave an answer that is none")
         return await self._process.stdout.readexactly(size)
 
@@ -124,46 +124,51 @@ class _Process:
 class Evaluator:
     """Evaluates conditions for everybody. Its processes are started when they are first needed."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = EVALUATION_TIMEOUT) -> None:
         self._patience = patience
-        self._names = Names()
-        self._lanes: dict[str, Lane] = {}
+        self._names = ResolverCache()
+        self._semaphores: dict[str, UserSemaphore] = {}
         self._idle: list[_Process] = []
         self._closed = False
 
-    async def settle(self, attempt: Callable[[], _T], values: Prepared) -> _T:
+    async def resolve(self, attempt: Callable[[], _T], values: PreparedValues) -> _T:
         """What `attempt` gives, which looks at `values` and is tried again after each condition evaluated for it."""
-        values.bounded = True
+        values.is_bounded = True
         ends = time.monotonic() + self._patience
         user = str(values.get("caller", {}).get("user", ""))
         while True:
-            values.spent = 0
+            values.spent_units = 0
             try:
                 return attempt()
             except NeedsTime as found:
                 condition, units = found.condition, found.units
             if condition is None:
                 await asyncio.sleep(0)
-            elif condition.effort.waits and units <= SMALL:
-                values.outcomes[condition] = await self._on_thread(condition, values, user, ends)
+            elif condition.effort.waits and units <= MAX_INLINE_UNITS:
+                values.outcomes[condition] = await self._evaluate_on_thread(condition, values, user, ends)
             else:
-                request = (condition.scope, condition.source, values.plain(condition.looked_at), values.unknown)
-                values.outcomes[condition] = await self._in_process(request, user, ends)
+                request = (
+                    condition.scope,
+                    condition.source,
+                    values.export_values(condition.argument_names),
+                    values.explain_missing,
+                )
+                values.outcomes[condition] = await self._evaluate_in_process(request, user, ends)
 
-    async def judge(self, condition: Condition, values: Mapping[str, Any], user: str) -> Outcome:
+    async def evaluate_branch(self, condition: Condition, values: Mapping[str, Any], user: str) -> ConditionOutcome:
         """What a branch's condition says of a step, and why where it cannot be evaluated."""
-        size = condition.branch_size(values)
+        size = condition.measure_branch(values)
         if size is None:
-            return None, TOO_MUCH_HERE
+            return None, TOO_MUCH_FOR_BRANCH
         effort = condition.effort
-        units = effort.units(size)
-        if not effort.waits and units <= SMALL:
-            return condition.outcome(values)
-        data, wrong = condition.branch_data(values)
+        units = effort.estimate_units(size)
+        if not effort.waits and units <= MAX_INLINE_UNITS:
+            return condition.compute_outcome(values)
+        data, wrong = condition.build_branch_data(values)
         if data is None:
             return None, wrong
         request = (condition.scope, condition.source, data, None)
-        return await self._in_process(request, user, time.monotonic() + self._patience)
+        return await self._evaluate_in_process(request, user, time.monotonic() + self._patience)
 
     async def close(self) -> None:
         """Ends the processes. What waits on a thread is left to itself."""
@@ -171,28 +176,30 @@ class Evaluator:
         while self._idle:
             await self._idle.pop().kill()
 
-    def _lane(self, name: str, places: int, each: int) -> Lane:
-        if name not in self._lanes:
-            self._lanes[name] = Lane(places, each)
-        return self._lanes[name]
+    def _get_semaphore(self, name: str, places: int, each: int) -> UserSemaphore:
+        if name not in self._semaphores:
+            self._semaphores[name] = UserSemaphore(places, each)
+        return self._semaphores[name]
 
-    async def _on_thread(self, condition: Condition, values: Prepared, user: str, ends: float) -> Outcome:
+    async def _evaluate_on_thread(
+        self, condition: Condition, values: PreparedValues, user: str, ends: float
+    ) -> ConditionOutcome:
         asks = condition.effort.waits == "names"
-        lane = self._lane("names", NAMES_ASKED, 8) if asks else self._lane("files", FILES, 8)
+        lane = self._get_semaphore("names", NAME_SLOTS, 8) if asks else self._get_semaphore("files", FILE_SLOTS, 8)
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Outcome] = loop.create_future()
+        done: asyncio.Future[ConditionOutcome] = loop.create_future()
         # The thread has values of its own: it may go on after its time.
-        own = Prepared(values.plain(condition.looked_at), values.unknown)
+        own = PreparedValues(values.export_values(condition.argument_names), values.explain_missing)
 
-        def post(outcome: Outcome) -> None:
+        def post(outcome: ConditionOutcome) -> None:
             lane.leave(user)
             if not done.done():
                 done.set_result(outcome)
 
         def run() -> None:
-            NAMES.set(self._names)
+            RESOLVER_CACHE.set(self._names)
             try:
-                outcome = condition.outcome(own)
+                outcome = condition.compute_outcome(own)
             except Exception:  # a rule that fails is closed
                 log.exception("a condition could not be evaluated")
                 outcome = None, "it fails on these values"
@@ -202,7 +209,7 @@ class Evaluator:
         try:
             await lane.enter(user, ends)
         except TimeoutError:
-            return self._late()
+            return self._build_timeout_outcome()
         # A thread for each: one that hangs in a dead file system holds up no other, and not the process's end.
         try:
             threading.Thread(target=contextvars.copy_context().run, args=(run,), name="condition", daemon=True).start()
@@ -210,22 +217,22 @@ class Evaluator:
             lane.leave(user)
             return None, "there is no thread to evaluate it on"
         await asyncio.wait([done], timeout=max(0.0, ends - time.monotonic()))
-        return done.result() if done.done() else self._late()
+        return done.result() if done.done() else self._build_timeout_outcome()
 
-    async def _in_process(self, request: object, user: str, ends: float) -> Outcome:
+    async def _evaluate_in_process(self, request: object, user: str, ends: float) -> ConditionOutcome:
         packed = pickle.dumps(request)
         try:
-            async with self._process(user, ends) as process, asyncio.timeout(max(0.05, self._patience)):
+            async with self._acquire_process(user, ends) as process, asyncio.timeout(max(0.05, self._patience)):
                 return await process.ask(packed)
         except TimeoutError:
-            return self._late()
+            return self._build_timeout_outcome()
         except (OSError, EOFError, ValueError) as error:
             log.warning("a process that evaluates conditions ended: %s", type(error).__name__)
             return None, "the process that evaluates it ended"
 
     @asynccontextmanager
-    async def _process(self, user: str, ends: float) -> AsyncGenerator[_Process]:
-        lane = self._lane("processes", PROCESSES, 1)
+    async def _acquire_process(self, user: str, ends: float) -> AsyncGenerator[_Process]:
+        lane = self._get_semaphore("processes", PROCESS_SLOTS, 1)
         await lane.enter(user, ends)
         process: _Process | None = None
         try:
@@ -247,7 +254,7 @@ class Evaluator:
         finally:
             lane.leave(user)
 
-    def _late(self) -> Outcome:
+    def _build_timeout_outcome(self) -> ConditionOutcome:
         return None, f"it took longer than {self._patience:g} s"
 
 

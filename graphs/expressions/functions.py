@@ -10,18 +10,18 @@ from typing import Any, Literal
 from cel_expr_python import cel
 
 from graphs.errors import did_you_mean
-from graphs.expressions.paths import could_be_folder, path_within
-from graphs.expressions.sqlcheck import DIALECTS, sql_read_only
-from graphs.expressions.sqltables import sql_tables
-from graphs.expressions.urls import host, public_url
+from graphs.expressions.paths import could_be_folder, is_path_within
+from graphs.expressions.sqlcheck import DIALECTS, is_read_only_sql
+from graphs.expressions.sqltables import find_sql_tables
+from graphs.expressions.urls import is_public_url, parse_host
 
 _T = cel.Type
-MOST_FOLDERS = 4
+MAX_FOLDERS = 4
 """Folders that one call of `path_within` may name one by one; a list holds any number."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function:
+class CelFunction:
     """One of ours. A wrong type, or an exception inside, gives an error value, which no `allow` takes for true."""
 
     usage: str
@@ -31,7 +31,7 @@ class Function:
     takes: tuple[tuple[cel.Type, ...], ...]
     """The types of its arguments, one tuple for each way to call it. Concrete types: a `DYN` compiles and never
     matches."""
-    fault: Callable[[str], str | None] = lambda _: None
+    find_fault: Callable[[str], str | None] = lambda _: None
     """What is wrong with a text that is written out after the first argument; None if nothing is."""
     waits: Literal["files", "names"] | None = None
     """What it may wait for outside this process: then it is not for the event loop's thread."""
@@ -47,7 +47,7 @@ class Function:
 
 
 @cache  # a constant that nothing can change
-def _matcher() -> cel.Expression:
+def _build_matcher() -> cel.Expression:
     # RE2, which takes time linear in the text whatever the pattern: Python's own `re` can be made to hang.
     return cel.NewEnv(variables={"text": _T.STRING, "pattern": _T.STRING}).compile("text.matches(pattern)")
 
@@ -59,7 +59,7 @@ def full_match(text: str, pattern: str) -> bool:
     """
     # Alone first: `a)|(b` is no pattern, and would match more than it should between brackets.
     for candidate in (pattern, rf"\A(?:{pattern})\z"):
-        result = _matcher().eval(data={"text": text, "pattern": candidate})
+        result = _build_matcher().eval(data={"text": text, "pattern": candidate})
         if result.type() != cel.Type.BOOL:
             said = (
                 str(result.plain_value())
@@ -71,17 +71,17 @@ def full_match(text: str, pattern: str) -> bool:
     return result.value() is True
 
 
-def _no_folder(text: str) -> str | None:
+def _check_folder(text: str) -> str | None:
     return None if could_be_folder(text) else f"{text!r} is no absolute path of a folder, such as '/workspace'"
 
 
-def _no_dialect(text: str) -> str | None:
+def _check_dialect(text: str) -> str | None:
     if text in DIALECTS:
         return None
     return f"{text!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}{did_you_mean(text, DIALECTS)}"
 
 
-def _no_pattern(text: str) -> str | None:
+def _check_pattern(text: str) -> str | None:
     try:
         full_match("", text)
     except ValueError as error:
@@ -89,62 +89,62 @@ def _no_pattern(text: str) -> str | None:
     return None
 
 
-def _path_types() -> tuple[tuple[cel.Type, ...], ...]:
-    named = [(path, *[_T.STRING] * count) for path in (_T.STRING, _T.LIST) for count in range(1, MOST_FOLDERS + 1)]
+def _list_path_types() -> tuple[tuple[cel.Type, ...], ...]:
+    named = [(path, *[_T.STRING] * count) for path in (_T.STRING, _T.LIST) for count in range(1, MAX_FOLDERS + 1)]
     return (*named, *((path, _T.LIST) for path in (_T.STRING, _T.LIST)))
 
 
 _ONE_OR_TWO = ((_T.STRING,), (_T.STRING, _T.STRING))
 
 FUNCTIONS = {
-    "path_within": Function(
+    "path_within": CelFunction(
         usage="path_within(path, folder, …) takes texts, or lists of texts",
-        body=path_within,
+        body=is_path_within,
         returns=_T.BOOL,
-        takes=_path_types(),
-        fault=_no_folder,
+        takes=_list_path_types(),
+        find_fault=_check_folder,
         waits="files",
         per_character=150,
     ),
-    "sql_read_only": Function(
+    "sql_read_only": CelFunction(
         usage="sql_read_only(sql) or sql_read_only(sql, dialect) takes texts",
-        body=sql_read_only,
+        body=is_read_only_sql,
         returns=_T.BOOL,
         takes=_ONE_OR_TWO,
-        fault=_no_dialect,
+        find_fault=_check_dialect,
         parses=True,
     ),
-    "sql_tables": Function(
+    "sql_tables": CelFunction(
         usage="sql_tables(sql) or sql_tables(sql, dialect) takes texts",
-        body=sql_tables,
+        body=find_sql_tables,
         returns=_T.List(_T.STRING),
         takes=_ONE_OR_TWO,
-        fault=_no_dialect,
+        find_fault=_check_dialect,
         parses=True,
     ),
-    "host": Function(usage="host(url) takes a text", body=host, returns=_T.STRING, takes=((_T.STRING,),)),
-    "public_url": Function(
-        usage="public_url(url) takes a text", body=public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits="names"
+    "host": CelFunction(usage="host(url) takes a text", body=parse_host, returns=_T.STRING, takes=((_T.STRING,),)),
+    "public_url": CelFunction(
+        usage="public_url(url) takes a text", body=is_public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits="names"
     ),
-    "full_match": Function(
+    "full_match": CelFunction(
         usage="full_match(text, pattern) takes two texts",
         body=full_match,
         returns=_T.BOOL,
         takes=((_T.STRING, _T.STRING),),
-        fault=_no_pattern,
+        find_fault=_check_pattern,
     ),
 }
 
 
-def declarations(scope: str) -> cel.CelExtension:
+def build_declarations(scope: str) -> cel.CelExtension:
     """Those that expressions of a scope may call, as CEL's library wants them."""
     chosen = {name: function for name, function in FUNCTIONS.items() if function.is_for(scope)}
     return cel.CelExtension(
-        "interlock", [cel.FunctionDecl(name, _overloads(name, function)) for name, function in chosen.items()]
+        "interlock", [cel.FunctionDecl(name, _build_overloads(name, function)) for name, function in chosen.items()]
     )
 
 
-def _overloads(name: str, function: Function) -> Sequence[cel.Overload]:
+def _build_overloads(name: str, function: CelFunction) -> Sequence[cel.Overload]:
     return [
         cel.Overload(
             "_".join([name, *(kind.name().lower() for kind in kinds)]),

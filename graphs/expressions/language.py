@@ -12,7 +12,7 @@ from cel_expr_python import cel
 
 from graphs.errors import InterlockError, did_you_mean
 from graphs.expressions import celtree
-from graphs.expressions.functions import FUNCTIONS, declarations
+from graphs.expressions.functions import FUNCTIONS, build_declarations
 
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
@@ -62,7 +62,7 @@ _PLACES: Mapping[ScopeName, str] = {
     "text": "in prompts",
     "server": "in servers.yaml",
 }
-_OTHERWISE: Mapping[ScopeName, str] = {
+_UNKNOWN_NAME_HINTS: Mapping[ScopeName, str] = {
     "access": "; a text stands in quotes",
     "next": "; a text stands in quotes",
     "text": "; to write the braces themselves, write {{ '{{' }}",
@@ -88,17 +88,17 @@ _CONFIG = "name: interlock\nstdlib:\n  exclude_functions:\n    - name: matches\n
 
 
 @cache  # a constant that is costly to build, and that nothing can change
-def _environment(scope: ScopeName) -> cel.Env:
+def _build_environment(scope: ScopeName) -> cel.Env:
     config = cel.NewEnvConfigFromYaml(_CONFIG)
-    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[declarations(scope)])
+    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[build_declarations(scope)])
 
 
-def activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
+def build_activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
     """Values for expressions of this scope, read once by however many of them."""
-    return _environment(scope).Activation(data)
+    return _build_environment(scope).Activation(data)
 
 
-def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
+def compile_expression(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
     if not text.strip():
         raise ExpressionError("the expression is empty")
     if len(text) > MAX_EXPRESSION:
@@ -106,9 +106,9 @@ def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tre
     if (found := re.search(r"[\x00\ud800-\udfff]", text)) is not None:
         raise ExpressionError(f"the character U+{ord(found[0]):04X} may not stand in an expression", found.start())
     try:
-        program = _environment(scope).compile(text)
+        program = _build_environment(scope).compile(text)
     except RuntimeError as error:
-        raise _compile_error(str(error), text, scope) from None
+        raise _build_compile_error(str(error), text, scope) from None
     tree = celtree.parse(program.serialize())
     _check_literals(tree)
     if scope == "next":
@@ -119,7 +119,7 @@ def compile_in(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tre
 def _check_call_fields(tree: celtree.Tree) -> None:
     """The items of `tool_calls` are mappings to CEL, which would take any field: ours are these four."""
     for node in tree.root.walk():
-        looked = celtree.field_of(node)
+        looked = celtree.split_field(node)
         if looked is not None and looked[0].id in tree.maps_of_text and looked[1] not in _CALL_FIELDS:
             message = f"a tool call has no field {looked[1]!r}; it has {', '.join(_CALL_FIELDS)}"
             raise ExpressionError(message + did_you_mean(looked[1], _CALL_FIELDS), tree.offsets.get(node.id, 0))
@@ -136,12 +136,12 @@ def _check_literals(tree: celtree.Tree) -> None:
             item for child in node.children[1:] for item in (child.children if child.kind == "list" else (child,))
         )
         for argument in written:
-            if argument.text is not None and (wrong := FUNCTIONS[node.name].fault(argument.text)) is not None:
+            if argument.text is not None and (wrong := FUNCTIONS[node.name].find_fault(argument.text)) is not None:
                 raise ExpressionError(wrong, tree.offsets.get(argument.id, 0))
 
 
 @cache  # a constant that nothing can change
-def _zoned() -> cel.Expression:
+def _compile_zone_check() -> cel.Expression:
     return cel.NewEnv(variables={"zone": _T.STRING}).compile('timestamp("2026-01-01T00:00:00Z").getHours(zone)')
 
 
@@ -150,12 +150,12 @@ def _check_zone(tree: celtree.Tree, zone: celtree.Expr) -> None:
     if zone.text is None:
         # The library keeps every zone that it was ever asked for, and looks for its file.
         raise ExpressionError("a time zone is written out, such as 'Europe/Berlin'", at)
-    if not zone.text or _zoned().eval(data={"zone": zone.text}).type() != cel.Type.INT:
+    if not zone.text or _compile_zone_check().eval(data={"zone": zone.text}).type() != cel.Type.INT:
         message = f"{zone.text!r} is no time zone known on this machine, such as 'Europe/Berlin' or '+02:00'"
         raise ExpressionError(message + did_you_mean(zone.text, sorted(available_timezones())), at)
 
 
-_MEANT = {
+_REPLACEMENTS = {
     "and": "&&", "or": "||", "not": "!", "&": "&&", "|": "||", "=": "== to compare", "is": "== to compare",
     "<>": "!= to compare",
 }  # fmt: skip
@@ -167,38 +167,40 @@ _OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '\((.
 _SELECTED = re.compile(r"expression of type '(.+?)' cannot be the operand of a select")
 
 
-def _compile_error(said: str, text: str, scope: ScopeName) -> ExpressionError:
-    if "recursion depth" in said:
+def _build_compile_error(error_text: str, text: str, scope: ScopeName) -> ExpressionError:
+    if "recursion depth" in error_text:
         return ExpressionError("the expression is nested too deeply")
-    found = _ERROR.search(said)
+    found = _ERROR.search(error_text)
     if found is None:
-        return ExpressionError(f"this is no CEL expression: {said.splitlines()[0].removeprefix('INVALID_ARGUMENT: ')}")
+        return ExpressionError(
+            f"this is no CEL expression: {error_text.splitlines()[0].removeprefix('INVALID_ARGUMENT: ')}"
+        )
     lines = text.split("\n")
     offset = sum(len(line) + 1 for line in lines[: int(found[1]) - 1]) + int(found[2]) - 1
     offset = min(offset, len(text))
     message = found[3].removesuffix(" [INVALID_ARGUMENT]")
     if (undeclared := _UNDECLARED.search(message)) is not None:
         name = undeclared[1]
-        start = _start_of_name(text, name, offset)
+        start = _find_name_start(text, name, offset)
         called = text[start + len(name) :].lstrip().startswith("(")
-        return ExpressionError(_undeclared_words(name, scope, called), start)
+        return ExpressionError(_describe_undeclared_name(name, scope, called), start)
     if (overload := _OVERLOAD.search(message)) is not None:
         name, types = overload.groups()
         if name in FUNCTIONS:
             return ExpressionError(
-                f"{FUNCTIONS[name].usage}; found {_types_words(types)}", _start_of_name(text, name, offset)
+                f"{FUNCTIONS[name].usage}; found {_describe_types(types)}", _find_name_start(text, name, offset)
             )
         shown = name.replace("_", " ").strip() if name.startswith(("_", "!", "-")) else name.lstrip("@")
-        used = f"'{shown}' cannot be used on {_types_words(types)}"
-        return ExpressionError(used, _start_of_name(text, name, offset))
+        used = f"'{shown}' cannot be used on {_describe_types(types)}"
+        return ExpressionError(used, _find_name_start(text, name, offset))
     if (selected := _SELECTED.search(message)) is not None:
-        return ExpressionError(f"{type_words(selected[1].upper())} has no fields", offset)
+        return ExpressionError(f"{describe_type(selected[1].upper())} has no fields", offset)
     if message.startswith("Syntax error: "):
-        return ExpressionError(f"this is no CEL expression: {_syntax_words(message)}", offset)
+        return ExpressionError(f"this is no CEL expression: {_describe_syntax_error(message)}", offset)
     return ExpressionError(message, offset)
 
 
-def _syntax_words(message: str) -> str:
+def _describe_syntax_error(message: str) -> str:
     said = message.removeprefix("Syntax error: ").split(" expecting ")[0]
     if "'<EOF>'" in said:
         return "it ends too early"
@@ -207,17 +209,17 @@ def _syntax_words(message: str) -> str:
         return said
     if found[1][0] in "'\"":
         return "a quote is opened here and never closed"
-    meant = _MEANT.get(found[1].lower())
+    meant = _REPLACEMENTS.get(found[1].lower())
     return f"{found[1]!r} was not expected here" + (f"; write {meant}" if meant else "")
 
 
-def _start_of_name(text: str, name: str, offset: int) -> int:
+def _find_name_start(text: str, name: str, offset: int) -> int:
     """The library points behind a called function's name; people look for the name itself."""
     start = text.rfind(name, 0, offset + len(name))
     return start if start >= 0 and offset - start <= len(name) + 1 else offset
 
 
-def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
+def _describe_undeclared_name(name: str, scope: ScopeName, called: bool) -> str:
     if name == "matches":
         return "matches looks for the pattern anywhere in the text; write full_match(text, 'pattern') instead"
     if called and name in FUNCTIONS and not FUNCTIONS[name].is_for(scope):
@@ -245,17 +247,17 @@ def _undeclared_words(name: str, scope: ScopeName, called: bool) -> str:
     if elsewhere:
         hint = f"; {root!r} is there {' and '.join(elsewhere)} only"
     else:
-        hint = did_you_mean(root, [*roots, *variables]) or _OTHERWISE[scope]
+        hint = did_you_mean(root, [*roots, *variables]) or _UNKNOWN_NAME_HINTS[scope]
     return f"there is no {root!r} here; there is {', '.join(roots)}{hint}"
 
 
-def _types_words(types: str) -> str:
+def _describe_types(types: str) -> str:
     """`int, list(string)` as `a whole number and a list`."""
     kinds = re.findall(r"[A-Za-z_.]+(?:\([^()]*\))?", types)
-    return " and ".join(type_words(kind.upper()) for kind in kinds) or "nothing"
+    return " and ".join(describe_type(kind.upper()) for kind in kinds) or "nothing"
 
 
-def type_words(kind: str) -> str:
+def describe_type(kind: str) -> str:
     if kind.startswith("LIST"):
         return "a list"
     kind = kind.rpartition(".")[2]
@@ -265,21 +267,21 @@ def type_words(kind: str) -> str:
 _VALUELESS = re.compile(r'No value with name "([^"]+)" found')
 
 
-def missing_name(said: str) -> str | None:
+def find_missing_name(error_text: str) -> str | None:
     """The name without a value of which the library speaks; None if it speaks of something else."""
-    found = _VALUELESS.search(said)
+    found = _VALUELESS.search(error_text)
     return found[1] if found is not None else None
 
 
 _MISSING = re.compile(r'Key not found in map : "(.*)"', re.DOTALL)
 
 
-def run_words(said: str) -> str:
+def describe_runtime_error(error_text: str) -> str:
     """The library's words for people, without any value in them."""
-    if (missing := _MISSING.search(said)) is not None:
+    if (missing := _MISSING.search(error_text)) is not None:
         return f"there is no {missing[1][:80]!r} in it"
-    if "No matching overload" in said:
+    if "No matching overload" in error_text:
         return "something in it is not of the type that it needs"
-    if "Iteration budget" in said:
+    if "Iteration budget" in error_text:
         return "it would take too many steps"
     return "it fails on these values"

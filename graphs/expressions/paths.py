@@ -31,7 +31,7 @@ _LOOKALIKES = str.maketrans(
 )
 
 
-def path_within(path: str | Sequence[Any], *folders: str | Sequence[Any]) -> bool:
+def is_path_within(path: str | Sequence[Any], *folders: str | Sequence[Any]) -> bool:
     """Whether `path` surely names one of `folders` or something in it; of a list of paths, whether each does.
 
     All are absolute POSIX paths. A path with a backslash or a control character is not within; neither is one that
@@ -43,18 +43,18 @@ def path_within(path: str | Sequence[Any], *folders: str | Sequence[Any]) -> boo
     That is how things are when the rule is decided: whoever can change links in the folder meanwhile, or make hard
     links to files outside, is not stopped by a look at a path.
     """
-    roots = [root for folder in folders for root in _texts(folder)]
-    paths = _texts(path)
+    roots = [root for folder in folders for root in _list_texts(folder)]
+    paths = _list_texts(path)
     return bool(paths) and all(_is_within(one, roots) for one in paths)
 
 
 def could_be_folder(path: str) -> bool:
     """Whether the text is an absolute path that nobody could take for another's."""
-    readings = _readings(path)
+    readings = _find_readings(path)
     return bool(readings) and all(_is_plain(reading) for reading in readings) and _are_named(readings, path)
 
 
-def _texts(value: str | Sequence[Any]) -> list[str]:
+def _list_texts(value: str | Sequence[Any]) -> list[str]:
     """One text or several. Raises ValueError for anything else in a list."""
     if isinstance(value, str):
         return [value]
@@ -64,7 +64,7 @@ def _texts(value: str | Sequence[Any]) -> list[str]:
 
 
 def _is_within(path: str, folders: Sequence[str]) -> bool:
-    readings = _readings(path)
+    readings = _find_readings(path)
     return (
         bool(readings)
         and all(_is_plain(reading) for reading in readings)
@@ -74,7 +74,7 @@ def _is_within(path: str, folders: Sequence[str]) -> bool:
     )
 
 
-def _readings(path: str) -> list[str]:
+def _find_readings(path: str) -> list[str]:
     """Everything that some program may take the path for, by whatever steps in whatever order; nothing if that is a
     great deal."""
     if len(path) > _MAX_LENGTH:
@@ -114,39 +114,39 @@ def _is_plain(path: str) -> bool:
 
 def _are_named(readings: Sequence[str], folder: str) -> bool:
     named = posixpath.normpath(folder)
-    return all(_begins_with(posixpath.normpath(reading), named) for reading in readings)
+    return all(_is_in_folder(posixpath.normpath(reading), named) for reading in readings)
 
 
 def _are_inside(readings: Sequence[str], folder: str) -> bool:
     real = os.path.realpath(folder)
     try:
         for way in {*readings, *map(posixpath.normpath, readings)}:
-            for count, landing in enumerate(_landings(way)):
-                if count == _MAX_LANDINGS or not _begins_with(landing, real):
+            for count, landing in enumerate(_find_landings(way)):
+                if count == _MAX_LANDINGS or not _is_in_folder(landing, real):
                     return False
     except OSError:
         return False
     return True
 
 
-def _landings(path: str) -> Iterator[str]:
+def _find_landings(path: str) -> Iterator[str]:
     """Where opening the path may lead, with all links followed. Raises OSError where this process may not look."""
     waiting = [path]
     while waiting:
         real = os.path.realpath(waiting.pop())
         yield real
-        waiting += _namesakes(real)
+        waiting += _find_namesakes(real)
 
 
-def _namesakes(path: str) -> list[str]:
+def _find_namesakes(path: str) -> list[str]:
     """The path with its first name that is not there changed for those that are, and differ in how they are encoded."""
     folder, name, rest = path, "", ""
     while not _is_there(folder):
         folder, name, rest = posixpath.dirname(folder), posixpath.basename(folder), posixpath.join(name, rest)
-    return [posixpath.join(folder, one, rest) for one in _alike(folder, name)] if name else []
+    return [posixpath.join(folder, one, rest) for one in _find_alike_names(folder, name)] if name else []
 
 
-def _alike(folder: str, name: str) -> list[str]:
+def _find_alike_names(folder: str, name: str) -> list[str]:
     """The names in a folder that have the normal form of `name` and are not `name`."""
     form = unicodedata.normalize("NFKC", name)
     found: list[str] = []
@@ -177,5 +177,5 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _begins_with(path: str, folder: str) -> bool:
+def _is_in_folder(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder if folder.endswith("/") else folder + "/")

@@ -16,9 +16,15 @@ from sqlglot.expressions.dml import DML
 from sqlglot.tokenizer_core import Token, TokenType
 
 from graphs.expressions.sqlgrammar import FUNCTIONS, FUNCTIONS_OF_EXTENSIONS
-from graphs.expressions.sqlnames import KNOWN_PURE, NAMED_PURE, READING_PARTS, TSQL_STATEMENTS, WRITING
+from graphs.expressions.sqlnames import (
+    PURE_FUNCTION_KEYS,
+    PURE_FUNCTION_NAMES,
+    READING_PARTS,
+    TSQL_STATEMENTS,
+    WRITING_WORDS,
+)
 from graphs.expressions.sqlpostgres import read_statements
-from graphs.expressions.sqltext import NotReading, check_size, find_quoted
+from graphs.expressions.sqltext import NotReadOnly, check_size, find_quoted
 
 DIALECTS = (
     "postgres", "sqlite", "mysql", "bigquery", "clickhouse", "duckdb", "oracle", "redshift", "snowflake", "trino",
@@ -66,7 +72,7 @@ _READING_FILES = {"clickhouse", "duckdb", "snowflake"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class SqlVerdict:
     """SQL that surely only reads."""
 
     trees: list[Expr]
@@ -75,7 +81,7 @@ class Judged:
     """The tables that PostgreSQL reads in each; None for other dialects."""
 
 
-def sql_read_only(sql: str, dialect: str = "postgres") -> bool:
+def is_read_only_sql(sql: str, dialect: str = "postgres") -> bool:
     """Whether every statement of `sql` surely only reads.
 
     What cannot be parsed, locks rows, or calls a function that is not known to be pure, does not. For `postgres`
@@ -86,12 +92,12 @@ def sql_read_only(sql: str, dialect: str = "postgres") -> bool:
     """
     try:
         judge_sql(sql, dialect)
-    except NotReading:
+    except NotReadOnly:
         return False
     return True
 
 
-def judge_sql(sql: str, dialect: str) -> Judged:
+def judge_sql(sql: str, dialect: str) -> SqlVerdict:
     """What `sql` reads. Raises NotReading if it does not surely only read, and ValueError for an unknown dialect."""
     if dialect not in DIALECTS:
         raise ValueError(f"{dialect!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}")
@@ -103,15 +109,15 @@ def judge_sql(sql: str, dialect: str) -> Judged:
         _check_tokens(tokens, dialect)
         tables = read_statements(sql) if dialect == "postgres" else None
         trees = [statement for statement in _parse(sql, tokens, dialect) if statement is not None]
-    except NotReading:
+    except NotReadOnly:
         raise
     except SQLGLOT_FAULTS as error:
-        raise NotReading("it cannot be parsed") from error
+        raise NotReadOnly("it cannot be parsed") from error
     if not trees or (tables is not None and len(trees) != len(tables)):
-        raise NotReading("it holds no statement, or two parsers disagree on how many")
+        raise NotReadOnly("it holds no statement, or two parsers disagree on how many")
     for tree in trees:
         _check_statement(tree, dialect)
-    return Judged(trees, tables)
+    return SqlVerdict(trees, tables)
 
 
 def _parse(sql: str, tokens: list[Token], dialect: str) -> list[Expr | None]:
@@ -125,7 +131,7 @@ def _parse(sql: str, tokens: list[Token], dialect: str) -> list[Expr | None]:
         nonlocal left
         left -= 1
         if left < 0:
-            raise NotReading("it takes a parser too many steps")
+            raise NotReadOnly("it takes a parser too many steps")
         advance(times)
 
     parser._advance = count  # pyright: ignore[reportPrivateUsage]
@@ -144,12 +150,12 @@ def _check_quoted(sql: str, tokens: list[Token], expected: set[tuple[int, int]] 
             start = next((at for at, character in enumerate(text) if character in "'\"`["), 0)
             found.add((token.start + start, token.end))
     if found != expected:
-        raise NotReading("two tokenizers disagree on where its texts end")
+        raise NotReadOnly("two tokenizers disagree on where its texts end")
 
 
 def _check_tokens(tokens: list[Token], dialect: str) -> None:
     """Refuses by the words alone what a parser could misread, and what would take it long."""
-    refused = WRITING | TSQL_STATEMENTS if dialect == "tsql" else WRITING
+    refused = WRITING_WORDS | TSQL_STATEMENTS if dialect == "tsql" else WRITING_WORDS
     subscripts = [0]  # of the value at hand, within each bracket that is open
     cases = 0
     at_start = True
@@ -160,46 +166,46 @@ def _check_tokens(tokens: list[Token], dialect: str) -> None:
             at_start = True
             continue
         if at_start and kind not in _FIRST:
-            raise NotReading("a statement does not begin as one that reads")
+            raise NotReadOnly("a statement does not begin as one that reads")
         at_start = False
         if kind == TokenType.IDENTIFIER:
             # A function in quotes may be somebody's own that is called like a known one.
             if index + 1 < len(tokens) and tokens[index + 1].token_type == TokenType.L_PAREN:
-                raise NotReading("it calls a function whose name is quoted")
+                raise NotReadOnly("it calls a function whose name is quoted")
         elif dialect == "postgres" and before in (TokenType.DOT, TokenType.ALIAS):
             pass  # a name, to the grammar that judges it
         elif kind != TokenType.STRING and token.text.lower() in refused:
             # In the tokens as well as in the tree: a parser may take one of these words for an alias, as in
             # `SELECT 1 DELETE FROM t`, where a database sees a second statement.
-            raise NotReading(f"the word {token.text.lower()} may begin a statement that acts")
+            raise NotReadOnly(f"the word {token.text.lower()} may begin a statement that acts")
         if kind == TokenType.L_BRACKET:
             subscripts[-1] += 1
         elif kind != TokenType.DOT and kind not in _CLOSING and before != TokenType.DOT:
             subscripts[-1] = 0
         if subscripts[-1] > MAX_SUBSCRIPTS:
-            raise NotReading("a value has too many subscripts")
+            raise NotReadOnly("a value has too many subscripts")
         if kind in _OPENING:
             subscripts.append(0)
         elif kind in _CLOSING and len(subscripts) > 1:
             subscripts.pop()
         cases += (kind == TokenType.CASE) - (kind == TokenType.END)
         if len(subscripts) + cases > MAX_DEPTH:
-            raise NotReading("it is nested too deeply")
+            raise NotReadOnly("it is nested too deeply")
         before = kind
 
 
 def _check_statement(statement: Expr, dialect: str) -> None:
     if not isinstance(statement, _QUERIES):
-        raise NotReading("a statement is no query")
-    sources = {name.lower() for name in _source_names(statement)} if dialect == "oracle" else None
+        raise NotReadOnly("a statement is no query")
+    sources = {name.lower() for name in _list_source_names(statement)} if dialect == "oracle" else None
     for node in statement.walk():
         if not _is_harmless(node, dialect):
-            raise NotReading(f"{type(node).__name__} is not known to only read")
+            raise NotReadOnly(f"{type(node).__name__} is not known to only read")
         if sources is not None and isinstance(node, exp.Column) and node.table and node.table.lower() not in sources:
-            raise NotReading(f"{node.table}.{node.name} may be a function of a package")
+            raise NotReadOnly(f"{node.table}.{node.name} may be a function of a package")
 
 
-def _source_names(statement: Expr) -> set[str]:
+def _list_source_names(statement: Expr) -> set[str]:
     tables = {table.name for table in statement.find_all(exp.Table)}
     return tables | {alias.name for alias in statement.find_all(exp.TableAlias)}
 
@@ -219,7 +225,7 @@ def _is_harmless(node: Expr, dialect: str) -> bool:
     if isinstance(node, exp.Anonymous):
         return isinstance(node.this, str) and _is_pure(node.this.lower(), dialect)
     if isinstance(node, exp.Func):
-        return node.key in KNOWN_PURE
+        return node.key in PURE_FUNCTION_KEYS
     if isinstance(node, exp.Table):
         return _is_stored(node, dialect) and not _is_call(node)
     if isinstance(node, exp.Lateral):
@@ -234,7 +240,7 @@ def _is_harmless(node: Expr, dialect: str) -> bool:
 
 def _is_pure(name: str, dialect: str) -> bool:
     return (
-        name in NAMED_PURE
+        name in PURE_FUNCTION_NAMES
         or name in _QUANTIFIERS
         or (dialect == "postgres" and (name in FUNCTIONS or name in FUNCTIONS_OF_EXTENSIONS))
     )

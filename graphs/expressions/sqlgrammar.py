@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def _fields(text: str) -> Mapping[str, str]:
+def _parse_fields(text: str) -> Mapping[str, str]:
     return {name: kind for name, _, kind in (part.partition(":") for part in text.split())}
 
 
 NODES: Mapping[str, Mapping[str, str]] = {
-    kind: _fields(text)
+    kind: _parse_fields(text)
     for kind, text in {
         "A_ArrayExpr": "elements location list_start list_end",
         "A_Const": "ival:Integer fval:Float boolval:Boolean sval:String bsval:BitString isnull location",

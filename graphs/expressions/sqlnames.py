@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WRITING: frozenset[str] = frozenset(
+WRITING_WORDS: frozenset[str] = frozenset(
     {
         "alter", "analyze", "attach", "begin", "call", "commit", "copy", "create", "deallocate", "declare",
         "delete", "detach", "do", "drop", "dumpfile", "exec", "execute", "grant", "insert", "install", "into",
@@ -12,7 +12,7 @@ WRITING: frozenset[str] = frozenset(
 )  # fmt: skip
 """Words that no reading statement needs outside quotes."""
 
-KNOWN_PURE: frozenset[str] = frozenset(
+PURE_FUNCTION_KEYS: frozenset[str] = frozenset(
     {
         "abs", "acos", "acosh", "and", "anyvalue", "approxdistinct", "argmax", "argmin", "array", "arrayagg",
         "arrayall", "arrayany", "arrayappend", "arrayconcat", "arraycontainedby", "arraycontains", "arraycontainsall",
@@ -57,7 +57,7 @@ KNOWN_PURE: frozenset[str] = frozenset(
 )  # fmt: skip
 """Functions that the parser knows, by its names for them, that neither write, wait, nor reach outside the database."""
 
-NAMED_PURE: frozenset[str] = frozenset(
+PURE_FUNCTION_NAMES: frozenset[str] = frozenset(
     {
         "acos", "age", "array_agg", "array_length", "array_lower", "array_ndims", "array_position", "array_to_json",
         "array_upper", "asin", "bit_length", "btrim", "cardinality", "char_length", "character_length",

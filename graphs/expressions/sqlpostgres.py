@@ -27,7 +27,7 @@ from graphs.expressions.sqlgrammar import (
     TYPES,
     TYPES_OF_EXTENSIONS,
 )
-from graphs.expressions.sqltext import NotReading
+from graphs.expressions.sqltext import NotReadOnly
 
 MAX_DEPTH = 40
 """Queries within queries."""
@@ -56,7 +56,7 @@ Scope = Mapping[str, Relation]
 
 
 @dataclass(frozen=True)
-class _Place:
+class _NameContext:
     """Where an expression stands: the names it can refer to."""
 
     scopes: tuple[Scope, ...]
@@ -64,8 +64,8 @@ class _Place:
     ctes: Mapping[str, Columns]
     depth: int
 
-    def inner(self, scope: Scope) -> _Place:
-        return _Place((*self.scopes, scope), self.ctes, self.depth + 1)
+    def build_inner(self, scope: Scope) -> _NameContext:
+        return _NameContext((*self.scopes, scope), self.ctes, self.depth + 1)
 
 
 def read_statements(sql: str) -> list[set[tuple[str, ...]]]:
@@ -75,123 +75,127 @@ def read_statements(sql: str) -> list[set[tuple[str, ...]]]:
     here: `t.f` and `s.f`, where `s` has all columns of a table, are taken for columns.
     """
     if "\0" in sql:  # where the grammar would stop reading, in C
-        raise NotReading("it holds a NUL")
+        raise NotReadOnly("it holds a NUL")
     try:
-        return [_Walk().statement(statement) for statement in _parse(sql)]
+        return [_StatementReader().read_statement(statement) for statement in _parse(sql)]
     except _ParseError as error:
-        raise NotReading("PostgreSQL's grammar refuses it") from error
+        raise NotReadOnly("PostgreSQL's grammar refuses it") from error
     except (RecursionError, UnicodeError) as error:
-        raise NotReading("it is nested too deeply, or no text") from error
+        raise NotReadOnly("it is nested too deeply, or no text") from error
 
 
-class _Walk:
+class _StatementReader:
     """One walk over one statement."""
 
     def __init__(self) -> None:
         self.tables: set[tuple[str, ...]] = set()
 
-    def statement(self, raw: Node) -> set[tuple[str, ...]]:
+    def read_statement(self, raw: Node) -> set[tuple[str, ...]]:
         statement: Node = raw.get("stmt", {})
         if list(statement) != ["SelectStmt"]:
-            raise NotReading(f"{next(iter(statement), 'an empty statement')} does not only read")
-        self._query(statement["SelectStmt"], _Place((), {}, 0))
+            raise NotReadOnly(f"{next(iter(statement), 'an empty statement')} does not only read")
+        self._check_query(statement["SelectStmt"], _NameContext((), {}, 0))
         return self.tables
 
-    def _query(self, select: Node, place: _Place, recursive_name: tuple[str, Sequence[str]] | None = None) -> Columns:
+    def _check_query(
+        self, select: Node, place: _NameContext, recursive_name: tuple[str, Sequence[str]] | None = None
+    ) -> Columns:
         """Checks a query; returns the columns of its result."""
         if place.depth > MAX_DEPTH:
-            raise NotReading("it is nested too deeply")
+            raise NotReadOnly("it is nested too deeply")
         _check_fields("SelectStmt", select)
         if "withClause" in select:
-            place = self._with(select["withClause"], place)
+            place = self._check_with(select["withClause"], place)
         # `SELECT`, not the rest: those have other fields, which would then go unread.
         if select.get("op", "SETOP_NONE") != "SETOP_NONE":
             # As deep as this: a chain of UNIONs leans to the left.
-            columns = self._query(select["larg"], _Place((*place.scopes, {}), place.ctes, place.depth))
-            if recursive_name is not None and recursive_name[0] not in _defined_names(select):
+            columns = self._check_query(select["larg"], _NameContext((*place.scopes, {}), place.ctes, place.depth))
+            if recursive_name is not None and recursive_name[0] not in _list_defined_names(select):
                 name, renamed = recursive_name
-                place = _Place(place.scopes, {**place.ctes, name: _rename(columns, renamed)}, place.depth)
-            self._query(select["rarg"], place.inner({}))
-            self._rest(select, {"withClause", "larg", "rarg"}, place.inner({}))
+                place = _NameContext(place.scopes, {**place.ctes, name: _rename(columns, renamed)}, place.depth)
+            self._check_query(select["rarg"], place.build_inner({}))
+            self._check_rest(select, {"withClause", "larg", "rarg"}, place.build_inner({}))
             return columns
         if "valuesLists" in select:
-            self._rest(select, {"withClause"}, place.inner({}))
+            self._check_rest(select, {"withClause"}, place.build_inner({}))
             width = min(len(row["List"].get("items", [])) for row in select["valuesLists"])
             return tuple(f"column{at}" for at in range(1, width + 1))
         scope: dict[str, Relation] = {}
         for item in select.get("fromClause", []):
-            _merge(scope, self._source(item, place, scope))
-        inside = place.inner(scope)
-        self._rest(select, {"withClause", "fromClause"}, inside)
-        return _result_columns(select.get("targetList", []), scope, _has_merged_columns(select))
+            _merge(scope, self._check_source(item, place, scope))
+        inside = place.build_inner(scope)
+        self._check_rest(select, {"withClause", "fromClause"}, inside)
+        return _list_result_columns(select.get("targetList", []), scope, _has_merged_columns(select))
 
-    def _rest(self, select: Node, done: set[str], place: _Place) -> None:
+    def _check_rest(self, select: Node, done: set[str], place: _NameContext) -> None:
         fields = NODES["SelectStmt"]
         for field, value in select.items():
             if field not in done and isinstance(value, dict | list):
-                self._expressions({fields[field]: value} if fields[field] else value, place)
+                self._check_expressions({fields[field]: value} if fields[field] else value, place)
 
-    def _with(self, clause: Node, place: _Place) -> _Place:
+    def _check_with(self, clause: Node, place: _NameContext) -> _NameContext:
         _check_fields("WithClause", clause)
         ctes = dict(place.ctes)
         recursive = clause.get("recursive", False)
-        bodies = [_body(cte, "CommonTableExpr") for cte in clause["ctes"]]
+        bodies = [_get_body(cte, "CommonTableExpr") for cte in clause["ctes"]]
         if recursive:
             # All see each other. What is referred to before its columns are known has none.
             ctes.update((cte["ctename"], ()) for cte in bodies)
         for cte in bodies:
             _check_fields("CommonTableExpr", cte)
-            name, renamed = cte["ctename"], _strings(cte.get("aliascolnames", []))
-            inside = _Place((*place.scopes, {}), dict(ctes), place.depth + 1)
-            columns = self._query(_body(cte["ctequery"], "SelectStmt"), inside, (name, renamed) if recursive else None)
+            name, renamed = cte["ctename"], _get_strings(cte.get("aliascolnames", []))
+            inside = _NameContext((*place.scopes, {}), dict(ctes), place.depth + 1)
+            columns = self._check_query(
+                _get_body(cte["ctequery"], "SelectStmt"), inside, (name, renamed) if recursive else None
+            )
             ctes[name] = _rename(columns, renamed)
-        return _Place(place.scopes, ctes, place.depth)
+        return _NameContext(place.scopes, ctes, place.depth)
 
-    def _source(self, item: Node, place: _Place, left: Scope) -> dict[str, Relation]:
+    def _check_source(self, item: Node, place: _NameContext, left: Scope) -> dict[str, Relation]:
         """Checks one item of a FROM clause; returns the names that it brings. `left`: those before it."""
         ((kind, body),) = item.items()
         _check_fields(kind, body)
         if kind == "RangeVar":
-            return self._table(body, place)
+            return self._check_table(body, place)
         if kind == "RangeTableSample":
-            if _strings(body["method"])[-1] not in SAMPLING or len(body["method"]) > 1:
-                raise NotReading("a method of TABLESAMPLE may be somebody's own function")
-            self._expressions([body.get("args", []), body.get("repeatable", {})], place.inner({}))
-            return self._source(body["relation"], place, left)
+            if _get_strings(body["method"])[-1] not in SAMPLING or len(body["method"]) > 1:
+                raise NotReadOnly("a method of TABLESAMPLE may be somebody's own function")
+            self._check_expressions([body.get("args", []), body.get("repeatable", {})], place.build_inner({}))
+            return self._check_source(body["relation"], place, left)
         alias = body.get("alias", {})
         _check_fields("Alias", alias)
         if kind == "RangeSubselect":
             # Only LATERAL sees its neighbours; without it, the same name means what the query around has.
-            inside = place.inner(left if body.get("lateral", False) else {})
-            columns = self._query(_body(body["subquery"], "SelectStmt"), inside)
-            return {alias.get("aliasname", ""): Relation(_rename(columns, _strings(alias.get("colnames", []))))}
+            inside = place.build_inner(left if body.get("lateral", False) else {})
+            columns = self._check_query(_get_body(body["subquery"], "SelectStmt"), inside)
+            return {alias.get("aliasname", ""): Relation(_rename(columns, _get_strings(alias.get("colnames", []))))}
         if kind == "RangeFunction":
-            self._expressions([body["functions"], body.get("coldeflist", [])], place.inner(left))
-            return _function(body, alias)
+            self._check_expressions([body["functions"], body.get("coldeflist", [])], place.build_inner(left))
+            return _build_function_relation(body, alias)
         if kind == "JoinExpr":
-            scope = self._source(body["larg"], place, left)
-            _merge(scope, self._source(body["rarg"], place, {**left, **scope}))
+            scope = self._check_source(body["larg"], place, left)
+            _merge(scope, self._check_source(body["rarg"], place, {**left, **scope}))
             # ON sees both sides of its join, and nothing that stands before it.
-            self._expressions(body.get("quals", {}), place.inner(scope))
+            self._check_expressions(body.get("quals", {}), place.build_inner(scope))
             if not alias:
                 return scope
-            columns = () if body.get("usingClause") or body.get("isNatural") else _all_columns(scope)
-            return {alias["aliasname"]: Relation(_rename(columns, _strings(alias.get("colnames", []))))}
-        raise NotReading(f"{kind} is not known to only read")
+            columns = () if body.get("usingClause") or body.get("isNatural") else _collect_columns(scope)
+            return {alias["aliasname"]: Relation(_rename(columns, _get_strings(alias.get("colnames", []))))}
+        raise NotReadOnly(f"{kind} is not known to only read")
 
-    def _table(self, body: Node, place: _Place) -> dict[str, Relation]:
+    def _check_table(self, body: Node, place: _NameContext) -> dict[str, Relation]:
         alias = body.get("alias", {})
         _check_fields("Alias", alias)
         name = body["relname"]
         called = alias.get("aliasname", name)
         if "schemaname" not in body and name in place.ctes:
             columns = place.ctes[name]
-            return {called: Relation(_rename(columns, _strings(alias.get("colnames", []))))}
+            return {called: Relation(_rename(columns, _get_strings(alias.get("colnames", []))))}
         parts = (body.get("catalogname"), body.get("schemaname"), name)
         self.tables.add(tuple(part for part in parts if part is not None))
         return {called: Relation(None, unaliased_table=not alias)}
 
-    def _expressions(self, nodes: Any, place: _Place) -> None:
+    def _check_expressions(self, nodes: Any, place: _NameContext) -> None:
         """Checks everything below `nodes`, with a list of its own: no input may exhaust Python's stack."""
         waiting = [nodes]
         while waiting:
@@ -200,10 +204,10 @@ class _Walk:
                 waiting.extend(cast("list[Any]", node))
                 continue
             if not isinstance(node, dict):
-                raise NotReading("the parse tree has an unknown form")
+                raise NotReadOnly("the parse tree has an unknown form")
             for kind, body in cast("Node", node).items():
                 if kind == "SelectStmt":
-                    self._query(body, place)
+                    self._check_query(body, place)
                     continue
                 fields = _check_fields(kind, body)
                 if kind in _CHECKS:
@@ -216,23 +220,23 @@ class _Walk:
 def _check_fields(kind: str, body: Node) -> Mapping[str, str]:
     fields = NODES.get(kind)
     if fields is None or not fields.keys() >= body.keys():
-        raise NotReading(f"{kind} is not known to only read")
+        raise NotReadOnly(f"{kind} is not known to only read")
     return fields
 
 
-def _body(node: Node, kind: str) -> Node:
+def _get_body(node: Node, kind: str) -> Node:
     if list(node) != [kind]:
-        raise NotReading(f"{next(iter(node), 'nothing')} does not only read")
+        raise NotReadOnly(f"{next(iter(node), 'nothing')} does not only read")
     return node[kind]
 
 
-def _defined_names(select: Node) -> set[str]:
+def _list_defined_names(select: Node) -> set[str]:
     ctes = select.get("withClause", {}).get("ctes", [])
-    return {_body(cte, "CommonTableExpr")["ctename"] for cte in ctes}
+    return {_get_body(cte, "CommonTableExpr")["ctename"] for cte in ctes}
 
 
-def _strings(nodes: Iterable[Node]) -> list[str]:
-    return [_body(node, "String").get("sval", "") for node in nodes]
+def _get_strings(nodes: Iterable[Node]) -> list[str]:
+    return [_get_body(node, "String").get("sval", "") for node in nodes]
 
 
 def _merge(scope: dict[str, Relation], more: Mapping[str, Relation]) -> None:
@@ -240,7 +244,7 @@ def _merge(scope: dict[str, Relation], more: Mapping[str, Relation]) -> None:
         if name not in scope:
             scope[name] = relation
         elif not name:  # sub-selects without a name: none of their columns can be called by it
-            scope[name] = Relation(_all_columns({"": scope[name], " ": relation}))
+            scope[name] = Relation(_collect_columns({"": scope[name], " ": relation}))
         elif not (relation.unaliased_table and scope[name].unaliased_table):  # else the same name in two schemas
             scope[name] = Relation(())  # PostgreSQL refuses this
 
@@ -249,7 +253,7 @@ def _rename(columns: Columns, names: Sequence[str]) -> Columns:
     return None if columns is None else (*names, *columns[len(names) :])
 
 
-def _all_columns(scope: Scope) -> Columns:
+def _collect_columns(scope: Scope) -> Columns:
     found: list[str] = []
     for relation in scope.values():
         if relation.columns is None:
@@ -258,23 +262,23 @@ def _all_columns(scope: Scope) -> Columns:
     return tuple(found)
 
 
-def _function(body: Node, alias: Node) -> dict[str, Relation]:
+def _build_function_relation(body: Node, alias: Node) -> dict[str, Relation]:
     """The names that a function in a FROM clause brings. One that returns no record has a single column, called like
     the alias or else like itself."""
     found: list[str] = []
     called = alias.get("aliasname")
     several = len(body["functions"]) > 1
     for entry in body["functions"]:
-        function, definitions = _body(entry, "List")["items"]
+        function, definitions = _get_body(entry, "List")["items"]
         listed = definitions.get("List", {}).get("items", []) or body.get("coldeflist", [])
         # Others, such as COALESCE, stand in the place of a function too.
-        name = _strings(function["FuncCall"]["funcname"])[-1] if "FuncCall" in function else ""
+        name = _get_strings(function["FuncCall"]["funcname"])[-1] if "FuncCall" in function else ""
         if listed:
-            found.extend(_body(column, "ColumnDef")["colname"] for column in listed)
+            found.extend(_get_body(column, "ColumnDef")["colname"] for column in listed)
         elif name in FUNCTION_COLUMNS:
             found.extend(FUNCTION_COLUMNS[name])
         elif name in RECORD_FUNCTIONS:
-            raise NotReading(f"the columns of {name} are not listed")
+            raise NotReadOnly(f"the columns of {name} are not listed")
         elif name in ("", "unnest"):
             # A row that they return has columns of its own, and of several arrays each has one that is called unnest:
             # only a list of names says how they are called.
@@ -285,7 +289,7 @@ def _function(body: Node, alias: Node) -> dict[str, Relation]:
             called = name
     if body.get("ordinality", False):
         found.append("ordinality")
-    return {called or "": Relation(_rename(tuple(found), _strings(alias.get("colnames", []))))}
+    return {called or "": Relation(_rename(tuple(found), _get_strings(alias.get("colnames", []))))}
 
 
 def _has_merged_columns(select: Node) -> bool:
@@ -300,20 +304,20 @@ def _has_merged_columns(select: Node) -> bool:
     return False
 
 
-def _result_columns(targets: Sequence[Node], scope: Scope, merged: bool) -> Columns:
+def _list_result_columns(targets: Sequence[Node], scope: Scope, merged: bool) -> Columns:
     found: list[str] = []
     for target in targets:
-        body = _body(target, "ResTarget")
+        body = _get_body(target, "ResTarget")
         value = body.get("val", {})
         fields = value.get("ColumnRef", {}).get("fields", [])
         if "name" in body:
             found.append(body["name"])
         elif fields and "A_Star" in fields[-1]:
             if len(fields) == 1:
-                columns = _all_columns(scope)
+                columns = _collect_columns(scope)
                 columns = () if merged and columns is not None else columns
             else:
-                relation = scope.get(_strings(fields[:-1])[-1])
+                relation = scope.get(_get_strings(fields[:-1])[-1])
                 columns = relation.columns if relation is not None else ()
             if columns is None:
                 return None
@@ -321,25 +325,25 @@ def _result_columns(targets: Sequence[Node], scope: Scope, merged: bool) -> Colu
         elif any("A_Star" in part for part in value.get("A_Indirection", {}).get("indirection", [])):
             return tuple(found)  # how many columns follow is not known
         else:
-            found.append(_name_of(value))
+            found.append(_find_column_name(value))
     return tuple(found)
 
 
-def _name_of(value: Node) -> str:
+def _find_column_name(value: Node) -> str:
     """What PostgreSQL calls a column that has no name of its own, for the commonest kinds; else a name that nobody can
     write."""
     ((kind, body),) = value.items()
     if kind == "ColumnRef":
-        return _strings(body["fields"])[-1]
+        return _get_strings(body["fields"])[-1]
     if kind == "FuncCall":
-        return _strings(body["funcname"])[-1]
+        return _get_strings(body["funcname"])[-1]
     if kind == "TypeCast":
         inner = body["arg"]
         while "TypeCast" in inner:
             inner = inner["TypeCast"]["arg"]
         if "A_Const" in inner:
-            return _strings(body["typeName"]["names"])[-1]
-        return _name_of(inner) if next(iter(inner)) in ("ColumnRef", "FuncCall") else ""
+            return _get_strings(body["typeName"]["names"])[-1]
+        return _find_column_name(inner) if next(iter(inner)) in ("ColumnRef", "FuncCall") else ""
     if kind == "MinMaxExpr":
         return "least" if body.get("op") == "IS_LEAST" else "greatest"
     return {"CoalesceExpr": "coalesce", "A_ArrayExpr": "array", "RowExpr": "row"}.get(kind, "")
@@ -350,9 +354,9 @@ def _check_column(body: Node, scopes: Sequence[Scope]) -> None:
     fields = body["fields"]
     if len(fields) == 1 or "A_Star" in fields[-1]:
         return
-    *path, name = _strings(fields)
+    *path, name = _get_strings(fields)
     if name in ACTING_NAMES or name.startswith(ACTING_PREFIXES):
-        raise NotReading(f"{'.'.join([*path, name])} may call a function")
+        raise NotReadOnly(f"{'.'.join([*path, name])} may call a function")
     relation = next((scope[path[-1]] for scope in reversed(scopes) if path[-1] in scope), None)
     if len(path) > 1:
         # By its schema a table is found even where a nearer name is the same.
@@ -360,7 +364,7 @@ def _check_column(body: Node, scopes: Sequence[Scope]) -> None:
     else:
         found = relation is not None and (relation.columns is None or name in relation.columns)
     if not found:
-        raise NotReading(f"{'.'.join([*path, name])} may call a function")
+        raise NotReadOnly(f"{'.'.join([*path, name])} may call a function")
 
 
 def _check_indirection(body: Node, scopes: Sequence[Scope]) -> None:
@@ -371,9 +375,9 @@ def _check_indirection(body: Node, scopes: Sequence[Scope]) -> None:
     if not fields:
         return
     call = body["arg"].get("FuncCall")
-    known = FUNCTION_COLUMNS.get(_strings(call["funcname"])[-1], ()) if call is not None else ()
+    known = FUNCTION_COLUMNS.get(_get_strings(call["funcname"])[-1], ()) if call is not None else ()
     if len(body["indirection"]) > 1 or fields[0] not in known or len(known) == 1:
-        raise NotReading(f"(…).{fields[0]} may call a function")
+        raise NotReadOnly(f"(…).{fields[0]} may call a function")
 
 
 def _check_call(body: Node, scopes: Sequence[Scope]) -> None:
@@ -394,12 +398,12 @@ def _check_operator(body: Node, scopes: Sequence[Scope]) -> None:
 
 
 def _check_name(parts: Sequence[Node], own: frozenset[str], extensions: frozenset[str], what: str) -> None:
-    names = _strings(parts)
+    names = _get_strings(parts)
     if not (
         (len(names) == 1 and (names[0] in own or names[0] in extensions))
         or (len(names) == 2 and names[0] == "pg_catalog" and names[1] in own)
     ):
-        raise NotReading(f"{what} {'.'.join(names)} is not known to only read")
+        raise NotReadOnly(f"{what} {'.'.join(names)} is not known to only read")
 
 
 _CHECKS = {

@@ -9,10 +9,10 @@ from sqlglot.expressions.core import Expr
 from sqlglot.optimizer.scope import traverse_scope
 
 from graphs.expressions.sqlcheck import SQLGLOT_FAULTS, judge_sql
-from graphs.expressions.sqltext import NotReading
+from graphs.expressions.sqltext import NotReadOnly
 
 
-def sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
+def find_sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
     """The tables and views that `sql` reads, each once, sorted: `customers`, or `sales.customers` where it says so, in
     lower case unless quoted. Names that the statement itself defines (`WITH`) are not among them.
 
@@ -21,12 +21,12 @@ def sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
     """
     try:
         judged = judge_sql(sql, dialect)
-    except NotReading as error:
+    except NotReadOnly as error:
         raise ValueError("its tables cannot be told: this is not SQL that surely only reads") from error
     for tree in judged.trees:
         _check_in(tree, dialect)
     try:
-        found = [{_join(table) for table in _tables(tree)} for tree in judged.trees]
+        found = [{_join(table) for table in _find_tables(tree)} for tree in judged.trees]
     except SQLGLOT_FAULTS as error:
         raise ValueError("its tables cannot be told: this SQL cannot be parsed") from error
     if judged.tables is not None and found != [{_join(table) for table in tables} for tables in judged.tables]:
@@ -46,7 +46,7 @@ def _check_in(statement: Expr, dialect: str) -> None:
             raise ValueError("its tables cannot be told: a name after IN may be a table's")
 
 
-def _tables(statement: Expr) -> Iterator[tuple[str, ...]]:
+def _find_tables(statement: Expr) -> Iterator[tuple[str, ...]]:
     # By the table's own name, not by its alias: an alias may be called like something that WITH defines.
     defined = {
         id(table)

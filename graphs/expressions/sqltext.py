@@ -18,7 +18,7 @@ QUICK_CHARACTERS = 40 * QUICK_TOKENS
 it."""
 
 
-class NotReading(ValueError):
+class NotReadOnly(ValueError):
     """The SQL does not surely only read; says why."""
 
 
@@ -45,7 +45,7 @@ _PIECE = r"""
 """
 
 
-def _piece(words: str, prefix: str, quotes: str, marks: str) -> re.Pattern[str]:
+def _compile_piece(words: str, prefix: str, quotes: str, marks: str) -> re.Pattern[str]:
     return re.compile(_PIECE % (prefix, quotes, _WORDS % words, marks), re.VERBOSE)
 
 
@@ -55,16 +55,16 @@ _BACKTICKS = "|`(?:[^`]|``)*+`"
 _DOLLARS = r"\$(?=\w)"
 
 _PIECES: dict[str, re.Pattern[str]] = {
-    "bigquery": _piece("(?!)", "[rR]?", _BACKTICKS, _MARK),
-    "clickhouse": _piece("(?!)", "", _BACKTICKS, _MARK),
-    "duckdb": _piece("(?!)", "", "", _MARK + r"|[{}]|//"),
-    "mysql": _piece("(?!)", "", _BACKTICKS, _MARK),
-    "oracle": _piece(rf"{_DOLLARS}|\#", "[nN]?", "", _MARK),
-    "redshift": _piece("(?!)", "", "", _MARK),
-    "snowflake": _piece(_DOLLARS, "", "", _MARK),
-    "sqlite": _piece("(?!)", "", _BACKTICKS + _BRACKETS, _MARK),
-    "trino": _piece("(?!)", "", "", _MARK),
-    "tsql": _piece("(?!)", "[nN]?", _BRACKETS, _MARK + r"|\#\#?(?=\w)"),
+    "bigquery": _compile_piece("(?!)", "[rR]?", _BACKTICKS, _MARK),
+    "clickhouse": _compile_piece("(?!)", "", _BACKTICKS, _MARK),
+    "duckdb": _compile_piece("(?!)", "", "", _MARK + r"|[{}]|//"),
+    "mysql": _compile_piece("(?!)", "", _BACKTICKS, _MARK),
+    "oracle": _compile_piece(rf"{_DOLLARS}|\#", "[nN]?", "", _MARK),
+    "redshift": _compile_piece("(?!)", "", "", _MARK),
+    "snowflake": _compile_piece(_DOLLARS, "", "", _MARK),
+    "sqlite": _compile_piece("(?!)", "", _BACKTICKS + _BRACKETS, _MARK),
+    "trino": _compile_piece("(?!)", "", "", _MARK),
+    "tsql": _compile_piece("(?!)", "[nN]?", _BRACKETS, _MARK + r"|\#\#?(?=\w)"),
 }
 
 
@@ -77,9 +77,9 @@ def count_tokens(sql: str) -> int:
 def check_size(sql: str) -> None:
     """Raises NotReading for SQL that is too long to be judged, or where a text's end is unclear in every dialect."""
     if len(sql) > MAX_CHARACTERS or count_tokens(sql) > MAX_TOKENS:
-        raise NotReading(f"it is longer than {MAX_CHARACTERS} characters or {MAX_TOKENS} words and marks")
+        raise NotReadOnly(f"it is longer than {MAX_CHARACTERS} characters or {MAX_TOKENS} words and marks")
     if _UNCLEAR_BACKSLASH.search(sql) or "\0" in sql:
-        raise NotReading("where a text in it ends depends on how the database is set up")
+        raise NotReadOnly("where a text in it ends depends on how the database is set up")
 
 
 def find_quoted(sql: str, dialect: str) -> set[tuple[int, int]]:
@@ -89,21 +89,21 @@ def find_quoted(sql: str, dialect: str) -> set[tuple[int, int]]:
     texts with most prefixes, quotes of another database, and characters that mean something else in each.
     """
     if _UNCLEAR_SPACE.search(sql):
-        raise NotReading("it holds characters that end a line in some databases only")
+        raise NotReadOnly("it holds characters that end a line in some databases only")
     pieces = _PIECES[dialect]
     found: set[tuple[int, int]] = set()
     at = 0
     while at < len(sql):
         piece = pieces.match(sql, at)
         if piece is None:
-            raise NotReading(f"databases read it differently from {sql[at : at + 10]!r} on")
+            raise NotReadOnly(f"databases read it differently from {sql[at : at + 10]!r} on")
         text, kind = piece.group(), piece.lastgroup
         if kind == "quoted":
             quote = text.lstrip("rRnN")
             if dialect == "bigquery" and (quote[0] in quote[1:-1] or "\n" in text):
-                raise NotReading("quotes within a text are doubled, which BigQuery reads as two texts")
+                raise NotReadOnly("quotes within a text are doubled, which BigQuery reads as two texts")
             found.add((piece.end() - len(quote), piece.end() - 1))
         elif kind in ("space", "word", "number") and not text.isascii() and not text.isidentifier():
-            raise NotReading("it holds white space that is none to some databases")
+            raise NotReadOnly("it holds white space that is none to some databases")
         at = piece.end()
     return found

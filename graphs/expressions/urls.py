@@ -23,9 +23,9 @@ MAX_CHARACTERS = 8_192
 MAX_NAME = 253
 """Characters of the name of a host (RFC 1035, without the final dot)."""
 
-FRESH = 10.0
+ANSWER_TTL = 10.0
 """Seconds for which an answer of the name server is used again."""
-REMEMBERED = 1_024
+MAX_ANSWERS = 1_024
 """Names whose answers are kept at most; the oldest goes first."""
 
 _URL = re.compile(
@@ -40,24 +40,24 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _DOTTED = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 
 
-class Names:
+class ResolverCache:
     """Answers of the name server, for a short while. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
-        self._asking: dict[str, Future[frozenset[str]]] = {}
+        self._pending: dict[str, Future[frozenset[str]]] = {}
         self._lock = threading.Lock()
 
-    def addresses(self, name: str) -> frozenset[str]:
+    def find_addresses(self, name: str) -> frozenset[str]:
         """The addresses of a name. Raises OSError where it has none."""
         with self._lock:
             until, addresses = self._answers.get(name, (0.0, frozenset[str]()))
             if until > time.monotonic():
                 return addresses
-            asking = self._asking.get(name)
+            asking = self._pending.get(name)
             first = asking is None
             if asking is None:
-                asking = self._asking[name] = Future[frozenset[str]]()
+                asking = self._pending[name] = Future[frozenset[str]]()
         if first:
             try:
                 asking.set_result(look_up(name))
@@ -68,16 +68,16 @@ class Names:
                 raise
             finally:
                 with self._lock:
-                    del self._asking[name]
+                    del self._pending[name]
                     if asking.exception() is None:
-                        self._answers[name] = time.monotonic() + FRESH, asking.result()
+                        self._answers[name] = time.monotonic() + ANSWER_TTL, asking.result()
                         self._answers.move_to_end(name)
-                    if len(self._answers) > REMEMBERED:
+                    if len(self._answers) > MAX_ANSWERS:
                         self._answers.popitem(last=False)
         return asking.result()
 
 
-NAMES: ContextVar[Names | None] = ContextVar("names", default=None)
+RESOLVER_CACHE: ContextVar[ResolverCache | None] = ContextVar("names", default=None)
 """Who answers for the name server while a rule is evaluated; None: it is asked each time."""
 
 
@@ -86,7 +86,7 @@ def look_up(name: str) -> frozenset[str]:
     return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
 
 
-def host(url: str) -> str:
+def parse_host(url: str) -> str:
     """The host of an http(s) URL in lower case, without port, user and final dot; an IPv6 address without brackets,
     an international name in its ASCII form (RFC 5891).
 
@@ -121,16 +121,16 @@ def host(url: str) -> str:
     return name
 
 
-def public_url(url: str) -> bool:
+def is_public_url(url: str) -> bool:
     """Whether an http(s) URL surely leads to a public host: every address of its name is public.
 
     Names are asked for now, or were seconds ago. What does not resolve is not public. May wait for the name server. A
     name that resolves to something else a moment later is the server's own to guard against.
     """
     try:
-        name = host(url)
-        names = NAMES.get()
-        addresses = look_up(name) if names is None else names.addresses(name)
+        name = parse_host(url)
+        names = RESOLVER_CACHE.get()
+        addresses = look_up(name) if names is None else names.find_addresses(name)
     except (ValueError, OSError):
         return False
     return bool(addresses) and all(is_public(address) for address in addresses)

@@ -14,16 +14,16 @@ MAX_DEPTH = 32
 """Levels of lists and mappings in arguments, likewise."""
 
 
-def named(name: str, value: Any) -> dict[str, Any]:
+def flatten_value(name: str, value: Any) -> dict[str, Any]:
     """A value by the names that CEL knows it by: `caller.user` is one name to it."""
     if is_dataclass(value):
         value = vars(value)
     if isinstance(value, Mapping):
-        return {f"{name}.{field}": clean(item) for field, item in cast("Mapping[str, Any]", value).items()}
-    return {name: clean(value)}
+        return {f"{name}.{field}": clean_text(item) for field, item in cast("Mapping[str, Any]", value).items()}
+    return {name: clean_text(value)}
 
 
-def clean(value: Any) -> Any:
+def clean_text(value: Any) -> Any:
     """A text that is not an argument, without what the library cannot hold: it ends a text at NUL, and fails on half a
     surrogate pair. What stands in their place makes the text differ from every text without them, as it did before.
     """
@@ -32,7 +32,7 @@ def clean(value: Any) -> Any:
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def fault(value: Any) -> str | None:
+def find_fault(value: Any) -> str | None:
     """Why no rule can look at these arguments, in words that show none of them; None if rules can."""
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
@@ -40,12 +40,12 @@ def fault(value: Any) -> str | None:
         if item is None or isinstance(item, bool | float):
             continue
         if isinstance(item, str):
-            wrong = _text_fault(item)
+            wrong = _find_text_fault(item)
         elif isinstance(item, int):
             wrong = None if -(2**63) <= item < 2**63 else "a number of more than 64 bits"
         elif isinstance(item, list | Mapping):
             members = cast("Sequence[Any] | Mapping[Any, Any]", item)
-            wrong = _size_fault(len(members), depth)
+            wrong = _find_size_fault(len(members), depth)
             if wrong is None:
                 if isinstance(members, Mapping):
                     waiting += [(key if isinstance(key, str) else (), depth + 1) for key in members]
@@ -59,7 +59,7 @@ def fault(value: Any) -> str | None:
     return None
 
 
-def _text_fault(text: str) -> str | None:
+def _find_text_fault(text: str) -> str | None:
     size = len(text)
     if size <= MAX_TEXT and not text.isascii():
         try:
@@ -71,7 +71,7 @@ def _text_fault(text: str) -> str | None:
     return "a NUL character" if "\0" in text else None
 
 
-def _size_fault(count: int, depth: int) -> str | None:
+def _find_size_fault(count: int, depth: int) -> str | None:
     if count > MAX_ITEMS:
         return f"a list or mapping of more than {MAX_ITEMS:,} items"
     return f"more than {MAX_DEPTH} levels of lists and mappings" if depth >= MAX_DEPTH else None

@@ -13,34 +13,34 @@ from typing import BinaryIO
 
 import psutil
 
-from graphs.expressions.conditions import Condition, compile_access, compile_next
+from graphs.expressions.conditions import Condition, compile_branch_condition, compile_rule_condition
 from graphs.expressions.evaluator import unpack
-from graphs.expressions.prepared import Outcome, Prepared
+from graphs.expressions.prepared import ConditionOutcome, PreparedValues
 
-compiled_access = lru_cache(maxsize=256)(compile_access)
-compiled_next = lru_cache(maxsize=256)(compile_next)
+compile_rule_cached = lru_cache(maxsize=256)(compile_rule_condition)
+compile_branch_cached = lru_cache(maxsize=256)(compile_branch_condition)
 
 
-LONGEST = 30.0
+MAX_SECONDS = 30.0
 """Seconds for one condition, whoever asks."""
-MOST_MEMORY = 256 * 2**20
+MAX_MEMORY = 256 * 2**20
 """Bytes that conditions may take beyond what the process takes at its start."""
 
 
 def limit_memory() -> None:
     """Ends the process where a condition builds more than it may, as `args.list.map(x, args.text + args.text)` can."""
     with suppress(OSError, ValueError):  # not every system has such limits
-        most = psutil.Process().memory_info().vms + MOST_MEMORY
+        most = psutil.Process().memory_info().vms + MAX_MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def evaluate(request: bytes) -> Outcome:
+def evaluate(request: bytes) -> ConditionOutcome:
     """The outcome of one request."""
     scope, source, values, unknown = unpack(request)
     if scope == "next":
-        return compiled_next(source).of_data(values)
-    condition: Condition = compiled_access(source)
-    return condition.outcome(Prepared(values, unknown))
+        return compile_branch_cached(source).evaluate_data(values)
+    condition: Condition = compile_rule_cached(source)
+    return condition.compute_outcome(PreparedValues(values, unknown))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -50,7 +50,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         request = requests.read(int.from_bytes(head, "big"))
         # Whoever asks ends this process when it is late; where they are gone themselves, the alarm does, which no
         # lock of the interpreter holds up.
-        signal.setitimer(signal.ITIMER_REAL, LONGEST)
+        signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
         try:
             outcome = evaluate(request)
         except Exception:  # noqa: BLE001 - a rule that fails is closed

@@ -33,23 +33,23 @@ from graphs.llm.stream import (
     Flow,
     Listener,
     StreamReader,
-    error_words,
-    interrupted,
+    build_interruption_error,
+    find_error_text,
 )
 from graphs.redaction import Redaction
-from graphs.telemetry.token_count import CallTally
-from graphs.telemetry.tracing import passed_on
+from graphs.telemetry.token_count import CallTokenCount
+from graphs.telemetry.tracing import build_trace_headers
 from graphs.text import escape_invisible
 
 log = logging.getLogger(__name__)
 
 HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
-LONGEST = 4000
+LONGEST_ERROR = 4000
 """Characters of an error of the endpoint."""
 LINGER = 1.0
 """Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
-PATIENCE = 2.0
+LONGEST_RETRY_AFTER = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
 LONGEST_REFUSAL = 2**16
 """Bytes of an error's body that are read."""
@@ -63,7 +63,7 @@ MOST_MODELS = 10_000
 """Models of one list; LiteLLM's own price list knows some 2,500."""
 LONGEST_MODEL = 256
 """Characters of a model's name."""
-MOST_IN_STUDIO = 32 * 2**20
+LONGEST_STUDIO_ANSWER = 32 * 2**20
 """Bytes of an answer that LangChain reads."""
 REFUSAL_PATIENCE = 10.0
 """Seconds for the rest of an error's words."""
@@ -106,7 +106,7 @@ class ChatModel:
         self._redaction = redaction or Redaction((api_key.get_secret_value(),))
         self._silence = silence
         self._longest = longest
-        self._langchain_http = build_client(MOST_IN_STUDIO)
+        self._langchain_http = build_client(LONGEST_STUDIO_ANSWER)
         # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
         # names switch silently to another API.
         self.langchain = ChatOpenAI(
@@ -126,7 +126,7 @@ class ChatModel:
             self._session = None
         await self._langchain_http.aclose()
 
-    def messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    def convert_messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
         """LangChain messages as OpenAI message objects.
 
         The one place that uses ChatOpenAI's private request builder.
@@ -136,7 +136,7 @@ class ChatModel:
         build = cast("Callable[[list[BaseMessage]], dict[str, Any]]", self.langchain._get_request_payload)  # pyright: ignore
         return build(list(messages))["messages"]
 
-    async def models(self) -> list[str]:
+    async def list_models(self) -> list[str]:
         """The ids that `GET /models` lists.
 
         Raises ModelError when the endpoint does not answer with such a list.
@@ -144,16 +144,20 @@ class ChatModel:
         timeout = aiohttp.ClientTimeout(total=10)
         url = f"{self.base_url}/models"
         try:
-            async with self._http().get(url, headers=self._headers, timeout=timeout, allow_redirects=False) as response:
+            async with self._open_session().get(
+                url, headers=self._headers, timeout=timeout, allow_redirects=False
+            ) as response:
                 if response.status != 200:
-                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
-                return model_names(await read_at_most(response, LONGEST_LIST))
+                    raise build_model_error(
+                        response.status, response.headers, await read_refusal(response), self.base_url
+                    )
+                return parse_model_names(await read_at_most(response, LONGEST_LIST))
         except ModelError as error:
-            raise cleaned(error, self._redaction) from None
+            raise clean_error(error, self._redaction) from None
         except aiohttp.ClientResponseError as error:
-            raise self._no_http(error) from None
+            raise self._build_protocol_error(error) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._unreachable(error, retryable=True) from error
+            raise self._build_connection_error(error, retryable=True) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{self.base_url}/models did not answer with a list of models. Does LITELLM_BASE_URL end in /v1?",
@@ -166,7 +170,7 @@ class ChatModel:
         listener: Listener,
         *,
         key: SecretStr | None = None,
-        tally: CallTally | None = None,
+        token_count: CallTokenCount | None = None,
         flow: Flow | None = None,
     ) -> Answer:
         """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
@@ -175,54 +179,56 @@ class ChatModel:
         counted as the caller's. While `flow` is full nothing is read, so that the endpoint has to wait. Raises
         ModelError; it is `retryable` only while nothing was told.
         """
-        reader = StreamReader(listener, tally, longest=self._longest)
-        body = encoded({**request, "stream": True, "stream_options": {"include_usage": True}})
+        reader = StreamReader(listener, token_count, longest=self._longest)
+        body = encode_request({**request, "stream": True, "stream_options": {"include_usage": True}})
         try:
             # Whoever sends a header a byte at a time is never silent.
             async with asyncio.timeout(2 * self._silence):
-                response = await self._http().post(
+                response = await self._open_session().post(
                     f"{self.base_url}/chat/completions",
                     data=body,
-                    headers=self._headers_with(key),
+                    headers=self._build_headers(key),
                     allow_redirects=False,
                 )
             try:
                 if response.status != 200:
-                    raise refusal(response.status, response.headers, await read_refusal(response), self.base_url)
+                    raise build_model_error(
+                        response.status, response.headers, await read_refusal(response), self.base_url
+                    )
                 if response.content_type == "application/json":
-                    reader.whole(await read_at_most(response, LONGEST_EVENT))
-                elif response.content_type in NO_STREAM:
-                    raise self._no_stream(response.content_type)
+                    reader.read_whole_answer(await read_at_most(response, LONGEST_EVENT))
+                elif response.content_type in PAGE_TYPES:
+                    raise self._build_content_type_error(response.content_type)
                 else:
                     await read_stream(response.content, reader, flow)
             finally:
-                let_go(response, reader.done)
+                release_connection(response, reader.done)
         except ModelError as error:
             # The caller's own key is known to nobody else; it may be quoted as ours may.
             own = () if key is None else (key.get_secret_value(),)
-            raise cleaned(cleaned(error, Redaction(own)), self._redaction) from None
+            raise clean_error(clean_error(error, Redaction(own)), self._redaction) from None
         except TimeoutError as error:
             raise ModelError(
                 f"The model said nothing for {self._silence:g} seconds, so its answer was given up.",
-                kind="interrupted" if reader.spoke else "unavailable",
+                kind="interrupted" if reader.has_output else "unavailable",
                 code="timeout",
             ) from error
         except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error, retryable=True) from error
+            raise self._build_connection_error(error, retryable=True) from error
         except aiohttp.ClientResponseError as error:
-            raise self._no_http(error) from None
+            raise self._build_protocol_error(error) from None
         except aiohttp.ClientError as error:
-            if reader.spoke:
-                raise interrupted() from error
-            raise self._unreachable(error, retryable=True) from error
-        return reader.answer()
+            if reader.has_output:
+                raise build_interruption_error() from error
+            raise self._build_connection_error(error, retryable=True) from error
+        return reader.build_answer()
 
-    def _headers_with(self, key: SecretStr | None) -> Mapping[str, str]:
+    def _build_headers(self, key: SecretStr | None) -> Mapping[str, str]:
         if key is None:
-            return {**self._headers, **passed_on()}
-        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **passed_on()}
+            return {**self._headers, **build_trace_headers()}
+        return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **build_trace_headers()}
 
-    def _http(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
@@ -233,7 +239,7 @@ class ChatModel:
             )
         return self._session
 
-    def _no_http(self, error: aiohttp.ClientResponseError) -> ModelError:
+    def _build_protocol_error(self, error: aiohttp.ClientResponseError) -> ModelError:
         # Not aiohttp's own words: they quote what was sent.
         return ModelError(
             f"The model endpoint {self.base_url} sent an answer that is no HTTP, or whose headers are longer than "
@@ -241,14 +247,14 @@ class ChatModel:
             kind="unavailable",
         )
 
-    def _no_stream(self, kind: str) -> ModelError:
+    def _build_content_type_error(self, kind: str) -> ModelError:
         return ModelError(
             f"The model endpoint {self.base_url} answered with {kind} where a stream of events (text/event-stream) was "
             "asked for. Does LITELLM_BASE_URL lead to LiteLLM, and end in /v1?",
             kind="unavailable",
         )
 
-    def _unreachable(self, error: BaseException, *, retryable: bool) -> ModelError:
+    def _build_connection_error(self, error: BaseException, *, retryable: bool) -> ModelError:
         return ModelError(
             f"No answer from the model endpoint {self.base_url} ({type(error).__name__}). Is LiteLLM running, and is "
             "LITELLM_BASE_URL right?",
@@ -257,7 +263,7 @@ class ChatModel:
         )
 
 
-NO_STREAM = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
+PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
 """What pages and proxies answer with; whatever else calls itself something wrong is read as a stream."""
 
 
@@ -271,11 +277,11 @@ async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow:
                 reader.feed(data[start : start + SLICE])
                 if reader.done:
                     return
-                await (flow.room() if flow is not None and flow.full else asyncio.sleep(0))
+                await (flow.wait_for_room() if flow is not None and flow.full else asyncio.sleep(0))
         if reader.done:
             return
         if flow is not None and flow.full:
-            await flow.room()
+            await flow.wait_for_room()
 
 
 async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
@@ -306,7 +312,7 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body[:LONGEST_REFUSAL])
 
 
-def model_names(body: bytes) -> list[str]:
+def parse_model_names(body: bytes) -> list[str]:
     """The ids of a list of models. Raises ValueError, KeyError or TypeError where it is none."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES_WHOLE:
         raise ValueError("too many values")
@@ -327,7 +333,7 @@ def model_names(body: bytes) -> list[str]:
     return names
 
 
-def let_go(response: aiohttp.ClientResponse, done: bool) -> None:
+def release_connection(response: aiohttp.ClientResponse, done: bool) -> None:
     """Gives a connection back. One that still owes the end of an answer cannot be used again, so where all that matters
     was read, that end is given a moment; aiohttp gives the connection back when it comes."""
     if done and not response.closed:
@@ -336,7 +342,7 @@ def let_go(response: aiohttp.ClientResponse, done: bool) -> None:
         response.release()
 
 
-def encoded(request: Mapping[str, Any]) -> bytes:
+def encode_request(request: Mapping[str, Any]) -> bytes:
     """A request as JSON. What orjson cannot write, such as whole numbers over 64 bits, goes the slow way."""
     try:
         return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
@@ -344,7 +350,7 @@ def encoded(request: Mapping[str, Any]) -> bytes:
         return json.dumps(request, ensure_ascii=True).encode()
 
 
-def endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def build_endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Messages as endpoints take them: a tool message may hold only text, so images follow in a user message."""
     sent: list[Mapping[str, Any]] = []
     images: list[Mapping[str, Any]] = []
@@ -357,45 +363,48 @@ def endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str
                 text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
                 message = {**message, "content": text or "(see the image below)"}
         elif images:
-            sent.append(image_message(images))
+            sent.append(build_image_message(images))
             images = []
         sent.append(message)
     if images:
-        sent.append(image_message(images))
+        sent.append(build_image_message(images))
     return sent
 
 
-def image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def build_image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Tool images in the only kind of message that may hold images."""
     return {"role": "user", "content": [{"type": "text", "text": "The images that the tools returned:"}, *images]}
 
 
-def openai_tool(tool: BaseTool) -> dict[str, Any]:
+def build_openai_tool(tool: BaseTool) -> dict[str, Any]:
     """A tool as the request's `tools` want it. Costs much; do it once per snapshot, not per request."""
     return convert_to_openai_tool(tool)
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
+def build_model_error(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
     """The ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on renamed."""
     try:
         error = orjson.loads(body).get("error")
     except (orjson.JSONDecodeError, AttributeError):
         error = None
-    words = error_words(error)
+    words = find_error_text(error)
     details = cast("Mapping[str, object]", error if isinstance(error, Mapping) else {})
     code, param = (value if isinstance(value := details.get(name), str) else None for name in ("code", "param"))
     words = words or f"The model endpoint answered with status {status}."
     retry_after = read_retry_after(headers.get("llm_provider-retry-after") or headers.get("retry-after"))
     kind: ModelErrorKind
     if status == 429:
-        kind, retryable = "rate_limited", retry_after is None or seconds(retry_after) <= PATIENCE
+        kind, retryable = "rate_limited", retry_after is None or parse_seconds(retry_after) <= LONGEST_RETRY_AFTER
     elif status in (401, 403):
         kind, retryable = "authentication", False
         # Not the endpoint's own words: LiteLLM's quote the key.
         words = f"{base_url} refused Interlock's own key (status {status}). Check LITELLM_API_KEY."
     elif status < 400:
         kind, retryable = "unavailable", False
-        words = f"The model endpoint {base_url} answered with status {status}{where_to(headers)} instead of an answer."
+        words = (
+            f"The model endpoint {base_url} answered with status {status}{describe_redirect(headers)} instead of an "
+            "answer."
+        )
     elif status < 500:
         kind, retryable = "invalid_request", False
     else:
@@ -407,18 +416,18 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, base_url: str)
     )
 
 
-def cleaned(error: ModelError, redaction: Redaction) -> ModelError:
+def clean_error(error: ModelError, redaction: Redaction) -> ModelError:
     """The error without secrets in what the endpoint said, and without what steers a terminal or a page."""
 
     def clean(text: str) -> str:
-        return escape_invisible(redaction.text(text, LONGEST), keep="\n\t")
+        return escape_invisible(redaction.redact_text(text, LONGEST_ERROR), keep="\n\t")
 
     error.args = (clean(str(error)),)
     error.code, error.param = (value and clean(value) for value in (error.code, error.param))
     return error
 
 
-def where_to(headers: Mapping[str, str]) -> str:
+def describe_redirect(headers: Mapping[str, str]) -> str:
     """What is said of a redirection: the host alone, as the rest of an address may hold secrets."""
     if not (location := headers.get("location")):
         return ""
@@ -443,7 +452,7 @@ def read_retry_after(value: str | None) -> str | None:
     return value
 
 
-def seconds(retry_after: str) -> float:
+def parse_seconds(retry_after: str) -> float:
     """`Retry-After` in seconds; an HTTP date counts as too long to wait (RFC 9110, section 10.2.3)."""
     try:
         return float(retry_after)

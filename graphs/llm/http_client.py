@@ -18,7 +18,7 @@ def build_client(longest: int) -> httpx.AsyncClient:
     and refuses what is compressed all the same, and reads at most `longest` bytes of an answer; beyond, requests fail
     with httpx.ReadError."""
 
-    async def bound(response: httpx.Response) -> None:
+    async def bound_response(response: httpx.Response) -> None:
         # Before the body is read: httpx would unpack whatever comes in one piece (CWE-409).
         if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise httpx.ReadError("the answer is compressed though no compression was asked for")
@@ -26,17 +26,17 @@ def build_client(longest: int) -> httpx.AsyncClient:
             response.stream = BoundedStream(response.stream, longest)
 
     return httpx.AsyncClient(
-        verify=trusted_certificates(),
+        verify=load_certificates(),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"accept-encoding": "identity"},
         follow_redirects=False,
-        event_hooks={"response": [bound]},
+        event_hooks={"response": [bound_response]},
         trust_env=False,
     )
 
 
 @cache
-def trusted_certificates() -> SSLContext:
+def load_certificates() -> SSLContext:
     """The machine's; to read them takes milliseconds."""
     return httpx.create_ssl_context()
 

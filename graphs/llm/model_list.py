@@ -13,45 +13,45 @@ from graphs.policy.patterns import matches_any
 
 log = logging.getLogger(__name__)
 
-FRESH = 30.0
+FRESH_SECONDS = 30.0
 """Seconds for which the list is taken as it is."""
-RETRY = 2.0
+RETRY_SECONDS = 2.0
 """Seconds between two questions for the list after a failure, or for a name it did not hold."""
 
 
-class Offered:
+class ModelList:
     """The list of one endpoint."""
 
     def __init__(self, model: ChatModel, patterns: Sequence[str]) -> None:
         self._model = model
         self._patterns = patterns
         self._names: list[str] = []
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._loaded_at = float("-inf")
+        self._lock = asyncio.Lock()
         self.problem: str | None = None
         """Why the list is not known, or not known anew."""
 
-    async def names(self) -> list[str]:
+    async def list_names(self) -> list[str]:
         """What is offered; what it last was while LiteLLM does not answer."""
-        return await self._no_older_than(FRESH)
+        return await self._load_names(FRESH_SECONDS)
 
     async def has(self, name: str) -> bool:
         """Whether a model is offered; one that is new since the last question is found too."""
-        return name in await self._no_older_than(FRESH) or name in await self._no_older_than(RETRY)
+        return name in await self._load_names(FRESH_SECONDS) or name in await self._load_names(RETRY_SECONDS)
 
-    async def _no_older_than(self, seconds: float) -> list[str]:
-        seconds = RETRY if self.problem else seconds
-        if time.monotonic() - self._asked_at < seconds:
+    async def _load_names(self, seconds: float) -> list[str]:
+        seconds = RETRY_SECONDS if self.problem else seconds
+        if time.monotonic() - self._loaded_at < seconds:
             return self._names
-        async with self._asking:
-            if time.monotonic() - self._asked_at < seconds:
+        async with self._lock:
+            if time.monotonic() - self._loaded_at < seconds:
                 return self._names
             try:
-                names = await self._model.models()
+                names = await self._model.list_models()
                 self._names = [name for name in names if matches_any(self._patterns, name)]
                 self.problem = None
             except ModelError as error:
                 log.warning("%s", error)
                 self.problem = str(error)
-            self._asked_at = time.monotonic()
+            self._loaded_at = time.monotonic()
         return self._names

@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol, cast
 import orjson
 
 from graphs.errors import ModelError
-from graphs.events import FinishReason, Usage
-from graphs.telemetry.token_count import CallTally
+from graphs.events import FinishReason, TokenUsage
+from graphs.telemetry.token_count import CallTokenCount
 
 LONGEST_ANSWER = 1_000_000
 """Characters of one answer, where the gateway file says nothing else: about 250,000 tokens."""
@@ -39,7 +39,7 @@ LONGEST_ARGUMENTS = 2**20
 """Characters of the arguments of all tool calls of one answer."""
 MOST_EXTRAS = 16
 """How many times an answer's longest length its annotations and log probabilities may take, in bytes."""
-MOST_WORDLESS = 4 * 2**20
+MOST_SILENT_BYTES = 4 * 2**20
 """Bytes of comments and empty events between two pieces of an answer. Of an event that comes in many pieces only the
 last is counted: it may hold a picture, and is bounded by itself."""
 MOST_TOKENS = 10**9
@@ -64,24 +64,24 @@ class Answer:
     text: str = ""
     calls: list[RawCall] = field(default_factory=list[RawCall])
     reason: FinishReason = "stop"
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
-Kind = Literal["text", "reasoning", "refusal"]
+PieceKind = Literal["text", "reasoning", "refusal"]
 
 
 class Listener(Protocol):
     """Whoever hears an answer as it comes."""
 
-    def said(self, kind: Kind, text: str) -> None:
+    def add_text(self, kind: PieceKind, text: str) -> None:
         """The next piece."""
         ...
 
-    def cited(self, annotations: bytes) -> None:
+    def add_annotations(self, annotations: bytes) -> None:
         """Where it comes from, in OpenAI's words: a JSON list."""
         ...
 
-    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
+    def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
         """How likely the last piece was, in OpenAI's words: JSON, by kind."""
         ...
 
@@ -92,7 +92,7 @@ class Flow(Protocol):
     full: bool
     """More should not be read before there is `room`."""
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Returns once there is room."""
         ...
 
@@ -117,9 +117,11 @@ class StreamReader:
     that says so.
     """
 
-    def __init__(self, listener: Listener, tally: CallTally | None = None, *, longest: int = LONGEST_ANSWER) -> None:
+    def __init__(
+        self, listener: Listener, token_count: CallTokenCount | None = None, *, longest: int = LONGEST_ANSWER
+    ) -> None:
         self._listener = listener
-        self._tally = tally
+        self._token_count = token_count
         self._longest = longest
         self._line = bytearray()
         """The beginning of a line whose end is still to come."""
@@ -128,14 +130,14 @@ class StreamReader:
         self._calls: dict[int, CallPieces] = {}
         self._arguments = 0
         self._extras = 0
-        self._wordless = 0
-        self._usage = Usage()
-        self._finish: str | None = None
-        self._kind: Kind = "text"
-        self._waiting: list[str] = []
+        self._silent_bytes = 0
+        self._usage = TokenUsage()
+        self._finish_reason: str | None = None
+        self._kind: PieceKind = "text"
+        self._pending_texts: list[str] = []
         self.done = False
         """Nothing that matters is still to come."""
-        self.spoke = False
+        self.has_output = False
 
     def feed(self, data: bytes) -> None:
         """Takes the next bytes and says what they complete. Raises ModelError."""
@@ -144,7 +146,7 @@ class StreamReader:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines:
-            self._wordless += len(data)
+            self._silent_bytes += len(data)
             if self._line:
                 lines[0] = bytes(self._line + lines[0])
                 self._line.clear()
@@ -153,50 +155,50 @@ class StreamReader:
                     if line[:5] == b"data:":
                         if len(line) > PLAIN_EVENT:
                             self._check_event(line, MOST_VALUES)
-                            self._event(line[5:].strip())
-                        elif not self._simple(line[5:]):
-                            self._event(line[5:].strip())
+                            self._read_event(line[5:].strip())
+                        elif not self._take_plain_text(line[5:]):
+                            self._read_event(line[5:].strip())
                     elif line[:8] == b"\xef\xbb\xbfdata:":
-                        self._event(line[8:].strip())
+                        self._read_event(line[8:].strip())
             except ModelError as error:
                 # What came before it in the same bytes is said first, however the network cut them.
                 self._flush()
-                if self.spoke and error.kind == "unavailable":
+                if self.has_output and error.kind == "unavailable":
                     error.kind = "interrupted"
                 raise
         if rest:
             self._line += rest
             if len(self._line) > LONGEST_EVENT:
                 self._flush()
-                raise self._event_too_long()
+                raise self._build_event_error()
         self._flush()
-        if self._wordless > MOST_WORDLESS:
-            raise self._ended(
-                f"The model endpoint sent {MOST_WORDLESS // 2**20} MB without a word of an answer (comments or empty "
-                "events), so it was left."
+        if self._silent_bytes > MOST_SILENT_BYTES:
+            raise self._build_error(
+                f"The model endpoint sent {MOST_SILENT_BYTES // 2**20} MB without a word of an answer (comments or "
+                "empty events), so it was left."
             )
 
-    def whole(self, body: bytes) -> None:
+    def read_whole_answer(self, body: bytes) -> None:
         """Takes an answer that came in one piece although a stream was asked for. Raises ModelError."""
         if len(body) > PLAIN_EVENT:
             self._check_event(body, MOST_VALUES_WHOLE)
         try:
-            payload = loads(body)
+            payload = parse_json(body)
             choice = dict(payload["choices"][0])
         except (ValueError, KeyError, IndexError, TypeError):
-            raise unreadable() from None
-        self._read({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]}, len(body))
+            raise build_format_error() from None
+        self._read_payload({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]}, len(body))
         self._flush()
         self.done = True
 
-    def answer(self) -> Answer:
+    def build_answer(self) -> Answer:
         """What was read. Raises ModelError (`interrupted`) when the stream stopped before its end."""
         if self._line.startswith(b"data:"):  # the last line, when the connection closed without a line end
             self.feed(b"\n")
-        if not self.done and self._finish is None:
+        if not self.done and self._finish_reason is None:
             raise (
-                interrupted()
-                if self.spoke
+                build_interruption_error()
+                if self.has_output
                 else ModelError(
                     "The model's answer was cut off before it began. Please try again.",
                     kind="unavailable",
@@ -209,11 +211,11 @@ class StreamReader:
                 RawCall(call.id, call.name, call.arguments.getvalue())
                 for _, call in sorted(self._calls.items(), key=lambda item: item[0])
             ],
-            reason=REASONS.get(self._finish or "", "stop"),
+            reason=REASONS.get(self._finish_reason or "", "stop"),
             usage=self._usage,
         )
 
-    def _simple(self, data: bytes) -> bool:
+    def _take_plain_text(self, data: bytes) -> bool:
         """Takes what most of a stream is made of, a chunk with a piece of text and nothing else. False for any other,
         which is not taken: each step here is done for every word of every answer."""
         if self._kind != "text":
@@ -231,98 +233,98 @@ class StreamReader:
             text.encode()  # half a surrogate pair cannot be sent on
         except (ValueError, TypeError, KeyError, AttributeError):
             return False
-        self._waiting.append(text)
+        self._pending_texts.append(text)
         return True
 
-    def _event(self, data: bytes) -> None:
+    def _read_event(self, data: bytes) -> None:
         if data == b"[DONE]":
             self.done = True
             return
         try:
-            payload = loads(data)
+            payload = parse_json(data)
         except ValueError:
-            raise unreadable() from None
+            raise build_format_error() from None
         if isinstance(payload, dict):
-            self._read(cast("dict[str, Any]", payload), len(data))
+            self._read_payload(cast("dict[str, Any]", payload), len(data))
 
-    def _read(self, payload: Mapping[str, Any], size: int) -> None:
+    def _read_payload(self, payload: Mapping[str, Any], size: int) -> None:
         # Endpoints differ, and some err: what does not have the shape of a chunk must not end a turn without words.
         try:
-            self._chunk(payload, size)
+            self._read_chunk(payload, size)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError):
-            raise unreadable() from None
+            raise build_format_error() from None
 
-    def _chunk(self, payload: Mapping[str, Any], size: int) -> None:
+    def _read_chunk(self, payload: Mapping[str, Any], size: int) -> None:
         error: object = payload.get("error")
         if error is not None:
             self._flush()
             if isinstance(error, Mapping) and str(cast("Mapping[str, object]", error).get("code")) in ("401", "403"):
                 raise ModelError("The model endpoint refused Interlock's own key.", kind="authentication")
             raise ModelError(
-                error_words(cast("object", error)) or "The model failed in the middle of its answer.",
-                kind="interrupted" if self.spoke else "unavailable",
+                find_error_text(cast("object", error)) or "The model failed in the middle of its answer.",
+                kind="interrupted" if self.has_output else "unavailable",
             )
         if usage := payload.get("usage"):
-            self._usage = counted(usage) or self._usage
+            self._usage = parse_usage(usage) or self._usage
         choices = payload.get("choices") or ()
-        if usage and not choices and self._finish is not None:
+        if usage and not choices and self._finish_reason is not None:
             self.done = True  # usage comes after all else; "[DONE]" says nothing more
         for choice in choices[:1]:  # one answer is asked for
             delta = choice.get("delta")
             if delta:
                 if content := delta.get("content"):
-                    self._piece("text", plain(content))
+                    self._add_piece("text", parse_text(content))
                 if thought := delta.get("reasoning_content"):
-                    self._piece("reasoning", plain(thought))
+                    self._add_piece("reasoning", parse_text(thought))
                 if refusal := delta.get("refusal"):
-                    self._piece("refusal", plain(refusal))
+                    self._add_piece("refusal", parse_text(refusal))
                 if isinstance(notes := delta.get("annotations"), list) and notes:
                     annotations = orjson.dumps(notes)
                     self._add_extras(size)
-                    self._listener.cited(annotations)
+                    self._listener.add_annotations(annotations)
                 for call in delta.get("tool_calls") or ():
-                    self._call(call)
+                    self._add_call(call)
             if isinstance(logprobs := choice.get("logprobs"), Mapping) and logprobs:
                 kinds = islice(cast("Mapping[str, Any]", logprobs).items(), MOST_DETAILS)
                 weights = {kind: orjson.dumps(entries) for kind, entries in kinds}
                 self._add_extras(size)
-                self._listener.weighed(weights)
+                self._listener.add_logprobs(weights)
             reason = choice.get("finish_reason")
-            self._finish = reason if isinstance(reason, str) and reason else self._finish
+            self._finish_reason = reason if isinstance(reason, str) and reason else self._finish_reason
 
-    def _piece(self, kind: Kind, text: str) -> None:
+    def _add_piece(self, kind: PieceKind, text: str) -> None:
         if kind != self._kind:
             self._flush()
             self._kind = kind
-        self._waiting.append(text)
+        self._pending_texts.append(text)
 
     def _flush(self) -> None:
-        if self._waiting:
-            self.spoke = True
-            self._wordless = 0
-            text = "".join(self._waiting)
-            self._waiting.clear()
+        if self._pending_texts:
+            self.has_output = True
+            self._silent_bytes = 0
+            text = "".join(self._pending_texts)
+            self._pending_texts.clear()
             self._length += len(text)
             if self._length > self._longest:
-                raise answer_too_long(self._longest, spoke=self.spoke)
+                raise build_length_error(self._longest, has_output=self.has_output)
             if self._kind == "text":
                 self._text.write(text)
-            if self._tally is not None:
-                self._tally.heard(text)
-            self._listener.said(self._kind, text)
+            if self._token_count is not None:
+                self._token_count.add_text(text)
+            self._listener.add_text(self._kind, text)
 
     def _add_extras(self, size: int) -> None:
         """Counts an event of this many bytes that holds more than text, and says first what came before it."""
         self._flush()
-        self._wordless = 0
+        self._silent_bytes = 0
         self._extras += size
         if self._extras > MOST_EXTRAS * self._longest:
-            raise answer_too_long(self._longest, spoke=self.spoke)
+            raise build_length_error(self._longest, has_output=self.has_output)
 
-    def _call(self, delta: Mapping[str, Any]) -> None:
+    def _add_call(self, delta: Mapping[str, Any]) -> None:
         # Some endpoints leave the index out; a new id then means a new call.
         index = delta.get("index")
-        identity = short(identity) if isinstance(identity := delta.get("id"), str) else ""
+        identity = shorten_id(identity) if isinstance(identity := delta.get("id"), str) else ""
         if index is None:
             last = max(self._calls, default=-1)
             index = last + 1 if identity or last < 0 else last
@@ -334,29 +336,29 @@ class StreamReader:
         call = self._calls.get(index)
         if call is None:
             if len(self._calls) >= MOST_CALLS:
-                raise self._ended(
+                raise self._build_error(
                     f"The model asked for more than {MOST_CALLS} tool calls at once; none of them was run."
                 )
             call = self._calls[index] = CallPieces()
         call.id = identity or call.id
         function = cast("Mapping[str, Any]", delta.get("function") or {})
-        name = plain(function.get("name") or "")
+        name = parse_text(function.get("name") or "")
         arguments = function.get("arguments") or ""
-        text = plain(arguments) if isinstance(arguments, str) else json.dumps(arguments)
+        text = parse_text(arguments) if isinstance(arguments, str) else json.dumps(arguments)
         self._arguments += len(text) + len(name)
         if len(call.name) + len(name) > LONGEST_NAME:
-            raise self._ended(
+            raise self._build_error(
                 f"The model asked for a tool with a name of more than {LONGEST_NAME} characters; no tool was run."
             )
         if self._arguments > LONGEST_ARGUMENTS:
-            raise self._ended(
+            raise self._build_error(
                 f"The model wrote more than {LONGEST_ARGUMENTS:,} characters of arguments for its tool calls; none of "
                 "them was run. Ask it to do the work in smaller parts."
             )
         if name or text:
-            self._wordless = 0
-        if self._tally is not None:
-            self._tally.heard(text)
+            self._silent_bytes = 0
+        if self._token_count is not None:
+            self._token_count.add_text(text)
         call.name += name
         call.arguments.write(text)
 
@@ -364,25 +366,25 @@ class StreamReader:
         """Refuses an event that is too long, or that would take far more memory than it is long. Raises ModelError."""
         if len(data) > LONGEST_EVENT:
             self._flush()
-            raise self._event_too_long()
-        if holds_more_values(data, most):
+            raise self._build_event_error()
+        if has_more_values(data, most):
             self._flush()
-            raise self._ended(
+            raise self._build_error(
                 f"The model endpoint sent {len(data) / 2**20:.1f} MB of JSON in one piece with more than {most:,} "
                 "values in it, which no answer has, so it was left."
             )
 
-    def _event_too_long(self) -> ModelError:
-        return self._ended(
+    def _build_event_error(self) -> ModelError:
+        return self._build_error(
             f"The model endpoint sent more than {LONGEST_EVENT // 2**20} MB without the end of a line, which no event "
             "of an answer is long, so it was left. Does LITELLM_BASE_URL lead to a model?"
         )
 
-    def _ended(self, words: str) -> ModelError:
-        return ModelError(words, kind="interrupted" if self.spoke else "unavailable")
+    def _build_error(self, words: str) -> ModelError:
+        return ModelError(words, kind="interrupted" if self.has_output else "unavailable")
 
 
-def holds_more_values(data: bytes, most: int) -> bool:
+def has_more_values(data: bytes, most: int) -> bool:
     """Whether JSON has more than `most` commas and brackets outside of its texts, where each stands before a value."""
     if count_marks(data) <= most:
         return False
@@ -399,7 +401,7 @@ def count_marks(data: bytes) -> int:
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
-def short(identity: str) -> str:
+def shorten_id(identity: str) -> str:
     """The id of a call, by which its pieces are told from others'. Some endpoints write a signature of kilobytes into
     it, and it is counted nowhere: of a long one only the digest is kept."""
     if len(identity) <= LONGEST_NAME:
@@ -407,18 +409,18 @@ def short(identity: str) -> str:
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
-def interrupted() -> ModelError:
+def build_interruption_error() -> ModelError:
     """The stream was cut after the person had read some of it."""
     return ModelError("The model's answer was cut off before its end. Please try again.", kind="interrupted")
 
 
-def counted(usage: object) -> Usage | None:
+def parse_usage(usage: object) -> TokenUsage | None:
     """Usage, where it is what it should be: it is never worth an answer. None where it is no count."""
     if not isinstance(usage, Mapping):
         return None
     said = cast("Mapping[str, Any]", usage)
     prompt, completion = (read_count(said.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-    return None if prompt is None or completion is None else Usage(prompt, completion, detailed(said))
+    return None if prompt is None or completion is None else TokenUsage(prompt, completion, parse_usage_details(said))
 
 
 def read_count(value: object) -> int | None:
@@ -430,7 +432,7 @@ def read_count(value: object) -> int | None:
     return value if 0 <= value <= MOST_TOKENS else None
 
 
-def detailed(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None:
+def parse_usage_details(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None:
     """The counts of `*_tokens_details`; None where there are none."""
     found: dict[str, Mapping[str, int]] = {}
     for name in ("prompt_tokens_details", "completion_tokens_details"):
@@ -444,21 +446,21 @@ def detailed(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None
     return found or None
 
 
-def answer_too_long(longest: int, *, spoke: bool) -> ModelError:
+def build_length_error(longest: int, *, has_output: bool) -> ModelError:
     """The model says more than anybody reads; `spoke`: some of it was said."""
     return ModelError(
         f"The model's answer is longer than {longest:,} characters, so it was ended there. Where such answers are "
         "meant, raise `models.max_answer` in gateway.yaml.",
-        kind="interrupted" if spoke else "unavailable",
+        kind="interrupted" if has_output else "unavailable",
     )
 
 
-def unreadable() -> ModelError:
+def build_format_error() -> ModelError:
     """The endpoint speaks another language."""
     return ModelError("The model endpoint sent something that is no chat completion.", kind="unavailable")
 
 
-def loads(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
     """JSON, half a surrogate pair included: some endpoints cut characters in two. Raises ValueError."""
     try:
         return orjson.loads(data)
@@ -471,7 +473,7 @@ def loads(data: bytes) -> Any:
             raise ValueError("nested too deep") from None
 
 
-def plain(content: object) -> str:
+def parse_text(content: object) -> str:
     """Text, from a string or from a list of text parts. Raises TypeError for anything else."""
     if isinstance(content, list):
         parts = cast("list[Any]", content)
@@ -482,7 +484,7 @@ def plain(content: object) -> str:
     return content if content.isascii() else content.encode("utf-8", "replace").decode()
 
 
-def error_words(error: object) -> str:
+def find_error_text(error: object) -> str:
     """The sentence inside an OpenAI error object, or the error itself where it is a string."""
     if isinstance(error, str):
         return error

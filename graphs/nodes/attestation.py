@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-MOST = 10_000
+MOST_ENTRIES = 10_000
 """Calls, and threads, that are remembered."""
 
 
-class Attested:
+class CallAttestation:
     """Which node asked for a call, and how many rounds a thread had. In memory: after a restart nothing is known, and
     what is not known is refused or left to the state's larger number."""
 
@@ -27,18 +27,18 @@ class Attested:
         for known in (self._askers, self._rounds):
             forget_oldest(known)
 
-    def asker(self, graph: str, call_ids: Sequence[str]) -> str:
+    def find_asker(self, graph: str, call_ids: Sequence[str]) -> str:
         """The node of this graph that asked for all of these calls; "" where that is not known."""
         askers = {self._askers.get(call_id, ("", "")) for call_id in call_ids}
         found, node = askers.pop() if len(askers) == 1 else ("", "")
         return node if found == graph else ""
 
-    def rounds(self, thread: str) -> int:
+    def count_rounds(self, thread: str) -> int:
         """The model calls of this thread."""
         return self._rounds.get(thread, 0)
 
 
 def forget_oldest(known: OrderedDict[str, Any]) -> None:
     """Keeps the newest."""
-    while len(known) > MOST:
+    while len(known) > MOST_ENTRIES:
         known.popitem(last=False)

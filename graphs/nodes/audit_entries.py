@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from langchain_core.messages import InvalidToolCall, ToolCall
 
-from graphs.nodes.base import Parts, Place
+from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context
 from graphs.policy.rules import Decision
 from graphs.store.audit.record import AuditEntry
@@ -28,9 +28,9 @@ class Ruling:
     """Id of the configuration that decided; None: the one that runs."""
 
 
-def account(
-    place: Place,
-    parts: Parts,
+def build_audit_entry(
+    site: NodeSite,
+    services: Services,
     context: Context,
     asker: str,
     call: ToolCall | InvalidToolCall,
@@ -39,8 +39,8 @@ def account(
     ruling: Ruling,
 ) -> AuditEntry:
     """The record of a decision, without secrets."""
-    redaction = parts.snapshot.redaction
-    served = parts.tools(context).known(call["name"] or "")
+    redaction = services.snapshot.redaction
+    served = services.find_tools(context).find(call["name"] or "")
     args = call["args"]
     return AuditEntry(
         time=time.time(),
@@ -51,14 +51,14 @@ def account(
         owner=context.owner,
         key=context.caller.key,
         role=" & ".join(context.caller.roles),
-        graph=place.plan.id,
-        snapshot=ruling.snapshot or parts.snapshot.id,
+        graph=site.plan.id,
+        snapshot=ruling.snapshot or services.snapshot.id,
         node=asker,
-        tool=people_name if served is not None else redaction.text(people_name, LONGEST_NAME),
+        tool=people_name if served is not None else redaction.redact_text(people_name, LONGEST_NAME),
         call_id=call["id"] or "",
         args_digest=digest,
         args=redaction.copy(args if isinstance(args, dict) else {"text": args}, served and served.secrets),
         verdict=ruling.decision,
-        rule=redaction.text(ruling.rule, LONGEST_RULE),
+        rule=redaction.redact_text(ruling.rule, LONGEST_RULE),
         approval=ruling.approval,
     )

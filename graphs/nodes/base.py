@@ -14,46 +14,46 @@ from graphs.config.loader import Snapshot
 from graphs.events import Event
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
-from graphs.nodes.attestation import Attested
+from graphs.nodes.attestation import CallAttestation
 from graphs.nodes.state import Context, State
 from graphs.store.store import Store
 from graphs.telemetry.metrics import Metrics
-from graphs.tools.registry import Toolbox
-from graphs.tools.toolset import Tools
+from graphs.tools.registry import ToolRegistry
+from graphs.tools.toolset import Toolset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Services:
     """Services of one snapshot."""
 
     snapshot: Snapshot
-    toolbox: Toolbox
+    tool_registry: ToolRegistry
     model: ChatModel
     store: Store
     metrics: Metrics = field(default_factory=Metrics)
     evaluator: Evaluator = field(default_factory=Evaluator)
     """Evaluates what may take long, off the event loop."""
-    standing: Callable[[str | None], Context] | None = None
+    default_context: Callable[[str | None], Context] | None = None
     """Makes the context, from a thread id, where no request brings one (Studio)."""
-    attestations: Attested = field(default_factory=Attested)
+    attestations: CallAttestation = field(default_factory=CallAttestation)
     """What model nodes did in runs whose state others can write (Studio)."""
 
-    def tools(self, context: Context) -> Tools:
+    def find_tools(self, context: Context) -> Toolset:
         """The caller's tools, with what is open of the caller's own connections."""
-        return self.toolbox.of(context.caller, context.person)
+        return self.tool_registry.get_toolset(context.caller, context.verified_user)
 
-    def context(self, runtime: Runtime[Context]) -> Context:
+    def find_context(self, runtime: Runtime[Context]) -> Context:
         """The run's context. Raises RuntimeError where a graph is run without one."""
         context = runtime.context
         # Under `langgraph dev` it is None, or what the client sent as `context`, whatever its type says.
         if not isinstance(context, Context):  # pyright: ignore[reportUnnecessaryIsInstance]
-            if self.standing is None:
+            if self.default_context is None:
                 raise RuntimeError("a graph was run without a caller; pass context=Context(…)")
             info = runtime.execution_info
-            context = self.standing(info.thread_id if info else None)
+            context = self.default_context(info.thread_id if info else None)
         return context
 
-    async def attested(
+    async def attest_state(
         self, state: State, graph: str, calls: Sequence[ToolCall], context: Context, model_nodes: Sequence[str]
     ) -> State:
         """The state with what rules and limits look at as it really was: who asked, how many rounds and calls there
@@ -62,13 +62,13 @@ class Parts:
         noted = self.attestations
         return {
             **state,
-            "asker": model_nodes[0] if len(model_nodes) == 1 else noted.asker(graph, ids),
-            "rounds": max(int(state.get("rounds", 0)), noted.rounds(context.thread)),
-            "calls": await self.store.journal.count(context.thread, without=ids),
+            "asker": model_nodes[0] if len(model_nodes) == 1 else noted.find_asker(graph, ids),
+            "rounds": max(int(state.get("rounds", 0)), noted.count_rounds(context.thread)),
+            "calls": await self.store.journal.count(context.thread, excluded_ids=ids),
         }
 
 
-def voice(context: Context | None, writer: Callable[[Any], None]) -> Callable[[Event], None]:
+def find_emitter(context: Context | None, writer: Callable[[Any], None]) -> Callable[[Event], None]:
     """Where a node says what it does: to the turn itself, else into LangGraph's stream, which is `writer`.
 
     LangGraph makes a task and a tuple of each piece that goes through its stream: for every word of every answer.
@@ -77,7 +77,7 @@ def voice(context: Context | None, writer: Callable[[Any], None]) -> Callable[[E
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class NodeSite:
     """Where a node stands: its graph's plan and its own name."""
 
     plan: GraphPlan
@@ -85,6 +85,6 @@ class Place:
 
 
 NodeFunction = Callable[..., Awaitable[Mapping[str, Any]]]
-Builder = Callable[[Place, Parts], NodeFunction]
+Builder = Callable[[NodeSite, Services], NodeFunction]
 
-__all__ = ["Builder", "Context", "NodeFunction", "Parts", "Place", "State"]
+__all__ = ["Builder", "Context", "NodeFunction", "NodeSite", "Services", "State"]

@@ -22,21 +22,29 @@ from langgraph.runtime import Runtime
 
 from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
 from graphs.errors import GraphUnavailable
-from graphs.events import Cited, ModelFinished, ReasoningDelta, RefusalDelta, TextDelta, Usage, Weighed
+from graphs.events import (
+    AnnotationsAdded,
+    LogprobsDelta,
+    ModelFinished,
+    ReasoningDelta,
+    RefusalDelta,
+    TextDelta,
+    TokenUsage,
+)
 from graphs.expressions import ExpressionError
-from graphs.llm.client import endpoint_messages, openai_tool
-from graphs.llm.stream import REASONS, Answer, Kind, RawCall, answer_too_long, read_count
-from graphs.nodes.base import NodeFunction, Parts, Place, voice
-from graphs.nodes.reach import Reach
+from graphs.llm.client import build_endpoint_messages, build_openai_tool
+from graphs.llm.stream import REASONS, Answer, PieceKind, RawCall, build_length_error, read_count
+from graphs.nodes.base import NodeFunction, NodeSite, Services, find_emitter
+from graphs.nodes.reach import GraphToolAccess
 from graphs.nodes.state import Context, State, mint_call_id
-from graphs.policy.limits import Limit, calls_in_a_turn
+from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
-from graphs.telemetry.instrument import first_words, model_call
-from graphs.tools.toolset import Tools
+from graphs.telemetry.instrument import record_first_text, record_model_call
+from graphs.tools.toolset import Toolset
 
 
 @dataclass
-class Shown:
+class ToolSchemas:
     """What is shown of one set of tools."""
 
     version: int
@@ -46,24 +54,24 @@ class Shown:
     )
 
 
-class Offer:
+class ToolOffer:
     """The tools a model node shows to a role, as OpenAI tool objects; worked out once per set of tools."""
 
-    def __init__(self, globs: Sequence[str], parts: Parts) -> None:
+    def __init__(self, globs: Sequence[str], services: Services) -> None:
         self._patterns = tuple(globs)
-        self._parts = parts
-        self._shown: WeakKeyDictionary[Tools, Shown] = WeakKeyDictionary()
+        self._parts = services
+        self._schemas: WeakKeyDictionary[Toolset, ToolSchemas] = WeakKeyDictionary()
 
-    def to(self, tools: Tools, roles: tuple[str, ...]) -> list[dict[str, Any]]:
+    def list_schemas(self, tools: Toolset, roles: tuple[str, ...]) -> list[dict[str, Any]]:
         """The tools shown to a caller who has these tools and roles, in the order of their names."""
-        shown = self._shown.get(tools)
+        shown = self._schemas.get(tools)
         if shown is None or shown.version != tools.version:
             schemas = {
-                name: openai_tool(served.tool)
+                name: build_openai_tool(served.tool)
                 for name, served in sorted(tools.tools.items())
                 if matches_any(self._patterns, served.people_name)
             }
-            self._shown[tools] = shown = Shown(tools.version, schemas)
+            self._schemas[tools] = shown = ToolSchemas(tools.version, schemas)
         offered = shown.by_role.get(roles)
         if offered is None:
             may_see = self._parts.snapshot.policy.may_see
@@ -77,54 +85,54 @@ class Offer:
         return offered
 
 
-def build(place: Place, parts: Parts) -> NodeFunction:
+def build(site: NodeSite, services: Services) -> NodeFunction:
     """The function of one model node."""
-    spec = cast(ModelNodeSpec, place.plan.spec.nodes[place.name])
-    prompt = place.plan.prompts.get(place.name)
-    limits = place.plan.spec.limits
-    policy = parts.snapshot.policy
-    offer = Offer(spec.tools, parts)
-    reach = Reach(place.plan.spec, parts)
+    spec = cast(ModelNodeSpec, site.plan.spec.nodes[site.name])
+    prompt = site.plan.prompts.get(site.name)
+    limits = site.plan.spec.limits
+    policy = services.snapshot.policy
+    offer = ToolOffer(spec.tools, services)
+    access = GraphToolAccess(site.plan.spec, services)
     own_params = {
         name: value
         for name, value in (("temperature", spec.temperature), ("max_tokens", spec.max_tokens))
         if value is not None
     }
 
-    async def model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
-        context = parts.context(runtime)
-        say = voice(context, runtime.stream_writer)
+    async def run_model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        context = services.find_context(runtime)
+        emit = find_emitter(context, runtime.stream_writer)
         if context.flow is not None and context.flow.full:
-            await context.flow.room()
+            await context.flow.wait_for_room()
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)
-        reached = limit_reached(
-            limits, policy.calls_in_a_turn(context.caller.roles), rounds, state.get("calls", 0), now - started
+        reached = find_reached_limit(
+            limits, policy.find_turn_call_limit(context.caller.roles), rounds, state.get("calls", 0), now - started
         )
         request: dict[str, Any] = {
-            "model": spec.model or context.model or parts.snapshot.gateway.models.default,
+            "model": spec.model or context.model or services.snapshot.gateway.models.default,
             **own_params,
             **context.params,
         }
         messages: list[Mapping[str, Any]] = []
         if prompt is not None:
-            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": place.plan.id}
+            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": site.plan.id}
             try:
                 messages.append({"role": "system", "content": prompt.render(values)})
             except ExpressionError as error:
-                where = f"graphs/{place.plan.id}.yaml: the prompt of node {place.name!r}"
+                where = f"graphs/{site.plan.id}.yaml: the prompt of node {site.name!r}"
                 raise GraphUnavailable(f"{where} could not be evaluated: {error}") from error
         messages += context.history
-        messages += parts.model.messages(state.get("messages", []))
-        own = await reach.tools(context)
+        messages += services.model.convert_messages(state.get("messages", []))
+        own = await access.open_tools(context)
         if reached:
-            messages.append({"role": "system", "content": last_words_instruction(reached)})
-        elif tools := [*offer.to(own, context.caller.roles), *context.client_tools]:
+            messages.append({"role": "system", "content": build_last_answer_instruction(reached)})
+        elif tools := [*offer.list_schemas(own, context.caller.roles), *context.client_tools]:
             request["tools"] = tools
         if not reached and (troubles := own.troubles):
-            messages.append({"role": "system", "content": troubles_told(troubles)})
-        request["messages"] = endpoint_messages(messages)
+            messages.append({"role": "system", "content": describe_troubles(troubles)})
+        request["messages"] = build_endpoint_messages(messages)
         if "tools" not in request:
             request.pop("tool_choice", None)
             request.pop("parallel_tool_calls", None)
@@ -132,69 +140,73 @@ def build(place: Place, parts: Parts) -> NodeFunction:
             # What was forced was forced once: the model must be free to answer after it.
             request.pop("tool_choice", None)
 
-        saying = Saying(say, fresh_line=rounds > 0)
-        with model_call(parts.metrics, place.plan.id, request, parts.model.base_url, context.tally) as seen:
-            if handler_of_tokens(config):
-                answer = await ask_through_langchain(parts, request, config, limits.seconds)
+        saying = AnswerEmitter(emit, new_paragraph=rounds > 0)
+        with record_model_call(
+            services.metrics, site.plan.id, request, services.model.base_url, context.token_count
+        ) as seen:
+            if has_token_handler(config):
+                answer = await ask_through_langchain(services, request, config, limits.seconds)
             else:
-                answer = await parts.model.stream(request, saying, key=context.key, tally=seen.tally, flow=context.flow)
+                answer = await services.model.stream(
+                    request, saying, key=context.key, token_count=seen.token_count, flow=context.flow
+                )
             seen.usage, seen.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         if reached:
             answer.calls.clear()
-            saying.said("text", f"{saying.gap()}_{reached}_")
-        say(ModelFinished(request["model"], answer.usage, answer.reason))
-        message = as_message(answer)
+            saying.add_text("text", f"{saying.build_gap()}_{reached}_")
+        emit(ModelFinished(request["model"], answer.usage, answer.reason))
+        message = build_message(answer)
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
-            parts.attestations.note(context.thread, place.plan.id, place.name, calls)
+            services.attestations.note(context.thread, site.plan.id, site.name, calls)
         return {
             "messages": [message],
-            "asker": place.name,
+            "asker": site.name,
             "rounds": rounds + 1,
             "started": started,
             "verdicts": {},
         }
 
-    return model
+    return run_model
 
 
-class Saying:
+class AnswerEmitter:
     """Turns the model's pieces into events, and keeps this round's text apart from the text of the round before."""
 
-    def __init__(self, say: Any, *, fresh_line: bool) -> None:
-        self._say = say
-        self._fresh_line = fresh_line
-        self._text = False
+    def __init__(self, emit: Any, *, new_paragraph: bool) -> None:
+        self._emit = emit
+        self._new_paragraph = new_paragraph
+        self._has_text = False
 
-    def gap(self) -> str:
+    def build_gap(self) -> str:
         """What goes between text already said and a remark of ours."""
-        return "\n\n" if self._text else ""
+        return "\n\n" if self._has_text else ""
 
-    def said(self, kind: Kind, text: str) -> None:
+    def add_text(self, kind: PieceKind, text: str) -> None:
         """The next piece."""
         if kind != "text":
-            self._say(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
+            self._emit(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
             return
-        first = not self._text
+        first = not self._has_text
         if first:
-            self._text = True
-            first_words()
-        self._say(TextDelta(text, new_paragraph=first and self._fresh_line))
+            self._has_text = True
+            record_first_text()
+        self._emit(TextDelta(text, new_paragraph=first and self._new_paragraph))
 
-    def cited(self, annotations: bytes) -> None:
+    def add_annotations(self, annotations: bytes) -> None:
         """Where it comes from."""
-        self._say(Cited(annotations))
+        self._emit(AnnotationsAdded(annotations))
 
-    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
+    def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
         """How likely the last piece was."""
-        self._say(Weighed(logprobs))
+        self._emit(LogprobsDelta(logprobs))
 
 
-def limit_reached(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
+def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
     """The limit that makes this model call the turn's last, in words for the person; None while there is room."""
     if rounds >= limits.rounds:
         return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
-    most, whose = calls_in_a_turn(limits.tool_calls, role)
+    most, whose = limit_turn_calls(limits.tool_calls, role)
     if calls >= most:
         return f"Stopped here: the limit of {most} tool calls in one turn{whose} is reached."
     if elapsed >= limits.seconds:
@@ -202,17 +214,17 @@ def limit_reached(limits: LimitsSpec, role: Limit | None, rounds: int, calls: in
     return None
 
 
-def last_words_instruction(reached: str) -> str:
+def build_last_answer_instruction(reached: str) -> str:
     """What the model is told when no more tools are to be had."""
     return f"{reached} No more tools can be used. Answer now from what you have, and say what is missing."
 
 
-def troubles_told(troubles: Mapping[str, str]) -> str:
+def describe_troubles(troubles: Mapping[str, str]) -> str:
     """What the model is told of servers that are not there for this caller: it may be asked why."""
     return "\n".join(f"The tools of {server!r} are missing: the server {why}." for server, why in troubles.items())
 
 
-def handler_of_tokens(config: RunnableConfig) -> bool:
+def has_token_handler(config: RunnableConfig) -> bool:
     """True where somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
     callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
@@ -220,7 +232,7 @@ def handler_of_tokens(config: RunnableConfig) -> bool:
 
 
 async def ask_through_langchain(
-    parts: Parts, request: Mapping[str, Any], config: RunnableConfig, seconds: float
+    services: Services, request: Mapping[str, Any], config: RunnableConfig, seconds: float
 ) -> Answer:
     """The same request through ChatOpenAI, so that LangChain's callbacks see every token. Raises ModelError, and
     TimeoutError after `seconds`."""
@@ -228,13 +240,13 @@ async def ask_through_langchain(
     # Chunks are added up at the end: added one by one, each would copy all before it.
     chunks: list[AIMessageChunk] = []
     length = 0
-    longest = parts.snapshot.gateway.models.max_answer
+    longest = services.snapshot.gateway.models.max_answer
     async with asyncio.timeout(seconds):
-        async for chunk in parts.model.langchain.astream(request["messages"], config, **options):
+        async for chunk in services.model.langchain.astream(request["messages"], config, **options):
             chunks.append(chunk)
             length += len(chunk.text) + sum(len(piece["args"] or "") for piece in chunk.tool_call_chunks)
             if length > longest:
-                raise answer_too_long(longest, spoke=True)
+                raise build_length_error(longest, has_output=True)
     if not chunks:
         return Answer()
     collected = add_ai_message_chunks(*chunks) if len(chunks) > 1 else chunks[0]
@@ -246,16 +258,16 @@ async def ask_through_langchain(
             RawCall(chunk["id"] or "", chunk["name"] or "", chunk["args"] or "") for chunk in collected.tool_call_chunks
         ],
         reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
-        usage=Usage() if prompt is None or completion is None else Usage(prompt, completion),
+        usage=TokenUsage() if prompt is None or completion is None else TokenUsage(prompt, completion),
     )
 
 
-def no_number(name: str) -> float:
+def reject_constant(name: str) -> float:
     """`NaN` and `Infinity` are no JSON (RFC 8259), though Python reads them."""
     raise ValueError(f"{name} is no JSON number")
 
 
-def finite(number: str) -> float:
+def parse_finite(number: str) -> float:
     """A number with a fraction or an exponent. Raises ValueError where it is larger than any that can be kept."""
     if math.isinf(value := float(number)):
         raise ValueError(f"{number} is too large a number")
@@ -282,7 +294,7 @@ def count_values(value: object, most: int) -> int:
     return found
 
 
-def as_message(answer: Answer) -> AIMessage:
+def build_message(answer: Answer) -> AIMessage:
     """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
     calls: list[ToolCall] = []
     room = MOST_VALUES
@@ -290,7 +302,7 @@ def as_message(answer: Answer) -> AIMessage:
     for call in answer.calls:
         identity = mint_call_id()
         try:
-            args = json.loads(call.arguments or "{}", parse_constant=no_number, parse_float=finite)
+            args = json.loads(call.arguments or "{}", parse_constant=reject_constant, parse_float=parse_finite)
             # What cannot be written again, such as a number over 64 bits, could not be judged either.
             orjson.dumps(args)
             room -= count_values(args, room) if len(call.arguments) > LONG_ARGUMENTS else 0

@@ -18,26 +18,26 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import ModelNodeSpec
 from graphs.config.spec.servers import ServerSpec
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.nodes.audit_entries import Ruling, account
-from graphs.nodes.base import NodeFunction, Parts, Place, voice
-from graphs.nodes.reach import Reach
-from graphs.nodes.state import Context, State, VerdictRecord, last_request
-from graphs.policy.caller import values_of
-from graphs.policy.limits import calls_in_a_turn
+from graphs.nodes.audit_entries import Ruling, build_audit_entry
+from graphs.nodes.base import NodeFunction, NodeSite, Services, find_emitter
+from graphs.nodes.reach import GraphToolAccess
+from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
+from graphs.policy.caller import build_values
+from graphs.policy.limits import limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.policy.rules import CallFacts, ToolFacts, Verdict
-from graphs.store.approval import AlreadyDecided, Approval, Expired, new_approval_id
+from graphs.store.approval import AlreadyDecided, Approval, ApprovalExpired, generate_approval_id
 from graphs.store.audit.record import AuditEntry
-from graphs.store.digests import call_digest
-from graphs.text import exact_json
-from graphs.tools.names import of_server
+from graphs.store.digests import compute_call_digest
+from graphs.text import format_exact_json
+from graphs.tools.names import may_belong_to_server
 from graphs.tools.tool import ServedTool
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class CallVerdict:
     """One call and what the rules say of it."""
 
     call: ToolCall
@@ -49,128 +49,136 @@ class Judged:
     """Digest of the tool's definition as it is now; None where there is no such tool."""
 
 
-JudgeRound = Callable[[Sequence[ToolCall], State, Context], Awaitable[list[Judged]]]
+JudgeRound = Callable[[Sequence[ToolCall], State, Context], Awaitable[list[CallVerdict]]]
 
 
-def build_judge(place: Place, parts: Parts) -> JudgeRound:
+def build_judge(site: NodeSite, services: Services) -> JudgeRound:
     """What decides about the calls of one round, by the rules and by the limit of a turn's calls. The permission node
     asks it for verdicts, and the tools node once more before it runs anything: verdicts travel in the state, which
     whoever may use LangGraph's API can write.
     """
 
-    offered = {name: node.tools for name, node in model_nodes(place.plan)}
+    offered = {name: node.tools for name, node in list_model_nodes(site.plan)}
 
-    policy = parts.snapshot.policy
+    policy = services.snapshot.policy
 
-    servers = parts.snapshot.servers
-    everywhere_strict = parts.snapshot.gateway.tools.strict
+    servers = services.snapshot.servers
+    everywhere_strict = services.snapshot.gateway.tools.strict
 
-    async def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> Judged:
+    async def judge(call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> CallVerdict:
         call_id = call["id"] or ""
         asker = state.get("asker", "")
-        tools = parts.tools(context)
-        served = tools.known(call["name"])
-        digest = call_digest(served.people_name if served else call["name"], call["args"])
+        tools = services.find_tools(context)
+        served = tools.find(call["name"])
+        digest = compute_call_digest(served.people_name if served else call["name"], call["args"])
         if served is None:
             troubles = (
-                f"the server {name} {why}" for name, why in tools.troubles.items() if of_server(call["name"], name)
+                f"the server {name} {why}"
+                for name, why in tools.troubles.items()
+                if may_belong_to_server(call["name"], name)
             )
             unknown = f"there is no tool {call['name']!r}; use only the tools that you were given"
-            verdict = refused(next(troubles, unknown))
-            return Judged(call, call_id, digest, call["name"], verdict)
+            verdict = build_denial(next(troubles, unknown))
+            return CallVerdict(call, call_id, digest, call["name"], verdict)
         if not matches_any(offered.get(asker, ()), served.people_name):
-            verdict = refused(
-                f"node {asker!r} of graph {place.plan.id!r} may not use {served.people_name} (its `tools`)"
+            verdict = build_denial(
+                f"node {asker!r} of graph {site.plan.id!r} may not use {served.people_name} (its `tools`)"
             )
-            return Judged(call, call_id, digest, served.people_name, verdict)
+            return CallVerdict(call, call_id, digest, served.people_name, verdict)
         strict = everywhere_strict or servers[served.server].strict
         objection = served.arguments.find_objection(call["args"], strict=strict)
         if objection is not None:
-            return Judged(call, call_id, digest, served.people_name, refused(objection))
+            return CallVerdict(call, call_id, digest, served.people_name, build_denial(objection))
         facts = CallFacts(
             call_id=call_id,
-            tool=tool_facts(served, servers),
+            tool=build_tool_facts(served, servers),
             args=call["args"],
-            graph=place.plan.id,
+            graph=site.plan.id,
             node=asker,
             rounds=state.get("rounds", 0),
             calls=calls,
             now=now,
         )
-        values = values_of(context.caller, facts)
-        verdict = await parts.evaluator.settle(partial(policy.decide, context.caller, facts, values), values)
-        return Judged(call, call_id, digest, served.people_name, verdict, served.definition)
+        values = build_values(context.caller, facts)
+        verdict = await services.evaluator.resolve(partial(policy.decide, context.caller, facts, values), values)
+        return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
 
-    async def judged_in_turn(calls: Iterable[ToolCall], state: State, context: Context) -> list[Judged]:
+    async def judge_in_order(calls: Iterable[ToolCall], state: State, context: Context) -> list[CallVerdict]:
         """Each call is judged as if those before it in the round, unless they are refused, had run: a rule that counts
         calls is not passed by asking for many at once."""
         now, ran = datetime.now(UTC), state.get("calls", 0)
-        judged: list[Judged] = []
+        judged: list[CallVerdict] = []
         for call in calls:
             judged.append(await judge(call, state, context, ran, now))
             ran += judged[-1].verdict.decision != "deny"
         return judged
 
-    async def judge_round(calls: Sequence[ToolCall], state: State, context: Context) -> list[Judged]:
+    async def judge_round(calls: Sequence[ToolCall], state: State, context: Context) -> list[CallVerdict]:
         if context.claims is None:
-            state = await parts.attested(state, place.plan.id, calls, context, [*offered])
-        judged = await judged_in_turn(calls, state, context)
-        most, whose = calls_in_a_turn(place.plan.spec.limits.tool_calls, policy.calls_in_a_turn(context.caller.roles))
+            state = await services.attest_state(state, site.plan.id, calls, context, [*offered])
+        judged = await judge_in_order(calls, state, context)
+        most, whose = limit_turn_calls(
+            site.plan.spec.limits.tool_calls, policy.find_turn_call_limit(context.caller.roles)
+        )
         room = max(0, most - state.get("calls", 0))
         return [
-            item if index < room else replace(item, verdict=refused(f"the turn's limit of {most} tool calls{whose}"))
+            item
+            if index < room
+            else replace(item, verdict=build_denial(f"the turn's limit of {most} tool calls{whose}"))
             for index, item in enumerate(judged)
         ]
 
     return judge_round
 
 
-def build(place: Place, parts: Parts) -> NodeFunction:
+def build(site: NodeSite, services: Services) -> NodeFunction:
     """The function of one permission node."""
 
-    judge_round = build_judge(place, parts)
-    reach = Reach(place.plan.spec, parts)
+    judge_round = build_judge(site, services)
+    access = GraphToolAccess(site.plan.spec, services)
 
-    async def permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
-        message = last_request(state)
+    async def run_permission(state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
+        message = find_last_request(state)
         if message is None:
             return {"verdicts": {}}
-        context = parts.context(runtime)
-        tools = await reach.tools(context)
+        context = services.find_context(runtime)
+        tools = await access.open_tools(context)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
         judged = await judge_round(calls, state, context)
         asked = [item for item in judged if item.verdict.decision == "ask"]
         approvals: Mapping[str, Approval] = {}
         # What is allowed is recorded when it begins, in the transaction that claims the call.
         said = [
-            tell(item, Ruling(decision=item.verdict.decision, rule=refusal_words(item.verdict)), state, context)
+            build_entry(
+                item, Ruling(decision=item.verdict.decision, rule=describe_refusal(item.verdict)), state, context
+            )
             for item in judged
             if item.verdict.decision != "allow"
         ]
         if asked:
-            wished = [wanted(item, context, place, parts) for item in asked]
-            for entry, stored in zip(wished, await parts.store.approvals.request(wished, said), strict=True):
+            wished = [build_approval(item, context, site, services) for item in asked]
+            for entry, stored in zip(wished, await services.store.approvals.request(wished, said), strict=True):
                 if stored.id == entry.id:  # else it was asked for before
-                    parts.metrics.verdict(entry.graph, entry.tool, "ask")
+                    services.metrics.count_verdict(entry.graph, entry.tool, "ask")
         elif said:
-            await parts.store.audit.append(said)
+            await services.store.audit.append(said)
         if asked or context.resumed:
-            approvals = await settled(judged, context, runtime, parts)
+            approvals = await wait_for_decisions(judged, context, runtime, services)
         for item in judged:
-            tool = item.people_name if tools.known(item.call["name"]) else None
-            parts.metrics.verdict(place.plan.id, tool, outcome(item, approvals.get(item.call_id)))
-        verdicts = {item.call_id: record(item, approvals.get(item.call_id)) for item in judged}
+            tool = item.people_name if tools.find(item.call["name"]) else None
+            services.metrics.count_verdict(site.plan.id, tool, find_outcome(item, approvals.get(item.call_id)))
+        verdicts = {item.call_id: build_verdict_record(item, approvals.get(item.call_id)) for item in judged}
         for verdict in verdicts.values():
-            verdict["snapshot"] = parts.snapshot.id
-        await refused_after_all(judged, verdicts, approvals, state, context)
+            verdict["snapshot"] = services.snapshot.id
+        await record_refusals(judged, verdicts, approvals, state, context)
         return {"verdicts": verdicts}
 
-    def tell(item: Judged, ruling: Ruling, state: State, context: Context) -> AuditEntry:
+    def build_entry(item: CallVerdict, ruling: Ruling, state: State, context: Context) -> AuditEntry:
         asker = state.get("asker", "")
-        return account(place, parts, context, asker, item.call, item.people_name, item.digest, ruling)
+        return build_audit_entry(site, services, context, asker, item.call, item.people_name, item.digest, ruling)
 
-    async def refused_after_all(
-        judged: Sequence[Judged],
+    async def record_refusals(
+        judged: Sequence[CallVerdict],
         verdicts: Mapping[str, VerdictRecord],
         approvals: Mapping[str, Approval],
         state: State,
@@ -187,15 +195,15 @@ def build(place: Place, parts: Parts) -> NodeFunction:
                 late.append(item.call_id)
             warn_of_redefinition(item, approval)
             ruling = Ruling(decision="deny", rule=verdict["rule"], approval=approval.id if approval else None)
-            entries.append(tell(item, ruling, state, context))
-        await parts.store.approvals.supersede(late)
-        await parts.store.audit.append(entries)
+            entries.append(build_entry(item, ruling, state, context))
+        await services.store.approvals.supersede(late)
+        await services.store.audit.append(entries)
 
-    return permission
+    return run_permission
 
 
-async def settled(
-    judged: Sequence[Judged], context: Context, runtime: Runtime[Context], parts: Parts
+async def wait_for_decisions(
+    judged: Sequence[CallVerdict], context: Context, runtime: Runtime[Context], services: Services
 ) -> Mapping[str, Approval]:
     """The approvals of these calls, by call id, none of them pending any more.
 
@@ -204,17 +212,19 @@ async def settled(
     """
     ids = [item.call_id for item in judged]
     while True:
-        approvals = await parts.store.approvals.for_calls(ids)
+        approvals = await services.store.approvals.find_by_calls(ids)
         pending = tuple(approvals[key] for key in ids if key in approvals and approvals[key].status == "pending")
         if not pending:
             return approvals
-        voice(context, runtime.stream_writer)(ApprovalNeeded(tuple(as_event(entry) for entry in pending)))
-        answer = interrupt([as_payload(entry, context) for entry in pending])
+        find_emitter(context, runtime.stream_writer)(
+            ApprovalNeeded(tuple(build_pending_approval(entry) for entry in pending))
+        )
+        answer = interrupt([build_interrupt_payload(entry, context) for entry in pending])
         if context.interactive:
-            await decide_by_value(answer, pending, context, parts)
+            await decide_by_value(answer, pending, context, services)
 
 
-async def decide_by_value(answer: object, pending: Iterable[Approval], context: Context, parts: Parts) -> None:
+async def decide_by_value(answer: object, pending: Iterable[Approval], context: Context, services: Services) -> None:
     """Studio's resume value as decisions: `"approve"` or `"reject"` for all, or `{approval id: "approve", …}`.
 
     It decides what the caller's role may decide; the rest waits on, and the next interrupt says for whom.
@@ -224,7 +234,7 @@ async def decide_by_value(answer: object, pending: Iterable[Approval], context: 
         if word not in ("approve", "reject") or not may_decide(entry, context):
             continue
         try:
-            await parts.store.approvals.decide(
+            await services.store.approvals.decide(
                 entry.id,
                 "approve" if word == "approve" else "reject",
                 by=context.caller.user,
@@ -232,21 +242,21 @@ async def decide_by_value(answer: object, pending: Iterable[Approval], context: 
                 key=context.caller.key,
                 role=context.caller.role,
             )
-        except (AlreadyDecided, Expired):
+        except (AlreadyDecided, ApprovalExpired):
             continue
 
 
 def may_decide(entry: Approval, context: Context) -> bool:
     """Whether the caller of this run may decide it: whoever asked, or the role that the rule names."""
-    return entry.approver is None or context.caller.is_a(entry.approver)
+    return entry.approver is None or context.caller.has_role(entry.approver)
 
 
-def is_redefined(item: Judged, approval: Approval | None) -> bool:
+def is_redefined(item: CallVerdict, approval: Approval | None) -> bool:
     """Whether its server changed the tool's definition since the approval was asked for."""
     return approval is not None and approval.status == "approved" and approval.definition not in (None, item.definition)
 
 
-def warn_of_redefinition(item: Judged, approval: Approval | None) -> None:
+def warn_of_redefinition(item: CallVerdict, approval: Approval | None) -> None:
     """Tells the operator of a server that got a call approved under one definition and serves another."""
     if approval is not None and is_redefined(item, approval):
         server, _, tool = item.people_name.partition("/")
@@ -254,18 +264,18 @@ def warn_of_redefinition(item: Judged, approval: Approval | None) -> None:
         log.warning(words, server, tool, approval.id)
 
 
-def record(item: Judged, approval: Approval | None) -> VerdictRecord:
+def build_verdict_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord:
     """The verdict as the state keeps it: the rules' own, or the person's where the rules left it to one."""
     verdict = item.verdict
     if verdict.decision == "deny" or approval is None:
         # An `ask` that got here without an approval was never put to anybody: closed.
         decision = "allow" if verdict.decision == "allow" else "deny"
-        rule = refusal_words(verdict)
+        rule = describe_refusal(verdict)
         rule = f"nobody has approved it ({rule})" if verdict.decision == "ask" else rule
         return VerdictRecord(decision=decision, digest=item.digest, rule=rule)
     if verdict.decision == "ask" and verdict.approver != approval.approver:
         who = verdict.approver or "whoever asked"
-        rule = f"the rules changed meanwhile: it must now be approved by {who} ({refusal_words(verdict)}); ask again"
+        rule = f"the rules changed meanwhile: it must now be approved by {who} ({describe_refusal(verdict)}); ask again"
         return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
     if is_redefined(item, approval):
         rule = f"{item.people_name} is not the tool that was approved: its server changed its definition; ask again"
@@ -282,14 +292,14 @@ def record(item: Judged, approval: Approval | None) -> VerdictRecord:
     return VerdictRecord(decision="deny", digest=item.digest, rule=f"{words} (asked for by {approval.rule})")
 
 
-def outcome(item: Judged, approval: Approval | None) -> str:
+def find_outcome(item: CallVerdict, approval: Approval | None) -> str:
     """What became of a call, in one word: `allow`, `deny`, or what came of its approval."""
     if item.verdict.decision == "deny" or approval is None:
         return "allow" if item.verdict.decision == "allow" else "deny"
     return approval.status
 
 
-def tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> ToolFacts:
+def build_tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> ToolFacts:
     """The tool as rules know it."""
     spec = servers.get(served.server)
     return ToolFacts(
@@ -301,35 +311,35 @@ def tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> ToolFac
     )
 
 
-def refusal_words(verdict: Verdict) -> str:
+def describe_refusal(verdict: Verdict) -> str:
     """The deciding rule, and the reason its author gave."""
     return f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
 
 
-def refused(rule: str) -> Verdict:
+def build_denial(rule: str) -> Verdict:
     """A denial that no access rule gave."""
     return Verdict(decision="deny", rule=rule, approver=None, expires=None, reason=None)
 
 
-def model_nodes(plan: GraphPlan) -> list[tuple[str, ModelNodeSpec]]:
+def list_model_nodes(plan: GraphPlan) -> list[tuple[str, ModelNodeSpec]]:
     """The graph's model nodes by name."""
     return [(name, node) for name, node in plan.spec.nodes.items() if isinstance(node, ModelNodeSpec)]
 
 
-def wanted(item: Judged, context: Context, place: Place, parts: Parts) -> Approval:
+def build_approval(item: CallVerdict, context: Context, site: NodeSite, services: Services) -> Approval:
     """The approval to ask for; the store keeps an existing one for the same call."""
     now = time.time()
     return Approval(
-        id=new_approval_id(),
+        id=generate_approval_id(),
         turn=context.turn,
         thread=context.thread,
         call_id=item.call_id,
-        graph=place.plan.id,
-        snapshot=parts.snapshot.id,
+        graph=site.plan.id,
+        snapshot=services.snapshot.id,
         tool=item.people_name,
         args=dict(item.call["args"]),
         digest=item.digest,
-        rule=refusal_words(item.verdict),
+        rule=describe_refusal(item.verdict),
         caller_owner=context.owner,
         caller=context.caller.user,
         approver=item.verdict.approver,
@@ -339,7 +349,7 @@ def wanted(item: Judged, context: Context, place: Place, parts: Parts) -> Approv
     )
 
 
-def as_event(entry: Approval) -> PendingApproval:
+def build_pending_approval(entry: Approval) -> PendingApproval:
     """A pending approval for whoever reads the run's events."""
     return PendingApproval(
         approval_id=entry.id,
@@ -352,7 +362,7 @@ def as_event(entry: Approval) -> PendingApproval:
     )
 
 
-def as_payload(entry: Approval, context: Context) -> dict[str, Any]:
+def build_interrupt_payload(entry: Approval, context: Context) -> dict[str, Any]:
     """A pending approval as the interrupt shows it in Studio."""
     answer = 'resume with "approve" or "reject", or {approval id: "approve" | "reject"}'
     if not may_decide(entry, context):
@@ -365,7 +375,7 @@ def as_payload(entry: Approval, context: Context) -> dict[str, Any]:
         "tool": entry.tool,
         "args": dict(entry.args),
         # As text, since the page shows no character that is not seen.
-        "exactly": exact_json(dict(entry.args)),
+        "exactly": format_exact_json(dict(entry.args)),
         "rule": entry.rule,
         "approver": entry.approver,
         "expires": entry.expires,

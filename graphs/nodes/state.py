@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from graphs.events import Event
 from graphs.llm.stream import Flow
 from graphs.policy.rules import Caller
-from graphs.store.tool_journal import Claim, Claimed
-from graphs.telemetry.token_count import Tally
+from graphs.store.tool_journal import Claim, ClaimResult
+from graphs.telemetry.token_count import TokenCount
 
 
 class VerdictRecord(TypedDict):
@@ -49,7 +49,7 @@ class State(TypedDict, total=False):
 class Claims(Protocol):
     """Claims tool calls for a turn that is kept as a row."""
 
-    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, Claimed]:
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
         """Decides for each call, by call id, whether to run it. `messages` are the turn's own so far."""
         ...
 
@@ -63,7 +63,7 @@ class Context:
     """Whose conversation this is: approvals asked here belong to it."""
     turn: str
     """Id of the turn's row."""
-    person: str | None = None
+    verified_user: str | None = None
     """Who that surely is, and so whose own connections to servers are used; None where nobody vouches for it."""
     thread: str
     history: Sequence[Mapping[str, Any]] = ()
@@ -85,7 +85,7 @@ class Context:
     """The caller's own key, where LiteLLM is to count what is spent as theirs."""
     claims: Claims | None = None
     """None where no row is kept of the turn (Studio)."""
-    tally: Tally | None = None
+    token_count: TokenCount | None = None
     """Counts the tokens, where a role of the caller limits them."""
     listener: Callable[[Event], None] | None = None
     """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
@@ -101,17 +101,17 @@ def mint_call_id() -> str:
     return f"call_{secrets.token_hex(16)}"
 
 
-def last_answer(state: State) -> AIMessage | None:
+def find_last_answer(state: State) -> AIMessage | None:
     """The turn's latest model message."""
     return next((m for m in reversed(state.get("messages", [])) if isinstance(m, AIMessage)), None)
 
 
-def owed_by_client(state: State, context: Context) -> list[ToolCall]:
+def find_client_calls(state: State, context: Context) -> list[ToolCall]:
     """The latest round's calls of the client's own tools, once every other call of the round has its result.
 
     A turn with such calls ends here: it goes on when the client sends the results.
     """
-    answer = last_answer(state)
+    answer = find_last_answer(state)
     if answer is None or not context.client_names:
         return []
     answered = {message.tool_call_id for message in state.get("messages", []) if isinstance(message, ToolMessage)}
@@ -121,7 +121,7 @@ def owed_by_client(state: State, context: Context) -> list[ToolCall]:
     return [call for call in answer.tool_calls if call["id"] not in answered]
 
 
-def last_request(state: State) -> AIMessage | None:
+def find_last_request(state: State) -> AIMessage | None:
     """The model message whose tool calls are still to be answered; None when nothing waits."""
     for message in reversed(state.get("messages", [])):
         if isinstance(message, ToolMessage):

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from graphs.expressions import HINTS, Condition, Prepared
+from graphs.expressions import HINTS, Condition, PreparedValues
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Caller:
     narrowed_by: str | None = None
     """The role of the person for whom the key's holder asks, if it says so: rights are what both roles have."""
 
-    def is_a(self, role: str) -> bool:
+    def has_role(self, role: str) -> bool:
         """Whether the caller acts with this role, wholly."""
         return self.role == role and self.narrowed_by in (None, role)
 
@@ -63,24 +63,24 @@ class CallFacts:
     now: datetime
 
 
-def values_of(caller: Caller, facts: CallFacts) -> Prepared:
+def build_values(caller: Caller, facts: CallFacts) -> PreparedValues:
     """What conditions look at, by its names there."""
     tool = facts.tool
     values = {
         "args": facts.args,
-        "tool": _shown(tool),
+        "tool": _describe_tool(tool),
         "caller": {"user": caller.user, "email": caller.email, "role": caller.role, "key": caller.key},
         "graph": facts.graph,
         "node": facts.node,
         "now": facts.now,
         "turn": {"rounds": facts.rounds, "calls": facts.calls},
     }
-    return Prepared(values, unknown=partial(_unknown, tool=tool))
+    return PreparedValues(values, unknown=partial(_explain_missing, tool=tool))
 
 
-def known_before(role: str, tool: ToolFacts) -> Prepared:
+def build_values_before_call(role: str, tool: ToolFacts) -> PreparedValues:
     """As much of that as is known before there is a call: conditions that depend on more cannot be evaluated on it."""
-    return Prepared({"tool": _shown(tool), "caller": {"role": role}})
+    return PreparedValues({"tool": _describe_tool(tool), "caller": {"role": role}})
 
 
 def depends_on_call(condition: Condition) -> bool:
@@ -89,7 +89,7 @@ def depends_on_call(condition: Condition) -> bool:
     return any(not name.startswith("tool.") and name != "caller.role" for name in condition.names)
 
 
-def _shown(tool: ToolFacts) -> Mapping[str, Any]:
+def _describe_tool(tool: ToolFacts) -> Mapping[str, Any]:
     """What rules see of a tool."""
     seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
     if tool.trusted:
@@ -98,7 +98,7 @@ def _shown(tool: ToolFacts) -> Mapping[str, Any]:
     return seen
 
 
-def _unknown(name: str, tool: ToolFacts) -> str | None:
+def _explain_missing(name: str, tool: ToolFacts) -> str | None:
     """Why a name has no value in this call."""
     if name not in HINTS:
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Limit:
     """One number of one role, and where it stands."""
 
-    most: int
+    maximum: int
     role: str
     """The role that sets it, which may be one that the caller's role includes."""
     where: str
@@ -29,25 +29,25 @@ class Limits:
     tokens_per_day: Limit | None = None
 
 
-NONE = Limits()
+NO_LIMITS = Limits()
 
 
-def strictest(several: Iterable[Limits]) -> Limits:
+def combine_limits(several: Iterable[Limits]) -> Limits:
     """The lowest of each: a role is bound by its own limits and by those of every role that it includes."""
     each = tuple(several)
     return Limits(
-        requests_per_minute=lowest(limits.requests_per_minute for limits in each),
-        tool_calls=lowest(limits.tool_calls for limits in each),
-        tokens_per_day=lowest(limits.tokens_per_day for limits in each),
+        requests_per_minute=find_lowest(limits.requests_per_minute for limits in each),
+        tool_calls=find_lowest(limits.tool_calls for limits in each),
+        tokens_per_day=find_lowest(limits.tokens_per_day for limits in each),
     )
 
 
-def lowest(limits: Iterable[Limit | None]) -> Limit | None:
+def find_lowest(limits: Iterable[Limit | None]) -> Limit | None:
     """The strictest of several, the first of equals."""
-    return min((limit for limit in limits if limit is not None), key=lambda limit: limit.most, default=None)
+    return min((limit for limit in limits if limit is not None), key=lambda limit: limit.maximum, default=None)
 
 
-def calls_in_a_turn(graph: int, role: Limit | None) -> tuple[int, str]:
+def limit_turn_calls(graph: int, role: Limit | None) -> tuple[int, str]:
     """How many tool calls a turn may run where its graph allows `graph` of them; and, for people, which role allows
     fewer: empty where the graph's own limit holds."""
-    return (graph, "") if role is None or graph <= role.most else (role.most, f" ({role})")
+    return (graph, "") if role is None or graph <= role.maximum else (role.maximum, f" ({role})")

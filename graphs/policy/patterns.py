@@ -8,10 +8,10 @@ from functools import lru_cache
 
 from graphs.errors import did_you_mean
 
-_REFUSED = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
+_FOREIGN_SYNTAX = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
 
 
-def fault(pattern: str) -> str | None:
+def find_fault(pattern: str) -> str | None:
     """What is wrong with a pattern, in words; None if nothing is.
 
     What other tools read as a set, a choice or a negation is refused: a pattern that means less than its author
@@ -19,15 +19,15 @@ def fault(pattern: str) -> str | None:
     """
     if not pattern:
         return "the pattern is empty; write '*' for everything"
-    found = _REFUSED.search(pattern)
+    found = _FOREIGN_SYNTAX.search(pattern)
     if found is not None:
         return f"the pattern {pattern!r} holds {found[0]!r}; only '*' and '?' are special, and a list holds several"
     return None
 
 
-def tool_fault(pattern: str) -> str | None:
+def find_tool_fault(pattern: str) -> str | None:
     """The same for a pattern over `server/tool`, which must be able to match one."""
-    wrong = fault(pattern)
+    wrong = find_fault(pattern)
     if wrong is not None:
         return wrong
     if "/" in pattern or "*" in pattern:
@@ -43,12 +43,12 @@ def tool_fault(pattern: str) -> str | None:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether the whole of `name` is what `pattern` describes. Upper and lower case differ."""
-    return _compiled(pattern).fullmatch(name) is not None
+    return _compile_pattern(pattern).fullmatch(name) is not None
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
+def build_matcher(pattern: str) -> Callable[[str], bool]:
     """`matches` for one pattern that is asked about many names."""
-    fullmatch = _compiled(pattern).fullmatch
+    fullmatch = _compile_pattern(pattern).fullmatch
     return lambda name: fullmatch(name) is not None
 
 
@@ -67,7 +67,7 @@ def could_begin(pattern: str, beginning: str) -> bool:
     # All places of the pattern at which its match may stand; after a star one may always stay.
     places = {0}
     for letter in beginning:
-        places = _past_stars(pattern, places)
+        places = _skip_stars(pattern, places)
         places = {
             place if pattern[place] == "*" else place + 1
             for place in places
@@ -76,7 +76,7 @@ def could_begin(pattern: str, beginning: str) -> bool:
     return bool(places)
 
 
-def _past_stars(pattern: str, places: set[int]) -> set[int]:
+def _skip_stars(pattern: str, places: set[int]) -> set[int]:
     found = set(places)
     for place in places:
         while place < len(pattern) and pattern[place] == "*":
@@ -86,17 +86,17 @@ def _past_stars(pattern: str, places: set[int]) -> set[int]:
 
 
 @lru_cache(maxsize=1024)  # pure: the same pattern always compiles to the same
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     # Between two stars the first place where the text fits is as good as any later one, so it is never reconsidered
     # (atomic groups): no pattern can make a match take long.
-    first, *rest = (_literal(piece) for piece in re.split(r"\*+", pattern))
+    first, *rest = (_escape_literal(piece) for piece in re.split(r"\*+", pattern))
     if not rest:
         return re.compile(first, re.DOTALL)
     *inner, last = rest
     return re.compile(first + "".join(f"(?>.*?{piece})" for piece in inner) + ".*" + last, re.DOTALL)
 
 
-def _literal(piece: str) -> str:
+def _escape_literal(piece: str) -> str:
     return re.escape(piece).replace(r"\?", ".")
 
 
@@ -110,7 +110,7 @@ def is_server_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", name, re.ASCII) is not None and "__" not in name
 
 
-def misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
+def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
     """What is wrong with a pattern whose server is spelled nearly, but not quite, like one of `servers`."""
     server, slash, _ = pattern.partition("/")
     names = list(servers)

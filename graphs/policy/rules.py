@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from graphs.expressions import Condition, Prepared
-from graphs.policy.caller import Caller, CallFacts, values_of
+from graphs.expressions import Condition, PreparedValues
+from graphs.policy.caller import Caller, CallFacts, build_values
 from graphs.policy.caller import ToolFacts as ToolFacts  # for those who ask about a tool
-from graphs.policy.limits import NONE, Limit, Limits, lowest, strictest
+from graphs.policy.limits import NO_LIMITS, Limit, Limits, combine_limits, find_lowest
 from graphs.policy.pattern_index import PatternIndex
 from graphs.policy.patterns import could_begin, matches, matches_any
 
 Decision = Literal["allow", "ask", "deny"]
 
-_REMEMBERED = 4096
-_UNTHOUGHT = "\0" * 256
+_CACHE_SIZE = 4096
+_IMPROBABLE_NAME = "\0" * 256
 _STRICTNESS: Mapping[Decision, int] = {"deny": 0, "ask": 1, "allow": 2}
 
 
@@ -35,7 +35,7 @@ class Verdict:
     """Seconds that an `ask` stays open; None: until it is answered."""
     reason: str | None = None
     """The rule's own sentence, if it has one, and why a condition could not be evaluated."""
-    by: Rule | None = field(default=None, compare=False, repr=False)
+    source_rule: Rule | None = field(default=None, compare=False, repr=False)
     """The rule that decided; None where none did."""
 
 
@@ -67,17 +67,17 @@ class Role:
     rules: tuple[Rule, ...] = ()
     graphs: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
-    limits: Limits = NONE
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
-class _Relevant:
+class _RelevantRules:
     """The rules that speak of one tool, for one role with all that it includes."""
 
     deny: tuple[Rule, ...]
     ask: tuple[Rule, ...]
     allow: tuple[Rule, ...]
-    looked_at: frozenset[str]
+    argument_names: frozenset[str]
     """The arguments of a call that their conditions name."""
 
 
@@ -86,14 +86,14 @@ class Policy:
 
     def __init__(self, roles: Iterable[Role]) -> None:
         self._roles: Mapping[str, Role] = {role.name: role for role in roles}
-        self._lines: Mapping[str, tuple[Role, ...]] = {name: self._with_included(name) for name in self._roles}
+        self._lines: Mapping[str, tuple[Role, ...]] = {name: self._resolve_includes(name) for name in self._roles}
         self._index: Mapping[str, PatternIndex[Rule]] = {
             name: PatternIndex((rule.pattern, rule) for line in lines for rule in line.rules)
             for name, lines in self._lines.items()
         }
-        self._relevant: dict[tuple[str, str], _Relevant] = {}
+        self._relevant: dict[tuple[str, str], _RelevantRules] = {}
         self.limits: Mapping[str, Limits] = {
-            name: strictest(role.limits for role in line) for name, line in self._lines.items()
+            name: combine_limits(role.limits for role in line) for name, line in self._lines.items()
         }
         """What limits each role, with all that it includes."""
 
@@ -102,55 +102,57 @@ class Policy:
         """The names of the roles, as the file orders them."""
         return tuple(self._roles)
 
-    def decide(self, caller: Caller, facts: CallFacts, values: Prepared | None = None) -> Verdict:
+    def decide(self, caller: Caller, facts: CallFacts, values: PreparedValues | None = None) -> Verdict:
         """Deny over ask over allow, whatever the order; nothing said means deny. Never raises.
 
         A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do. Where the
         caller's rights are narrowed by a second role, the stricter of both verdicts holds. Where `values`, the call's,
         are bounded, it raises NeedsTime.
         """
-        values = values_of(caller, facts) if values is None else values
-        return together([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
+        values = build_values(caller, facts) if values is None else values
+        return combine_verdicts([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
 
-    def decide_as(self, name: str, caller: Caller, facts: CallFacts, *, values: Prepared | None = None) -> Verdict:
+    def decide_as(
+        self, name: str, caller: Caller, facts: CallFacts, *, values: PreparedValues | None = None
+    ) -> Verdict:
         """What one role alone says. `values` are the call's, where several roles are asked about it."""
         role = self._roles.get(name)
         if role is None:
             return Verdict(decision="deny", rule=f"there is no role {name} in access.yaml")
-        relevant = self._of(role.name, str(facts.tool))
-        values = values_of(caller, facts) if values is None else values
-        values.expect(relevant.looked_at)
+        relevant = self._find_relevant(role.name, str(facts.tool))
+        values = build_values(caller, facts) if values is None else values
+        values.expect(relevant.argument_names)
         for rule in relevant.deny:
             met, why = try_rule(rule, values)
             if met is not False:
-                return verdict_of(rule, why)
+                return build_verdict(rule, why)
         for rule in relevant.ask:
             met, why = try_rule(rule, values)
             if met is not False:
-                return verdict_of(rule, why)
+                return build_verdict(rule, why)
         unmet: tuple[Rule, str] | None = None
         for rule in relevant.allow:
             met, why = try_rule(rule, values)
             if met is True:
-                return verdict_of(rule, "")
+                return build_verdict(rule, "")
             unmet = unmet or (rule, why)
         if unmet is not None and unmet[0].when is not None:
             rule, why = unmet
             said = f"{rule} holds only when {rule.when.text}" if rule.when is not None else str(rule)
-            return Verdict(decision="deny", rule=said, reason=_reason(rule, why))
-        return self.silence(role.name)
+            return Verdict(decision="deny", rule=said, reason=_build_reason(rule, why))
+        return self.build_default_verdict(role.name)
 
-    def role(self, name: str) -> Role:
+    def get_role(self, name: str) -> Role:
         """The role as it is written. Raises KeyError."""
         return self._roles[name]
 
-    def rules(self, role: str) -> tuple[Rule, ...]:
+    def list_rules(self, role: str) -> tuple[Rule, ...]:
         """The rules of a role and of all that it includes, in the order in which they decide: the first that holds."""
         rules = [rule for line in self._lines.get(role, ()) for rule in line.rules]
         # Of several questions the one with an approver of its own is the stricter.
         return tuple(sorted(rules, key=lambda rule: (_STRICTNESS[rule.decision], rule.approver is None)))
 
-    def silence(self, role: str) -> Verdict:
+    def build_default_verdict(self, role: str) -> Verdict:
         """What is decided where no rule says anything. Raises KeyError."""
         return Verdict(decision="deny", rule=f"role {role} says nothing about it ({self._roles[role].where})")
 
@@ -158,7 +160,7 @@ class Policy:
         """Whether there are any arguments with which the role could call the tool, or ask to."""
         if role not in self._roles:
             return False
-        relevant = self._of(role, f"{server}/{tool}")
+        relevant = self._find_relevant(role, f"{server}/{tool}")
         return bool(relevant.allow or relevant.ask) and all(rule.when is not None for rule in relevant.deny)
 
     def may_reach(self, role: str, server: str) -> bool:
@@ -167,31 +169,31 @@ class Policy:
         opens = any(rule.decision != "deny" and could_begin(rule.pattern, f"{server}/") for rule in rules)
         # What denies a name that nobody would think of denies them all.
         closed = any(
-            rule.decision == "deny" and rule.when is None and matches(rule.pattern, f"{server}/{_UNTHOUGHT}")
+            rule.decision == "deny" and rule.when is None and matches(rule.pattern, f"{server}/{_IMPROBABLE_NAME}")
             for rule in rules
         )
         return opens and not closed
 
-    def calls_in_a_turn(self, roles: Iterable[str]) -> Limit | None:
+    def find_turn_call_limit(self, roles: Iterable[str]) -> Limit | None:
         """How many tool calls a turn may run for a caller of all these roles; None: the roles do not say."""
-        return lowest(self.limits[role].tool_calls for role in roles if role in self.limits)
+        return find_lowest(self.limits[role].tool_calls for role in roles if role in self.limits)
 
-    def graph_allowed(self, role: str, graph: str) -> bool:
+    def may_use_graph(self, role: str, graph: str) -> bool:
         """Whether the role may use the graph."""
-        return self._named(role, graph, [line.graphs for line in self._lines.get(role, ())])
+        return self._is_named(role, graph, [line.graphs for line in self._lines.get(role, ())])
 
-    def model_allowed(self, role: str, model: str) -> bool:
+    def may_use_model(self, role: str, model: str) -> bool:
         """Whether the role may use the model."""
-        return self._named(role, model, [line.models for line in self._lines.get(role, ())])
+        return self._is_named(role, model, [line.models for line in self._lines.get(role, ())])
 
-    def _named(self, role: str, name: str, lists: list[tuple[str, ...] | None]) -> bool:
+    def _is_named(self, role: str, name: str, lists: list[tuple[str, ...] | None]) -> bool:
         if role not in self._roles:
             return False
         said = [patterns for patterns in lists if patterns is not None]
         # Roles that say nothing leave it to those that do; if none says anything, all is allowed.
         return not said or any(matches_any(patterns, name) for patterns in said)
 
-    def _with_included(self, name: str) -> tuple[Role, ...]:
+    def _resolve_includes(self, name: str) -> tuple[Role, ...]:
         found: dict[str, Role] = {}
         waiting = [name]
         while waiting:
@@ -201,27 +203,27 @@ class Policy:
                 waiting += role.include
         return tuple(found.values())
 
-    def _of(self, role: str, tool: str) -> _Relevant:
+    def _find_relevant(self, role: str, tool: str) -> _RelevantRules:
         known = self._relevant.get((role, tool))
         if known is not None:
             return known
-        rules = self._index[role].matching(tool)
+        rules = self._index[role].find_matches(tool)
         conditions = [rule.when for rule in rules if rule.when is not None]
-        relevant = _Relevant(
+        relevant = _RelevantRules(
             deny=tuple(rule for rule in rules if rule.decision == "deny"),
             # Of several questions the one with an approver of its own is the stricter, and so is asked first.
             ask=tuple(sorted((rule for rule in rules if rule.decision == "ask"), key=lambda rule: not rule.approver)),
             allow=tuple(rule for rule in rules if rule.decision == "allow"),
-            looked_at=frozenset(name for condition in conditions for name in condition.looked_at or ()),
+            argument_names=frozenset(name for condition in conditions for name in condition.argument_names or ()),
         )
         # Names come from the model, which may invent any number of them.
-        if len(self._relevant) >= _REMEMBERED:
+        if len(self._relevant) >= _CACHE_SIZE:
             self._relevant.clear()
         self._relevant[role, tool] = relevant
         return relevant
 
 
-def together(verdicts: Sequence[Verdict]) -> Verdict:
+def combine_verdicts(verdicts: Sequence[Verdict]) -> Verdict:
     """The stricter of what several roles say, under the terms of all."""
     if len(verdicts) == 1:
         return verdicts[0]
@@ -237,21 +239,21 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 
 def try_rule(rule: Rule, values: Mapping[str, Any]) -> tuple[bool | None, str]:
     """Whether the rule's condition is true of these values; None, and why, where it cannot be evaluated."""
-    return (True, "") if rule.when is None else rule.when.outcome(values)
+    return (True, "") if rule.when is None else rule.when.compute_outcome(values)
 
 
-def verdict_of(rule: Rule, why: str = "") -> Verdict:
+def build_verdict(rule: Rule, why: str = "") -> Verdict:
     """What is decided where this rule holds; `why`: why its condition could not be evaluated, if so."""
     return Verdict(
         decision=rule.decision,
         rule=str(rule),
         approver=rule.approver,
         expires=rule.expires,
-        reason=_reason(rule, why),
-        by=rule,
+        reason=_build_reason(rule, why),
+        source_rule=rule,
     )
 
 
-def _reason(rule: Rule, why: str) -> str | None:
+def _build_reason(rule: Rule, why: str) -> str | None:
     unknown = f"its condition could not be evaluated: {why}" if why else None
     return "; ".join(part for part in (rule.reason, unknown) if part) or None

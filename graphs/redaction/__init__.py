@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graphs.redaction.copies import Redaction
-from graphs.redaction.names import says_secret
-from graphs.redaction.shapes import Shape, shape_of
+from graphs.redaction.names import is_secret_name
+from graphs.redaction.shapes import ValueShape, read_shape
 from graphs.redaction.texts import REDACTED
 
-__all__ = ["REDACTED", "Redaction", "Shape", "says_secret", "shape_of"]
+__all__ = ["REDACTED", "Redaction", "ValueShape", "is_secret_name", "read_shape"]

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
-from graphs.redaction.names import said_by, says_secret
-from graphs.redaction.shapes import Shape
-from graphs.redaction.texts import REDACTED, exact, scrubbed
+from graphs.redaction.names import classify_name, is_secret_name
+from graphs.redaction.shapes import ValueShape
+from graphs.redaction.texts import REDACTED, build_redactor, scrub_text
 
 LONGEST = 1000
 """Characters of one text that are kept."""
@@ -41,9 +41,9 @@ class Redaction:
         whole = {value for value in known if len(value) >= shortest}
         words = {word for value in whole for word in value.split() if word.lower() not in _SCHEMES}
         values = whole | {word for word in words if len(word) >= SHORTEST_KNOWN}
-        self._hide = exact(sorted(form for value in values for form in written(value)))
+        self._hide = build_redactor(sorted(form for value in values for form in list_spellings(value)))
 
-    def text(self, text: str, longest: int = LONGEST) -> str:
+    def redact_text(self, text: str, longest: int = LONGEST) -> str:
         """`text` without secrets, cut to `longest` characters, with its length said then."""
         if len(text) <= longest:
             return self._scrub(text)
@@ -52,62 +52,62 @@ class Redaction:
         kept = min(longest, len(clean) - _TAIL) if len(text) > window else longest
         return f"{clean[: max(0, kept)]}… [{len(text)} characters]"
 
-    def exactly(self, text: str) -> str:
+    def redact_known(self, text: str) -> str:
         """`text` without the known secrets, and otherwise as it is."""
         return text if self._hide is None else self._hide(text)
 
-    def copy(self, args: Mapping[str, Any], shape: Shape | None = None) -> dict[str, Any]:
+    def copy(self, args: Mapping[str, Any], shape: ValueShape | None = None) -> dict[str, Any]:
         """The arguments as a record may show them; `shape` is what the tool's schema says of secrets."""
-        return _Copying(self).mapping(args, shape, 0)
+        return _CopyBuilder(self).copy_mapping(args, shape, 0)
 
     def _scrub(self, text: str) -> str:
-        return scrubbed(self.exactly(text))
+        return scrub_text(self.redact_known(text))
 
 
-class _Copying:
+class _CopyBuilder:
     """One copy under way."""
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
         self._left = BUDGET
 
-    def value(self, value: object, shape: Shape | None, depth: int) -> Any:
+    def copy_value(self, value: object, shape: ValueShape | None, depth: int) -> Any:
         match value:
             case None | bool():
                 return value
             case str():
-                return self.text(value)
+                return self.copy_text(value)
             case int() | float():
-                return self.number(value)
+                return self.copy_number(value)
             case Mapping():
                 known = cast("Mapping[str, object]", value)
-                return self.mapping(known, shape, depth) if depth < DEEPEST else f"[{len(known)} members]"
+                return self.copy_mapping(known, shape, depth) if depth < DEEPEST else f"[{len(known)} members]"
             case list() | tuple():
                 items = cast("Sequence[object]", value)
-                return self.items(items, shape, depth) if depth < DEEPEST else f"[{len(items)} items]"
+                return self.copy_items(items, shape, depth) if depth < DEEPEST else f"[{len(items)} items]"
             case _:
                 return f"[{type(value).__name__}]"
 
-    def text(self, text: str) -> str:
+    def copy_text(self, text: str) -> str:
         if self._left <= 0:
             return f"[{len(text)} characters]"
-        copied = self._redaction.text(text, min(LONGEST, self._left))
+        copied = self._redaction.redact_text(text, min(LONGEST, self._left))
         self._left -= len(copied)
         return copied
 
-    def number(self, value: float) -> Any:
+    def copy_number(self, value: float) -> Any:
         if isinstance(value, int) and value.bit_length() > 1024:
             return f"[a number of {value.bit_length()} bits]"
         if isinstance(value, float) and not math.isfinite(value):
             return str(value)
         self._left -= 8
         written = str(value)
-        return value if len(written) < SHORTEST_KNOWN or self._redaction.text(written) == written else REDACTED
+        return value if len(written) < SHORTEST_KNOWN or self._redaction.redact_text(written) == written else REDACTED
 
-    def mapping(self, value: Mapping[str, object], shape: Shape | None, depth: int) -> dict[str, Any]:
+    def copy_mapping(self, value: Mapping[str, object], shape: ValueShape | None, depth: int) -> dict[str, Any]:
         copied: dict[str, Any] = {}
         # `{"name": "Authorization", "value": …}` is how lists of headers and variables are written.
-        labelled = any(isinstance(label := value.get(key), str) and says_secret(label) for key in _LABELS)
+        labelled = any(isinstance(label := value.get(key), str) and is_secret_name(label) for key in _LABELS)
         for index, (name, part) in enumerate(value.items()):
             if index == MOST or self._left <= 0:
                 copied["…"] = f"[{len(value) - index} more]"
@@ -115,14 +115,14 @@ class _Copying:
             inner = (shape.properties.get(name) or shape.rest) if shape is not None else None
             self._left -= 8
             # The name is the model's own text as well.
-            shown = self._redaction.text(name, LONGEST_NAME)
-            if hidden(name, part, inner) or (labelled and name == "value" and isinstance(part, str)):
+            shown = self._redaction.redact_text(name, LONGEST_NAME)
+            if is_hidden(name, part, inner) or (labelled and name == "value" and isinstance(part, str)):
                 copied[shown] = REDACTED
             else:
-                copied[shown] = self.value(part, inner, depth + 1)
+                copied[shown] = self.copy_value(part, inner, depth + 1)
         return copied
 
-    def items(self, value: Sequence[object], shape: Shape | None, depth: int) -> list[Any]:
+    def copy_items(self, value: Sequence[object], shape: ValueShape | None, depth: int) -> list[Any]:
         copied: list[Any] = []
         inner = shape.rest if shape is not None else None
         before: object = None
@@ -132,30 +132,32 @@ class _Copying:
                 break
             self._left -= 2
             # `["--password", "x"]` and `["Authorization", "x"]`: a command's words, a header as a pair.
-            follows = isinstance(before, str) and (before.startswith("-") or len(value) == 2) and names_next(before)
+            follows = (
+                isinstance(before, str) and (before.startswith("-") or len(value) == 2) and is_secret_label(before)
+            )
             if (follows and isinstance(part, str)) or (inner is not None and inner.secret):
                 copied.append(REDACTED)
             else:
-                copied.append(self.value(part, inner, depth + 1))
+                copied.append(self.copy_value(part, inner, depth + 1))
             before = part
         return copied
 
 
-def written(secret: str) -> set[str]:
+def list_spellings(secret: str) -> set[str]:
     """A secret as it is, and as it stands in addresses and in JSON."""
     return {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
 
 
-def hidden(name: str, value: object, shape: Shape | None) -> bool:
+def is_hidden(name: str, value: object, shape: ValueShape | None) -> bool:
     """Whether a member's whole value is a secret. Yes, no and nothing tell nobody anything."""
     if value is None or isinstance(value, bool):
         return False
     if shape is not None and shape.secret:
         return True
-    said = said_by(name)
+    said = classify_name(name)
     return said == "secret" or (said == "secret text" and not isinstance(value, (int, float)))
 
 
-def names_next(word: str) -> bool:
+def is_secret_label(word: str) -> bool:
     """Whether a word of a list says that the next one is a secret: an option or a header's name, no sentence."""
-    return len(word) <= 40 and " " not in word and "=" not in word and says_secret(word)
+    return len(word) <= 40 and " " not in word and "=" not in word and is_secret_name(word)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-Said = Literal["secret", "secret text", "nothing"]
+NameKind = Literal["secret", "secret text", "nothing"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _LONGEST = 100
@@ -38,18 +38,18 @@ _HOW_MANY = frozenset((
 """Before `tokens`."""
 
 
-def says_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether a value of this name must be hidden, if it is a text."""
-    return said_by(name) != "nothing"
+    return classify_name(name) != "nothing"
 
 
-def said_by(name: str) -> Said:
+def classify_name(name: str) -> NameKind:
     """`secret text`: only a text is one; `tokens` may well be a number, how many they are."""
-    return _said(name[:_LONGEST])
+    return _classify(name[:_LONGEST])
 
 
 @lru_cache(maxsize=2048)  # pure: the same name always says the same
-def _said(name: str) -> Said:
+def _classify(name: str) -> NameKind:
     words = [word.lower() for word in _WORD.findall(name)]
     whole = "".join(words)
     if not _WORDS.isdisjoint(words) or any(part in whole for part in _RUN_TOGETHER):

@@ -15,18 +15,18 @@ _SINGLE_BRANCHES = ("if", "then", "else")
 
 
 @dataclass(frozen=True)
-class Shape:
+class ValueShape:
     """Where secrets may stand in a value."""
 
     secret: bool = False
-    properties: Mapping[str, Shape] = field(default_factory=dict[str, "Shape"])
-    rest: Shape | None = None
+    properties: Mapping[str, ValueShape] = field(default_factory=dict[str, "ValueShape"])
+    rest: ValueShape | None = None
     """Of every property that is not named, and of every item."""
 
 
-def shape_of(schema: Mapping[str, Any]) -> Shape | None:
+def read_shape(schema: Mapping[str, Any]) -> ValueShape | None:
     """The secrets of a JSON Schema; None where it marks none. Never raises, whatever the schema is."""
-    return _Reader(schema).shape(schema, 0, ())
+    return _Reader(schema).read(schema, 0, ())
 
 
 class _Reader:
@@ -34,36 +34,38 @@ class _Reader:
         self._root = root
         self._left = MOST
 
-    def shape(self, schema: object, depth: int, refs: tuple[str, ...]) -> Shape | None:
+    def read(self, schema: object, depth: int, refs: tuple[str, ...]) -> ValueShape | None:
         if not isinstance(schema, Mapping) or depth > DEEPEST or self._left <= 0:
             return None
         self._left -= 1
         said = cast("Mapping[str, object]", schema)
         if said.get("format") == "password" or said.get("writeOnly") is True:
-            return Shape(secret=True)
-        found = self._own(said, depth, refs)
-        for branch, known in self._branches(said, refs):
-            found = _merged(found, self.shape(branch, depth + 1, known))
+            return ValueShape(secret=True)
+        found = self._read_own(said, depth, refs)
+        for branch, known in self._iter_branches(said, refs):
+            found = _merge_shapes(found, self.read(branch, depth + 1, known))
         return found
 
-    def _own(self, said: Mapping[str, object], depth: int, refs: tuple[str, ...]) -> Shape | None:
-        properties: dict[str, Shape] = {}
-        for name, part in _mapping(said.get("properties")).items():
-            if (shape := self.shape(part, depth + 1, refs)) is not None:
+    def _read_own(self, said: Mapping[str, object], depth: int, refs: tuple[str, ...]) -> ValueShape | None:
+        properties: dict[str, ValueShape] = {}
+        for name, part in _get_mapping(said.get("properties")).items():
+            if (shape := self.read(part, depth + 1, refs)) is not None:
                 properties[name] = shape
-        rest: Shape | None = None
+        rest: ValueShape | None = None
         for part in (
             said.get("items"),
             said.get("additionalProperties"),
-            *_mapping(said.get("patternProperties")).values(),
+            *_get_mapping(said.get("patternProperties")).values(),
         ):
-            rest = _merged(rest, self.shape(part, depth + 1, refs))
-        return Shape(properties=properties, rest=rest) if properties or rest else None
+            rest = _merge_shapes(rest, self.read(part, depth + 1, refs))
+        return ValueShape(properties=properties, rest=rest) if properties or rest else None
 
-    def _branches(self, said: Mapping[str, object], refs: tuple[str, ...]) -> Iterator[tuple[object, tuple[str, ...]]]:
+    def _iter_branches(
+        self, said: Mapping[str, object], refs: tuple[str, ...]
+    ) -> Iterator[tuple[object, tuple[str, ...]]]:
         ref = said.get("$ref")
         if isinstance(ref, str) and ref not in refs:
-            yield self._referred(ref), (*refs, ref)
+            yield self._resolve_reference(ref), (*refs, ref)
         for name in _BRANCHES:
             parts = said.get(name)
             for part in cast("list[object]", parts) if isinstance(parts, list) else ():
@@ -72,27 +74,27 @@ class _Reader:
         for name in _SINGLE_BRANCHES:
             yield said.get(name), refs
 
-    def _referred(self, ref: str) -> object:
+    def _resolve_reference(self, ref: str) -> object:
         """What `#/$defs/Name` points to in this schema; nothing else is followed."""
         if not ref.startswith("#/"):
             return None
         here: object = self._root
         for step in ref[2:].split("/"):
-            here = _mapping(here).get(step.replace("~1", "/").replace("~0", "~"))
+            here = _get_mapping(here).get(step.replace("~1", "/").replace("~0", "~"))
         return here
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def _get_mapping(value: object) -> Mapping[str, object]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
 
 
-def _merged(one: Shape | None, other: Shape | None) -> Shape | None:
+def _merge_shapes(one: ValueShape | None, other: ValueShape | None) -> ValueShape | None:
     """Secret where either says so."""
     if one is None or other is None:
         return one or other
     if one.secret or other.secret:
-        return Shape(secret=True)
+        return ValueShape(secret=True)
     properties = {**one.properties}
     for name, shape in other.properties.items():
-        properties[name] = _merged(properties.get(name), shape) or shape
-    return Shape(properties=properties, rest=_merged(one.rest, other.rest))
+        properties[name] = _merge_shapes(properties.get(name), shape) or shape
+    return ValueShape(properties=properties, rest=_merge_shapes(one.rest, other.rest))

@@ -14,11 +14,11 @@ from typing import Any, cast
 import orjson
 
 from graphs.events import ClientCall, PendingApproval
-from graphs.runtime.approval_text import describe, is_shown_whole
-from graphs.text import code_span, escape_invisible, fit_members
+from graphs.runtime.approval_text import describe_call, is_shown_whole
+from graphs.text import escape_invisible, fit_members, format_code_span
 
 NAME = "ask_user"
-AT_ONCE = 3
+MOST_QUESTIONS = 3
 """Questions on one panel."""
 QUESTION, HEADER, DESCRIPTION = 500, 48, 240
 """Longest texts, in characters, that the page takes."""
@@ -27,30 +27,30 @@ CALL_ID = re.compile(r"call_([0-9a-f]{32})_([a-z2-7]{8})")
 
 
 @dataclass(frozen=True)
-class Answered:
+class PanelAnswer:
     """A panel that came back."""
 
     turn: str
     """Id of the turn that asked."""
-    asked: str
+    arguments: str
     """The arguments as the client sends them back."""
-    questions: Sequence[str]
+    approval_ids: Sequence[str]
     """The approval ids in them; whatever the client wrote, so to be looked up."""
     decisions: Mapping[str, bool]
     """By approval id: true only for an exact `Approve`."""
 
 
-def askable(pending: Sequence[PendingApproval]) -> tuple[PendingApproval, ...]:
+def select_askable(pending: Sequence[PendingApproval]) -> tuple[PendingApproval, ...]:
     """Those of the pending approvals that the next panel asks about: calls that can be read where they are decided."""
-    return tuple(entry for entry in pending if question(entry) is not None)[:AT_ONCE]
+    return tuple(entry for entry in pending if build_question(entry) is not None)[:MOST_QUESTIONS]
 
 
-def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
+def build_panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
     """The call of `ask_user` for the first of the pending approvals; None where it can ask about none of them."""
-    shown = askable(pending)
+    shown = select_askable(pending)
     if not shown:
         return None
-    body = {"questions": [question(entry) for entry in shown], "allow_other": False}
+    body = {"questions": [build_question(entry) for entry in shown], "allow_other": False}
     return ClientCall(
         call_id=f"call_{turn}_{shown[0].approval_id}",
         name=NAME,
@@ -58,23 +58,23 @@ def panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
     )
 
 
-def above(pending: Sequence[PendingApproval]) -> str:
+def render_preamble(pending: Sequence[PendingApproval]) -> str:
     """What stands in the chat above the next panel: whole, each call of which the panel shows only the beginnings."""
-    shortened = [entry for entry in askable(pending) if is_shortened(entry)]
+    shortened = [entry for entry in select_askable(pending) if is_shortened(entry)]
     return "\n\n".join(
-        f"Waits for approval, in full (`{entry.approval_id}`):\n{describe(entry)}" for entry in shortened
+        f"Waits for approval, in full (`{entry.approval_id}`):\n{describe_call(entry)}" for entry in shortened
     )
 
 
-def same(asked: str, expected: str) -> bool:
+def is_same_panel(arguments: str, expected: str) -> bool:
     """Whether both arguments ask the same questions with the same options.
 
     The page orders keys in its own way, adds some, and strips texts before it sends a panel back.
     """
-    return what_is_asked(asked) == what_is_asked(expected)
+    return parse_questions(arguments) == parse_questions(expected)
 
 
-def what_is_asked(arguments: str) -> object:
+def parse_questions(arguments: str) -> object:
     """What a person reads on the panel; None where these are no arguments of `ask_user`."""
     try:
         return [
@@ -89,7 +89,7 @@ def what_is_asked(arguments: str) -> object:
         return None
 
 
-def question(entry: PendingApproval) -> dict[str, Any] | None:
+def build_question(entry: PendingApproval) -> dict[str, Any] | None:
     """One approval as a question with two options. None where the panel has no room for every argument's name and the
     beginning of its value, or where the chat cannot show the call whole.
 
@@ -119,7 +119,7 @@ def is_shortened(entry: PendingApproval) -> bool:
 
 def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
     """The words of the question, and whether a value in them is shortened; None where they do not fit."""
-    tool = code_span(escape_invisible(entry.tool))
+    tool = format_code_span(escape_invisible(entry.tool))
     for note in ("", f" In full above, under {entry.approval_id}."):
         # The fence around the arguments is as long as what is in them asks for: it is measured, not guessed.
         for fence in (2, 12, 48):
@@ -128,7 +128,7 @@ def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
             if fitted is None or (fitted[1] and not note):
                 break
             members = "{" + ", ".join(fitted[0]) + "}"
-            text = f"Run {tool} with {code_span(members)}?{note}"
+            text = f"Run {tool} with {format_code_span(members)}?{note}"
             if len(text) <= QUESTION:
                 return text, fitted[1]
     return None
@@ -145,7 +145,7 @@ def is_ours(call: Mapping[str, Any]) -> bool:
     return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
 
 
-def read(messages: Sequence[Mapping[str, Any]]) -> Answered | None:
+def parse_panel_answer(messages: Sequence[Mapping[str, Any]]) -> PanelAnswer | None:
     """The panel that the last message answers; None where it answers none of ours."""
     if not messages or messages[-1].get("role") != "tool":
         return None
@@ -155,18 +155,20 @@ def read(messages: Sequence[Mapping[str, Any]]) -> Answered | None:
     for message in reversed(messages[:-1]):
         for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
             if call.get("id") == match[0] and is_ours(call):
-                asked = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
-                given = decisions(messages[-1].get("content"))
-                return Answered(turn=match[1], asked=asked, questions=questions(asked), decisions=given)
+                arguments = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
+                given = parse_decisions(messages[-1].get("content"))
+                return PanelAnswer(
+                    turn=match[1], arguments=arguments, approval_ids=find_approval_ids(arguments), decisions=given
+                )
     return None
 
 
-def questions(asked: str) -> list[str]:
+def find_approval_ids(arguments: str) -> list[str]:
     """The ids of a panel's questions, as far as it is one."""
-    return re.findall(r'"id":"([a-z2-7]{8})"', asked)[:AT_ONCE]
+    return re.findall(r'"id":"([a-z2-7]{8})"', arguments)[:MOST_QUESTIONS]
 
 
-def decisions(content: object) -> dict[str, bool]:
+def parse_decisions(content: object) -> dict[str, bool]:
     """Approval id → approved, as the page words its result; nothing where it says anything else (such as Cancel)."""
     try:
         body = orjson.loads(content) if isinstance(content, str) else None

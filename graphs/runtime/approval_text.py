@@ -8,46 +8,52 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.text import code_span, escape_invisible, fence, fit_members, whole_json
+from graphs.text import escape_invisible, fit_json, fit_members, format_code_block, format_code_span
 
 LONGEST_ARGUMENTS = 12_000
 """Characters of one call's arguments that are shown in a chat. What is longer is approved where it is shown whole."""
 MOST_MEMBERS = 100
 """Arguments that are listed of a call that has too many to be shown whole."""
 LONGEST_NAME = 60
-ELSEWHERE = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
+CONSOLE_HINT = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
 
 
-class Reply(NamedTuple):
+class ApprovalReply(NamedTuple):
     """A message that decides: nothing but the word and the id."""
 
     decision: Literal["approve", "reject"]
     approval_id: str
 
 
-PATTERN = re.compile(r"\s*(approve|reject)\s+([a-z2-7]{8})\s*", re.IGNORECASE)
+REPLY_PATTERN = re.compile(r"\s*(approve|reject)\s+([a-z2-7]{8})\s*", re.IGNORECASE)
 
 
-def read(text: str) -> Reply | None:
+def parse_reply(text: str) -> ApprovalReply | None:
     """The decision that a whole message is, or None. `approve ID` anywhere inside a sentence decides nothing."""
-    match = PATTERN.fullmatch(text)
+    match = REPLY_PATTERN.fullmatch(text)
     if match is None:
         return None
-    return Reply("approve" if match[1].lower() == "approve" else "reject", match[2].lower())
+    return ApprovalReply("approve" if match[1].lower() == "approve" else "reject", match[2].lower())
 
 
-def question(event: ApprovalNeeded) -> str:
+def render_question(event: ApprovalNeeded) -> str:
     """The paused turn's last words: each call with its arguments and rule, and how to answer (Markdown)."""
     one = len(event.pending) == 1
     head = "This call needs approval before it runs:" if one else "These calls need approval before they run:"
-    return "\n\n".join([head, *(f"{describe(entry)}\n{answers(entry)}" for entry in event.pending)])
+    return "\n\n".join([head, *(f"{describe_call(entry)}\n{render_instructions(entry)}" for entry in event.pending)])
 
 
-def describe(entry: PendingApproval) -> str:
+def describe_call(entry: PendingApproval) -> str:
     """One pending call in Markdown: what exactly would run, and why it is asked."""
     whole = show_whole(entry.args)
-    arguments = fence(whole, "json") if whole is not None else fence(show_beginnings(entry.args))
-    lines = [f"**{code_span(escape_invisible(entry.tool))}**", arguments, f"Rule: {escape_invisible(entry.rule)}."]
+    arguments = (
+        format_code_block(whole, "json") if whole is not None else format_code_block(show_beginnings(entry.args))
+    )
+    lines = [
+        f"**{format_code_span(escape_invisible(entry.tool))}**",
+        arguments,
+        f"Rule: {escape_invisible(entry.rule)}.",
+    ]
     if entry.expires is not None:
         lines.append(f"Open until {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(entry.expires))}.")
     if entry.approver is not None:
@@ -55,13 +61,13 @@ def describe(entry: PendingApproval) -> str:
     return "\n".join(lines)
 
 
-def answers(entry: PendingApproval) -> str:
+def render_instructions(entry: PendingApproval) -> str:
     """How one pending call can be answered in a chat."""
     if is_shown_whole(entry.args):
         return f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`."
     return (
         f"This call is too long to be shown whole in a chat, so it is not approved here. "
-        f"{ELSEWHERE.format(id=entry.approval_id)}, then write any message; or reply `reject {entry.approval_id}`."
+        f"{CONSOLE_HINT.format(id=entry.approval_id)}, then write any message; or reply `reject {entry.approval_id}`."
     )
 
 
@@ -72,7 +78,7 @@ def is_shown_whole(args: Mapping[str, Any]) -> bool:
 
 def show_whole(args: Mapping[str, Any]) -> str | None:
     """Arguments as JSON that reads back as the same; None where that is too long for a chat."""
-    return whole_json(args, LONGEST_ARGUMENTS)
+    return fit_json(args, LONGEST_ARGUMENTS)
 
 
 def show_beginnings(args: Mapping[str, Any]) -> str:

@@ -9,30 +9,37 @@ from dataclasses import dataclass
 from graphs.errors import NotAllowed
 from graphs.events import PendingApproval
 from graphs.llm.messages import client_call_ids
-from graphs.nodes.permission import as_event
+from graphs.nodes.permission import build_pending_approval
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_panel, approval_text
-from graphs.store.approval import AlreadyDecided, Approval, ApprovalStatus, Decision, Expired, NotFound
+from graphs.store.approval import (
+    AlreadyDecided,
+    Approval,
+    ApprovalDecision,
+    ApprovalExpired,
+    ApprovalNotFound,
+    ApprovalStatus,
+)
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 
 __all__ = [
-    "AS",
+    "STATUS_BY_DECISION",
     "AlreadyDecided",
     "Approval",
+    "ApprovalDecision",
+    "ApprovalExpired",
+    "ApprovalNotFound",
     "ApprovalStatus",
-    "Decision",
-    "Expired",
-    "NotFound",
-    "Outcome",
+    "DecisionOutcome",
+    "Reply",
     "Resume",
-    "Say",
-    "Still",
-    "asked_by",
-    "by_api",
-    "by_button",
-    "by_text",
-    "known",
+    "StillPending",
+    "decide_by_api",
+    "decide_by_panel",
+    "decide_by_text",
+    "find_approval",
+    "load_turn_approvals",
     "take_up",
 ]
 
@@ -43,127 +50,135 @@ class Resume:
 
     row: TurnRow
     """As it was before: it waited, or its process died while it ran."""
-    words: str = ""
+    notice: str = ""
     """What the person must know first: that it goes on from another decision than theirs."""
 
 
 @dataclass(frozen=True)
-class Still:
+class StillPending:
     """Decided, but others of the same turn still wait."""
 
     row: TurnRow
     pending: tuple[PendingApproval, ...]
-    words: str
+    notice: str
 
 
 @dataclass(frozen=True)
-class Say:
+class Reply:
     """Nothing runs; these words say why."""
 
-    words: str
+    text: str
 
 
-AS = {"approve": "approved", "reject": "rejected"}
+STATUS_BY_DECISION = {"approve": "approved", "reject": "rejected"}
 """What each decision makes of an approval."""
 
-Outcome = Resume | Still | Say
+DecisionOutcome = Resume | StillPending | Reply
 
 
-async def by_text(store: Store, reply: approval_text.Reply, caller: Caller, owner: str) -> Outcome:
+async def decide_by_text(
+    store: Store, reply: approval_text.ApprovalReply, caller: Caller, owner: str
+) -> DecisionOutcome:
     """`approve ID` or `reject ID`, as a whole message."""
     entry = await store.approvals.get(reply.approval_id)
     if entry is None or not may_know(entry, caller, owner):
         # The same words for an id that does not exist: nobody learns what others are asked.
-        return Say(f"Nothing that you may decide waits under the id `{reply.approval_id}`. Nothing was run.")
+        return Reply(f"Nothing that you may decide waits under the id `{reply.approval_id}`. Nothing was run.")
     # The conversation's next message goes on from what was decided elsewhere, whatever it says and whoever may decide.
-    if entry.status in AS.values():
-        return await follow(store, entry, reply.decision, owner)
-    if entry.approver is not None and not caller.is_a(entry.approver):
-        return Say(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
+    if entry.status in STATUS_BY_DECISION.values():
+        return await follow_earlier_decision(store, entry, reply.decision, owner)
+    if entry.approver is not None and not caller.has_role(entry.approver):
+        return Reply(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
     if reply.decision == "approve" and entry.status == "pending" and not approval_text.is_shown_whole(entry.args):
-        elsewhere = approval_text.ELSEWHERE.format(id=entry.id)
-        return Say(
+        elsewhere = approval_text.CONSOLE_HINT.format(id=entry.id)
+        return Reply(
             f"`{entry.id}` is too long to be shown whole in a chat, so no message approves it. {elsewhere}. "
             "It still waits; nothing was run."
         )
     try:
-        entry = await decided(store, entry.id, reply.decision, caller)
+        entry = await record_decision(store, entry.id, reply.decision, caller)
     except AlreadyDecided as error:
-        return await follow(store, error.approval, reply.decision, owner)
-    except Expired as error:
-        return Say(f"{capital(error)} Nothing was run by this message.")
+        return await follow_earlier_decision(store, error.approval, reply.decision, owner)
+    except ApprovalExpired as error:
+        return Reply(f"{capitalize(error)} Nothing was run by this message.")
     if entry.caller_owner != owner:
-        return Say(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
-    return await go_on(store, entry.turn, f"`{entry.id}` is {entry.status}")
+        return Reply(f"`{entry.id}` is {entry.status}. It takes effect when {entry.caller} goes on.")
+    return await try_resume(store, entry.turn, f"`{entry.id}` is {entry.status}")
 
 
-async def follow(store: Store, entry: Approval, decision: Decision, owner: str) -> Outcome:
+async def follow_earlier_decision(
+    store: Store, entry: Approval, decision: ApprovalDecision, owner: str
+) -> DecisionOutcome:
     """Goes on from what was decided before, be it the same or not; `decision` is what this person says now."""
     words = str(AlreadyDecided(entry))
     words = f"{words[:1].upper()}{words[1:]}"
-    if entry.status not in AS.values() or (entry.caller_owner != owner and entry.used is not None):
-        return Say(f"{words}. Nothing was run by this message.")
+    if entry.status not in STATUS_BY_DECISION.values() or (entry.caller_owner != owner and entry.used is not None):
+        return Reply(f"{words}. Nothing was run by this message.")
     if entry.caller_owner != owner:
-        return Say(f"{words}. It takes effect when {entry.caller} goes on; nothing was run by this message.")
-    outcome = await go_on(store, entry.turn, words)
-    if isinstance(outcome, Resume) and entry.status != AS[decision]:
+        return Reply(f"{words}. It takes effect when {entry.caller} goes on; nothing was run by this message.")
+    outcome = await try_resume(store, entry.turn, words)
+    if isinstance(outcome, Resume) and entry.status != STATUS_BY_DECISION[decision]:
         return Resume(outcome.row, f"{words}.")
     return outcome
 
 
-async def by_button(store: Store, answered: approval_panel.Answered, caller: Caller, owner: str) -> Outcome:
+async def decide_by_panel(
+    store: Store, panel_answer: approval_panel.PanelAnswer, caller: Caller, owner: str
+) -> DecisionOutcome:
     """An answered `ask_user` panel. It counts only where it is what was asked, of this caller, and still waits."""
-    row = await store.turns.get(answered.turn)
+    row = await store.turns.get(panel_answer.turn)
     if row is None or row.owner != owner:
-        return Say("This question was not asked of you, or is not known any more. Nothing was run.")
-    found = [await store.approvals.get(key) for key in answered.questions]
+        return Reply("This question was not asked of you, or is not known any more. Nothing was run.")
+    found = [await store.approvals.get(key) for key in panel_answer.approval_ids]
     shown = [entry for entry in found if entry is not None and entry.turn == row.id]
-    expected = approval_panel.panel(row.id, [as_event(entry) for entry in shown])
-    if expected is None or not approval_panel.same(answered.asked, expected.arguments):
-        return Say("The question that came back is not the one that was asked. Nothing was run; it still waits.")
+    expected = approval_panel.build_panel(row.id, [build_pending_approval(entry) for entry in shown])
+    if expected is None or not approval_panel.is_same_panel(panel_answer.arguments, expected.arguments):
+        return Reply("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
     contradicted: list[str] = []
     for entry in shown:
-        decision = "approve" if answered.decisions.get(entry.id, False) else "reject"
-        if entry.status in AS.values():
-            notes.append(capital(AlreadyDecided(entry)))
-            contradicted += notes[-1:] if entry.status != AS[decision] else []
+        decision = "approve" if panel_answer.decisions.get(entry.id, False) else "reject"
+        if entry.status in STATUS_BY_DECISION.values():
+            notes.append(capitalize(AlreadyDecided(entry)))
+            contradicted += notes[-1:] if entry.status != STATUS_BY_DECISION[decision] else []
             continue
-        if entry.approver is not None and not caller.is_a(entry.approver):
+        if entry.approver is not None and not caller.has_role(entry.approver):
             notes.append(f"Only the role {entry.approver} may decide `{entry.id}`.")
             continue
         try:
-            await decided(store, entry.id, decision, caller)
-        except (AlreadyDecided, Expired) as error:
-            notes.append(capital(error))
-            contradicted += notes[-1:] if error.approval.status not in ("expired", AS[decision]) else []
-    outcome = await go_on(store, row.id, " ".join(notes).removesuffix(".") or "Decided")
+            await record_decision(store, entry.id, decision, caller)
+        except (AlreadyDecided, ApprovalExpired) as error:
+            notes.append(capitalize(error))
+            contradicted += notes[-1:] if error.approval.status not in ("expired", STATUS_BY_DECISION[decision]) else []
+    outcome = await try_resume(store, row.id, " ".join(notes).removesuffix(".") or "Decided")
     return Resume(outcome.row, " ".join(contradicted)) if isinstance(outcome, Resume) else outcome
 
 
-async def known(store: Store, approval_id: str, caller: Caller, owner: str) -> Approval:
+async def find_approval(store: Store, approval_id: str, caller: Caller, owner: str) -> Approval:
     """An approval that this caller may see. Raises NotFound or NotAllowed."""
     entry = await store.approvals.get(approval_id)
     if entry is None:
-        raise NotFound(approval_id)
+        raise ApprovalNotFound(approval_id)
     if not may_know(entry, caller, owner):
         raise NotAllowed(f"The approval {approval_id} is not yours, and not for your role to decide.")
     return entry
 
 
-async def by_api(store: Store, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
+async def decide_by_api(
+    store: Store, approval_id: str, decision: ApprovalDecision, caller: Caller, owner: str, note: str
+) -> Approval:
     """Decides from elsewhere. Raises NotFound, NotAllowed, AlreadyDecided or Expired.
 
     The turn itself goes on with the conversation's next message, or in the stream that waits for it.
     """
-    entry = await known(store, approval_id, caller, owner)
-    if entry.approver is not None and not caller.is_a(entry.approver):
+    entry = await find_approval(store, approval_id, caller, owner)
+    if entry.approver is not None and not caller.has_role(entry.approver):
         raise NotAllowed(f"Only the role {entry.approver} may decide {entry.id}.")
-    return await decided(store, entry.id, decision, caller, note or None)
+    return await record_decision(store, entry.id, decision, caller, note or None)
 
 
-async def decided(
-    store: Store, approval_id: str, decision: Decision, caller: Caller, note: str | None = None
+async def record_decision(
+    store: Store, approval_id: str, decision: ApprovalDecision, caller: Caller, note: str | None = None
 ) -> Approval:
     """The decision as it is kept, with who took it. Raises NotFound, AlreadyDecided or Expired."""
     return await store.approvals.decide(
@@ -177,18 +192,22 @@ async def decided(
     )
 
 
-async def go_on(store: Store, turn: str, words: str) -> Outcome:
+async def try_resume(store: Store, turn: str, words: str) -> DecisionOutcome:
     """After a decision: whether the turn can go on, and if so, hold of it for one caller alone."""
     row = await store.turns.get(turn)
     if row is None:
-        return Say(f"{words}. It takes effect in the answer that waits for it, if there is one.")
-    waiting = tuple(as_event(entry) for entry in (await asked_by(store, row)).values() if entry.status == "pending")
+        return Reply(f"{words}. It takes effect in the answer that waits for it, if there is one.")
+    waiting = tuple(
+        build_pending_approval(entry)
+        for entry in (await load_turn_approvals(store, row)).values()
+        if entry.status == "pending"
+    )
     if waiting:
-        return Still(row, waiting, words)
+        return StillPending(row, waiting, words)
     if await take_up(store, row):
         return Resume(row)
     if not await store.turns.advance(row.id, "waiting", status="running", worker=store.workers.id):
-        return Say(f"{words}. Its turn has already gone on; nothing was run by this message.")
+        return Reply(f"{words}. Its turn has already gone on; nothing was run by this message.")
     return Resume(row)
 
 
@@ -197,19 +216,19 @@ async def take_up(store: Store, row: TurnRow) -> bool:
     return row.status == "running" and "history" in (row.request or {}) and await store.take_up(row)
 
 
-async def asked_by(store: Store, row: TurnRow) -> Mapping[str, Approval]:
+async def load_turn_approvals(store: Store, row: TurnRow) -> Mapping[str, Approval]:
     """The approvals that a waiting turn asked for, by call id, in the order of its calls."""
     ids = client_call_ids(row.messages)
-    found = await store.approvals.for_calls(ids)
+    found = await store.approvals.find_by_calls(ids)
     return {key: found[key] for key in ids if key in found}
 
 
 def may_know(entry: Approval, caller: Caller, owner: str) -> bool:
     """Whether this caller may know of the approval at all: whoever asked, and the role that approves."""
-    return entry.caller_owner == owner or (entry.approver is not None and caller.is_a(entry.approver))
+    return entry.caller_owner == owner or (entry.approver is not None and caller.has_role(entry.approver))
 
 
-def capital(error: Exception) -> str:
+def capitalize(error: Exception) -> str:
     """An error's words as a sentence."""
     words = str(error)
     return f"{words[:1].upper()}{words[1:]}."

@@ -19,26 +19,26 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
 from graphs.errors import ModelError
 from graphs.events import TextDelta
-from graphs.nodes import BUILDERS, Parts, Place, voice
-from graphs.nodes.state import Context, State, last_answer, owed_by_client
-from graphs.runtime.in_flight import Lease
+from graphs.nodes import BUILDERS, NodeSite, Services, find_emitter
+from graphs.nodes.state import Context, State, find_client_calls, find_last_answer
+from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
 
 Graph = CompiledStateGraph[State, Context, State, State]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class ServedGraph:
     """One graph, ready to run."""
 
     plan: GraphPlan
     graph: Graph
-    parts: Parts
-    lease: Lease
+    services: Services
+    in_flight: InFlight
     """Held while the graph runs, so that its services stay."""
 
 
-def worth_retrying(error: Exception) -> bool:
+def is_worth_retrying(error: Exception) -> bool:
     """Whether the same request may succeed a moment later, and nobody has read any of the answer yet."""
     return isinstance(error, ModelError) and error.retryable
 
@@ -47,45 +47,49 @@ MODEL_RETRY = RetryPolicy(
     initial_interval=0.3,
     max_interval=2.0,
     max_attempts=3,
-    retry_on=worth_retrying,
+    retry_on=is_worth_retrying,
 )
 """Only failures before the first word: what a person has read is never said again."""
 
 
-def assemble(plan: GraphPlan, parts: Parts, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
+def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
     """Compiles one graph.
 
     `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
     """
     builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
     for name, node in plan.spec.nodes.items():
-        function = BUILDERS[node.type](Place(plan=plan, name=name), parts)
-        function = instrument.node(function, graph=plan.id, name=name, kind=node.type, metrics=parts.metrics)
+        function = BUILDERS[node.type](NodeSite(plan=plan, name=name), services)
+        function = instrument.instrument_node(
+            function, graph=plan.id, name=name, kind=node.type, metrics=services.metrics
+        )
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
         )
         branches = plan.branches[name]
         # After a model or tools node the turn may have to be handed to the client, whatever the file says.
         if node.type == "permission" and len(branches) == 1 and branches[0].when is None:
-            builder.add_edge(name, target(branches[0].to))
+            builder.add_edge(name, resolve_target(branches[0].to))
         else:
-            targets = {branch.to: target(branch.to) for branch in branches} | {THE_END: END}
-            builder.add_conditional_edges(name, Untraced(router(name, plan, parts)), cast("dict[Any, str]", targets))
+            targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
+            builder.add_conditional_edges(
+                name, UntracedRouter(build_router(name, plan, services)), cast("dict[Any, str]", targets)
+            )
     builder.add_edge(START, plan.spec.start)
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
 
-def target(name: str) -> str:
+def resolve_target(name: str) -> str:
     """LangGraph's name for where a branch leads."""
     return END if name == THE_END else name
 
 
-def steps(plan: GraphPlan) -> int:
+def compute_step_limit(plan: GraphPlan) -> int:
     """The most supersteps a turn of this graph may take: our own limits, in words, come first."""
     return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
 
 
-class Untraced(Runnable[State, str]):
+class UntracedRouter(Runnable[State, str]):
     """A router as LangGraph takes it, without a run of its own in LangChain's traces, which costs two tasks."""
 
     def __init__(self, route: Callable[[State, Runtime[Context]], Awaitable[str]]) -> None:
@@ -107,7 +111,7 @@ def find_runtime(config: RunnableConfig | None) -> Runtime[Context]:
     return cast("Runtime[Context]", found or Runtime())
 
 
-def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
+def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
     """The function that picks the first branch that is true.
 
     A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
@@ -117,8 +121,8 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
     rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
-        context = parts.context(runtime)
-        if context.client_names and owed_by_client(state, context):
+        context = services.find_context(runtime)
+        if context.client_names and find_client_calls(state, context):
             return THE_END
         # The round after the last was the last answer, which says so: whatever the graph would do next, it is over.
         if rounds is not None and state.get("rounds", 0) > rounds:
@@ -127,8 +131,8 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
         for branch in branches:
             if branch.when is None:
                 return branch.to
-            values = facts(state, context, parts) if values is None else values
-            truth, why = await parts.evaluator.judge(branch.when, values, context.caller.user)
+            values = build_condition_values(state, context, services) if values is None else values
+            truth, why = await services.evaluator.evaluate_branch(branch.when, values, context.caller.user)
             if truth:
                 return branch.to
             if truth is None:
@@ -145,20 +149,20 @@ def router(name: str, plan: GraphPlan, parts: Parts) -> Callable[[State, Runtime
 
 def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
     """Ends the turn, telling the person why."""
-    voice(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
+    find_emitter(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
     return THE_END
 
 
-def facts(state: State, context: Context, parts: Parts) -> dict[str, Any]:
+def build_condition_values(state: State, context: Context, services: Services) -> dict[str, Any]:
     """What a condition under `next` may look at."""
-    answer = last_answer(state)
+    answer = find_last_answer(state)
     verdicts = state.get("verdicts", {})
     calls: list[dict[str, Any]] = []
-    tools = parts.tools(context)
+    tools = services.find_tools(context)
     for call in answer.tool_calls if answer else ():
         if call["name"] in context.client_names:
             continue
-        served = tools.known(call["name"])
+        served = tools.find(call["name"])
         verdict = verdicts.get(call["id"] or "")
         calls.append(
             {

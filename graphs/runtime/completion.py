@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from graphs.config.spec.graph import ModelNodeSpec
 from graphs.errors import InterlockError, ModelError
-from graphs.events import Cited, Finished, ReasoningDelta, RefusalDelta, TextDelta, Weighed
-from graphs.llm.stream import Kind
+from graphs.events import AnnotationsAdded, Finished, LogprobsDelta, ReasoningDelta, RefusalDelta, TextDelta
+from graphs.llm.stream import PieceKind
 from graphs.policy.rules import Caller
-from graphs.runtime.compiler import Served
-from graphs.runtime.event_queue import Outbox
-from graphs.telemetry.instrument import Turn, model_call
-from graphs.telemetry.token_count import Tally
+from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.event_queue import EventQueue
+from graphs.telemetry.instrument import TurnSpan, record_model_call
+from graphs.telemetry.token_count import TokenCount
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class TurnRequest:
     """A turn as it was asked for."""
 
-    served: Served
+    served_graph: ServedGraph
     caller: Caller
     owner: str
     """Whose conversations may be continued."""
@@ -46,7 +46,7 @@ class TurnRequest:
     """The LiteLLM model asked for by name; None for a graph."""
     key: SecretStr | None = None
     """The caller's own key; used for the model where the gateway file says `key: caller`."""
-    tally: Tally | None = None
+    token_count: TokenCount | None = None
     """Counts the tokens, where a role of the caller limits them."""
     chat: str | None = None
     message: str | None = None
@@ -59,11 +59,11 @@ class Answering:
     """Something that answers, in a task of its own: its events, or its error, are in the outbox."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox()
+        self.outbox = EventQueue()
         self.task: asyncio.Task[None] | None = None
 
     @property
-    def seen(self) -> Turn | None:
+    def seen(self) -> TurnSpan | None:
         """What is seen of the turn, where it is one."""
         return None
 
@@ -76,22 +76,24 @@ class Answering:
             self.task.cancel()
 
 
-class Asking(Answering):
+class Completion(Answering):
     """One question to a model, without a graph."""
 
     def __init__(self, request: TurnRequest) -> None:
         super().__init__()
-        served = request.served
-        self._parts = served.parts
-        self._graph = served.plan.id
-        default = served.parts.snapshot.gateway.models.default
-        own = next((node.model for node in served.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None)
+        served_graph = request.served_graph
+        self._services = served_graph.services
+        self._graph = served_graph.plan.id
+        default = served_graph.services.snapshot.gateway.models.default
+        own = next(
+            (node.model for node in served_graph.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None
+        )
         self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
-        self._key = key_of(request)
-        self._tally = request.tally
-        self._seconds = served.plan.spec.limits.seconds
+        self._key = find_caller_key(request)
+        self._token_count = request.token_count
+        self._seconds = served_graph.plan.spec.limits.seconds
 
-    def said(self, kind: Kind, text: str) -> None:
+    def add_text(self, kind: PieceKind, text: str) -> None:
         """The next piece of the answer."""
         match kind:
             case "text":
@@ -101,22 +103,24 @@ class Asking(Answering):
             case "refusal":
                 self.outbox.put(RefusalDelta(text))
 
-    def cited(self, annotations: bytes) -> None:
+    def add_annotations(self, annotations: bytes) -> None:
         """Where it comes from."""
-        self.outbox.put(Cited(annotations))
+        self.outbox.put(AnnotationsAdded(annotations))
 
-    def weighed(self, logprobs: Mapping[str, bytes]) -> None:
+    def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
         """How likely the last piece was."""
-        self.outbox.put(Weighed(logprobs))
+        self.outbox.put(LogprobsDelta(logprobs))
 
-    async def work(self) -> None:
+    async def run(self) -> None:
         """Asks, and says what comes."""
         try:
-            parts = self._parts
+            services = self._services
             async with asyncio.timeout(self._seconds):
-                with model_call(parts.metrics, self._graph, self._request, parts.model.base_url, self._tally) as seen:
-                    answer = await parts.model.stream(
-                        self._request, self, key=self._key, tally=seen.tally, flow=self.outbox
+                with record_model_call(
+                    services.metrics, self._graph, self._request, services.model.base_url, self._token_count
+                ) as seen:
+                    answer = await services.model.stream(
+                        self._request, self, key=self._key, token_count=seen.token_count, flow=self.outbox
                     )
                     seen.usage, seen.reason = answer.usage, answer.reason
             self.outbox.put(Finished(answer.reason, answer.usage))
@@ -136,6 +140,6 @@ class Asking(Answering):
             self.outbox.fail(error)
 
 
-def key_of(request: TurnRequest) -> SecretStr | None:
+def find_caller_key(request: TurnRequest) -> SecretStr | None:
     """The caller's own key, where LiteLLM is to get it."""
-    return request.key if request.served.parts.snapshot.gateway.models.key == "caller" else None
+    return request.key if request.served_graph.services.snapshot.gateway.models.key == "caller" else None

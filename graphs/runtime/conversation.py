@@ -17,11 +17,11 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from graphs.llm.client import ChatModel
 from graphs.llm.messages import Message, calls_of, client_call_ids, text_of
 from graphs.runtime import approval_panel
-from graphs.store.digests import digest_chain, extend_digest
+from graphs.store.digests import build_digest_chain, extend_digest
 
-CUT_OFF = "The turn was stopped before this call ended. Whether it took effect is unknown."
-NOT_RUN = "Not run: it waited for approval, and nobody approved it."
-NO_RESULT = "No result was sent back for this call."
+INTERRUPTED_RESULT = "The turn was stopped before this call ended. Whether it took effect is unknown."
+UNAPPROVED_RESULT = "Not run: it waited for approval, and nobody approved it."
+MISSING_RESULT = "No result was sent back for this call."
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Exchange:
     end: int
     text: str
     """Everything the assistant said in it."""
-    user: str
+    user_text: str
     """What the person had said before."""
 
 
@@ -41,39 +41,42 @@ class Conversation:
     """The client's messages, cut into exchanges."""
 
     messages: Sequence[Message]
-    closed: tuple[Exchange, ...]
+    closed_exchanges: tuple[Exchange, ...]
     """Exchanges that ended with an answer."""
-    open: Exchange | None
+    open_exchange: Exchange | None
     """The last one, where it ends with tool results that the client sent back: this turn goes on with it."""
-    user: str
+    last_user_text: str
     """What the person said last."""
-    unanswered: str | None = None
+    unanswered_text: str | None = None
     """What the person had said right before that, and got no answer to."""
 
     @cached_property
-    def texts(self) -> list[str]:
+    def assistant_texts(self) -> list[str]:
         """What the assistant said in the closed exchanges."""
-        return [exchange.text for exchange in self.closed]
+        return [exchange.text for exchange in self.closed_exchanges]
 
     @cached_property
     def chain(self) -> list[str]:
         """The digests of the beginnings of these texts. Long conversations make this dear: it is worked out once."""
-        return digest_chain(self.texts)
+        return build_digest_chain(self.assistant_texts)
 
     @cached_property
-    def users(self) -> list[str]:
+    def user_digests(self) -> list[str]:
         """Digest of the person's text before each closed exchange, and before the answer to come. Only breaks ties
         between turns that said the same: clients rewrite user messages."""
-        return [user_digest(text) for text in (*(item.user for item in self.closed), self.user)]
+        return [
+            digest_user_text(text)
+            for text in (*(item.user_text for item in self.closed_exchanges), self.last_user_text)
+        ]
 
     @property
-    def said(self) -> str | None:
+    def final_user_text(self) -> str | None:
         """The text of the last message, if it is the person's; None otherwise."""
         last = self.messages[-1]
         return text_of(last) if last.get("role") == "user" else None
 
 
-def read(messages: Sequence[Message]) -> Conversation:
+def parse_conversation(messages: Sequence[Message]) -> Conversation:
     """Cuts the client's messages into exchanges."""
     found: list[Exchange] = []
     user, start, texts = "", None, list[str]()
@@ -104,7 +107,7 @@ def read(messages: Sequence[Message]) -> Conversation:
     return Conversation(messages, tuple(found), pending, user, unanswered)
 
 
-INVENTED = "Here are the images from the tool results above."
+TOOL_IMAGES_PREFIX = "Here are the images from the tool results above."
 
 
 def is_tool_images(message: Message) -> bool:
@@ -113,7 +116,7 @@ def is_tool_images(message: Message) -> bool:
     if not isinstance(content, list):
         return False
     parts = cast("list[Mapping[str, Any]]", content)
-    return text_of(message).startswith(INVENTED) and any(part.get("type") == "image_url" for part in parts)
+    return text_of(message).startswith(TOOL_IMAGES_PREFIX) and any(part.get("type") == "image_url" for part in parts)
 
 
 def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
@@ -121,12 +124,14 @@ def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
     return not set(client_call_ids(one)).isdisjoint(client_call_ids(other))
 
 
-def user_digest(text: str) -> str:
+def digest_user_text(text: str) -> str:
     """Digest of what a person said."""
     return extend_digest("", text)
 
 
-def weave(conversation: Conversation, stored: Mapping[int, Sequence[Message]]) -> tuple[list[Message], int]:
+def merge_stored_messages(
+    conversation: Conversation, stored: Mapping[int, Sequence[Message]]
+) -> tuple[list[Message], int]:
     """The client's messages with each exchange's stored tool messages put back, and where the open exchange begins.
 
     `stored`: by index into the closed exchanges; the open one has the index `len(closed)`.
@@ -134,18 +139,18 @@ def weave(conversation: Conversation, stored: Mapping[int, Sequence[Message]]) -
     woven: list[Message] = []
     begins = -1
     at = 0
-    exchanges = [*conversation.closed, *([conversation.open] if conversation.open else [])]
+    exchanges = [*conversation.closed_exchanges, *([conversation.open_exchange] if conversation.open_exchange else [])]
     for index, exchange in enumerate(exchanges):
         woven += conversation.messages[at : exchange.start]
-        if exchange is conversation.open:
+        if exchange is conversation.open_exchange:
             begins = len(woven)
-        woven += restored(conversation.messages[exchange.start : exchange.end], stored.get(index, ()))
+        woven += restore_exchange(conversation.messages[exchange.start : exchange.end], stored.get(index, ()))
         at = exchange.end
     woven += conversation.messages[at:]
     return woven, len(woven) if begins < 0 else begins
 
 
-def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message]:
+def restore_exchange(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message]:
     """One exchange for the model: the stored rounds first, then what the client sent beside them.
 
     The client's text wins, and so do the results of calls that are its own; a stored turn adds what the history lacks.
@@ -154,30 +159,30 @@ def restored(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message
     results = {str(message.get("tool_call_id")): message for message in sent if message.get("role") == "tool"}
     ours = {str(m.get("tool_call_id")): m for m in stored if m.get("role") == "tool"}
     known = set(client_call_ids(stored))
-    beside, moved = texts_beside(sent, known)
+    beside, moved = find_texts_beside_calls(sent, known)
     made: list[Message] = []
     for message in stored:
         if message.get("role") == "assistant":
             ids = client_call_ids([message])
             text = next((beside[key] for key in ids if beside.get(key)), None)
             made.append({**message, "content": text or message.get("content")})
-            made += [ours.get(key) or answer(key, results) for key in ids]
+            made += [ours.get(key) or find_result(key, results) for key in ids]
     for message in sent:
         if message.get("role") == "function" or (message.get("role") == "user" and not stored):
             made.append(message)  # an old kind of result, or tool images of calls that we know nothing of
         if message.get("role") != "assistant":
             continue
         calls = [call for call in calls_of(message) if not approval_panel.is_ours(call)]
-        unknown = [renamed(call) for call in calls if str(call.get("id")) not in known]
+        unknown = [rename_call(call) for call in calls if str(call.get("id")) not in known]
         if unknown:
             made.append({**message, "tool_calls": unknown})
-            made += [answer(str(call.get("id")), results) for call in unknown]
+            made += [find_result(str(call.get("id")), results) for call in unknown]
         elif not calls and id(message) not in moved and (text_of(message) or message.get("refusal")):
             made.append({name: value for name, value in message.items() if name != "tool_calls"})
     return made
 
 
-def texts_beside(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[str, str], set[int]]:
+def find_texts_beside_calls(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[str, str], set[int]]:
     """What the client sent beside each known call, by call id, and which messages (by identity) that used up.
 
     The page puts the text that came before an approval beside its own panel; it belongs to the call that was approved.
@@ -201,19 +206,23 @@ def texts_beside(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[
     return beside, moved
 
 
-def answer(call_id: str, results: Mapping[str, Message]) -> Message:
+def find_result(call_id: str, results: Mapping[str, Message]) -> Message:
     """The client's result of a call; a sentence where it sent none."""
-    return results.get(call_id) or {"role": "tool", "tool_call_id": call_id, "content": NO_RESULT}
+    return results.get(call_id) or {"role": "tool", "tool_call_id": call_id, "content": MISSING_RESULT}
 
 
-def renamed(call: Mapping[str, Any]) -> Mapping[str, Any]:
+def rename_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
     """A call as the model may read it: people's `server/tool` is no name to an endpoint."""
     function = cast("Mapping[str, Any]", call.get("function") or {})
     return {**call, "function": {**function, "name": str(function.get("name", "")).replace("/", "__")}}
 
 
-def kept(
-    messages: Sequence[AnyMessage], model: ChatModel, *, unanswered: str = CUT_OFF, open_names: Collection[str] = ()
+def collect_tool_messages(
+    messages: Sequence[AnyMessage],
+    model: ChatModel,
+    *,
+    unanswered: str = INTERRUPTED_RESULT,
+    open_names: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """What a turn leaves for the next one: its tool calls and their results, as OpenAI messages.
 
@@ -235,10 +244,10 @@ def kept(
             ]
         elif isinstance(message, ToolMessage):
             complete.append(message)
-    return model.messages(complete)
+    return model.convert_messages(complete)
 
 
-def calls_made(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
+def collect_tool_calls(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
     """The tool calls of a turn that still runs, as OpenAI messages, without their results: those are in the journal.
 
     The same form as `kept` gives them, a hundred times faster: this is done in every round of tool calls.
@@ -249,10 +258,10 @@ def calls_made(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
             "role": "assistant",
             "tool_calls": [
                 *(
-                    call_made(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
+                    build_tool_call(call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
                     for call in message.tool_calls
                 ),
-                *(call_made(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls),
+                *(build_tool_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls),
             ],
         }
         for message in messages
@@ -260,6 +269,6 @@ def calls_made(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
     ]
 
 
-def call_made(call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
+def build_tool_call(call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
     """One tool call in OpenAI's form."""
     return {"type": "function", "id": call_id or "", "function": {"name": name or "", "arguments": arguments}}

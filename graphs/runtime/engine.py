@@ -11,35 +11,35 @@ from typing import Any
 
 from graphs.config.environment import Environment
 from graphs.config.loader import Snapshot, load
-from graphs.config.watcher import saves
+from graphs.config.watcher import watch_saves
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
-from graphs.runtime.revision import Edition
+from graphs.runtime.revision import Revision
 from graphs.runtime.runner import Runner
-from graphs.store.approval import Approval, ApprovalStatus, Decision
+from graphs.store.approval import Approval, ApprovalDecision, ApprovalStatus
 from graphs.store.store import Store
-from graphs.telemetry.instrument import Seeing
+from graphs.telemetry.instrument import Instrumentation
 from graphs.telemetry.metrics import Metrics
 from graphs.telemetry.tracing import Tracing
-from graphs.tools.registry import Toolbox
-from graphs.tools.shared import Connections
+from graphs.tools.registry import ToolRegistry
+from graphs.tools.shared import SharedConnections
 
 log = logging.getLogger(__name__)
 
 SERVERS_PATIENCE = 5.0
 """Seconds that a start, or a reload, waits for MCP servers; the slower ones join when they are up."""
 
-DescribeServer = Callable[[Snapshot, Toolbox, str], Awaitable[Sequence[str]]]
+DescribeServer = Callable[[Snapshot, ToolRegistry, str], Awaitable[Sequence[str]]]
 """What the log says of a server that came up: its lines."""
 
 Attach = Callable[[Snapshot], object]
 """Makes what the facade swaps together with a snapshot. Raises ConfigError where the snapshot cannot be served."""
 
 
-class Library:
+class Engine:
     """What is served. Open it with `opened()`."""
 
     def __init__(
@@ -62,35 +62,35 @@ class Library:
         self.metrics = Metrics()
         self.evaluator = Evaluator()
         self.tracing = tracing
-        self._connections = Connections(changed=self._servers_changed)
-        self._current: Edition | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._described: set[str] = set()
+        self._connections = SharedConnections(on_change=self._update_servers)
+        self._current_revision: Revision | None = None
+        self._retire_tasks: set[asyncio.Task[None]] = set()
+        self._described_servers: set[str] = set()
         """Servers of the current snapshot of which the log says what each role may do."""
-        self._describing: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
+        self._describe_tasks: set[asyncio.Task[None]] = set()
+        self._reload_lock = asyncio.Lock()
         self.runner = Runner(
             store,
-            lambda name: self.current.served.get(name),
-            lambda graph, model, caller: self.current.may_use(graph, model, caller),
-            Seeing(self.metrics, tracing),
+            lambda name: self.current_revision.served_graphs.get(name),
+            lambda graph, model, caller: self.current_revision.may_use(graph, model, caller),
+            Instrumentation(self.metrics, tracing),
         )
 
     @property
-    def current(self) -> Edition:
+    def current_revision(self) -> Revision:
         """The newest edition. A request takes it once, holds its lease, and uses it throughout."""
-        if self._current is None:
+        if self._current_revision is None:
             raise RuntimeError("the library is used before its first snapshot")
-        return self._current
+        return self._current_revision
 
     async def serve(self, snapshot: Snapshot) -> None:
         """Makes `snapshot` the current one as a whole. Turns under way end on the edition on which they began.
 
         Raises ConfigError where it cannot take the place of the one before; then nothing has changed.
         """
-        before = self._current
+        before = self._current_revision
         self._refuse_other_storage(snapshot)
-        attached = self._attach(snapshot)
+        attachment = self._attach(snapshot)
         models = snapshot.gateway.models
         base_url = models.base_url or await self._demo()
         async with AsyncExitStack() as stack:
@@ -102,33 +102,33 @@ class Library:
                 redaction=snapshot.redaction,
             )
             stack.push_async_callback(model.close)
-            toolbox = Toolbox(snapshot.servers, snapshot.fillings, connections=self._connections)
-            stack.push_async_callback(toolbox.close)
-            await toolbox.start()
-            await toolbox.ready(SERVERS_PATIENCE)
+            tool_registry = ToolRegistry(snapshot.servers, snapshot.server_templates, connections=self._connections)
+            stack.push_async_callback(tool_registry.close)
+            await tool_registry.start()
+            await tool_registry.wait_ready(SERVERS_PATIENCE)
             # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
-            edition = await asyncio.to_thread(
-                Edition, snapshot, toolbox, model, self.store, self.metrics, self.evaluator, attached
+            revision = await asyncio.to_thread(
+                Revision, snapshot, tool_registry, model, self.store, self.metrics, self.evaluator, attachment
             )
             stack.pop_all()
-        self._current = edition
-        self._described = set()
-        self._servers_changed()
+        self._current_revision = revision
+        self._described_servers = set()
+        self._update_servers()
         if before is not None:
             task = asyncio.create_task(retire(before), name=f"retire snapshot {before.snapshot.id}")
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._retire_tasks.add(task)
+            task.add_done_callback(self._retire_tasks.discard)
 
     async def reload(self, env: Mapping[str, str]) -> None:
         """Serves the files as they are now if all is well with them; else nothing changes and `problems` says why."""
-        async with self._reloading:
-            folder = self.current.snapshot.folder
+        async with self._reload_lock:
+            folder = self.current_revision.snapshot.folder
             try:
                 snapshot = await asyncio.to_thread(load, folder, env)
-                before = self.current.snapshot
-                if (snapshot.id, snapshot.secrets) != (before.id, before.secrets):
+                before = self.current_revision.snapshot
+                if (snapshot.id, snapshot.secrets_digest) != (before.id, before.secrets_digest):
                     await self.serve(snapshot)
-                    self.metrics.reloaded("ok")
+                    self.metrics.count_reload("ok")
                     what = "configs" if snapshot.id != before.id else "secrets"
                     log.info("%s changed: snapshot %s is served now", what, snapshot.id)
                 elif self.problems:
@@ -136,49 +136,55 @@ class Library:
                 self.problems = ()
             except ConfigError as error:
                 self.problems = tuple(error.problems)
-                self.metrics.reloaded("failed")
+                self.metrics.count_reload("failed")
                 log.error(  # noqa: TRY400  the traceback would only hide the lines that the person must mend
-                    "configs changed, but cannot be served; snapshot %s goes on:\n%s", self.current.snapshot.id, error
+                    "configs changed, but cannot be served; snapshot %s goes on:\n%s",
+                    self.current_revision.snapshot.id,
+                    error,
                 )
 
     async def reload_forever(self, env: Mapping[str, str]) -> None:
         """Reloads whenever a config file, or that of a secret, was saved. The outermost layer of its own task."""
-        snapshot = self.current.snapshot
-        secrets = env.opened if isinstance(env, Environment) else None
-        async for _ in saves(snapshot.folder, snapshot.signature, secrets):
+        snapshot = self.current_revision.snapshot
+        secrets = env.secret_files if isinstance(env, Environment) else None
+        async for _ in watch_saves(snapshot.folder, snapshot.signature, secrets):
             try:
                 await self.reload(env)
             except Exception:
-                self.metrics.reloaded("failed")
-                log.exception("configs changed, but the reload failed; snapshot %s goes on", self.current.snapshot.id)
+                self.metrics.count_reload("failed")
+                log.exception(
+                    "configs changed, but the reload failed; snapshot %s goes on", self.current_revision.snapshot.id
+                )
 
     async def close(self) -> None:
         """Ends turns under way, then every edition with its servers."""
         await self.runner.close()
-        if self._describing:
-            await asyncio.wait(self._describing)
-        if self._retiring:
-            await asyncio.wait(self._retiring)
-        if self._current is not None:
-            await shut(self._current)
+        if self._describe_tasks:
+            await asyncio.wait(self._describe_tasks)
+        if self._retire_tasks:
+            await asyncio.wait(self._retire_tasks)
+        if self._current_revision is not None:
+            await close_revision(self._current_revision)
         await self.evaluator.close()
 
-    async def approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
+    async def list_approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
         """What this caller asked for, and what waits for its role; newest first."""
-        role = caller.role if caller.is_a(caller.role) else None
+        role = caller.role if caller.has_role(caller.role) else None
         return await self.store.approvals.list(status, owner=owner, approver=role)
 
-    async def approval(self, approval_id: str, caller: Caller, owner: str) -> Approval:
+    async def find_approval(self, approval_id: str, caller: Caller, owner: str) -> Approval:
         """One of them. Raises NotFound, or NotAllowed where it is somebody else's."""
-        return await decisions.known(self.store, approval_id, caller, owner)
+        return await decisions.find_approval(self.store, approval_id, caller, owner)
 
-    async def decide(self, approval_id: str, decision: Decision, caller: Caller, owner: str, note: str) -> Approval:
+    async def decide(
+        self, approval_id: str, decision: ApprovalDecision, caller: Caller, owner: str, note: str
+    ) -> Approval:
         """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
-        return await decisions.by_api(self.store, approval_id, decision, caller, owner, note)
+        return await decisions.decide_by_api(self.store, approval_id, decision, caller, owner, note)
 
-    async def readiness(self) -> dict[str, Any]:
+    async def check_readiness(self) -> dict[str, Any]:
         """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
-        trouble, state = await asyncio.gather(self.store.trouble(), self.current.readiness())
+        trouble, state = await asyncio.gather(self.store.find_trouble(), self.current_revision.check_readiness())
         if trouble is not None:
             state["status"] = "failed"
         elif self.problems and state["status"] == "ok":
@@ -186,80 +192,84 @@ class Library:
         state["storage"] = {"status": "ok" if trouble is None else "failed", "reason": trouble}
         return {**state, "problems": [str(problem) for problem in self.problems]}
 
-    async def scraped(self, accept: str) -> tuple[bytes, str]:
+    async def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """The metrics page and its content type, in the form that the `Accept` header asks for."""
         try:
-            approvals: Mapping[str, int] = {**await self.store.approvals.counts()}
+            approvals: Mapping[str, int] = {**await self.store.approvals.count_by_status()}
         except StorageError as error:  # what else is known is wanted all the more
             log.warning("approvals are left out of /metrics: %s", error)
             approvals = {}
-        return self.metrics.page(accept, approvals)
+        return self.metrics.render_page(accept, approvals)
 
     async def prune_forever(self) -> None:
         """Deletes what is older than the retention, once an hour."""
         while True:
-            kept = self.current.snapshot.gateway.retention
+            kept = self.current_revision.snapshot.gateway.retention
             try:
                 await self.store.prune(conversations=kept.conversations, audit=kept.audit)
             except StorageError as error:
                 log.warning("what is old could not be deleted, which is tried again in an hour: %s", error)
             await asyncio.sleep(3600)
 
-    def _servers_changed(self) -> None:
-        if self._current is not None:
-            status = self._current.toolbox.status()
-            self.metrics.servers({name: entry.status == "up" for name, entry in status.items()})
+    def _update_servers(self) -> None:
+        if self._current_revision is not None:
+            status = self._current_revision.tool_registry.get_status()
+            self.metrics.set_servers_up({name: entry.status == "up" for name, entry in status.items()})
             for name, entry in status.items():
-                if entry.status == "up" and entry.tools and name not in self._described:
-                    self._described.add(name)
-                    task = asyncio.create_task(self._describe(self._current, name), name=f"describe {name}")
-                    self._describing.add(task)
-                    task.add_done_callback(self._describing.discard)
+                if entry.status == "up" and entry.tools and name not in self._described_servers:
+                    self._described_servers.add(name)
+                    task = asyncio.create_task(
+                        self._log_coverage(self._current_revision, name), name=f"describe {name}"
+                    )
+                    self._describe_tasks.add(task)
+                    task.add_done_callback(self._describe_tasks.discard)
 
-    async def _describe(self, edition: Edition, server: str) -> None:
+    async def _log_coverage(self, revision: Revision, server: str) -> None:
         """Says in the log what each role may do with the tools of a server that came up."""
         if self._describe_server is not None:
-            for line in await self._describe_server(edition.snapshot, edition.toolbox, server):
+            for line in await self._describe_server(revision.snapshot, revision.tool_registry, server):
                 log.info("%s", line)
 
     def _refuse_other_storage(self, snapshot: Snapshot) -> None:
         wanted = self._storage or snapshot.gateway.storage
-        if self._current is not None and wanted != (self._storage or self._current.snapshot.gateway.storage):
+        if self._current_revision is not None and wanted != (
+            self._storage or self._current_revision.snapshot.gateway.storage
+        ):
             file, line, column = snapshot.places["storage"].rsplit(":", 2)
             message = "the storage of a running Interlock cannot be changed; restart it to use this one"
             raise ConfigError([Problem(file, int(line), int(column), message)])
 
 
-async def retire(edition: Edition) -> None:
+async def retire(revision: Revision) -> None:
     """Closes an edition once its last turn has ended."""
-    await edition.lease.ended()
-    await shut(edition)
+    await revision.in_flight.wait_drained()
+    await close_revision(revision)
 
 
-async def shut(edition: Edition) -> None:
+async def close_revision(revision: Revision) -> None:
     """Closes an edition's servers and its way to the model."""
-    await edition.toolbox.close()
-    await edition.model.close()
+    await revision.tool_registry.close()
+    await revision.model.close()
 
 
-async def nothing_to_demonstrate() -> str:
+async def provide_no_demo() -> str:
     """The endpoint of a demo model that is not there."""
     return ""
 
 
 @asynccontextmanager
-async def opened(
+async def open_engine(
     snapshot: Snapshot,
     *,
     storage: str,
     data: Path,
-    demo: Callable[[], Awaitable[str]] = nothing_to_demonstrate,
+    demo: Callable[[], Awaitable[str]] = provide_no_demo,
     attach: Attach = lambda _: None,
     reload_with: Mapping[str, str] | None = None,
     tracing: Tracing | None = None,
     describe_server: DescribeServer | None = None,
     may_block: bool = True,
-) -> AsyncGenerator[Library]:
+) -> AsyncGenerator[Engine]:
     """A library with its MCP servers, store and model endpoint; all are closed at the end.
 
     `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
@@ -269,7 +279,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data, may_block=may_block)
         stack.push_async_callback(store.close)
-        library = Library(
+        engine = Engine(
             store,
             storage=storage,
             demo=demo,
@@ -277,23 +287,23 @@ async def opened(
             tracing=tracing or Tracing(),
             describe_server=describe_server,
         )
-        stack.push_async_callback(library.close)
-        await library.serve(snapshot)
-        tasks = [asyncio.create_task(library.prune_forever(), name="prune")]
+        stack.push_async_callback(engine.close)
+        await engine.serve(snapshot)
+        tasks = [asyncio.create_task(engine.prune_forever(), name="prune")]
         if reload_with is not None:
-            tasks.append(asyncio.create_task(library.reload_forever(reload_with), name="reload"))
+            tasks.append(asyncio.create_task(engine.reload_forever(reload_with), name="reload"))
         for task in tasks:
-            stack.push_async_callback(ended, task)
-        yield library
+            stack.push_async_callback(cancel_and_wait, task)
+        yield engine
 
 
-async def ended(task: asyncio.Task[None]) -> None:
+async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancels a task and waits for its end."""
     task.cancel()
     await asyncio.wait([task])
 
 
-def settled_environment(env: Mapping[str, str], data: Path) -> Environment:
+def build_environment(env: Mapping[str, str], data: Path) -> Environment:
     """The environment that config files read: secrets may be in files (`NAME_FILE`), and the data folder is absolute,
     because servers run elsewhere."""
     return Environment({**env, "INTERLOCK_DATA": str(data.resolve())})

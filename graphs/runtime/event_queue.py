@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 
 from graphs.events import (
-    Cited,
+    AnnotationsAdded,
     Event,
+    LogprobsDelta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
     ToolFinished,
     ToolProgress,
     ToolRefused,
-    Weighed,
 )
 
-MOST = 2**18
+MOST_WEIGHT = 2**18
 """Weight of the events that wait for a reader before whoever makes them has to wait: about as many characters."""
-EVENT = 128
+EVENT_WEIGHT = 128
 """Weight of an event besides its text."""
 
 
-class Outbox:
+class EventQueue:
     """Events on their way to one reader, who takes all there are at a time.
 
     Adding one never waits, because nodes speak in the middle of other things. Whoever adds many looks at `full` and
@@ -33,8 +33,8 @@ class Outbox:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._weight = 0
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._has_events = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._error: BaseException | None = None
         self.full = False
         """More should not be added before there is `room`."""
@@ -50,20 +50,20 @@ class Outbox:
                 return
         self._events.append(event)
         self._weight += weigh(event)
-        if self._weight >= MOST:
+        if self._weight >= MOST_WEIGHT:
             self.full = True
-        self._news.set()
+        self._has_events.set()
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Returns once the reader has taken what is here."""
         while self.full:
-            self._room.clear()
-            await self._room.wait()
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def fail(self, error: BaseException) -> None:
         """Ends the events with an error, which the reader gets after the last of them."""
         self._error = error
-        self._news.set()
+        self._has_events.set()
 
     async def take(self, patience: float) -> list[Event]:
         """All events there are; waits up to `patience` seconds for the first, then returns none.
@@ -73,10 +73,10 @@ class Outbox:
         if not self._events:
             if self._error is not None:
                 raise self._error
-            self._news.clear()
+            self._has_events.clear()
             try:
                 async with asyncio.timeout(patience):
-                    await self._news.wait()
+                    await self._has_events.wait()
             except TimeoutError:
                 return []
             if not self._events and self._error is not None:
@@ -85,7 +85,7 @@ class Outbox:
         self._weight = 0
         if self.full:
             self.full = False
-            self._room.set()
+            self._has_room.set()
         return events
 
 
@@ -93,14 +93,14 @@ def weigh(event: Event) -> int:
     """About how many characters an event holds."""
     match event:
         case TextDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
-            return EVENT + len(text)
-        case Weighed(logprobs):
-            return EVENT + sum(EVENT + len(entries) for entries in logprobs.values())
-        case Cited(annotations):
-            return EVENT + len(annotations)
+            return EVENT_WEIGHT + len(text)
+        case LogprobsDelta(logprobs):
+            return EVENT_WEIGHT + sum(EVENT_WEIGHT + len(entries) for entries in logprobs.values())
+        case AnnotationsAdded(annotations):
+            return EVENT_WEIGHT + len(annotations)
         case ToolFinished(text=text, images=images):
-            return EVENT + len(text) + sum(map(len, images))
+            return EVENT_WEIGHT + len(text) + sum(map(len, images))
         case ToolProgress(text=text) | ToolRefused(reason=text):
-            return EVENT + len(text)
+            return EVENT_WEIGHT + len(text)
         case _:
-            return EVENT
+            return EVENT_WEIGHT

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 
-class Lease:
+class InFlight:
     """Counts its users. For one event loop."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Lease:
         self._unused.set()
 
     @contextmanager
-    def held(self) -> Generator[None]:
+    def hold(self) -> Generator[None]:
         """Uses it while the block lasts."""
         self.enter()
         try:
@@ -35,6 +35,6 @@ class Lease:
         if not self._users:
             self._unused.set()
 
-    async def ended(self) -> None:
+    async def wait_drained(self) -> None:
         """Returns once nobody uses it."""
         await self._unused.wait()

@@ -16,21 +16,21 @@ from graphs.events import (
     Finished,
     FinishReason,
     TextDelta,
+    TokenUsage,
     ToolFinished,
     ToolRefused,
     ToolStarted,
-    Usage,
 )
 from graphs.llm.messages import calls_of, text_of
-from graphs.nodes.tools import not_again, told
+from graphs.nodes.tools import build_earlier_result, build_tool_finished
 from graphs.store.rows import TurnRow
-from graphs.store.tool_journal import Claimed
+from graphs.store.tool_journal import ClaimResult
 
-KEY = "replay"
+REPLAY_KEY = "replay"
 """Where it stands in a row's `request`."""
 
 
-class Script:
+class ReplayScript:
     """What an answer says, in order, as it is said."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Script:
             case _:
                 pass
 
-    def close(self, reason: FinishReason, usage: Usage, calls: Sequence[ClientCall]) -> dict[str, Any]:
+    def close(self, reason: FinishReason, usage: TokenUsage, calls: Sequence[ClientCall]) -> dict[str, Any]:
         """All of it as JSON, with how it ended."""
         return {
             "steps": self._steps,
@@ -66,19 +66,19 @@ class Script:
         }
 
 
-def replayed_calls(row: TurnRow) -> list[str]:
+def list_replayed_calls(row: TurnRow) -> list[str]:
     """The ids of the calls whose results are said again."""
-    return [step[1] for step in _steps(row) if not isinstance(step, int) and step[0] == "finished"]
+    return [step[1] for step in _read_steps(row) if not isinstance(step, int) and step[0] == "finished"]
 
 
-def replay(row: TurnRow, results: Mapping[str, Claimed]) -> Iterator[Event]:
+def replay(row: TurnRow, results: Mapping[str, ClaimResult]) -> Iterator[Event]:
     """What the turn said, once more. `results` is what the journal knows of `replayed_calls`."""
-    kept: Mapping[str, Any] = (row.request or {})[KEY]
-    args = {str(call["id"]): _arguments(call) for message in row.messages for call in calls_of(message)}
+    kept: Mapping[str, Any] = (row.request or {})[REPLAY_KEY]
+    args = {str(call["id"]): _parse_arguments(call) for message in row.messages for call in calls_of(message)}
     texts = {str(message.get("tool_call_id")): text_of(message) for message in row.messages}
     # The answer before it in the same exchange stands in front, and the client has that.
-    at = len(row.text) - sum(step for step in _steps(row) if isinstance(step, int))
-    for step in _steps(row):
+    at = len(row.text) - sum(step for step in _read_steps(row) if isinstance(step, int))
+    for step in _read_steps(row):
         if isinstance(step, int):
             yield TextDelta(row.text[at : at + step])
             at += step
@@ -89,19 +89,19 @@ def replay(row: TurnRow, results: Mapping[str, Claimed]) -> Iterator[Event]:
         elif kind == "refused":
             yield ToolRefused(call_id, tool, args.get(call_id, {}), rest[0])
         elif (known := results.get(call_id)) is not None:
-            yield told(not_again(known, call_id, tool), tool)
+            yield build_tool_finished(build_earlier_result(known, call_id, tool), tool)
         else:
-            yield told(ToolMessage(texts.get(call_id, ""), tool_call_id=call_id), tool)
+            yield build_tool_finished(ToolMessage(texts.get(call_id, ""), tool_call_id=call_id), tool)
     if kept["calls"]:
         yield ClientCalls(tuple(ClientCall(*call) for call in kept["calls"]))
-    yield Finished(kept["reason"], Usage(*kept["usage"]))
+    yield Finished(kept["reason"], TokenUsage(*kept["usage"]))
 
 
-def _steps(row: TurnRow) -> Sequence[Any]:
-    return cast("Sequence[Any]", (row.request or {})[KEY]["steps"])
+def _read_steps(row: TurnRow) -> Sequence[Any]:
+    return cast("Sequence[Any]", (row.request or {})[REPLAY_KEY]["steps"])
 
 
-def _arguments(call: Mapping[str, Any]) -> Mapping[str, Any]:
+def _parse_arguments(call: Mapping[str, Any]) -> Mapping[str, Any]:
     text = call["function"]["arguments"]
     try:
         args = json.loads(text)

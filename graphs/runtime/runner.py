@@ -10,16 +10,16 @@ from typing import Any
 
 from graphs.errors import StorageError
 from graphs.llm.client import HOP_HEADER
-from graphs.runtime.admission import spent
-from graphs.runtime.compiler import Served
-from graphs.runtime.completion import Answering, Asking, TurnRequest
+from graphs.runtime.admission import build_token_spend
+from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.completion import Answering, Completion, TurnRequest
 from graphs.runtime.turn import Run
-from graphs.runtime.walk import Allowed, hold
+from graphs.runtime.walk import MayUse, hold_services
 from graphs.store.store import Store
-from graphs.store.usage import Spent
-from graphs.telemetry.instrument import Seeing, Turn, current_turn
+from graphs.store.usage import TokenSpend
+from graphs.telemetry.instrument import Instrumentation, TurnSpan, find_current_turn
 
-__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "Turn", "TurnRequest", "current_turn"]
+__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "TurnRequest", "TurnSpan", "find_current_turn"]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 class Runner:
     """Starts turns and keeps hold of them until they have ended."""
 
-    def __init__(self, store: Store, graph: Callable[[str], Served | None], allowed: Allowed, seeing: Seeing) -> None:
+    def __init__(
+        self, store: Store, graph: Callable[[str], ServedGraph | None], allowed: MayUse, seeing: Instrumentation
+    ) -> None:
         self.store = store
         self.seeing = seeing
         self.graph = graph
@@ -37,24 +39,24 @@ class Runner:
     def start(self, request: TurnRequest) -> Run:
         """Begins a turn at once."""
         run = Run(self, request)
-        run.task = self.keep(self.seeing.over(run.seen, run.work), name=f"turn-{run.id}")
-        hold(request.served, run.task)
+        run.task = self.keep(self.seeing.run_turn(run.seen, run.work), name=f"turn-{run.id}")
+        hold_services(request.served_graph, run.task)
         return run
 
     def ask_model(self, request: TurnRequest) -> Answering:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
-        asking = Asking(request)
-        asking.task = self.keep(self.seeing.aside(asking.work), name=f"turn-{uuid.uuid4().hex}")
-        if request.tally is not None:
-            asking.task.add_done_callback(lambda _: self._count(spent(request.tally)))
-        hold(request.served, asking.task)
-        return asking
+        completion = Completion(request)
+        completion.task = self.keep(self.seeing.run_without_turn(completion.run), name=f"turn-{uuid.uuid4().hex}")
+        if request.token_count is not None:
+            completion.task.add_done_callback(lambda _: self._count(build_token_spend(request.token_count)))
+        hold_services(request.served_graph, completion.task)
+        return completion
 
-    def _count(self, used: Spent | None) -> None:
+    def _count(self, used: TokenSpend | None) -> None:
         if used is not None:
             self.keep(self._spend(used))
 
-    async def _spend(self, used: Spent) -> None:
+    async def _spend(self, used: TokenSpend) -> None:
         try:
             await self.store.usage.spend(used)
         except StorageError as error:

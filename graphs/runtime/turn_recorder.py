@@ -19,22 +19,22 @@ from graphs.events import TextDelta
 from graphs.llm.messages import json_text
 from graphs.nodes.state import Context
 from graphs.runtime import conversation as history
-from graphs.runtime.admission import spent
+from graphs.runtime.admission import build_token_spend
 from graphs.runtime.completion import TurnRequest
-from graphs.runtime.replay import KEY, Script
+from graphs.runtime.replay import REPLAY_KEY, ReplayScript
 from graphs.store.digests import extend_digest
-from graphs.store.rows import Story, TurnRow
+from graphs.store.rows import TurnRow, TurnSummary
 from graphs.store.store import Store
-from graphs.store.tool_journal import Claim, Claimed
-from graphs.store.turns import Ended, Progress, TakenUp, TurnFields
+from graphs.store.tool_journal import Claim, ClaimResult
+from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnTakenUp
 
 LONGEST_QUESTION = 400
 """Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
 
-Outcome = Literal["waiting", "finished", "stopped", "failed"]
+TurnOutcome = Literal["waiting", "finished", "stopped", "failed"]
 
 
-class Record:
+class TurnRecorder:
     """One turn as it is kept."""
 
     def __init__(self, store: Store, request: TurnRequest, conversation: history.Conversation) -> None:
@@ -46,88 +46,88 @@ class Record:
         """The turn that this one answers after."""
         self.continues: str | None = None
         """The turn that waited, and that this one goes on with."""
-        self.earlier: Sequence[Mapping[str, Any]] = ()
+        self.earlier_messages: Sequence[Mapping[str, Any]] = ()
         """Tool messages of the exchange that this turn goes on with."""
         self.context: Context | None = None
         """What the turn runs with; None as long as it does not run."""
-        self.served = request.served
+        self.served_graph = request.served_graph
         """The graph that it runs."""
         self.rounds = 0
         """Model calls so far."""
-        self._began = time.time()
+        self._started_at = time.time()
         self._text = StringIO()
-        self.script = Script()
+        self.script = ReplayScript()
         self.undelivered = False
         """Its answer ended, and is to be said again should nobody get it."""
-        self._told_again = False
+        self._is_repeated = False
         """All of the text is that of an earlier attempt."""
-        self._added = False
+        self._has_row = False
         """The turn has a row."""
-        self._adding = False
+        self._may_have_row = False
         """It may have one: whoever began to add it may have been cancelled meanwhile."""
 
     @property
-    def _begun(self) -> str:
+    def _earlier_text(self) -> str:
         """What the assistant said in the exchange that this turn goes on with."""
-        return self._conversation.open.text if self._conversation.open else ""
+        return self._conversation.open_exchange.text if self._conversation.open_exchange else ""
 
-    def say(self, event: TextDelta) -> str:
+    def add_text(self, event: TextDelta) -> str:
         """The piece as the client gets it: the answer's parts are kept apart."""
-        apart = self._text.tell() and (event.new_paragraph or self._told_again)
+        apart = self._text.tell() and (event.new_paragraph or self._is_repeated)
         text = f"\n\n{event.text}" if apart else event.text
-        self._told_again = False
+        self._is_repeated = False
         self._text.write(text)
         self.script.add_text(text)
         return text
 
-    def say_again(self, row: TurnRow) -> str:
+    def repeat_text(self, row: TurnRow) -> str:
         """What an earlier attempt had said when its last tool calls began."""
-        text = row.text.removeprefix(self._begun)
+        text = row.text.removeprefix(self._earlier_text)
         if text:
             self._text.write(text)
             self.script.add_text(text)
-            self._told_again = True
+            self._is_repeated = True
         return text
 
     def take_over(self, row: TurnRow) -> None:
         """This turn goes on as one whose process died."""
         self.id = row.id
-        self._began = row.story["began"] if row.story else self._began
-        self._added = self._adding = True
+        self._started_at = row.story["began"] if row.story else self._started_at
+        self._has_row = self._may_have_row = True
 
     def is_attempt(self, row: TurnRow) -> bool:
         """Whether that turn was begun for this very request."""
         request = row.request or {}
         return (
-            row.graph == self.served.plan.id
+            row.graph == self.served_graph.plan.id
             and request.get("model") == self._request.model
-            and request.get("asked") == asked_digest(self._request)
+            and request.get("asked") == digest_request(self._request)
         )
 
-    def under_same_rules(self, row: TurnRow) -> bool:
+    def has_same_rules(self, row: TurnRow) -> bool:
         """Whether the files and the caller's roles are as they were, so that verdicts and steps of that turn hold."""
-        return (row.request or {}).get("rules") == self._rules()
+        return (row.request or {}).get("rules") == self._list_rules()
 
-    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, Claimed]:
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
         """See Claims. Raises TakenUp."""
-        progress = self._progress(messages)
-        self._adding = True
+        progress = self._build_progress(messages)
+        self._may_have_row = True
         claimed = await self._store.journal.claim(calls, progress)
-        self._added = self._added or any(answer.state == "claimed" for answer in claimed.values())
+        self._has_row = self._has_row or any(answer.state == "claimed" for answer in claimed.values())
         return claimed
 
-    async def waits(self, messages: Sequence[AnyMessage]) -> None:
+    async def pause(self, messages: Sequence[AnyMessage]) -> None:
         """The turn waits for a decision with its answer left open: should this process die, another can go on.
         Raises TakenUp."""
         if self.continues is None:
-            progress = self._progress(messages, self._for_resuming(messages))
-            self._adding = True
-            await self._store.turns.progress(progress)
-            self._added = True
+            progress = self._build_progress(messages, self._build_resume_request(messages))
+            self._may_have_row = True
+            await self._store.turns.save_progress(progress)
+            self._has_row = True
         elif self.context is not None:
             await self._store.checkpoints.save(self.context.thread)
 
-    async def end(self, outcome: Outcome, produced: Sequence[AnyMessage], script: Mapping[str, Any]) -> None:
+    async def finish(self, outcome: TurnOutcome, produced: Sequence[AnyMessage], script: Mapping[str, Any]) -> None:
         """Keeps how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
 
         `script` is what was said, closed: needed until it is known to have arrived. An answer without tool calls is not
@@ -136,17 +136,17 @@ class Record:
         Raises TakenUp where it would wait and another process has taken it up.
         """
         context, waiting = self.context, outcome == "waiting"
-        messages = history.kept(
+        messages = history.collect_tool_messages(
             produced,
-            self.served.parts.model,
-            unanswered=history.NOT_RUN if waiting else history.CUT_OFF,
+            self.served_graph.services.model,
+            unanswered=history.UNAPPROVED_RESULT if waiting else history.INTERRUPTED_RESULT,
             open_names=context.client_names if context else (),
         )
-        request = self._for_resuming(produced) if waiting else None
+        request = self._build_resume_request(produced) if waiting else None
         self.undelivered = outcome in ("finished", "waiting") and bool(messages)
         if self.undelivered:
-            request = {**(request or self._for_retrying()), KEY: script}
-        row = self._row(
+            request = {**(request or self._build_retry_request()), REPLAY_KEY: script}
+        row = self._build_row(
             outcome,
             messages,
             thread=context.thread if waiting and context else None,
@@ -163,39 +163,50 @@ class Record:
         checkpoints = self._store.checkpoints
         also = None
         if context is not None:
-            also = checkpoints.unsaved(context.thread) if waiting else checkpoints.forgotten(context.thread)
+            also = checkpoints.prepare_save(context.thread) if waiting else checkpoints.prepare_delete(context.thread)
             checkpoints.release(context.thread)
-        used = spent(self._request.tally)
-        ended = Ended(row=row, begun=self._adding, continues=self.continues, left=left, spent=used, also=also)
+        used = build_token_spend(self._request.token_count)
+        ended = TurnEnd(
+            row=row,
+            may_exist=self._may_have_row,
+            continues=self.continues,
+            continued_fields=left,
+            spend=used,
+            transaction_work=also,
+        )
         if not await self._store.turns.end(ended):
             # Another process goes on with it, and with its checkpoints.
             if waiting:
-                raise TakenUp
+                raise TurnTakenUp
             return
         if cut_off:
             await self._store.approvals.supersede_turns([self.id])
 
-    def _progress(self, messages: Sequence[AnyMessage], request: dict[str, Any] | None = None) -> Progress:
+    def _build_progress(self, messages: Sequence[AnyMessage], request: dict[str, Any] | None = None) -> TurnProgress:
         worker = self._store.workers.id
-        made = history.calls_made(messages)
-        also = self._store.checkpoints.unsaved(self.context.thread) if self.context else None
+        made = history.collect_tool_calls(messages)
+        also = self._store.checkpoints.prepare_save(self.context.thread) if self.context else None
         produced = [message.content for message in messages]
         produced += [message.artifact for message in messages if isinstance(message, ToolMessage)]
         if self.continues is not None:
             # Until this turn ends, the row that waited stands for both: a client can lead to it.
-            fields = TurnFields(messages=[*map(dict, self.earlier), *made])
-            return Progress(id=self.continues, worker=worker, fields=fields, also=also, produced=produced)
+            fields = TurnFields(messages=[*map(dict, self.earlier_messages), *made])
+            return TurnProgress(
+                id=self.continues, worker=worker, fields=fields, transaction_work=also, checkpoint_values=produced
+            )
         thread = self.context.thread if self.context else self.id
-        row = self._row("running", made, thread=thread, request=request or self._for_retrying())
+        row = self._build_row("running", made, thread=thread, request=request or self._build_retry_request())
         fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message, story=row.story)
         if request is not None:
             fields["request"] = request
-        new = None if self._added else row
-        return Progress(id=row.id, worker=worker, row=new, fields=fields, also=also, produced=produced)
+        new = None if self._has_row else row
+        return TurnProgress(
+            id=row.id, worker=worker, row=new, fields=fields, transaction_work=also, checkpoint_values=produced
+        )
 
-    def _row(
+    def _build_row(
         self,
-        status: Literal["running"] | Outcome,
+        status: Literal["running"] | TurnOutcome,
         messages: Sequence[dict[str, Any]],
         *,
         thread: str | None,
@@ -203,7 +214,7 @@ class Record:
         delivered: bool | None = None,
     ) -> TurnRow:
         # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
-        text = self._begun + self._text.getvalue()
+        text = self._earlier_text + self._text.getvalue()
         base = self._conversation.chain[-1]
         return TurnRow(
             id=self.id,
@@ -211,46 +222,46 @@ class Record:
             owner=self._request.owner,
             chat=self._request.chat,
             message=self._request.message,
-            graph=self.served.plan.id,
+            graph=self.served_graph.plan.id,
             created=time.time(),
             status=status,
             base=base,
             # What was said so far may have been said in many conversations: no proof that this is the one.
             digest="" if status == "running" else extend_digest(base, text),
             text=text,
-            user_digest=self._conversation.users[-1],
-            messages=[*map(dict, self.earlier), *messages],
+            user_digest=self._conversation.user_digests[-1],
+            messages=[*map(dict, self.earlier_messages), *messages],
             thread=thread,
             request=request,
             worker=self._store.workers.id,
             delivered=delivered,
-            story=Story(
-                question=self._conversation.user[:LONGEST_QUESTION],
-                began=self._began,
+            story=TurnSummary(
+                question=self._conversation.last_user_text[:LONGEST_QUESTION],
+                began=self._started_at,
                 rounds=self.rounds,
                 continues=self.continues,
             ),
         )
 
-    def _for_retrying(self) -> dict[str, Any]:
+    def _build_retry_request(self) -> dict[str, Any]:
         """What tells the request apart; whoever repeats it brings the rest."""
-        return {"model": self._request.model, "asked": asked_digest(self._request), "rules": self._rules()}
+        return {"model": self._request.model, "asked": digest_request(self._request), "rules": self._list_rules()}
 
-    def _rules(self) -> list[str]:
-        return [self.served.parts.snapshot.id, *self._request.caller.roles]
+    def _list_rules(self) -> list[str]:
+        return [self.served_graph.services.snapshot.id, *self._request.caller.roles]
 
-    def _for_resuming(self, messages: Sequence[AnyMessage]) -> dict[str, Any] | None:
+    def _build_resume_request(self, messages: Sequence[AnyMessage]) -> dict[str, Any] | None:
         """What going on needs where the request does not bring it, because it is a decision."""
         if self.context is None:
             return None
-        return self._for_retrying() | {
+        return self._build_retry_request() | {
             "history": list(self.context.history),
-            "earlier": list(self.earlier),
+            "earlier": list(self.earlier_messages),
             "model": self.context.model,
             "told": len(messages),
         }
 
 
-def asked_digest(request: TurnRequest) -> str:
+def digest_request(request: TurnRequest) -> str:
     """Tells what was asked apart from other questions with the same words: the last message, whole."""
     return hashlib.sha256(json_text(request.messages[-1]).encode()).hexdigest()

@@ -23,24 +23,24 @@ from graphs.events import (
     ModelFinished,
     ReasoningDelta,
     TextDelta,
-    Usage,
+    TokenUsage,
 )
 from graphs.llm.messages import json_text
-from graphs.nodes.state import Context, owed_by_client
+from graphs.nodes.state import Context, find_client_calls
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_panel, approval_text, conversation
-from graphs.runtime.compiler import Served, steps
+from graphs.runtime.compiler import ServedGraph, compute_step_limit
 from graphs.runtime.completion import Answering, TurnRequest
-from graphs.runtime.turn_recorder import Outcome, Record
+from graphs.runtime.turn_recorder import TurnOutcome, TurnRecorder
 from graphs.store.store import Store
-from graphs.telemetry.instrument import Seeing, Turn
+from graphs.telemetry.instrument import Instrumentation, TurnSpan
 
-ROUNDS = 2
+TURN_ANSWER_FACTOR = 2
 """How many times the longest answer of a model the answer of a turn, with all its rounds, may be."""
-POLL = 0.25
+POLL_SECONDS = 0.25
 """Seconds between two looks at an approval that a stream waits for."""
 
-Allowed = Callable[[str, str | None, Caller], bool]
+MayUse = Callable[[str, str | None, Caller], bool]
 """Whether a caller may use a graph, and a LiteLLM model where one was asked for by name."""
 
 
@@ -48,9 +48,9 @@ class Home(Protocol):
     """What a turn needs of whoever started it."""
 
     store: Store
-    seeing: Seeing
-    graph: Callable[[str], Served | None]
-    allowed: Allowed
+    seeing: Instrumentation
+    graph: Callable[[str], ServedGraph | None]
+    allowed: MayUse
 
     def keep(self, work: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
         """Runs something to its end even when nobody waits for it."""
@@ -65,17 +65,17 @@ class Walk(Answering):
         self._home = home
         self._store = home.store
         self._request = request
-        self._conversation = conversation.read(request.messages)
-        self._kept = Record(home.store, request, self._conversation)
-        self._usage = Usage()
+        self._conversation = conversation.parse_conversation(request.messages)
+        self._kept = TurnRecorder(home.store, request, self._conversation)
+        self._usage = TokenUsage()
         self._reason: FinishReason = "stop"
         self._produced: list[AnyMessage] = []
         self._asked: ApprovalNeeded | None = None
         self._recorded = False
         self._calls: tuple[ClientCall, ...] = ()
         self._length = 0
-        self._longest = ROUNDS * request.served.parts.snapshot.gateway.models.max_answer
-        self._seen = home.seeing.begun(self.id, request.served.plan.id, request.chat)
+        self._longest = TURN_ANSWER_FACTOR * request.served_graph.services.snapshot.gateway.models.max_answer
+        self._seen = home.seeing.begin_turn(self.id, request.served_graph.plan.id, request.chat)
 
     @property
     def id(self) -> str:
@@ -83,11 +83,11 @@ class Walk(Answering):
         return self._kept.id
 
     @property
-    def _served(self) -> Served:
-        return self._kept.served
+    def _served(self) -> ServedGraph:
+        return self._kept.served_graph
 
     @property
-    def seen(self) -> Turn:
+    def seen(self) -> TurnSpan:
         """What is seen of it while it runs."""
         return self._seen
 
@@ -99,8 +99,8 @@ class Walk(Answering):
         while (asked := self._asked) is not None and self._request.waits:
             self._asked = None
             self.outbox.put(asked)
-            self._take(TextDelta(approval_text.question(asked), True))
-            await self._kept.waits(self._produced)
+            self._take(TextDelta(approval_text.render_question(asked), True))
+            await self._kept.pause(self._produced)
             await self._decided_elsewhere(asked)
             graph = self._served.plan.id
             if (problem := await self._turn_to_newest(graph, context.model, context.thread)) is not None:
@@ -129,15 +129,15 @@ class Walk(Answering):
                 "Nothing was run."
             )
         if served is not self._served and self.task is not None:
-            hold(served, self.task)
-        self._kept.served = served
+            hold_services(served, self.task)
+        self._kept.served_graph = served
         return None
 
     async def _close(self, context: Context) -> None:
         """Ends the answer where the graph has come to its end or to a pause."""
         if self._asked is not None:
             await self._pause(self._asked)
-        elif owed := owed_by_client({"messages": self._produced}, context):
+        elif owed := find_client_calls({"messages": self._produced}, context):
             calls = tuple(ClientCall(call["id"] or "", call["name"], json_text(call["args"])) for call in owed)
             await self._hand_over(calls, "finished")
         else:
@@ -151,25 +151,25 @@ class Walk(Answering):
         ids = [entry.call_id for entry in asked.pending]
         try:
             while any(  # noqa: ASYNC110  the event may happen in another process
-                entry.status == "pending" for entry in (await self._store.approvals.for_calls(ids)).values()
+                entry.status == "pending" for entry in (await self._store.approvals.find_by_calls(ids)).values()
             ):
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_SECONDS)
         except asyncio.CancelledError:
             await self._record("waiting")
             raise
 
     async def _walk(self, entry: Any, context: Context) -> bool:
         """The same as `_step_through`, while which the person's own connections stay open."""
-        with self._served.parts.toolbox.in_use(context.person):
+        with self._served.services.tool_registry.hold_open(context.verified_user):
             return await self._step_through(entry, context)
 
     async def _step_through(self, entry: Any, context: Context) -> bool:
         """Turns what the graph says into this run's events. False where its time was up and the answer has ended."""
         served = self._served
-        self._store.checkpoints.hold(context.thread, fresh=not context.resumed)
+        self._store.checkpoints.hold(context.thread, is_new=not context.resumed)
         config: RunnableConfig = {
             "configurable": {"thread_id": context.thread},
-            "recursion_limit": steps(served.plan),
+            "recursion_limit": compute_step_limit(served.plan),
         }
         limit = served.plan.spec.limits.seconds
         try:
@@ -195,20 +195,20 @@ class Walk(Answering):
 
     async def _pause(self, asked: ApprovalNeeded) -> None:
         self.outbox.put(asked)
-        if self._request.buttons and (panel := approval_panel.panel(self.id, asked.pending)) is not None:
-            await self._hand_over((panel,), "waiting", approval_panel.above(asked.pending))
+        if self._request.buttons and (panel := approval_panel.build_panel(self.id, asked.pending)) is not None:
+            await self._hand_over((panel,), "waiting", approval_panel.render_preamble(asked.pending))
             return
         # The turn waits before anybody can read the id and decide.
-        text = self._kept.say(TextDelta(approval_text.question(asked), True))
+        text = self._kept.add_text(TextDelta(approval_text.render_question(asked), True))
         await self._record("waiting")
         self.outbox.put(TextDelta(text))
         self.outbox.put(Finished("stop", self._usage))
 
-    async def _hand_over(self, calls: tuple[ClientCall, ...], status: Outcome, words: str = "") -> None:
+    async def _hand_over(self, calls: tuple[ClientCall, ...], status: TurnOutcome, words: str = "") -> None:
         """Ends this answer with calls that the client is to run, and with these words above them."""
         self._reason = "tool_calls"
         self._calls = calls
-        text = self._kept.say(TextDelta(words, True)) if words else ""
+        text = self._kept.add_text(TextDelta(words, True)) if words else ""
         await self._record(status, "tool_calls")
         if text:
             self.outbox.put(TextDelta(text))
@@ -219,7 +219,7 @@ class Walk(Answering):
         match event:
             case TextDelta(text):
                 self._count(text)
-                self.outbox.put(TextDelta(self._kept.say(event)))
+                self.outbox.put(TextDelta(self._kept.add_text(event)))
             case ReasoningDelta(text):
                 self._count(text)
                 self.outbox.put(event)
@@ -248,7 +248,7 @@ class Walk(Answering):
         self._take(TextDelta(text))
         await self._finish("finished")
 
-    async def _finish(self, status: Outcome) -> None:
+    async def _finish(self, status: TurnOutcome) -> None:
         reason = "stop" if status != "finished" else self._reason
         await self._record(status, reason)
         self.outbox.put(Finished(reason, self._usage))
@@ -259,7 +259,7 @@ class Walk(Answering):
             self._kept.undelivered = False
             self._store.deliveries.note(self.id)
 
-    async def _record(self, status: Outcome, reason: FinishReason = "stop") -> None:
+    async def _record(self, status: TurnOutcome, reason: FinishReason = "stop") -> None:
         """Keeps the turn as a row, before the client can ask for the next one; its thread is not needed any more.
 
         What is begun here is done to its end, also when the client leaves in the middle of it.
@@ -269,10 +269,10 @@ class Walk(Answering):
         self._recorded = True
         self._seen.status = status
         script = self._kept.script.close(reason, self._usage, self._calls)
-        await asyncio.shield(self._home.keep(self._kept.end(status, self._produced, script)))
+        await asyncio.shield(self._home.keep(self._kept.finish(status, self._produced, script)))
 
 
-def hold(served: Served, task: asyncio.Task[None]) -> None:
+def hold_services(served: ServedGraph, task: asyncio.Task[None]) -> None:
     """Keeps a graph's services until the task has ended."""
-    served.lease.enter()
-    task.add_done_callback(lambda _: served.lease.leave())
+    served.in_flight.enter()
+    task.add_done_callback(lambda _: served.in_flight.leave())

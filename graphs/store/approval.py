@@ -10,14 +10,14 @@ from typing import Any, Literal
 from graphs.errors import InterlockError
 
 ApprovalStatus = Literal["pending", "approved", "rejected", "expired", "superseded"]
-Decision = Literal["approve", "reject"]
+ApprovalDecision = Literal["approve", "reject"]
 
-ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+APPROVAL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
-def new_approval_id() -> str:
+def generate_approval_id() -> str:
     """Eight characters of `[a-z2-7]`: short enough to type."""
-    return "".join(secrets.choice(ALPHABET) for _ in range(8))
+    return "".join(secrets.choice(APPROVAL_ID_ALPHABET) for _ in range(8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class ApprovalError(InterlockError):
     """A decision that cannot be taken."""
 
 
-class NotFound(ApprovalError):
+class ApprovalNotFound(ApprovalError):
     """There is no approval with this id."""
 
     def __init__(self, id: str) -> None:
@@ -75,7 +75,7 @@ class AlreadyDecided(ApprovalError):
         self.approval = approval
 
 
-class Expired(ApprovalError):
+class ApprovalExpired(ApprovalError):
     """Nobody decided in time."""
 
     def __init__(self, approval: Approval) -> None:

@@ -13,14 +13,14 @@ from sqlalchemy.dialects.postgresql import insert
 from graphs.store.approval import (
     AlreadyDecided,
     Approval,
+    ApprovalDecision,
+    ApprovalExpired,
+    ApprovalNotFound,
     ApprovalStatus,
-    Decision,
-    Expired,
-    NotFound,
-    new_approval_id,
+    generate_approval_id,
 )
-from graphs.store.audit.approvals import record, with_approval
-from graphs.store.audit.log import append
+from graphs.store.audit.approvals import attach_approval_id, record_outcomes
+from graphs.store.audit.log import append_entries
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, approvals
@@ -29,18 +29,20 @@ _NAMES = tuple(item.name for item in fields(Approval))
 _ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
 _GET = _ALL.where(approvals.c.id == bindparam("which"))
 _GET_TO_DECIDE = _GET.with_for_update()
-_FOR_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=True)))
+_GET_BY_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=True)))
 _ADD = insert(approvals).on_conflict_do_nothing()
 _DECIDE = update(approvals).where(approvals.c.id == bindparam("which"), approvals.c.status == "pending")
-_IN_TIME = approvals.c.expires.is_(None) | (approvals.c.expires > bindparam("now"))
-_NOW = select(
-    case((approvals.c.status != "pending", approvals.c.status), (_IN_TIME, "pending"), else_="expired").label("status")
+_NOT_EXPIRED = approvals.c.expires.is_(None) | (approvals.c.expires > bindparam("now"))
+_CURRENT_STATUS = select(
+    case((approvals.c.status != "pending", approvals.c.status), (_NOT_EXPIRED, "pending"), else_="expired").label(
+        "status"
+    )
 ).subquery()
-_COUNT = select(_NOW.c.status, func.count()).group_by(_NOW.c.status)
+_COUNT_BY_STATUS = select(_CURRENT_STATUS.c.status, func.count()).group_by(_CURRENT_STATUS.c.status)
 _SUPERSEDE = (
     update(approvals)
     .where(approvals.c.status == "pending")
-    .values(status=case((_IN_TIME, "superseded"), else_="expired"))
+    .values(status=case((_NOT_EXPIRED, "superseded"), else_="expired"))
     .returning(*(approvals.c[name] for name in _NAMES))
 )
 
@@ -51,41 +53,43 @@ class Approvals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def request(self, wanted: Sequence[Approval], records: Sequence[AuditEntry] = ()) -> tuple[Approval, ...]:
+    async def request(self, requests: Sequence[Approval], records: Sequence[AuditEntry] = ()) -> tuple[Approval, ...]:
         """Asks for these calls, and returns what is now stored, in the same order. What is new of `records` goes into
         the audit with it.
 
         A call that was asked for before keeps its first approval, with its id and its decision: a node that runs again
         asks for nothing new.
         """
-        if not wanted:
+        if not requests:
             return ()
 
         def work(connection: Connection) -> dict[str, Approval]:
             # Always in the same order, so that no two processes wait for each other.
-            in_order = sorted(wanted, key=lambda approval: approval.call_id)
+            in_order = sorted(requests, key=lambda approval: approval.call_id)
             connection.execute(_ADD, [_to_row(approval) for approval in in_order])
-            stored = _for_calls(connection, [approval.call_id for approval in wanted])
+            stored = _find_by_calls(connection, [approval.call_id for approval in requests])
             # An id of eight characters can be taken: then its row is the only one missing.
-            while missing := [approval for approval in wanted if approval.call_id not in stored]:
-                connection.execute(_ADD, [_to_row(replace(approval, id=new_approval_id())) for approval in missing])
-                stored = _for_calls(connection, [approval.call_id for approval in wanted])
-            append(connection, [with_approval(record, stored) for record in records], once=True)
+            while missing := [approval for approval in requests if approval.call_id not in stored]:
+                connection.execute(
+                    _ADD, [_to_row(replace(approval, id=generate_approval_id())) for approval in missing]
+                )
+                stored = _find_by_calls(connection, [approval.call_id for approval in requests])
+            append_entries(connection, [attach_approval_id(record, stored) for record in records], once=True)
             return stored
 
         stored = await self._database.write(work)
-        return tuple(_as_of(stored[approval.call_id], time.time()) for approval in wanted)
+        return tuple(_apply_expiry(stored[approval.call_id], time.time()) for approval in requests)
 
     async def get(self, id: str, *, now: float | None = None) -> Approval | None:
         approval = await self._database.read(lambda connection: _get(connection, id))
-        return None if approval is None else _as_of(approval, now)
+        return None if approval is None else _apply_expiry(approval, now)
 
-    async def for_calls(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
+    async def find_by_calls(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
         """By call id; calls that nobody asked for are left out."""
         if not call_ids:
             return {}
-        stored = await self._database.read(lambda connection: _for_calls(connection, call_ids))
-        return {call_id: _as_of(approval, now) for call_id, approval in stored.items()}
+        stored = await self._database.read(lambda connection: _find_by_calls(connection, call_ids))
+        return {call_id: _apply_expiry(approval, now) for call_id, approval in stored.items()}
 
     async def list(
         self,
@@ -104,21 +108,21 @@ class Approvals:
             mine = approvals.c.caller_owner == owner
             statement = statement.where(mine if approver is None else mine | (approvals.c.approver == approver))
         if status == "pending":
-            statement = statement.where(approvals.c.status == "pending", _IN_TIME).params(now=moment)
+            statement = statement.where(approvals.c.status == "pending", _NOT_EXPIRED).params(now=moment)
         elif status == "expired":
-            late = (approvals.c.status == "pending") & ~_IN_TIME
+            late = (approvals.c.status == "pending") & ~_NOT_EXPIRED
             statement = statement.where((approvals.c.status == "expired") | late).params(now=moment)
         elif status is not None:
             statement = statement.where(approvals.c.status == status)
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        return tuple(_as_of(_from_row(row), moment) for row in rows)
+        return tuple(_apply_expiry(_from_row(row), moment) for row in rows)
 
-    async def counts(self, *, now: float | None = None) -> dict[ApprovalStatus, int]:
+    async def count_by_status(self, *, now: float | None = None) -> dict[ApprovalStatus, int]:
         """How many there are of each status."""
         moment = time.time() if now is None else now
 
         def work(connection: Connection) -> dict[ApprovalStatus, int]:
-            found = {row[0]: row[1] for row in connection.execute(_COUNT, {"now": moment})}
+            found = {row[0]: row[1] for row in connection.execute(_COUNT_BY_STATUS, {"now": moment})}
             return {status: found.get(status, 0) for status in get_args(ApprovalStatus)}
 
         return await self._database.read(work)
@@ -126,7 +130,7 @@ class Approvals:
     async def decide(
         self,
         id: str,
-        decision: Decision,
+        decision: ApprovalDecision,
         by: str,
         note: str | None = None,
         now: float | None = None,
@@ -145,19 +149,19 @@ class Approvals:
             before = _get(connection, id, _GET_TO_DECIDE)
             if before is None or before.status != "pending":
                 return False, before
-            if (after := _as_of(before, moment)).status == "pending":
+            if (after := _apply_expiry(before, moment)).status == "pending":
                 status = "approved" if decision == "approve" else "rejected"
                 after = replace(before, status=status, decided=moment, decided_by=by, note=note)
             changed = {"status": after.status, "decided": after.decided, "decided_by": after.decided_by}
             connection.execute(_DECIDE, {"which": id, **changed, "note": after.note})
-            record(connection, [after], moment, key=key, role=role)
+            record_outcomes(connection, [after], moment, key=key, role=role)
             return after.status != "expired", after
 
         decided, approval = await self._database.write(work)
         if approval is None:
-            raise NotFound(id)
+            raise ApprovalNotFound(id)
         if approval.status == "expired":
-            raise Expired(approval)
+            raise ApprovalExpired(approval)
         if not decided:
             raise AlreadyDecided(approval)
         return approval
@@ -173,7 +177,7 @@ class Approvals:
 
         def work(connection: Connection) -> dict[str, Approval]:
             _supersede(connection, which, time.time() if now is None else now)
-            return _for_calls(connection, call_ids)
+            return _find_by_calls(connection, call_ids)
 
         return await self._database.write(work)
 
@@ -194,17 +198,17 @@ def _get(connection: Connection, id: str, statement: AnySelect = _GET) -> Approv
     return None if row is None else _from_row(row)
 
 
-def _for_calls(connection: Connection, call_ids: Sequence[str]) -> dict[str, Approval]:
-    rows = map(_from_row, connection.execute(_FOR_CALLS, {"calls": call_ids}))
+def _find_by_calls(connection: Connection, call_ids: Sequence[str]) -> dict[str, Approval]:
+    rows = map(_from_row, connection.execute(_GET_BY_CALLS, {"calls": call_ids}))
     return {approval.call_id: approval for approval in rows}
 
 
 def _supersede(connection: Connection, which: ColumnElement[bool], moment: float) -> None:
     closed = [_from_row(row) for row in connection.execute(_SUPERSEDE.where(which), {"now": moment})]
-    record(connection, closed, moment)
+    record_outcomes(connection, closed, moment)
 
 
-def _as_of(approval: Approval, now: float | None) -> Approval:
+def _apply_expiry(approval: Approval, now: float | None) -> Approval:
     """Expiry is a matter of the clock, not of somebody writing it down in time."""
     moment = time.time() if now is None else now
     if approval.status == "pending" and approval.expires is not None and approval.expires <= moment:

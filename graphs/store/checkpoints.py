@@ -27,15 +27,15 @@ from sqlalchemy import Connection, text
 
 from graphs.store.backends.base import Database
 
-_GREGORIAN = 0x01B21DD213814000
+_GREGORIAN_OFFSET = 0x01B21DD213814000
 """1970 in the count of a UUID: steps of 100 ns since 1582-10-15."""
 
-Inside = Callable[[Connection], None]
+TransactionWork = Callable[[Connection], None]
 """Something to do in a transaction under way. Done twice it must be the same as once."""
 
 
 @dataclass(slots=True)
-class _Newest:
+class _PendingCheckpoint:
     """The newest checkpoint of one thread, and the writes of the tasks that began from it."""
 
     put: tuple[RunnableConfig, Checkpoint, CheckpointMetadata] | None = None
@@ -48,12 +48,12 @@ class _Newest:
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldThread:
     """One thread that this process runs."""
 
     stored: bool
     """The database may have something of it."""
-    newest: dict[str, _Newest] = field(default_factory=dict[str, _Newest])
+    pending: dict[str, _PendingCheckpoint] = field(default_factory=dict[str, _PendingCheckpoint])
     """By namespace; what the database does not have."""
 
 
@@ -63,22 +63,22 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
-        self._held: dict[str, _Held] = {}
+        self._threads: dict[str, _HeldThread] = {}
 
-    def hold(self, thread: str, *, fresh: bool) -> None:
+    def hold(self, thread: str, *, is_new: bool) -> None:
         """From now on, what this thread's turn needs is written by `unsaved`. `fresh`: the thread is a new one."""
-        self._held.setdefault(thread, _Held(stored=not fresh))
+        self._threads.setdefault(thread, _HeldThread(stored=not is_new))
 
-    def unsaved(self, thread: str) -> Inside:
+    def prepare_save(self, thread: str) -> TransactionWork:
         """Writes what the database does not have of this thread."""
-        held = self._held.get(thread)
-        if held is None or not held.newest:
-            return _nothing
-        newest, serde = held.newest, self.serde
-        held.newest, held.stored = {}, True
+        held = self._threads.get(thread)
+        if held is None or not held.pending:
+            return _do_nothing
+        newest, serde = held.pending, self.serde
+        held.pending, held.stored = {}, True
 
         def work(connection: Connection) -> None:
-            saver = self._database.checkpointer(connection, serde)
+            saver = self._database.make_checkpointer(connection, serde)
             for item in newest.values():
                 _write(saver, item)
 
@@ -86,36 +86,36 @@ class Checkpoints(BaseCheckpointSaver[str]):
 
     async def save(self, thread: str) -> None:
         """Writes what the database does not have of this thread, in a transaction of its own."""
-        if (work := self.unsaved(thread)) is not _nothing:
+        if (work := self.prepare_save(thread)) is not _do_nothing:
             await self._database.write(work)
 
     def release(self, thread: str) -> None:
         """This thread's turn runs here no more."""
-        self._held.pop(thread, None)
+        self._threads.pop(thread, None)
 
-    def forgotten(self, thread: str) -> Inside:
+    def prepare_delete(self, thread: str) -> TransactionWork:
         """Releases the thread, and forgets what the database has of it."""
-        held = self._held.pop(thread, None)
+        held = self._threads.pop(thread, None)
         if held is not None and not held.stored:
-            return _nothing
-        return lambda connection: self._database.checkpointer(connection, self.serde).delete_thread(thread)
+            return _do_nothing
+        return lambda connection: self._database.make_checkpointer(connection, self.serde).delete_thread(thread)
 
-    async def threads_before(self, moment: float) -> list[str]:
+    async def find_threads_before(self, moment: float) -> list[str]:
         """Threads whose newest checkpoint is older than `moment` (seconds since the epoch)."""
 
         def work(connection: Connection) -> list[str]:
             rows = connection.execute(text("SELECT thread_id, max(checkpoint_id) FROM checkpoints GROUP BY thread_id"))
-            return [thread for thread, newest in rows if made_at(newest) < moment]
+            return [thread for thread, newest in rows if parse_creation_time(newest) < moment]
 
         return await self._database.read(work)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        thread = _thread(config)
-        held = self._held.get(thread)
-        if held is not None and not held.newest and not held.stored:
+        thread = _read_thread(config)
+        held = self._threads.get(thread)
+        if held is not None and not held.pending and not held.stored:
             return None
         await self.save(thread)
-        return await self._database.read(lambda connection: self._on(connection).get_tuple(config))
+        return await self._database.read(lambda connection: self._make_saver(connection).get_tuple(config))
 
     async def alist(
         self,
@@ -126,7 +126,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         found = await self._database.read(
-            lambda connection: list(self._on(connection).list(config, filter=filter, before=before, limit=limit))
+            lambda connection: list(
+                self._make_saver(connection).list(config, filter=filter, before=before, limit=limit)
+            )
         )
         for item in found:
             yield item
@@ -138,19 +140,19 @@ class Checkpoints(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        held = self._held.get(_thread(config))
+        held = self._threads.get(_read_thread(config))
         if held is None:
             return await self._database.write(
-                lambda connection: self._on(connection).put(config, checkpoint, metadata, new_versions)
+                lambda connection: self._make_saver(connection).put(config, checkpoint, metadata, new_versions)
             )
-        namespace = _namespace(config)
-        newest = held.newest.setdefault(namespace, _Newest())
+        namespace = _read_namespace(config)
+        newest = held.pending.setdefault(namespace, _PendingCheckpoint())
         newest.put = (config, checkpoint, metadata)
         newest.versions = {**newest.versions, **new_versions}
         newest.writes = {id: kept for id, kept in newest.writes.items() if id == checkpoint["id"]}
         return {
             "configurable": {
-                "thread_id": _thread(config),
+                "thread_id": _read_thread(config),
                 "checkpoint_ns": namespace,
                 "checkpoint_id": checkpoint["id"],
             }
@@ -159,13 +161,13 @@ class Checkpoints(BaseCheckpointSaver[str]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        held = self._held.get(_thread(config))
+        held = self._threads.get(_read_thread(config))
         if held is None:
             await self._database.write(
-                lambda connection: self._on(connection).put_writes(config, writes, task_id, task_path)
+                lambda connection: self._make_saver(connection).put_writes(config, writes, task_id, task_path)
             )
             return
-        newest = held.newest.setdefault(_namespace(config), _Newest())
+        newest = held.pending.setdefault(_read_namespace(config), _PendingCheckpoint())
         id = str(config.get("configurable", {}).get("checkpoint_id", ""))
         newest.writes.setdefault(id, []).append((config, writes, task_id, task_path))
 
@@ -173,30 +175,30 @@ class Checkpoints(BaseCheckpointSaver[str]):
     aput_writes.__signature__ = signature(aput_writes)  # pyright: ignore[reportFunctionMemberAccess]
 
     async def adelete_thread(self, thread_id: str) -> None:
-        await self._database.write(self.forgotten(thread_id))
+        await self._database.write(self.prepare_delete(thread_id))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         return await self._database.read(
-            lambda connection: self._on(connection).get_delta_channel_history(config=config, channels=channels)
+            lambda connection: self._make_saver(connection).get_delta_channel_history(config=config, channels=channels)
         )
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         # Both of LangGraph's savers count versions in this way.
         return SqliteSaver.get_next_version(cast(SqliteSaver, self), current, channel)
 
-    def _on(self, connection: Connection) -> BaseCheckpointSaver[str]:
-        return self._database.checkpointer(connection, self.serde)
+    def _make_saver(self, connection: Connection) -> BaseCheckpointSaver[str]:
+        return self._database.make_checkpointer(connection, self.serde)
 
 
-def made_at(checkpoint_id: str) -> float:
+def parse_creation_time(checkpoint_id: str) -> float:
     """When a checkpoint was made, in seconds since the epoch: its id is a UUID of version 6 (RFC 9562, section 5.6)."""
     digits = checkpoint_id.replace("-", "")
-    return (int(digits[:12] + digits[13:16], 16) - _GREGORIAN) / 1e7
+    return (int(digits[:12] + digits[13:16], 16) - _GREGORIAN_OFFSET) / 1e7
 
 
-def _write(saver: BaseCheckpointSaver[str], newest: _Newest) -> None:
+def _write(saver: BaseCheckpointSaver[str], newest: _PendingCheckpoint) -> None:
     # A checkpoint whose parent was never written is the first of its thread, as far as the database knows.
     if newest.put is not None:
         config, checkpoint, metadata = newest.put
@@ -206,13 +208,13 @@ def _write(saver: BaseCheckpointSaver[str], newest: _Newest) -> None:
             saver.put_writes(config, writes, task_id, task_path)
 
 
-def _nothing(connection: Connection) -> None:
+def _do_nothing(connection: Connection) -> None:
     pass
 
 
-def _thread(config: RunnableConfig) -> str:
+def _read_thread(config: RunnableConfig) -> str:
     return str(config.get("configurable", {})["thread_id"])
 
 
-def _namespace(config: RunnableConfig) -> str:
+def _read_namespace(config: RunnableConfig) -> str:
     return str(config.get("configurable", {}).get("checkpoint_ns", ""))

@@ -13,12 +13,12 @@ from graphs.store.tables import turns
 
 log = logging.getLogger(__name__)
 
-DELAY = 0.1
+WRITE_DELAY = 0.1
 """Seconds for which deliveries are collected. A process that is killed within them may say an answer once more that had
 arrived, where the same request comes again."""
 
 # What a finished turn's request was is not needed any more; a turn that waits or goes on needs it.
-_DELIVERED = (
+_MARK_DELIVERED = (
     update(turns)
     .where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.delivered.is_not(None))
     .values(delivered=True, request=case((turns.c.status == "finished", null()), else_=turns.c.request))
@@ -31,24 +31,24 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turns: set[str] = set()
-        self._writing: asyncio.Task[None] | None = None
+        self._write_task: asyncio.Task[None] | None = None
 
     def note(self, turn: str) -> None:
         """The last byte of this turn's answer was handed to the server. Returns at once."""
         self._turns.add(turn)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_later())
+        if self._write_task is None or self._write_task.done():
+            self._write_task = asyncio.create_task(self._write_later())
 
     async def close(self) -> None:
         """Writes what is left."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+        if self._write_task is not None:
+            self._write_task.cancel()
+            await asyncio.wait([self._write_task])
         await self._write()
 
     async def _write_later(self) -> None:
         while self._turns:
-            await asyncio.sleep(DELAY)
+            await asyncio.sleep(WRITE_DELAY)
             await self._write()
 
     async def _write(self) -> None:
@@ -57,13 +57,13 @@ class Deliveries:
             return
 
         def work(connection: Connection) -> None:
-            connection.execute(_DELIVERED, {"ids": ids})
+            connection.execute(_MARK_DELIVERED, {"ids": ids})
 
         try:
-            await self._database.write(work, brief=len(ids) <= FEW)
+            await self._database.write(work, brief=len(ids) <= MAX_BRIEF_TURNS)
         except StorageError as error:
             log.warning("that %d answers were delivered could not be noted: %s", len(ids), error)
 
 
-FEW = 40
+MAX_BRIEF_TURNS = 40
 """Turns that are noted in well under a millisecond."""

@@ -14,19 +14,19 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.types import TypeEngine
 
-Convert: TypeAlias = Callable[[Any], Any] | None
+ValueConverter: TypeAlias = Callable[[Any], Any] | None
 Statement: TypeAlias = UpdateBase | Select[*tuple[Any, ...]] | TextClause | TextualSelect
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Prepared:
+class _PreparedStatement:
     sql: str
-    values: Sequence[tuple[str, Any, Convert]]
+    values: Sequence[tuple[str, Any, ValueConverter]]
     """In their order: name, what stands there if nothing is given, conversion."""
-    columns: Sequence[Convert]
+    columns: Sequence[ValueConverter]
     """Of what comes back; empty where nothing is to be converted."""
 
-    def of(self, row: Mapping[str, Any]) -> list[Any]:
+    def bind(self, row: Mapping[str, Any]) -> list[Any]:
         return [
             row.get(name, constant) if convert is None else convert(row.get(name, constant))
             for name, constant, convert in self.values
@@ -40,18 +40,20 @@ def write(connection: Connection, statement: UpdateBase, row: Mapping[str, Any],
     """
     if connection.dialect.name != "sqlite":
         return connection.execute(statement, [row, *more] if more else row).rowcount
-    prepared = _prepared(statement, tuple(row))
+    prepared = _prepare(statement, tuple(row))
     if not more:
-        return _driver(connection).execute(prepared.sql, prepared.of(row)).rowcount
-    return _driver(connection).executemany(prepared.sql, map(prepared.of, (row, *more))).rowcount
+        return _get_driver_connection(connection).execute(prepared.sql, prepared.bind(row)).rowcount
+    return _get_driver_connection(connection).executemany(prepared.sql, map(prepared.bind, (row, *more))).rowcount
 
 
 def read(connection: Connection, statement: Statement, row: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
     """The rows that come back, each with its values in the order of its columns."""
     if connection.dialect.name != "sqlite":
         return connection.execute(statement, row).all()
-    prepared = _prepared(statement, tuple(row))
-    rows: list[tuple[Any, ...]] = _driver(connection).execute(prepared.sql, prepared.of(row)).fetchall()
+    prepared = _prepare(statement, tuple(row))
+    rows: list[tuple[Any, ...]] = (
+        _get_driver_connection(connection).execute(prepared.sql, prepared.bind(row)).fetchall()
+    )
     if not prepared.columns:
         return rows
     return [
@@ -61,10 +63,10 @@ def read(connection: Connection, statement: Statement, row: Mapping[str, Any]) -
 
 
 @lru_cache(maxsize=256)
-def _prepared(statement: Statement, names: tuple[str, ...]) -> _Prepared:
+def _prepare(statement: Statement, names: tuple[str, ...]) -> _PreparedStatement:
     dialect = sqlite.dialect()
 
-    def known(type: TypeEngine[Any]) -> TypeEngine[Any]:
+    def resolve_type(type: TypeEngine[Any]) -> TypeEngine[Any]:
         return type.dialect_impl(dialect)
 
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
@@ -74,16 +76,16 @@ def _prepared(statement: Statement, names: tuple[str, ...]) -> _Prepared:
     back: Sequence[TypeEngine[Any]] = ()
     if isinstance(statement, Select | TextualSelect):
         back = [column.type for column in statement.selected_columns]
-    columns: list[Convert] = [known(type).result_processor(dialect, None) for type in back]
-    return _Prepared(
+    columns: list[ValueConverter] = [resolve_type(type).result_processor(dialect, None) for type in back]
+    return _PreparedStatement(
         sql=str(compiled),
         values=[
-            (name, constants.get(name), known(compiled.binds[name].type).bind_processor(dialect))
+            (name, constants.get(name), resolve_type(compiled.binds[name].type).bind_processor(dialect))
             for name in compiled.positiontup or ()
         ],
         columns=columns if any(columns) else (),
     )
 
 
-def _driver(connection: Connection) -> sqlite3.Connection:
+def _get_driver_connection(connection: Connection) -> sqlite3.Connection:
     return cast("sqlite3.Connection", connection.connection.driver_connection)

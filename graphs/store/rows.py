@@ -8,12 +8,12 @@ from typing import Any, Literal, TypedDict
 
 from sqlalchemy import select
 
-from graphs.store.tables import AnySelect, sound, turns
+from graphs.store.tables import AnySelect, make_storable, turns
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
 
 
-class Story(TypedDict):
+class TurnSummary(TypedDict):
     """What is told of a turn to its owner; nothing that it does depends on it. Times are seconds since the epoch."""
 
     question: str
@@ -52,7 +52,7 @@ class TurnRow:
     thread: str | None = None
     request: dict[str, Any] | None = None
     """What going on with this turn needs: the history before it where it waits, else what tells its request apart."""
-    story: Story | None = None
+    story: TurnSummary | None = None
     worker: str | None = None
     """The process that runs it; see `workers.py`."""
     delivered: bool | None = None
@@ -72,15 +72,18 @@ def to_row(turn: TurnRow) -> dict[str, Any]:
     return {name: getattr(turn, name) for name in NAMES}
 
 
-def unanswered_calls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+def find_unanswered_calls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """The ids of the calls in these messages whose results are not among them, in their order."""
     answered = {str(message.get("tool_call_id")) for message in messages if message.get("role") == "tool"}
     calls = (str(call.get("id")) for message in messages for call in message.get("tool_calls") or ())
     return [call for call in calls if call not in answered]
 
 
-def calls_in(messages: Sequence[dict[str, Any]]) -> set[str]:
+def collect_call_ids(messages: Sequence[dict[str, Any]]) -> set[str]:
     """The ids of all tool calls that these messages make."""
     return {
-        sound(str(call["id"])) for message in messages for call in message.get("tool_calls") or () if call.get("id")
+        make_storable(str(call["id"]))
+        for message in messages
+        for call in message.get("tool_calls") or ()
+        if call.get("id")
     }

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.store.approvals import Approvals
-from graphs.store.audit.log import Audit
+from graphs.store.audit.log import AuditLog
 from graphs.store.backends.base import Database
-from graphs.store.backends.health import Pulse
-from graphs.store.backends.sqlite import SqliteDatabase, sqlite_path
+from graphs.store.backends.health import Health
+from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
 from graphs.store.rows import TurnRow
-from graphs.store.tool_journal import Journal
+from graphs.store.tool_journal import ToolJournal
 from graphs.store.turns import Turns
-from graphs.store.usage import Usage
+from graphs.store.usage import RoleUsage
 
 log = logging.getLogger(__name__)
 
 
-NOTICED = 0.5
+DEATH_PATIENCE = 0.5
 """Seconds within which everybody sees that a process was killed; mostly at once."""
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """How much was forgotten."""
 
     turns: int
@@ -46,12 +46,12 @@ class Store:
         self.workers = database.workers
         self.turns = Turns(database)
         self.approvals = Approvals(database)
-        self.journal = Journal(database)
-        self.audit = Audit(database)
-        self.usage = Usage(database)
+        self.journal = ToolJournal(database)
+        self.audit = AuditLog(database)
+        self.usage = RoleUsage(database)
         self.deliveries = Deliveries(database)
         self._database = database
-        self._pulse = Pulse(database)
+        self._health = Health(database)
 
     @classmethod
     async def open(cls, url: str, data: Path, *, patience: float = 30.0, may_block: bool = True) -> Store:
@@ -62,28 +62,28 @@ class Store:
         event loop for well under a millisecond. Raises StorageError for anything but a usable database.
         """
         if not is_postgres(url):
-            return cls(await SqliteDatabase.open(sqlite_path(url, data), may_block=may_block))
+            return cls(await SqliteDatabase.open(parse_sqlite_path(url, data), may_block=may_block))
         # Not above: the driver takes 0.3 s to import, which who uses SQLite need not wait for.
-        from graphs.store.backends.address import postgres_address  # noqa: PLC0415
+        from graphs.store.backends.address import parse_postgres_address  # noqa: PLC0415
         from graphs.store.backends.postgres import PostgresDatabase  # noqa: PLC0415
 
-        return cls(await PostgresDatabase.open(postgres_address(url), patience))
+        return cls(await PostgresDatabase.open(parse_postgres_address(url), patience))
 
     async def close(self) -> None:
         """Ends all connections and their threads. A second call does nothing."""
         await self.deliveries.close()
-        await self._pulse.close()
+        await self._health.close()
         await self._database.close()
 
-    async def trouble(self) -> str | None:
+    async def find_trouble(self) -> str | None:
         """Why the database cannot be used now, in words. Answers within half a second."""
-        return await self._pulse.trouble()
+        return await self._health.find_trouble()
 
     async def take_up(self, row: TurnRow) -> bool:
         """Makes this process the one that runs a turn, if the process that ran it is dead: of several that try, in any
         process, one gets True."""
         dead = row.worker
-        if row.status != "running" or dead is None or await self.workers.alive(dead, NOTICED):
+        if row.status != "running" or dead is None or await self.workers.is_alive(dead, DEATH_PATIENCE):
             return False
         return await self.turns.take_up(row.id, dead, self.workers.id)
 
@@ -91,7 +91,7 @@ class Store:
         """Makes this process the one that delivers a turn's answer, if the process that was to deliver it is dead: of
         several that try, in any process, one gets True."""
         dead = row.worker
-        if dead is None or await self.workers.alive(dead, NOTICED):
+        if dead is None or await self.workers.is_alive(dead, DEATH_PATIENCE):
             return False
         return await self.turns.take_delivery(row.id, dead, self.workers.id)
 
@@ -99,14 +99,14 @@ class Store:
         """Forgets the checkpoints of one turn."""
         await self.checkpoints.adelete_thread(thread)
 
-    async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> Pruned:
+    async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> PruneResult:
         """Forgets turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
         records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions, so that
         requests go on meanwhile."""
         moment = time.time() if now is None else now
         before = moment - conversations
         forgotten = 0
-        while batch := await self.turns.older_than(before):
+        while batch := await self.turns.find_older_than(before):
             ids = [id for id, _ in batch]
             await self.approvals.supersede_turns(ids, now=moment)
             # Checkpoints first: a process that dies here leaves turns that still name them.
@@ -115,17 +115,17 @@ class Store:
                     await self.delete_thread(thread)
             forgotten += await self.turns.delete(ids)
         # A killed process leaves threads that no turn names.
-        for thread in await self.checkpoints.threads_before(before):
+        for thread in await self.checkpoints.find_threads_before(before):
             await self.delete_thread(thread)
-        await self.workers.tidy()
+        await self.workers.prune()
         await self.usage.prune(moment)
         calls = await self.journal.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)
-        if (head := await self.audit.head()).seq:
+        if (head := await self.audit.read_head()).seq:
             # A log is kept elsewhere: who changes the audit would have to change it there as well.
             log.info("audit head %s", head)
-        return Pruned(turns=forgotten, calls=calls, approvals=approvals, records=records)
+        return PruneResult(turns=forgotten, calls=calls, approvals=approvals, records=records)
 
 
 def is_postgres(url: str) -> bool:

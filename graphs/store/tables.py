@@ -29,17 +29,17 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
-class Words(TypeDecorator[str]):
+class StorableText(TypeDecorator[str]):
     """Text of people and models, made fit for every database: a lone surrogate or a NUL must not fail a turn."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else sound(value)
+        return None if value is None else make_storable(value)
 
 
-def sound(text: str) -> str:
+def make_storable(text: str) -> str:
     """`text` with "?" for what UTF-8 cannot say, and without NUL, which PostgreSQL does not keep."""
     return text.encode("utf-8", "replace").decode().replace("\0", "")
 
@@ -82,7 +82,7 @@ schema = Table(
 )
 """The revision that the database is at. Alembic's own table, whose columns it prescribes."""
 
-before = Table(schema.name, MetaData(), Column("version", Integer, nullable=False))
+legacy_schema = Table(schema.name, MetaData(), Column("version", Integer, nullable=False))
 """The same in files that were made before there were migrations."""
 
 turns = Table(
@@ -98,7 +98,7 @@ turns = Table(
     Column("status", String, nullable=False),
     Column("base", String, nullable=False),
     Column("digest", String, nullable=False),
-    Column("text", Words, nullable=False),
+    Column("text", StorableText, nullable=False),
     Column("user_digest", String, nullable=False),
     Column("messages", Json, nullable=False),
     Column("thread", String),
@@ -157,7 +157,7 @@ approvals = Table(
     Column("tool", String, nullable=False),
     Column("args", Json, nullable=False),
     Column("digest", String, nullable=False),
-    Column("rule", Words, nullable=False),
+    Column("rule", StorableText, nullable=False),
     Column("caller_owner", String, nullable=False),
     Column("caller", String, nullable=False),
     Column("approver", String),
@@ -166,7 +166,7 @@ approvals = Table(
     Column("status", String, nullable=False),
     Column("decided", Float),
     Column("decided_by", String),
-    Column("note", Words),
+    Column("note", StorableText),
     Column("used", Float),
     Column("definition", String),
     Index("approvals_by_status", "status", "created"),

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from graphs.store import prepared_statements
-from graphs.store.audit.log import append
+from graphs.store.audit.log import append_entries
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.tables import AnyRow, approvals, journal
-from graphs.store.turns import Progress, write_progress
+from graphs.store.turns import TurnProgress, write_progress
 
-FEW = 8
+MAX_BRIEF_CALLS = 8
 """Calls that are claimed or finished in well under a millisecond."""
 
 
@@ -35,7 +35,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimed:
+class ClaimResult:
     """What may be done about a call.
 
     `claimed`: run it, nobody else will; `done`: it ran, here is its result; `running`: somebody began it (at `since`)
@@ -50,7 +50,7 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class JournalEntry:
     """A call that was begun, and how far it came."""
 
     tool: str
@@ -60,10 +60,10 @@ class Begun:
     failed: bool
 
 
-_BEGUN = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
+_GET_ENTRIES = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
     journal.c.call_id.in_(bindparam("calls", expanding=True))
 )
-_KNOWN = select(
+_GET_OUTCOMES = select(
     journal.c.call_id,
     journal.c.tool,
     journal.c.digest,
@@ -77,9 +77,9 @@ _COUNT = (
     .select_from(journal)
     .where(journal.c.thread == bindparam("which"), journal.c.call_id.not_in(bindparam("others", expanding=True)))
 )
-_BEGIN = insert(journal).on_conflict_do_nothing().returning(journal.c.call_id)
-_TAKE_BACK = delete(journal).where(journal.c.call_id == bindparam("call"))
-_USE = (
+_ADD = insert(journal).on_conflict_do_nothing().returning(journal.c.call_id)
+_DELETE = delete(journal).where(journal.c.call_id == bindparam("call"))
+_USE_APPROVAL = (
     update(approvals)
     .where(
         approvals.c.call_id == bindparam("call"),
@@ -96,13 +96,13 @@ _FINISH = (
 )
 
 
-class Journal:
+class ToolJournal:
     """The journal of one store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, calls: Sequence[Claim], progress: Progress | None = None) -> dict[str, Claimed]:
+    async def claim(self, calls: Sequence[Claim], progress: TurnProgress | None = None) -> dict[str, ClaimResult]:
         """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
 
         An approval that is needed is used up, and what is claimed is recorded, in the same transaction; and where any
@@ -115,15 +115,15 @@ class Journal:
         if not calls:
             return {}
 
-        def work(connection: Connection) -> dict[str, Claimed]:
+        def work(connection: Connection) -> dict[str, ClaimResult]:
             answers = _claim(connection, calls)
             claimed = [call.record for call in calls if answers[call.call_id].state == "claimed"]
             if claimed and progress is not None:
                 write_progress(connection, progress)
-            append(connection, [record for record in claimed if record is not None])
+            append_entries(connection, [record for record in claimed if record is not None])
             return answers
 
-        brief = len(calls) <= FEW and (progress is None or progress.is_brief())
+        brief = len(calls) <= MAX_BRIEF_CALLS and (progress is None or progress.is_brief())
         return await self._database.write(work, brief=brief)
 
     async def finish(
@@ -135,39 +135,39 @@ class Journal:
 
         def work(connection: Connection) -> None:
             prepared_statements.write(connection, _FINISH, *rows)
-            append(connection, records)
+            append_entries(connection, records)
 
         if rows:
-            await self._database.write(work, brief=len(rows) <= FEW and is_brief(rows))
+            await self._database.write(work, brief=len(rows) <= MAX_BRIEF_CALLS and is_brief(rows))
 
-    async def known(self, call_ids: Sequence[str]) -> dict[str, Claimed]:
+    async def find_outcomes(self, call_ids: Sequence[str]) -> dict[str, ClaimResult]:
         """What became of these calls, by call id: `done` or `running`. Calls that were never begun are left out."""
         if not call_ids:
             return {}
 
-        def work(connection: Connection) -> dict[str, Claimed]:
-            rows = connection.execute(_KNOWN, {"calls": list(call_ids)})
-            return {row.call_id: _claimed_before(row) for row in rows}
+        def work(connection: Connection) -> dict[str, ClaimResult]:
+            rows = connection.execute(_GET_OUTCOMES, {"calls": list(call_ids)})
+            return {row.call_id: _from_row(row) for row in rows}
 
         return await self._database.read(work)
 
-    async def begun(self, call_ids: Sequence[str]) -> dict[str, Begun]:
+    async def find_entries(self, call_ids: Sequence[str]) -> dict[str, JournalEntry]:
         """By call id; calls that nobody began are left out."""
         if not call_ids:
             return {}
 
-        def work(connection: Connection) -> dict[str, Begun]:
-            rows = connection.execute(_BEGUN, {"calls": call_ids})
+        def work(connection: Connection) -> dict[str, JournalEntry]:
+            rows = connection.execute(_GET_ENTRIES, {"calls": call_ids})
             return {
-                row.call_id: Begun(tool=row.tool, at=row.claimed, finished=row.finished, failed=row.failed)
+                row.call_id: JournalEntry(tool=row.tool, at=row.claimed, finished=row.finished, failed=row.failed)
                 for row in rows
             }
 
         return await self._database.read(work)
 
-    async def count(self, thread: str, *, without: Sequence[str] = ()) -> int:
+    async def count(self, thread: str, *, excluded_ids: Sequence[str] = ()) -> int:
         """How many calls of this thread were begun, those of `without` left out. It looks at every row: for Studio."""
-        values = {"which": thread, "others": list(without)}
+        values = {"which": thread, "others": list(excluded_ids)}
         return await self._database.read(lambda connection: connection.scalar(_COUNT, values) or 0)
 
     async def prune(self, before: float) -> int:
@@ -176,7 +176,7 @@ class Journal:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 
-def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]:
+def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, ClaimResult]:
     mine: set[str] = set()
     known: dict[str, AnyRow] = {}
     # Always in the same order, so that no two processes wait for each other.
@@ -184,30 +184,30 @@ def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, Claimed]
     while unsettled:
         # The insert decides: where another process claims the same call, it waits until that one is through.
         if len(unsettled) == 1:
-            mine.update(id for (id,) in prepared_statements.read(connection, _BEGIN, _begun(unsettled[0])))
+            mine.update(id for (id,) in prepared_statements.read(connection, _ADD, _to_row(unsettled[0])))
         else:
-            mine.update(connection.scalars(_BEGIN, [_begun(call) for call in unsettled]))
+            mine.update(connection.scalars(_ADD, [_to_row(call) for call in unsettled]))
         if others := [call.call_id for call in calls if call.call_id not in mine]:
-            known = {row.call_id: row for row in connection.execute(_KNOWN, {"calls": others})}
+            known = {row.call_id: row for row in connection.execute(_GET_OUTCOMES, {"calls": others})}
         # Neither: it was pruned between the two statements.
         unsettled = [call for call in unsettled if call.call_id not in mine and call.call_id not in known]
-    answers: dict[str, Claimed] = {}
+    answers: dict[str, ClaimResult] = {}
     for call in calls:
         if call.call_id in mine:
-            answers[call.call_id] = Claimed(state="claimed", since=call.now)
+            answers[call.call_id] = ClaimResult(state="claimed", since=call.now)
             if call.needs_approval and not _use_approval(connection, call):
-                connection.execute(_TAKE_BACK, {"call": call.call_id})
-                answers[call.call_id] = Claimed(state="refused")
+                connection.execute(_DELETE, {"call": call.call_id})
+                answers[call.call_id] = ClaimResult(state="refused")
             continue
         row = known[call.call_id]
         if (row.tool, row.digest) != (call.tool, call.digest):
-            answers[call.call_id] = Claimed(state="refused")
+            answers[call.call_id] = ClaimResult(state="refused")
         else:
-            answers[call.call_id] = _claimed_before(row)
+            answers[call.call_id] = _from_row(row)
     return answers
 
 
-def _begun(call: Claim) -> dict[str, Any]:
+def _to_row(call: Claim) -> dict[str, Any]:
     return {
         "call_id": call.call_id,
         "thread": call.thread,
@@ -219,12 +219,12 @@ def _begun(call: Claim) -> dict[str, Any]:
     }
 
 
-def _claimed_before(row: AnyRow) -> Claimed:
+def _from_row(row: AnyRow) -> ClaimResult:
     if row.finished:
-        return Claimed(state="done", result=row.result, failed=row.failed, since=row.claimed)
-    return Claimed(state="running", since=row.claimed)
+        return ClaimResult(state="done", result=row.result, failed=row.failed, since=row.claimed)
+    return ClaimResult(state="running", since=row.claimed)
 
 
 def _use_approval(connection: Connection, call: Claim) -> bool:
     which = {"call": call.call_id, "exactly": call.digest, "moment": call.now}
-    return connection.execute(_USE, which).rowcount == 1
+    return connection.execute(_USE_APPROVAL, which).rowcount == 1

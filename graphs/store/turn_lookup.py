@@ -15,18 +15,18 @@ import orjson
 from sqlalchemy import Connection
 
 from graphs.store import prepared_statements
-from graphs.store.digests import digest_chain, without_space
+from graphs.store.digests import build_digest_chain, remove_space
 from graphs.store.rows import TurnRow, from_row
-from graphs.store.tables import sound
+from graphs.store.tables import make_storable
 from graphs.store.turn_lookup_sql import FIND_IDS, FIND_ROWS, FIND_UNFINISHED
 
-UNFINISHED = ("running", "waiting", "stopped", "failed")
-DELETED = 16
+UNFINISHED_STATUSES = ("running", "waiting", "stopped", "failed")
+MAX_DELETED_MESSAGES = 16
 """How many messages a reader may have deleted from a history before the turns above them stay unfound."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restored:
+class HistoryMatch:
     """The turns behind a history."""
 
     rows: Mapping[int, TurnRow] = field(default_factory=dict[int, TurnRow])
@@ -42,7 +42,7 @@ class Restored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class HistoryQuery:
     """What a request tells about the turns before it. The sequences run from the oldest to the newest."""
 
     owner: str
@@ -57,22 +57,22 @@ class History:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Evidence:
     by_index: Mapping[int, str]
-    called: str | None
-    named: str | None
-    stopped: str | None
+    by_call: str | None
+    by_message: str | None
+    by_prefix: str | None
 
 
-def find(connection: Connection, history: History) -> Restored:
+def match_history(connection: Connection, history: HistoryQuery) -> HistoryMatch:
     """The turns behind `history`. Never a turn of another owner."""
     unfinished = _find_unfinished(connection, history) if history.unfinished else ()
     if not (history.call_ids or history.parent_message or history.assistant_texts):
-        return Restored(unfinished=unfinished)
-    return replace(_find_behind(connection, history), unfinished=unfinished)
+        return HistoryMatch(unfinished=unfinished)
+    return replace(_match_rows(connection, history), unfinished=unfinished)
 
 
-def _find_unfinished(connection: Connection, history: History) -> tuple[TurnRow, ...]:
+def _find_unfinished(connection: Connection, history: HistoryQuery) -> tuple[TurnRow, ...]:
     bases, users = zip(*history.unfinished, strict=True)
     parameters = {"owner": history.owner, "bases": bases, "users": users}
     rows = map(from_row, connection.execute(FIND_UNFINISHED, parameters))
@@ -82,19 +82,19 @@ def _find_unfinished(connection: Connection, history: History) -> tuple[TurnRow,
     )
 
 
-def _find_behind(connection: Connection, history: History) -> Restored:
-    texts = [without_space(text) for text in history.assistant_texts]
+def _match_rows(connection: Connection, history: HistoryQuery) -> HistoryMatch:
+    texts = [remove_space(text) for text in history.assistant_texts]
     found = _find_ids(connection, history, texts)
     latest = max(found.by_index, default=None)
-    heads = [found.called, found.named, found.stopped, None if latest is None else found.by_index[latest]]
+    heads = [found.by_call, found.by_message, found.by_prefix, None if latest is None else found.by_index[latest]]
     starts = {id for id in heads if id is not None}
     if not starts:
-        return Restored()
+        return HistoryMatch()
     parameters = {
         "owner": history.owner,
-        "starts": _array(sorted(starts)),
-        "others": _array(sorted(set(found.by_index.values()) - starts)),
-        "depth": len(texts) + DELETED,
+        "starts": _to_json(sorted(starts)),
+        "others": _to_json(sorted(set(found.by_index.values()) - starts)),
+        "depth": len(texts) + MAX_DELETED_MESSAGES,
     }
     rows = {
         row.id: row
@@ -102,26 +102,26 @@ def _find_behind(connection: Connection, history: History) -> Restored:
     }
     parent, index = _choose_parent(found, rows, texts)
     if parent is None:
-        return Restored()
+        return HistoryMatch()
     placed = {i: rows[id] for i, id in found.by_index.items() if id in rows and (index is None or i < index)}
     if index is not None:
         placed |= place_ancestors(texts, parent, index, rows)
     grandparent = rows.get(parent.parent or "")
-    return Restored(rows=dict(sorted(placed.items())), parent=parent, parent_index=index, grandparent=grandparent)
+    return HistoryMatch(rows=dict(sorted(placed.items())), parent=parent, parent_index=index, grandparent=grandparent)
 
 
-def _find_ids(connection: Connection, history: History, texts: Sequence[str]) -> _Found:
-    chain = digest_chain(texts)
+def _find_ids(connection: Connection, history: HistoryQuery, texts: Sequence[str]) -> _Evidence:
+    chain = build_digest_chain(texts)
     users = ["", *[""] * (len(texts) - len(history.user_digests)), *history.user_digests][-len(texts) - 1 :]
     last_user = users[-1] if texts else ""
-    called_ids = [sound(call) for call in history.call_ids]
+    called_ids = [make_storable(call) for call in history.call_ids]
     parameters = {
         "owner": history.owner,
         "chat": history.chat or None,
         "message": history.parent_message or None,
-        "calls": _array(called_ids),
+        "calls": _to_json(called_ids),
         # An empty text says nothing: it would fit every turn that ended without one.
-        "wanted": _array([[chain[i + 1] if text else None, users[i + 1]] for i, text in enumerate(texts)]),
+        "wanted": _to_json([[chain[i + 1] if text else None, users[i + 1]] for i, text in enumerate(texts)]),
         "base": chain[-2] if texts else None,
         "user": last_user,
     }
@@ -141,10 +141,10 @@ def _find_ids(connection: Connection, history: History, texts: Sequence[str]) ->
             case "message":
                 named = id
             case _:
-                cut_short.append((kind, key, id, without_space(said)))
+                cut_short.append((kind, key, id, remove_space(said)))
     called = next((calls[call][1] for call in reversed(called_ids) if call in calls), None)
     stopped = _choose_cut_short(cut_short, texts[-1], last_user) if texts and texts[-1] else None
-    return _Found(by_index=by_index, called=called, named=named, stopped=stopped)
+    return _Evidence(by_index=by_index, by_call=called, by_message=named, by_prefix=stopped)
 
 
 def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user: str) -> str | None:
@@ -169,7 +169,7 @@ def _choose_by_question(fitting: Sequence[tuple[str, str]], user: str) -> str | 
 
 
 def _choose_parent(
-    found: _Found, rows: Mapping[str, TurnRow], texts: Sequence[str]
+    found: _Evidence, rows: Mapping[str, TurnRow], texts: Sequence[str]
 ) -> tuple[TurnRow | None, int | None]:
     """The evidence that points at the latest text; where two point at the same, the stronger: ids that we minted, the
     client's message id, the digest, a prefix."""
@@ -178,16 +178,16 @@ def _choose_parent(
     if found.by_index:
         index = max(found.by_index)
         evidence.append((index, 1, found.by_index[index]))
-    if found.stopped is not None:
-        evidence.append((last, 0, found.stopped))
-    if found.named is not None and found.named in rows:
-        at = _locate(rows[found.named], texts)
+    if found.by_prefix is not None:
+        evidence.append((last, 0, found.by_prefix))
+    if found.by_message is not None and found.by_message in rows:
+        at = _locate(rows[found.by_message], texts)
         # The client says that this is the newest answer; a text that matches nowhere was edited by its reader.
-        evidence.append((last if at is None else at, 2, found.named))
-    if found.called is not None and found.called in rows:
-        at = _locate(rows[found.called], texts)
+        evidence.append((last if at is None else at, 2, found.by_message))
+    if found.by_call is not None and found.by_call in rows:
+        at = _locate(rows[found.by_call], texts)
         if at is not None or not any(index == last for index, _, _ in evidence):
-            evidence.append((last if at is None else at, 3, found.called))
+            evidence.append((last if at is None else at, 3, found.by_call))
     evidence = [item for item in evidence if item[2] in rows]
     if not evidence:
         return None, None
@@ -225,10 +225,10 @@ def place_ancestors(
 
 def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
     """The latest text that `row` said; of a turn that was cut short, the client may hold only the beginning."""
-    said = without_space(row.text)
+    said = remove_space(row.text)
     if row.status == "running":
         # Its text is only as long as it was when its last tool call began: where it stands, its base says.
-        chain = digest_chain(texts)
+        chain = build_digest_chain(texts)
         here = [
             i
             for i, text in enumerate(texts)
@@ -237,10 +237,10 @@ def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
         return here[-1] if here else None
     for index in range(len(texts) - 1, -1, -1):
         text = texts[index]
-        if text == said or (text and row.status in UNFINISHED and said.startswith(text)):
+        if text == said or (text and row.status in UNFINISHED_STATUSES and said.startswith(text)):
             return index
     return None
 
 
-def _array(values: list[Any]) -> str:
+def _to_json(values: list[Any]) -> str:
     return orjson.dumps(values).decode()

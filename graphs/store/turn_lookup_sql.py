@@ -14,7 +14,7 @@ from graphs.store.tables import turns
 # prepared. CROSS JOIN and the order by `created + 0`, which no index has, keep SQLite from starting at the owner's
 # turns, of which there may be many. Of turns that said the same, the newest that answered the same question counts;
 # where no question matches, the only one does, and of several none: nobody could tell whose results are put back.
-IDS = """
+IDS_SQL = """
 WITH wanted AS ({wanted})
 SELECT 'digest', CAST(key AS TEXT), coalesce(
     (SELECT id FROM turns WHERE owner = :owner AND chat = :chat AND digest = wanted.digest
@@ -46,7 +46,7 @@ SELECT status, user_digest, id, NULL, text FROM (
 """
 
 # The owner is asked again at every step: a parent that was ever set wrong must not open another's conversation.
-ROWS = """
+ROWS_SQL = """
 WITH RECURSIVE up(id, parent, depth) AS (
     SELECT turns.id, turns.parent, 0 FROM {starts} CROSS JOIN turns
     WHERE turns.id = starts.value AND turns.owner = :owner
@@ -60,7 +60,7 @@ FROM behind CROSS JOIN turns
 WHERE turns.id = behind.id AND owner = :owner
 """
 
-WORDS = {
+DIALECT_FRAGMENTS = {
     "sqlite": {
         "wanted": "SELECT key, json_extract(value, '$[0]') AS digest, json_extract(value, '$[1]') AS asked "
         "FROM json_each(:wanted)",
@@ -80,17 +80,24 @@ WORDS = {
 """What the databases say differently."""
 
 
-def _statement(words: str, **types: TypeEngine[Any]) -> dict[str, TextClause]:
+def _build_statements(template: str, **types: TypeEngine[Any]) -> dict[str, TextClause]:
     """By the name of the database. PostgreSQL must be told the types."""
     parameters = [bindparam(name, type_=type) for name, type in types.items()]
-    return {name: text(words.format(**fragments)).bindparams(*parameters) for name, fragments in WORDS.items()}
+    return {
+        name: text(template.format(**fragments)).bindparams(*parameters)
+        for name, fragments in DIALECT_FRAGMENTS.items()
+    }
 
 
-_WORD = String()
-FIND_IDS = _statement(IDS, owner=_WORD, chat=_WORD, message=_WORD, calls=_WORD, wanted=_WORD, base=_WORD, user=_WORD)
+_STRING = String()
+FIND_IDS = _build_statements(
+    IDS_SQL, owner=_STRING, chat=_STRING, message=_STRING, calls=_STRING, wanted=_STRING, base=_STRING, user=_STRING
+)
 FIND_ROWS = {
     name: statement.columns(*ALL.selected_columns)
-    for name, statement in _statement(ROWS, owner=_WORD, starts=_WORD, others=_WORD, depth=Integer()).items()
+    for name, statement in _build_statements(
+        ROWS_SQL, owner=_STRING, starts=_STRING, others=_STRING, depth=Integer()
+    ).items()
 }
 
 UNFINISHED_LIMIT = 64

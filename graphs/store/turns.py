@@ -12,32 +12,34 @@ from sqlalchemy.dialects.postgresql import insert as insert_new
 from graphs.errors import InterlockError
 from graphs.store import prepared_statements
 from graphs.store.backends.base import Database, is_brief
-from graphs.store.checkpoints import Inside
-from graphs.store.rows import ALL, NAMES, Story, TurnRow, TurnStatus, calls_in, from_row, to_row
+from graphs.store.checkpoints import TransactionWork
+from graphs.store.rows import ALL, NAMES, TurnRow, TurnStatus, TurnSummary, collect_call_ids, from_row, to_row
 from graphs.store.tables import AnySelect, turn_calls, turns
-from graphs.store.turn_lookup import History, Restored, find
+from graphs.store.turn_lookup import HistoryMatch, HistoryQuery, match_history
 from graphs.store.turn_lookup_sql import FIND_UNDELIVERED
-from graphs.store.usage import Spent, write_spent
+from graphs.store.usage import TokenSpend, write_token_spend
 
 _ADD = insert(turns)
 _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
 _UPDATE = update(turns).where(turns.c.id == bindparam("which"))
 _ADVANCE = _UPDATE.where(turns.c.status == bindparam("expected"))
-_HELD = _UPDATE.where(turns.c.status == "running", turns.c.worker == bindparam("holder"))
-_UNDELIVERED = _UPDATE.where(turns.c.delivered.is_(false()), turns.c.worker == bindparam("holder"))
+_UPDATE_HELD = _UPDATE.where(turns.c.status == "running", turns.c.worker == bindparam("holder"))
+_UPDATE_UNDELIVERED = _UPDATE.where(turns.c.delivered.is_(false()), turns.c.worker == bindparam("holder"))
 _GET = ALL.where(turns.c.id == bindparam("which"))
 # Without what waiting turns keep of the conversation before them, which may be long.
-_TOLD: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
+_WITHOUT_REQUEST: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
 _RECENT = (
-    _TOLD.where(turns.c.owner == bindparam("owner"), turns.c.status != "continued")
+    _WITHOUT_REQUEST.where(turns.c.owner == bindparam("owner"), turns.c.status != "continued")
     .order_by(turns.c.created.desc())
     .limit(bindparam("most"))
 )
-_OF_OWNER = _TOLD.where(turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True)))
+_OF_OWNER = _WITHOUT_REQUEST.where(
+    turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True))
+)
 _WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
 
 
-FEW = 40
+MAX_BRIEF_TEXTS = 40
 """Texts of a history whose turns are found in well under a millisecond."""
 
 
@@ -56,11 +58,11 @@ class TurnFields(TypedDict, total=False):
     thread: str | None
     request: dict[str, Any] | None
     worker: str | None
-    story: Story | None
+    story: TurnSummary | None
     delivered: bool | None
 
 
-class TakenUp(InterlockError):
+class TurnTakenUp(InterlockError):
     """Another process goes on with a turn, because it saw this process die."""
 
     def __init__(self) -> None:
@@ -68,7 +70,7 @@ class TakenUp(InterlockError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TurnProgress:
     """How far a turn is when it begins tool calls."""
 
     id: str
@@ -78,33 +80,33 @@ class Progress:
     """The row to add, if there is none yet."""
     fields: TurnFields
     """What changes in the row, if there is one."""
-    also: Inside | None = None
+    transaction_work: TransactionWork | None = None
     """What is kept in the same transaction: its checkpoint."""
-    produced: Sequence[Any] = ()
+    checkpoint_values: Sequence[Any] = ()
     """What that checkpoint holds, in plain values, by which its size is known."""
 
     def is_brief(self) -> bool:
         """Whether it is written in well under a millisecond."""
         row = self.row
         held = () if row is None else (row.text, row.messages, row.request)
-        return is_brief(*held, *self.fields.values(), *self.produced)
+        return is_brief(*held, *self.fields.values(), *self.checkpoint_values)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class TurnEnd:
     """How a turn ended."""
 
     row: TurnRow
     """Its row; `worker` is the process that ran it."""
-    begun: bool
+    may_exist: bool
     """There may be such a row already."""
     continues: str | None = None
     """The row that waited, and that this turn went on with."""
-    left: TurnFields = field(default_factory=lambda: TurnFields())
+    continued_fields: TurnFields = field(default_factory=lambda: TurnFields())
     """What changes in that one."""
-    spent: Spent | None = None
+    spend: TokenSpend | None = None
     """What it used of a limit."""
-    also: Inside | None = None
+    transaction_work: TransactionWork | None = None
     """What is kept or forgotten in the same transaction: its checkpoints."""
 
 
@@ -119,53 +121,56 @@ class Turns:
 
         def work(connection: Connection) -> None:
             connection.execute(_ADD, to_row(row))
-            _add_calls(connection, row.id, calls_in(row.messages))
+            _add_calls(connection, row.id, collect_call_ids(row.messages))
 
         await self._database.write(work)
 
-    async def end(self, ended: Ended) -> bool:
+    async def end(self, turn_end: TurnEnd) -> bool:
         """Keeps how a turn ended. False, and nothing of it changes, if another process has taken it up; what this one
         spent is counted all the same."""
 
         def work(connection: Connection) -> bool:
-            if ended.spent is not None:
-                write_spent(connection, ended.spent)
-            row, holder = ended.row, ended.row.worker
-            if ended.continues is not None:
-                left = {"which": ended.continues, "holder": holder, **ended.left}
-                if ended.left and prepared_statements.write(connection, _HELD, left) == 0:
+            if turn_end.spend is not None:
+                write_token_spend(connection, turn_end.spend)
+            row, holder = turn_end.row, turn_end.row.worker
+            if turn_end.continues is not None:
+                left = {"which": turn_end.continues, "holder": holder, **turn_end.continued_fields}
+                if turn_end.continued_fields and prepared_statements.write(connection, _UPDATE_HELD, left) == 0:
                     return False
-                _add_calls(connection, ended.continues, calls_in(ended.left.get("messages", [])))
+                _add_calls(
+                    connection, turn_end.continues, collect_call_ids(turn_end.continued_fields.get("messages", []))
+                )
             values = {name: value for name, value in to_row(row).items() if name != "id"}
             if (
-                ended.begun
-                and prepared_statements.write(connection, _HELD, {"which": row.id, "holder": holder, **values}) == 0
+                turn_end.may_exist
+                and prepared_statements.write(connection, _UPDATE_HELD, {"which": row.id, "holder": holder, **values})
+                == 0
             ):
                 if _get(connection, row.id) is not None:
                     return False
                 prepared_statements.write(connection, _ADD, to_row(row))
-            elif not ended.begun:
+            elif not turn_end.may_exist:
                 prepared_statements.write(connection, _ADD, to_row(row))
-            _add_calls(connection, row.id, calls_in(row.messages))
-            if ended.also is not None:
-                ended.also(connection)
+            _add_calls(connection, row.id, collect_call_ids(row.messages))
+            if turn_end.transaction_work is not None:
+                turn_end.transaction_work(connection)
             return True
 
-        row = ended.row
+        row = turn_end.row
         return await self._database.write(
-            work, brief=is_brief(row.text, row.messages, row.request, *ended.left.values())
+            work, brief=is_brief(row.text, row.messages, row.request, *turn_end.continued_fields.values())
         )
 
-    async def progress(self, progress: Progress) -> None:
+    async def save_progress(self, progress: TurnProgress) -> None:
         """Brings a row to where its turn is. Raises TakenUp."""
         await self._database.write(lambda connection: write_progress(connection, progress))
 
     async def take_up(self, id: str, dead: str, worker: str) -> bool:
         """Makes `worker` the process that runs a turn, if it still is `dead`'s: of several that try, one gets True."""
         which = {"which": id, "holder": dead, "worker": worker}
-        return await self._database.write(lambda connection: connection.execute(_HELD, which).rowcount == 1)
+        return await self._database.write(lambda connection: connection.execute(_UPDATE_HELD, which).rowcount == 1)
 
-    async def undelivered(self, owner: str, base: str, user: str, chat: str | None) -> tuple[TurnRow, ...]:
+    async def find_undelivered(self, owner: str, base: str, user: str, chat: str | None) -> tuple[TurnRow, ...]:
         """The turns that answered this, ended, and of whose answer nobody knows that it was written to its end, newest
         first. `base` and `user` are digests as in a row."""
         which = {"owner": owner, "base": base, "user": user, "chat": chat}
@@ -178,7 +183,9 @@ class Turns:
     async def take_delivery(self, id: str, dead: str, worker: str) -> bool:
         """Makes `worker` the process that delivers a turn's answer: of several that try, one gets True."""
         which = {"which": id, "holder": dead, "worker": worker}
-        return await self._database.write(lambda connection: connection.execute(_UNDELIVERED, which).rowcount == 1)
+        return await self._database.write(
+            lambda connection: connection.execute(_UPDATE_UNDELIVERED, which).rowcount == 1
+        )
 
     async def update(self, id: str, **fields: Unpack[TurnFields]) -> bool:
         """Changes the given fields. False if there is no such turn (it may have been pruned)."""
@@ -191,7 +198,7 @@ class Turns:
     async def get(self, id: str) -> TurnRow | None:
         return await self._database.read(lambda connection: _get(connection, id))
 
-    async def waiting(self, owner: str) -> tuple[TurnRow, ...]:
+    async def find_waiting(self, owner: str) -> tuple[TurnRow, ...]:
         """The turns of `owner` that wait for a decision, newest first."""
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
@@ -200,7 +207,7 @@ class Turns:
 
         return await self._database.read(work)
 
-    async def recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
+    async def find_recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
         """The newest `limit` turns of one owner, without those that go on in another. `request` is left out."""
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
@@ -208,7 +215,7 @@ class Turns:
 
         return await self._database.read(work)
 
-    async def of_owner(self, owner: str, ids: Sequence[str]) -> dict[str, TurnRow]:
+    async def find_by_owner(self, owner: str, ids: Sequence[str]) -> dict[str, TurnRow]:
         """Those of these turns that there are and that are the owner's, by id; `request` is left out."""
         if not ids:
             return {}
@@ -229,7 +236,7 @@ class Turns:
         assistant_texts: Sequence[str] = (),
         user_digests: Sequence[str] = (),
         unfinished: Sequence[tuple[str, str]] = (),
-    ) -> Restored:
+    ) -> HistoryMatch:
         """The turns behind a history; sequences run from the oldest to the newest.
 
         `call_ids` are the tool calls in the history, whoever minted them; `chat` and `parent_message` are the client's
@@ -238,7 +245,7 @@ class Turns:
         looked for among those that nobody ended. An empty `owner` (a caller who cannot be told from others) gets
         nothing.
         """
-        history = History(
+        history = HistoryQuery(
             owner=owner,
             call_ids=call_ids,
             chat=chat,
@@ -248,11 +255,11 @@ class Turns:
             unfinished=unfinished,
         )
         if not owner or not (call_ids or parent_message or assistant_texts or unfinished):
-            return Restored()
-        brief = len(assistant_texts) <= FEW and is_brief(*assistant_texts)
-        return await self._database.read(lambda connection: find(connection, history), brief=brief)
+            return HistoryMatch()
+        brief = len(assistant_texts) <= MAX_BRIEF_TEXTS and is_brief(*assistant_texts)
+        return await self._database.read(lambda connection: match_history(connection, history), brief=brief)
 
-    async def older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
+    async def find_older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
         """Id and thread of up to `limit` turns that began before `time`, oldest first."""
         statement = select(turns.c.id, turns.c.thread).where(turns.c.created < time).order_by(turns.c.created)
 
@@ -274,24 +281,24 @@ class Turns:
         def work(connection: Connection) -> bool:
             if connection.execute(statement, {"which": id, **more, **fields}).rowcount == 0:
                 return False
-            _add_calls(connection, id, calls_in(fields.get("messages", [])))
+            _add_calls(connection, id, collect_call_ids(fields.get("messages", [])))
             return True
 
         return await self._database.write(work)
 
 
-def write_progress(connection: Connection, progress: Progress) -> None:
+def write_progress(connection: Connection, progress: TurnProgress) -> None:
     """Brings a row to where its turn is, in a transaction under way. Raises TakenUp."""
-    if progress.also is not None:
-        progress.also(connection)
+    if progress.transaction_work is not None:
+        progress.transaction_work(connection)
     if progress.row is not None:
         prepared_statements.write(connection, _ADD, to_row(progress.row))
-        _add_calls(connection, progress.id, calls_in(progress.row.messages))
+        _add_calls(connection, progress.id, collect_call_ids(progress.row.messages))
         return
     which = {"which": progress.id, "holder": progress.worker, **progress.fields}
-    if prepared_statements.write(connection, _HELD, which) == 0:
-        raise TakenUp
-    _add_calls(connection, progress.id, calls_in(progress.fields.get("messages", [])))
+    if prepared_statements.write(connection, _UPDATE_HELD, which) == 0:
+        raise TurnTakenUp
+    _add_calls(connection, progress.id, collect_call_ids(progress.fields.get("messages", [])))
 
 
 def _get(connection: Connection, id: str) -> TurnRow | None:

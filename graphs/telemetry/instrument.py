@@ -10,17 +10,17 @@ from functools import wraps
 from time import perf_counter
 from typing import Any
 
-from graphs.events import FinishReason, Usage
+from graphs.events import FinishReason, TokenUsage
 from graphs.telemetry import spans
 from graphs.telemetry.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
-from graphs.telemetry.token_count import CallTally, Tally
-from graphs.telemetry.tracing import Tracing, error_type, trace_from_here
+from graphs.telemetry.token_count import CallTokenCount, TokenCount
+from graphs.telemetry.tracing import Tracing, classify_error, trace_from_here
 
-Function = Callable[..., Awaitable[Mapping[str, Any]]]
+NodeCallable = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Turn:
+class TurnSpan:
     """What is seen of one turn while it runs."""
 
     id: str
@@ -28,165 +28,177 @@ class Turn:
     conversation: str | None
     """The client's id of the chat."""
     meter: TurnMeter
-    began: float
+    started_at: float
     """Seconds of `perf_counter`, like the next two."""
-    first: float | None = None
+    first_text_at: float | None = None
     """When its first piece of text was said."""
-    spoke: float = 0.0
+    latest_text_at: float = 0.0
     """When the latest model call said its first piece of text."""
     status: TurnStatus | None = None
     """How it ended."""
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
     tools: list[str] = field(default_factory=list[str])
     """Tools that ran, as `server/tool`."""
 
 
-_turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
+_current_turn: ContextVar[TurnSpan | None] = ContextVar("turn", default=None)
 
 
-def current_turn() -> Turn | None:
+def find_current_turn() -> TurnSpan | None:
     """The turn that this code runs in."""
-    return _turn.get()
+    return _current_turn.get()
 
 
-class Seeing:
+class Instrumentation:
     """Sees turns begin and end."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
         self.tracing = tracing
 
-    def begun(self, turn: str, graph: str, conversation: str | None) -> Turn:
+    def begin_turn(self, turn: str, graph: str, conversation: str | None) -> TurnSpan:
         """A turn that is about to run."""
-        meter = self.metrics.turn(graph)
-        return Turn(id=turn, graph=graph, conversation=conversation, meter=meter, began=perf_counter())
+        meter = self.metrics.find_turn_meter(graph)
+        return TurnSpan(id=turn, graph=graph, conversation=conversation, meter=meter, started_at=perf_counter())
 
-    async def over(self, turn: Turn, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_turn(self, turn: TurnSpan, work: Callable[[], Awaitable[None]]) -> None:
         """Runs the whole work of a turn, in the task that is this turn's alone."""
-        _turn.set(turn)
+        _current_turn.set(turn)
         trace_from_here(self.tracing)
         turn.meter.running.inc()
         try:
-            with spans.agent(self.tracing, turn.graph, turn.id, turn.conversation) as span:
+            with spans.start_turn_span(self.tracing, turn.graph, turn.id, turn.conversation) as span:
                 try:
                     await work()
                 finally:
                     if span.recording:
-                        span.note({"interlock.turn.status": turn.status or "failed", **spans.used(turn.usage)})
+                        span.set_attributes(
+                            {
+                                "interlock.turn.status": turn.status or "failed",
+                                **spans.build_usage_attributes(turn.usage),
+                            }
+                        )
                         if turn.status in (None, "failed"):
-                            span.failed("turn_failed")
+                            span.record_failure("turn_failed")
         finally:
             turn.meter.running.dec()
-            turn.meter.ended[turn.status or "failed"].inc()
-            turn.meter.seconds.observe(perf_counter() - turn.began)
+            turn.meter.counters[turn.status or "failed"].inc()
+            turn.meter.seconds.observe(perf_counter() - turn.started_at)
 
-    async def aside(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_without_turn(self, work: Callable[[], Awaitable[None]]) -> None:
         """Runs what is no turn, in a task of its own."""
         trace_from_here(self.tracing)
         await work()
 
 
-def first_words() -> None:
+def record_first_text() -> None:
     """A model call of the current turn begins to say something."""
-    turn = _turn.get()
+    turn = _current_turn.get()
     if turn is None:
         return
-    turn.spoke = perf_counter()
-    if turn.first is None:
-        turn.first = turn.spoke
-        turn.meter.first_token.observe(turn.first - turn.began)
+    turn.latest_text_at = perf_counter()
+    if turn.first_text_at is None:
+        turn.first_text_at = turn.latest_text_at
+        turn.meter.first_token.observe(turn.first_text_at - turn.started_at)
 
 
-def node(function: Function, *, graph: str, name: str, kind: str, metrics: Metrics) -> Function:
+def instrument_node(function: NodeCallable, *, graph: str, name: str, kind: str, metrics: Metrics) -> NodeCallable:
     """The node function, timed and counted. Made once per snapshot."""
-    meter = metrics.node(graph, name, kind)
+    meter = metrics.build_node_meter(graph, name, kind)
 
     @wraps(function)
-    async def seen(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
+    async def run_instrumented(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
         began = perf_counter()
         meter.running.inc()
         try:
-            with spans.node(graph, name, kind):
+            with spans.start_node_span(graph, name, kind):
                 return await function(*args, **kwargs)
         finally:
             meter.running.dec()
             meter.seconds.observe(perf_counter() - began)
 
-    return seen
+    return run_instrumented
 
 
 @dataclass(slots=True)
-class ModelCall:
+class ModelCallSpan:
     """One model call; whoever makes it says what came of it."""
 
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     reason: FinishReason | None = None
-    tally: CallTally | None = None
+    token_count: CallTokenCount | None = None
 
 
 @contextmanager
-def model_call(
-    metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, tally: Tally | None = None
-) -> Generator[ModelCall]:
+def record_model_call(
+    metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, token_count: TokenCount | None = None
+) -> Generator[ModelCallSpan]:
     """Around one request to the model endpoint."""
-    turn = _turn.get()
+    turn = _current_turn.get()
     model = str(request["model"])
-    call = ModelCall(tally=tally and tally.begin(request))
+    call = ModelCallSpan(token_count=token_count and token_count.begin_call(request))
     outcome = "cut"
     began = perf_counter()
     try:
-        with spans.chat(request, endpoint, turn and turn.conversation) as span:
+        with spans.start_chat_span(request, endpoint, turn and turn.conversation) as span:
             yield call
             outcome = "ok"
             if span.recording and call.usage is not None:
-                span.note({**spans.used(call.usage), "gen_ai.response.finish_reasons": (call.reason or "stop",)})
-                if turn is not None and turn.spoke >= began:
-                    span.note({"gen_ai.response.time_to_first_chunk": turn.spoke - began})
+                span.set_attributes(
+                    {
+                        **spans.build_usage_attributes(call.usage),
+                        "gen_ai.response.finish_reasons": (call.reason or "stop",),
+                    }
+                )
+                if turn is not None and turn.latest_text_at >= began:
+                    span.set_attributes({"gen_ai.response.time_to_first_chunk": turn.latest_text_at - began})
     except Exception as error:
-        outcome = error_type(error)
+        outcome = classify_error(error)
         raise
     finally:
-        metrics.model_request(model, outcome)
-        if call.tally is not None:
-            call.tally.ended(
+        metrics.count_model_request(model, outcome)
+        if call.token_count is not None:
+            call.token_count.finish(
                 call.usage and call.usage.prompt + call.usage.completion, failed=outcome not in ("ok", "cut")
             )
         if call.usage is not None:
-            metrics.tokens(graph, model, call.usage.prompt, call.usage.completion)
+            metrics.count_tokens(graph, model, call.usage.prompt, call.usage.completion)
             if turn is not None:
                 turn.usage += call.usage
 
 
 @dataclass(slots=True)
-class ToolCall:
+class ToolCallSpan:
     """One tool call; whoever makes it says whether it failed."""
 
     failed: bool = False
 
 
 @contextmanager
-def tool_call(metrics: Metrics, server: str, tool: str, call_id: str, *, approved: bool) -> Generator[ToolCall]:
+def record_tool_call(
+    metrics: Metrics, server: str, tool: str, call_id: str, *, approved: bool
+) -> Generator[ToolCallSpan]:
     """Around one call that carries an allow; `approved`: because a person said so."""
-    turn = _turn.get()
+    turn = _current_turn.get()
     if turn is not None:
         turn.tools.append(f"{server}/{tool}")
-    meter = metrics.tool(server, tool)
-    call = ToolCall()
+    meter = metrics.find_tool_meter(server, tool)
+    call = ToolCallSpan()
     outcome: ToolOutcome = "cut"
     began = perf_counter()
     try:
-        with spans.tool(f"{server}/{tool}", call_id, "approved" if approved else "allow") as span:
+        with spans.start_tool_span(f"{server}/{tool}", call_id, "approved" if approved else "allow") as span:
             yield call
             outcome = "error" if call.failed else "ok"
             if call.failed:
-                span.failed("tool_error")
+                span.record_failure("tool_error")
     finally:
         meter.calls[outcome].inc()
         meter.seconds.observe(perf_counter() - began)
 
 
-def tool_refused(metrics: Metrics, server: str | None, tool: str | None, call_id: str) -> None:
+def record_tool_refusal(metrics: Metrics, server: str | None, tool: str | None, call_id: str) -> None:
     """A call that was not run. None, None: no server has such a tool."""
-    metrics.tool(server or UNKNOWN, tool or UNKNOWN).calls["refused"].inc()
-    with spans.tool(f"{server}/{tool}" if server else UNKNOWN, call_id, "deny") as span:
-        span.failed("refused")
+    metrics.find_tool_meter(server or UNKNOWN, tool or UNKNOWN).calls["refused"].inc()
+    with spans.start_tool_span(f"{server}/{tool}" if server else UNKNOWN, call_id, "deny") as span:
+        span.record_failure("refused")

@@ -24,8 +24,8 @@ UNKNOWN = "unknown"
 TurnStatus = Literal["waiting", "finished", "stopped", "failed"]
 ToolOutcome = Literal["ok", "error", "refused", "cut"]
 
-SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+SHORT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+LONG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TurnMeter:
     """One graph's turns."""
 
     running: Gauge
-    ended: Mapping[str, Counter]
+    counters: Mapping[str, Counter]
     """By status."""
     seconds: Histogram
     first_token: Histogram
@@ -73,25 +73,33 @@ class Metrics:
         self._folder = Path(folder) if (folder := os.environ.get(FOLDER)) else None
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-        self._own = own = CollectorRegistry()
+        self._registry = own = CollectorRegistry()
         self._turns = Counter(
             "interlock_turns", "Turns that ended, by how they ended.", ["graph", "status"], registry=own
         )
         self._turn_seconds = Histogram(
-            "interlock_turn_seconds", "From a turn's beginning to its end.", ["graph"], buckets=LONG, registry=own
+            "interlock_turn_seconds",
+            "From a turn's beginning to its end.",
+            ["graph"],
+            buckets=LONG_BUCKETS,
+            registry=own,
         )
         self._first_token = Histogram(
             "interlock_first_token_seconds",
             "From a turn's beginning to the first piece of its text.",
             ["graph"],
-            buckets=LONG,
+            buckets=LONG_BUCKETS,
             registry=own,
         )
         self._turns_running = Gauge(
             "interlock_turns_running", "Turns under way.", ["graph"], multiprocess_mode="livesum", registry=own
         )
         self._node_seconds = Histogram(
-            "interlock_node_seconds", "One run of a node.", ["graph", "node", "type"], buckets=SHORT, registry=own
+            "interlock_node_seconds",
+            "One run of a node.",
+            ["graph", "node", "type"],
+            buckets=SHORT_BUCKETS,
+            registry=own,
         )
         self._node_running = Gauge(
             "interlock_node_running",
@@ -110,7 +118,7 @@ class Metrics:
             "interlock_tool_calls", "Tool calls, refused ones too.", ["server", "tool", "outcome"], registry=own
         )
         self._tool_seconds = Histogram(
-            "interlock_tool_seconds", "Tool calls that ran.", ["server", "tool"], buckets=SHORT, registry=own
+            "interlock_tool_seconds", "Tool calls that ran.", ["server", "tool"], buckets=SHORT_BUCKETS, registry=own
         )
         self._verdicts = Counter(
             "interlock_verdicts", "Verdicts on tool calls, one a call.", ["graph", "tool", "verdict"], registry=own
@@ -122,55 +130,55 @@ class Metrics:
             multiprocess_mode="livemin",
             registry=own,
         )
-        self._limited = Counter(
+        self._limited_requests = Counter(
             "interlock_limited_requests",
             "Requests refused because a limit of a role was reached.",
             ["role", "limit"],
             registry=own,
         )
-        self._refused = Counter(
+        self._refused_connections = Counter(
             "interlock_refused_connections",
             "Connections and requests refused before a valid key was shown, or while a request came.",
             ["reason"],
             registry=own,
         )
         self._reloads = Counter("interlock_reloads", "Reloads of the config folder.", ["outcome"], registry=own)
-        self._http = Counter(
+        self._http_requests = Counter(
             "interlock_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=own
         )
         self._http_seconds = Histogram(
             "interlock_http_request_seconds",
             "From an HTTP request to the end of its answer.",
             ["route"],
-            buckets=LONG,
+            buckets=LONG_BUCKETS,
             registry=own,
         )
-        self._shown = _Shown(own if self._folder is None else MultiProcessCollector(None, str(self._folder)))
+        self._exposition = _Exposition(own if self._folder is None else MultiProcessCollector(None, str(self._folder)))
         self._turn_meters: dict[str, TurnMeter] = {}
         self._tool_meters: dict[tuple[str, str], ToolMeter] = {}
         self._token_meters: dict[tuple[str, str], TokenMeter] = {}
         self._counters: dict[tuple[str, ...], Counter] = {}
         self._http_meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._ups: dict[str, bool] = {}
+        self._up_by_server: dict[str, bool] = {}
 
-    def node(self, graph: str, name: str, kind: str) -> NodeMeter:
+    def build_node_meter(self, graph: str, name: str, kind: str) -> NodeMeter:
         """What one node counts with; once per snapshot."""
         return NodeMeter(self._node_running.labels(graph, name), self._node_seconds.labels(graph, name, kind))
 
-    def turn(self, graph: str) -> TurnMeter:
+    def find_turn_meter(self, graph: str) -> TurnMeter:
         """What a graph's turns count with."""
         meter = self._turn_meters.get(graph)
         if meter is None:
             statuses: tuple[TurnStatus, ...] = ("waiting", "finished", "stopped", "failed")
             meter = self._turn_meters[graph] = TurnMeter(
                 running=self._turns_running.labels(graph),
-                ended={status: self._turns.labels(graph, status) for status in statuses},
+                counters={status: self._turns.labels(graph, status) for status in statuses},
                 seconds=self._turn_seconds.labels(graph),
                 first_token=self._first_token.labels(graph),
             )
         return meter
 
-    def tool(self, server: str, tool: str) -> ToolMeter:
+    def find_tool_meter(self, server: str, tool: str) -> ToolMeter:
         """What calls of one tool count with. `tool` is a name that the server lists, or UNKNOWN."""
         meter = self._tool_meters.get((server, tool))
         if meter is None:
@@ -181,7 +189,7 @@ class Metrics:
             )
         return meter
 
-    def verdict(self, graph: str, tool: str | None, verdict: str) -> None:
+    def count_verdict(self, graph: str, tool: str | None, verdict: str) -> None:
         """Counts one verdict; `tool` is `server/tool`, None for one that no server has."""
         tool = tool or UNKNOWN
         counter = self._counters.get((graph, tool, verdict))
@@ -189,14 +197,14 @@ class Metrics:
             counter = self._counters[graph, tool, verdict] = self._verdicts.labels(graph, tool, verdict)
         counter.inc()
 
-    def model_request(self, model: str, outcome: str) -> None:
+    def count_model_request(self, model: str, outcome: str) -> None:
         """Counts one request to the model endpoint: `ok`, `cut`, or the kind of the error."""
         counter = self._counters.get((model, outcome))
         if counter is None:
             counter = self._counters[model, outcome] = self._model_requests.labels(model, outcome)
         counter.inc()
 
-    def tokens(self, graph: str, model: str, prompt: int, completion: int) -> None:
+    def count_tokens(self, graph: str, model: str, prompt: int, completion: int) -> None:
         """Counts what one model call used."""
         meter = self._token_meters.get((graph, model))
         if meter is None:
@@ -205,69 +213,69 @@ class Metrics:
         meter.prompt.inc(prompt)
         meter.completion.inc(completion)
 
-    def http(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answered request. `method` and `route` come from the routes that there are."""
         meters = self._http_meters.get((method, route, status))
         if meters is None:
-            counter = self._http.labels(method, route, str(status))
+            counter = self._http_requests.labels(method, route, str(status))
             meters = self._http_meters[method, route, status] = (counter, self._http_seconds.labels(route))
         meters[0].inc()
         meters[1].observe(seconds)
 
-    def limited(self, role: str, limit: str) -> None:
+    def count_limited_request(self, role: str, limit: str) -> None:
         """Counts one request that a role's limit refused."""
-        self._limited.labels(role, limit).inc()
+        self._limited_requests.labels(role, limit).inc()
 
-    def refused(self, reason: str) -> None:
+    def count_refused_connection(self, reason: str) -> None:
         """Counts one connection or request that a limit of `http:` refused."""
-        self._refused.labels(reason).inc()
+        self._refused_connections.labels(reason).inc()
 
-    def servers(self, up: Mapping[str, bool]) -> None:
+    def set_servers_up(self, up: Mapping[str, bool]) -> None:
         """Says which of the configured MCP servers are up. One that is not configured any more is left out."""
-        if up == self._ups:
+        if up == self._up_by_server:
             return
-        for name in self._ups.keys() - up.keys():
+        for name in self._up_by_server.keys() - up.keys():
             if self._folder is None:
                 self._server_up.remove(name)
             else:  # from a file that workers share, no label can be taken back
                 self._server_up.labels(name).set(math.nan)
         for name, is_up in up.items():
             self._server_up.labels(name).set(is_up)
-        self._ups = dict(up)
+        self._up_by_server = dict(up)
 
-    def reloaded(self, outcome: Literal["ok", "failed"]) -> None:
+    def count_reload(self, outcome: Literal["ok", "failed"]) -> None:
         """Counts one reload of the config folder."""
         self._reloads.labels(outcome).inc()
 
-    def running(self) -> Mapping[str, Mapping[str, int]]:
+    def read_running_turns(self) -> Mapping[str, Mapping[str, int]]:
         """Graph → node → turns that are in it now, in all workers; under "" the graph's turns under way."""
         found: dict[str, dict[str, int]] = {}
-        for metric in self._gauges():
+        for metric in self._collect_gauges():
             if metric.name in ("interlock_turns_running", "interlock_node_running"):
                 for sample in metric.samples:
                     nodes = found.setdefault(sample.labels["graph"], {})
                     nodes[sample.labels.get("node", "")] = int(sample.value)
         return found
 
-    def page(self, accept: str, approvals: Mapping[str, int]) -> tuple[bytes, str]:
+    def render_page(self, accept: str, approvals: Mapping[str, int]) -> tuple[bytes, str]:
         """What a scrape reads, and its content type, in the form that the `Accept` header asks for.
 
         `approvals` are those in the store now, by status.
         """
-        self._forget_the_dead()
+        self._forget_dead_workers()
         encode, kind = choose_encoder(accept)
-        return encode(_Shown(self._shown, _Approvals(approvals))), kind
+        return encode(_Exposition(self._exposition, _ApprovalCollector(approvals))), kind
 
-    def _gauges(self) -> Iterator[Metric]:
+    def _collect_gauges(self) -> Iterator[Metric]:
         if self._folder is None:
             yield from self._turns_running.collect()
             yield from self._node_running.collect()
         else:
-            self._forget_the_dead()
+            self._forget_dead_workers()
             files = [str(file) for file in self._folder.glob("gauge_livesum_*.db")]
             yield from cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # pyright: ignore[reportUnknownMemberType]
 
-    def _forget_the_dead(self) -> None:
+    def _forget_dead_workers(self) -> None:
         """A worker that was killed runs nothing any more; what it counted stays counted."""
         if self._folder is None:
             return
@@ -278,7 +286,7 @@ class Metrics:
                 file.unlink(missing_ok=True)
 
 
-class _Approvals(Collector):
+class _ApprovalCollector(Collector):
     """The approvals in the store: counted where they are kept, since every replica sees the same ones."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
@@ -291,7 +299,7 @@ class _Approvals(Collector):
         yield family
 
 
-class _Shown(Collector):
+class _Exposition(Collector):
     """Collectors one after the other, without the `_created` series that nobody asks for."""
 
     def __init__(self, *collectors: Collector) -> None:

@@ -10,28 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-CHARACTERS = 4
+CHARACTERS_PER_TOKEN = 4
 """Of one token, in what is not counted by the endpoint: about right for English."""
 
 
-class CallTally:
+class CallTokenCount:
     """One model call."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._request = request
-        self._said = 0
+        self._characters = 0
         self._tokens: int | None = None
 
-    def heard(self, text: str) -> None:
+    def add_text(self, text: str) -> None:
         """The next piece of what the model says."""
-        self._said += len(text)
+        self._characters += len(text)
 
-    def ended(self, counted: int | None, *, failed: bool) -> None:
+    def finish(self, reported: int | None, *, failed: bool) -> None:
         """The call is over; `counted` is what the endpoint says it used, in tokens. One that failed before a word of
         an answer used nothing."""
-        if counted:
-            self._tokens = counted
-        elif failed and not self._said:
+        if reported:
+            self._tokens = reported
+        elif failed and not self._characters:
             self._tokens = 0
 
     @property
@@ -39,23 +39,28 @@ class CallTally:
         """What it used; while it is under way, what it would have used if it were cut off now."""
         if self._tokens is None:
             return -(
-                -(self._said + length(self._request.get("messages")) + length(self._request.get("tools"))) // CHARACTERS
+                -(
+                    self._characters
+                    + count_characters(self._request.get("messages"))
+                    + count_characters(self._request.get("tools"))
+                )
+                // CHARACTERS_PER_TOKEN
             )
         return self._tokens
 
 
-class Tally:
+class TokenCount:
     """One request, with all of its model calls."""
 
     def __init__(self, owner: str, roles: tuple[str, ...]) -> None:
         self.owner = owner
         self.roles = roles
         """Those that limit tokens."""
-        self._calls: list[CallTally] = []
+        self._calls: list[CallTokenCount] = []
 
-    def begin(self, request: Mapping[str, Any]) -> CallTally:
+    def begin_call(self, request: Mapping[str, Any]) -> CallTokenCount:
         """A call begins."""
-        call = CallTally(request)
+        call = CallTokenCount(request)
         self._calls.append(call)
         return call
 
@@ -65,13 +70,15 @@ class Tally:
         return sum(call.tokens for call in self._calls)
 
 
-def length(value: object) -> int:
+def count_characters(value: object) -> int:
     """Characters of all texts in a piece of a request. Pictures and sounds are no text, however long they are."""
     if isinstance(value, str):
         return 0 if value.startswith("data:") else len(value)
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, object]", value)
-        return sum(length(entry) for name, entry in entries.items() if name not in ("input_audio", "file_data"))
+        return sum(
+            count_characters(entry) for name, entry in entries.items() if name not in ("input_audio", "file_data")
+        )
     if isinstance(value, Sequence):
-        return sum(length(entry) for entry in cast("Sequence[object]", value))
+        return sum(count_characters(entry) for entry in cast("Sequence[object]", value))
     return 0

@@ -20,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from graphs.errors import ModelError
 
-Value = str | int | float | bool | tuple[str, ...]
+AttributeValue = str | int | float | bool | tuple[str, ...]
 
 PROPAGATOR = TraceContextTextMapPropagator()
 """Not OpenTelemetry's global one: baggage may hold anything, and would reach every model and server."""
@@ -32,15 +32,15 @@ class Span(Protocol):
     recording: bool
     """Whether it is worth working out what to note."""
 
-    def note(self, attributes: Mapping[str, Value]) -> None:
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Attributes of it."""
         ...
 
-    def named(self, name: str) -> None:
+    def set_name(self, name: str) -> None:
         """Gives it a better name than it began with."""
         ...
 
-    def failed(self, kind: str) -> None:
+    def record_failure(self, kind: str) -> None:
         """It ended badly; `kind` is one of few words."""
         ...
 
@@ -51,18 +51,18 @@ class Span(Protocol):
     ) -> None: ...
 
 
-class Silent:
+class NullSpan:
     """No span. One is enough for all."""
 
     recording = False
 
-    def note(self, attributes: Mapping[str, Value]) -> None:
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Nothing."""
 
-    def named(self, name: str) -> None:
+    def set_name(self, name: str) -> None:
         """Nothing."""
 
-    def failed(self, kind: str) -> None:
+    def record_failure(self, kind: str) -> None:
         """Nothing."""
 
     def __enter__(self) -> Span:
@@ -72,27 +72,27 @@ class Silent:
         return None
 
 
-SILENT: Span = Silent()
+NULL_SPAN: Span = NullSpan()
 
 
-class Traced:
+class OtelSpan:
     """A span of OpenTelemetry."""
 
-    def __init__(self, tracer: Tracer, name: str, kind: SpanKind, attributes: Mapping[str, Value]) -> None:
+    def __init__(self, tracer: Tracer, name: str, kind: SpanKind, attributes: Mapping[str, AttributeValue]) -> None:
         self._span = tracer.start_span(name, kind=kind, attributes=dict(attributes))
         self._token: Token[Context] | None = None
         self._failed = False
         self.recording = self._span.is_recording()
 
-    def note(self, attributes: Mapping[str, Value]) -> None:
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Attributes of it."""
         self._span.set_attributes(dict(attributes))
 
-    def named(self, name: str) -> None:
+    def set_name(self, name: str) -> None:
         """Gives it a better name than it began with."""
         self._span.update_name(name)
 
-    def failed(self, kind: str) -> None:
+    def record_failure(self, kind: str) -> None:
         """It ended badly. What it said is not noted: that may quote anything."""
         self._failed = True
         self._span.set_attribute("error.type", kind)
@@ -108,9 +108,9 @@ class Traced:
         if self._token is not None:
             otel.detach(self._token)
         if isinstance(error, GraphBubbleUp):
-            self.note({"interlock.paused": True})
+            self.set_attributes({"interlock.paused": True})
         elif error is not None and not self._failed:
-            self.failed(error_type(error))
+            self.record_failure(classify_error(error))
         self._span.end()
 
 
@@ -119,11 +119,13 @@ class Tracing:
 
     def __init__(self, tracer: Tracer | None = None) -> None:
         self._tracer = tracer
-        self.on = tracer is not None
+        self.is_enabled = tracer is not None
 
-    def span(self, name: str, attributes: Mapping[str, Value], kind: SpanKind = SpanKind.INTERNAL) -> Span:
+    def start_span(
+        self, name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind = SpanKind.INTERNAL
+    ) -> Span:
         """A span that begins now, below the one that this code runs in."""
-        return SILENT if self._tracer is None else Traced(self._tracer, name, kind, attributes)
+        return NULL_SPAN if self._tracer is None else OtelSpan(self._tracer, name, kind, attributes)
 
 
 _tracing: ContextVar[Tracing | None] = ContextVar("tracing", default=None)
@@ -131,47 +133,47 @@ _tracing: ContextVar[Tracing | None] = ContextVar("tracing", default=None)
 
 def trace_from_here(tracing: Tracing) -> None:
     """What this task does from now on is traced, unless tracing is off."""
-    if tracing.on:
+    if tracing.is_enabled:
         _tracing.set(tracing)
 
 
-def current_tracing() -> Tracing | None:
+def find_current_tracing() -> Tracing | None:
     """What makes spans here; None while tracing is off."""
     return _tracing.get()
 
 
-def passed_on() -> dict[str, str]:
+def build_trace_headers() -> dict[str, str]:
     """The headers that let another program's spans hang below the current one; none outside of a trace."""
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier)
     return carrier
 
 
-def on_the_wire(request_id: int) -> dict[str, str]:
+def build_rpc_trace_context(request_id: int) -> dict[str, str]:
     """`passed_on`, for a JSON-RPC request whose id the current span is to bear."""
-    carrier = passed_on()
+    carrier = build_trace_headers()
     if carrier:
         trace.get_current_span().set_attribute("jsonrpc.request.id", str(request_id))
     return carrier
 
 
-def come_in(headers: Mapping[str, str]) -> Token[Context]:
+def attach_trace(headers: Mapping[str, str]) -> Token[Context]:
     """Continues the trace that these headers (lower-case names) tell of; give the token to `gone`."""
     return otel.attach(PROPAGATOR.extract(dict(headers)))
 
 
-def gone(token: Token[Context]) -> None:
+def detach_trace(token: Token[Context]) -> None:
     """The end of what came in."""
     otel.detach(token)
 
 
-def current_ids() -> tuple[str, str] | None:
+def find_current_ids() -> tuple[str, str] | None:
     """Trace and span of this code, as hexadecimal; None outside of a trace."""
     where = trace.get_current_span().get_span_context()
     return (trace.format_trace_id(where.trace_id), trace.format_span_id(where.span_id)) if where.is_valid else None
 
 
-def error_type(error: BaseException) -> str:
+def classify_error(error: BaseException) -> str:
     """An error in one of few words (OpenTelemetry, `error.type`)."""
     match error:
         case ModelError():

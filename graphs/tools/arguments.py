@@ -87,31 +87,31 @@ class Arguments:
 
         `strict`: every name that the schema does not declare is refused, not only twins.
         """
-        return self._of_object(args, (self.schema,), "", strict=strict, depth=0)
+        return self._check_object(args, (self.schema,), "", strict=strict, depth=0)
 
-    def _of_value(
+    def _check_value(
         self, value: object, schemas: tuple[_Schema, ...], path: str, *, strict: bool, depth: int
     ) -> str | None:
         if depth > _DEEPEST:
             return f"its arguments are nested more than {_DEEPEST} deep at {path}"
         if isinstance(value, dict):
             known = cast("Mapping[str, Any]", value)
-            return self._of_object(known, schemas, path, strict=strict, depth=depth)
+            return self._check_object(known, schemas, path, strict=strict, depth=depth)
         if isinstance(value, list):
             items = cast("Sequence[object]", value)
             listed = list(self._expand(schemas))
             for index, item in enumerate(items):
-                if _has_inside(item):
-                    inner = tuple(_items_at(listed, index))
-                    found = self._of_value(item, inner, f"{path}[{index}]", strict=strict, depth=depth + 1)
+                if _has_parts(item):
+                    inner = tuple(_list_item_schemas(listed, index))
+                    found = self._check_value(item, inner, f"{path}[{index}]", strict=strict, depth=depth + 1)
                     if found is not None:
                         return found
         return None
 
-    def _of_object(
+    def _check_object(
         self, value: Mapping[str, Any], schemas: tuple[_Schema, ...], path: str, *, strict: bool, depth: int
     ) -> str | None:
-        level = self._level(schemas)
+        level = self._get_level(schemas)
         # A value whose inside the schema does not describe is one argument, however it is made.
         strict_here = strict and not level.keyed and (depth == 0 or bool(level.declared))
         others: dict[str, str] = {}
@@ -121,8 +121,8 @@ class Arguments:
                 shown = f"{path}.{name}" if path else name
                 folded = fold_name(name)
                 if twins := level.folded.get(folded):
-                    return self._twin(shown, twins, level)
-                matched = tuple(schema for pattern, schema in level.patterns if _matches(name, pattern))
+                    return self._describe_twin(shown, twins, level)
+                matched = tuple(schema for pattern, schema in level.patterns if _is_match(name, pattern))
                 if strict_here and not matched:
                     return f"its argument {_show(shown)} is not declared; {_list_declared(level)}"
                 if not matched and not level.keyed:
@@ -133,20 +133,20 @@ class Arguments:
                             f"their characters; {_list_declared(level)}"
                         )
                 inner = matched or level.others
-            if _has_inside(part):
+            if _has_parts(part):
                 under = f"{path}.{name}" if path else name
-                found = self._of_value(part, inner, under, strict=strict, depth=depth + 1)
+                found = self._check_value(part, inner, under, strict=strict, depth=depth + 1)
                 if found is not None:
                     return found
         return None
 
-    def _twin(self, name: str, twins: Iterable[str], level: _Level) -> str:
+    def _describe_twin(self, name: str, twins: Iterable[str], level: _Level) -> str:
         return (
             f"its argument {_show(name)} is not declared and differs from {_show(next(iter(twins)))} only in case or "
             f"in the form of its characters; {_list_declared(level)}"
         )
 
-    def _level(self, schemas: tuple[_Schema, ...]) -> _Level:
+    def _get_level(self, schemas: tuple[_Schema, ...]) -> _Level:
         key = tuple(map(id, schemas))  # they are parts of `schema`, which stays
         level = self._levels.get(key)
         if level is None:
@@ -199,9 +199,9 @@ def _merge(schemas: Iterable[_Schema]) -> _Level:
     others: list[_Schema] = []
     keyed = False
     for schema in schemas:
-        for name, part in _mapping(schema.get("properties")).items():
+        for name, part in _to_mapping(schema.get("properties")).items():
             declared.setdefault(name, []).append(part)
-        patterns += _mapping(schema.get("patternProperties")).items()
+        patterns += _to_mapping(schema.get("patternProperties")).items()
         for word in ("additionalProperties", "unevaluatedProperties"):
             part = schema.get(word)
             if isinstance(part, dict):
@@ -220,7 +220,7 @@ def _merge(schemas: Iterable[_Schema]) -> _Level:
     )
 
 
-def _items_at(schemas: Iterable[_Schema], index: int) -> Iterable[_Schema]:
+def _list_item_schemas(schemas: Iterable[_Schema], index: int) -> Iterable[_Schema]:
     """What the schemas of a list say of the item at this place."""
     for schema in schemas:
         items = schema.get("items")
@@ -235,15 +235,15 @@ def _items_at(schemas: Iterable[_Schema], index: int) -> Iterable[_Schema]:
                 yield cast("_Schema", part)
 
 
-def _has_inside(value: object) -> bool:
+def _has_parts(value: object) -> bool:
     return isinstance(value, dict | list)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _to_mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _matches(name: str, pattern: str) -> bool:
+def _is_match(name: str, pattern: str) -> bool:
     """Whether the pattern of a `patternProperties` matches somewhere in the name, in time linear in its length.
 
     A pattern that RE2 does not know matches nothing.

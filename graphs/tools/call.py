@@ -12,12 +12,12 @@ from mcp.types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from graphs.text import escape_invisible
-from graphs.tools.connection import Connection, ServerDown
-from graphs.tools.message_limits import UNFIT
-from graphs.tools.names import people_name
-from graphs.tools.results import failure, readable
-from graphs.tools.session import Lost, RawResult, Session
-from graphs.tools.trace_context import traced
+from graphs.tools.connection import ServerConnection, ServerDown
+from graphs.tools.message_limits import UNFIT_CODE
+from graphs.tools.names import make_people_name
+from graphs.tools.results import build_failure, render_result
+from graphs.tools.session import ConnectionLost, RawResult, Session
+from graphs.tools.trace_context import call_with_trace
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +27,26 @@ _LONGEST_REFUSAL = 8_000
 Phase = Literal["connecting", "queued", "running"]
 
 
-class Call:
+class ServerCall:
     """One call of one tool. `repeatable`: the tool says it is read-only or idempotent."""
 
-    def __init__(self, connection: Connection, tool: str, arguments: dict[str, Any], *, repeatable: bool) -> None:
+    def __init__(
+        self, connection: ServerConnection, tool: str, arguments: dict[str, Any], *, is_repeatable: bool
+    ) -> None:
         self._connection = connection
-        self._name = people_name(connection.name, tool)
+        self._name = make_people_name(connection.name, tool)
         self._tool = tool
         self._arguments = arguments
-        self._repeatable = repeatable
+        self._is_repeatable = is_repeatable
         self._phase: Phase = "connecting"
-        self._begun = False
+        self._was_sent = False
 
-    async def result(self) -> CallToolResult:
+    async def run(self) -> CallToolResult:
         """The answer, or an error result in words, within the server's `timeout`. Raises nothing but cancellation."""
-        result = await self._read()
+        result = await self._call_in_time()
         if result.isError:
             # Programs that fail say how they were called, with keys and all.
-            hide = self._connection.redaction.exactly
+            hide = self._connection.redaction.redact_known
             result.content = [
                 one.model_copy(update={"text": hide(one.text)}) if isinstance(one, TextContent) else one
                 for one in result.content
@@ -54,88 +56,88 @@ class Call:
                 result.structuredContent = None if hide(written) != written else result.structuredContent
         return result
 
-    async def _read(self) -> CallToolResult:
+    async def _call_in_time(self) -> CallToolResult:
         spec = self._connection.spec
         self._connection.calls += 1
         try:
             async with asyncio.timeout(spec.timeout):
-                raw = await self._answer()
+                raw = await self._call_with_retry()
         except TimeoutError:
-            return failure(self._too_late())
+            return build_failure(self._describe_timeout())
         except ServerDown as down:
-            return failure(f"{self._name} {self._so_far()}: its server is not available: {down}")
-        except _Failed as failed:
-            return failure(str(failed))
+            return build_failure(f"{self._name} {self._describe_state()}: its server is not available: {down}")
+        except _CallFailed as failed:
+            return build_failure(str(failed))
         except McpError as error:
-            if error.error.code == UNFIT:
-                return failure(self._not_taken(error.error.message))
+            if error.error.code == UNFIT_CODE:
+                return build_failure(self._describe_unfit_answer(error.error.message))
             words = escape_invisible(error.error.message[: min(spec.max_result, _LONGEST_REFUSAL)], keep="\n\t")
-            return failure(f"{self._name} was refused by its server: {words}")
+            return build_failure(f"{self._name} was refused by its server: {words}")
         except ValidationError:
-            return failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
+            return build_failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
         finally:
             self._connection.calls -= 1
-        return readable(raw, limit=spec.max_result)
+        return render_result(raw, limit=spec.max_result)
 
-    async def _answer(self) -> RawResult:
+    async def _call_with_retry(self) -> RawResult:
         spec = self._connection.spec
         attempts = 0
         while True:
             self._phase = "connecting"
-            session = await self._connection.session()
+            session = await self._connection.get_session()
             attempts += 1
             try:
                 self._phase = "queued"
                 async with self._connection.slots:
                     self._phase = "running"
-                    return await traced(session, self._connection.name, spec, self._tool, self._arguments)
-            except Lost as lost:
-                reason, sent = await self._verdict(session, lost)
-                self._begun |= sent
-            if attempts > 1 or (sent and not self._repeatable):
-                raise _Failed(self._outcome(reason, sent=sent))
+                    return await call_with_trace(session, self._connection.name, spec, self._tool, self._arguments)
+            except ConnectionLost as lost:
+                reason, sent = await self._find_loss_reason(session, lost)
+                self._was_sent |= sent
+            if attempts > 1 or (sent and not self._is_repeatable):
+                raise _CallFailed(self._describe_outcome(reason, sent=sent))
             logger.info("%s is repeated: its server %s", self._name, reason)
 
-    async def _verdict(self, session: Session, lost: Lost) -> tuple[str, bool]:
+    async def _find_loss_reason(self, session: Session, lost: ConnectionLost) -> tuple[str, bool]:
         """Why the connection ended, and whether the server may have begun to run the call."""
-        if not lost.sent:
+        if not lost.was_sent:
             return "lost the connection before the call reached it", False
         end = await asyncio.shield(session.end)
-        return end.reason, lost.request_id not in end.unsent
+        return end.reason, lost.request_id not in end.unsent_ids
 
-    def _so_far(self) -> str:
-        return "failed and could not be repeated" if self._begun else "was not run"
+    def _describe_state(self) -> str:
+        return "failed and could not be repeated" if self._was_sent else "was not run"
 
-    def _outcome(self, reason: str, *, sent: bool) -> str:
+    def _describe_outcome(self, reason: str, *, sent: bool) -> str:
         if not sent:
-            return f"{self._name} {self._so_far()}: its server {reason}."
-        if self._repeatable:
+            return f"{self._name} {self._describe_state()}: its server {reason}."
+        if self._is_repeatable:
             return f"{self._name} failed twice: its server {reason}."
         return (
             f"Outcome unknown: the server of {self._name} {reason} while the call was under way. It may or may not "
             "have taken effect, so it was not repeated. Find out before calling it again."
         )
 
-    def _not_taken(self, reason: str) -> str:
+    def _describe_unfit_answer(self, reason: str) -> str:
         reason = escape_invisible(reason[:_LONGEST_REASON])
         text = f"{self._name} gave no answer that can be taken: its server {self._connection.name} {reason}."
-        known = "" if self._repeatable else " Outcome unknown: it may have taken effect."
+        known = "" if self._is_repeatable else " Outcome unknown: it may have taken effect."
         return f"{text}{known} If you call it again, ask for less: a part, a filter, a limit."
 
-    def _too_late(self) -> str:
+    def _describe_timeout(self) -> str:
         seconds = f"{self._connection.spec.timeout:g} s"
         match self._phase:
             case "connecting":
                 reason = self._connection.reason or "is starting"
-                return f"{self._name} {self._so_far()}: its server was not available within {seconds}: {reason}"
+                return f"{self._name} {self._describe_state()}: its server was not available within {seconds}: {reason}"
             case "queued":
                 busy = f"busy with as many calls as it takes at once ({self._connection.spec.concurrency})"
-                return f"{self._name} {self._so_far()}: for {seconds} its server was {busy}."
+                return f"{self._name} {self._describe_state()}: for {seconds} its server was {busy}."
             case "running":
-                self._connection.suspect()
+                self._connection.mark_suspect()
                 text = f"{self._name} gave no answer within {seconds}."
-                return text if self._repeatable else f"{text} Outcome unknown: it may still take effect."
+                return text if self._is_repeatable else f"{text} Outcome unknown: it may still take effect."
 
 
-class _Failed(Exception):
+class _CallFailed(Exception):
     """The call did not end with an answer; the text says what is known."""

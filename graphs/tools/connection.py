@@ -21,11 +21,11 @@ from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.text import escape_invisible
-from graphs.tools.errors import exit_words, never_sent, redactor, why
-from graphs.tools.http import Reached, reached
+from graphs.tools.errors import build_redaction, describe_exit, describe_failure, find_unsent_ids
+from graphs.tools.http import HttpLink, open_http
 from graphs.tools.message_limits import Intake
-from graphs.tools.session import SESSION_TERMINATED, End, Session, own_version
-from graphs.tools.stdio import Running, running
+from graphs.tools.session import SESSION_TERMINATED, ConnectionEnd, Session, read_own_version
+from graphs.tools.stdio import StdioLink, run_process
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ _LONGEST = 400
 """Characters of one line of a server's, or of what went wrong with it."""
 _LONGEST_RAW = 100_000
 
-_SETTLED = 10
+_CALM_PAUSES = 10
 """So many pauses without a change, and the next one is looked at as soon as the first was."""
 _LONGEST_PAUSE = 60.0
 
-State = Literal["starting", "up", "down"]
+ServerState = Literal["starting", "up", "down"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class ServerDown(InterlockError):
     """There is no connection now; the text is the reason."""
 
 
-class Connection:
+class ServerConnection:
     """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
 
     `changed` is called, synchronously, whenever the state or the tools are different from before. `label` is what the
@@ -82,45 +82,45 @@ class Connection:
         spec: ServerSpec,
         *,
         timing: Timing,
-        changed: Callable[[], None],
-        parsing: asyncio.Lock,
+        on_change: Callable[[], None],
+        parse_lock: asyncio.Lock,
         label: str | None = None,
     ) -> None:
         self.name = name
         self._label = label or name
         self.spec = spec
-        self.state: State = "starting"
+        self.state: ServerState = "starting"
         self.reason: str | None = None
-        self.last_words: str | None = None
+        self.last_output: str | None = None
         """What its program said last before it ended: for those who run it, not for a model."""
         self.tools: tuple[Tool, ...] = ()
         self.left_out: tuple[str, ...] = ()
         """Why tools that it lists cannot be called, in words."""
-        self.settled = asyncio.Event()
+        self.startup_done = asyncio.Event()
         """Set once the server was up or down."""
         self.slots = asyncio.Semaphore(spec.concurrency)
         self.calls = 0
         """How many are under way, or wait for their turn."""
         self._timing = timing
-        self._changed = changed
-        self._parsing = parsing
+        self._on_change = on_change
+        self._parse_lock = parse_lock
         self.redaction = Redaction()
         """Blots out what the server was given in confidence."""
         self._version = ""
         self._notes: deque[str] = deque(maxlen=20)
         self._session: Session | None = None
-        self._opening: anyio.CancelScope | None = None
+        self._opening_scope: anyio.CancelScope | None = None
         self._was_up = False
         self._stop = asyncio.Event()
-        self._suspect = False
+        self._is_suspect = False
         self._wake = asyncio.Event()
-        self._news = asyncio.Event()
+        self._state_event = asyncio.Event()
 
     async def run(self) -> None:
         """Keep the server connected until `stop`. The outermost layer of its own task."""
         # Both look into files, which the event loop must not wait for.
-        self.redaction = await anyio.to_thread.run_sync(redactor, self.spec)
-        self._version = await anyio.to_thread.run_sync(own_version)
+        self.redaction = await anyio.to_thread.run_sync(build_redaction, self.spec)
+        self._version = await anyio.to_thread.run_sync(read_own_version)
         delay = self._timing.first_delay
         logged: str | None = None
         while not self._stop.is_set():
@@ -132,56 +132,56 @@ class Connection:
                 delay = self._timing.first_delay
             # A first break is usually mended at once; callers who may repeat a call wait for that.
             soon = self._was_up and delay == self._timing.first_delay
-            said = f"; it last said: {end.last_words}" if end.last_words else ""
+            said = f"; it last said: {end.last_output}" if end.last_output else ""
             # A server that stays away would fill the log.
             level = logging.DEBUG if end.reason == logged else logging.WARNING
             logger.log(
                 level, "MCP server %s %s: %s%s", self._label, "restarts" if soon else "is down", end.reason, said
             )
             logged = None if soon else end.reason
-            self._become("starting" if soon else "down", end.reason, end.last_words)
+            self._set_state("starting" if soon else "down", end.reason, end.last_output)
             with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
                 await self._stop.wait()
             delay = min(delay * 2, self._timing.longest_delay)
-        self._become("down", "is being closed")
+        self._set_state("down", "is being closed")
 
     def stop(self) -> None:
         """Have `run` close the connection and return."""
         self._stop.set()
         self._wake.set()
-        if self._opening is not None:
-            self._opening.cancel()
+        if self._opening_scope is not None:
+            self._opening_scope.cancel()
 
-    def suspect(self) -> None:
+    def mark_suspect(self) -> None:
         """A call went without an answer for too long: find out whether the server hangs."""
-        self._suspect = True
+        self._is_suspect = True
         self._wake.set()
 
-    async def session(self) -> Session:
+    async def get_session(self) -> Session:
         """The live session; waits while the server is starting. Raises ServerDown, in words."""
         while True:
             if self._session is not None and not self._session.closed and not self._session.terminated:
                 return self._session
             if self.state == "down":
                 raise ServerDown(self.reason or "is down")
-            await self._news.wait()
+            await self._state_event.wait()
 
-    async def _connect_once(self) -> End:
+    async def _connect_once(self) -> ConnectionEnd:
         """One connection from its beginning to its end, and the reason of the end."""
         session: Session | None = None
-        end: End | None = None
+        end: ConnectionEnd | None = None
         patience = self.spec.timeout
         if self.spec.transport == "stdio":
             patience = max(patience, self._timing.launch)
-        self._was_up = self._suspect = False
+        self._was_up = self._is_suspect = False
         self._notes.clear()
         self._wake.clear()
-        late = asyncio.get_running_loop().call_later(self.spec.timeout, self._say_late)
+        late = asyncio.get_running_loop().call_later(self.spec.timeout, self._report_late)
         try:
             with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
-                self._opening = scope
-                intake = Intake(self._note, self._parsing)
-                async with self._opened(intake) as link:
+                self._opening_scope = scope
+                intake = Intake(self._note, self._parse_lock)
+                async with self._open_link(intake) as link:
                     session = Session(link.read, link.write, self._wake.set, version=self._version, intake=intake)
                     try:
                         end = await self._converse(session, link, scope)
@@ -192,48 +192,54 @@ class Connection:
         except Exception as error:
             # The outermost layer of this task: whatever a transport raises ends one connection, never the gateway.
             logger.debug("MCP server %s: the connection failed", self._label, exc_info=True)
-            end = end or End(self._redact(why(error, self.spec)), unsent=never_sent(error))
+            end = end or ConnectionEnd(
+                self._redact(describe_failure(error, self.spec)), unsent_ids=find_unsent_ids(error)
+            )
         finally:
             late.cancel()
-            self._opening = None
+            self._opening_scope = None
             self._session = None
-        end = end or End(f"gave no answer to a greeting within {patience:g} s", self._last_note())
+        end = end or ConnectionEnd(f"gave no answer to a greeting within {patience:g} s", self._find_last_note())
         if session is not None:
             session.end.set_result(end)
         return end
 
     @asynccontextmanager
-    async def _opened(self, intake: Intake) -> AsyncGenerator[Running | Reached]:
+    async def _open_link(self, intake: Intake) -> AsyncGenerator[StdioLink | HttpLink]:
         if self.spec.transport == "stdio":
-            async with running(self.spec, intake, grace=self._timing.grace) as started:
+            async with run_process(self.spec, intake, grace=self._timing.grace) as started:
                 yield started
         else:
-            async with reached(self.spec, intake) as remote:
+            async with open_http(self.spec, intake) as remote:
                 yield remote
 
-    async def _converse(self, session: Session, link: Running | Reached, scope: anyio.CancelScope) -> End:
+    async def _converse(self, session: Session, link: StdioLink | HttpLink, scope: anyio.CancelScope) -> ConnectionEnd:
         async with session:
             try:
                 await session.initialize()
-                tools = await self._list(session)
+                tools = await self._list_tools(session)
             except McpError as error:
-                return await self._how_it_ended(link) if session.closed else End(self._redact(why(error, self.spec)))
+                return (
+                    await self._describe_end(link)
+                    if session.closed
+                    else ConnectionEnd(self._redact(describe_failure(error, self.spec)))
+                )
             scope.deadline = math.inf
-            self._opening = None
+            self._opening_scope = None
             self._session = session
             self._was_up = True
             self.tools = tools
-            self._become("up", None)
+            self._set_state("up", None)
             logger.info("MCP server %s is up with %d tools", self._label, len(tools))
-            end = await self._keep(session, link)
+            end = await self._maintain(session, link)
             # Closing takes a while; nobody is to be sent here meanwhile.
             self._session = None
-            self._become("starting", end.reason, end.last_words)
+            self._set_state("starting", end.reason, end.last_output)
             return end
 
-    async def _keep(self, session: Session, link: Running | Reached) -> End:
+    async def _maintain(self, session: Session, link: StdioLink | HttpLink) -> ConnectionEnd:
         """Look after a live session until it ends or is to end."""
-        interval = math.inf if isinstance(link, Running) else self._timing.check
+        interval = math.inf if isinstance(link, StdioLink) else self._timing.check
         relist, pause = 0.0, self._timing.relist
         while True:
             wait = interval
@@ -243,33 +249,35 @@ class Connection:
                 await self._wake.wait()
             self._wake.clear()
             if self._stop.is_set():
-                return End("is being closed")
+                return ConnectionEnd("is being closed")
             if session.closed:
-                return await self._how_it_ended(link)
+                return await self._describe_end(link)
             if session.terminated:
-                return End("no longer knows our session; it was probably restarted")
+                return ConnectionEnd("no longer knows our session; it was probably restarted")
             with anyio.move_on_after(self._timing.ping) as patience:
-                self._opening = patience
+                self._opening_scope = patience
                 while session.overdue:
                     await session.cancel(session.overdue.pop())
-                if self._suspect or (idle.cancelled_caught and wait == interval):
+                if self._is_suspect or (idle.cancelled_caught and wait == interval):
                     await self._ping(session)
             if patience.cancelled_caught:
                 # Each unanswered look is a request that stays open.
                 interval = math.inf
-            if patience.cancelled_caught and self._suspect:
-                return End(f"hangs: it left a call, and then a ping for {self._timing.ping:g} s, without an answer")
-            self._suspect = False
+            if patience.cancelled_caught and self._is_suspect:
+                return ConnectionEnd(
+                    f"hangs: it left a call, and then a ping for {self._timing.ping:g} s, without an answer"
+                )
+            self._is_suspect = False
             now = anyio.current_time()
             if session.tools_changed and now >= relist:
                 session.tools_changed = False
                 # One that changes them all the time is asked less and less often.
-                pause = self._timing.relist if now - relist > _SETTLED * pause else min(2 * pause, _LONGEST_PAUSE)
+                pause = self._timing.relist if now - relist > _CALM_PAUSES * pause else min(2 * pause, _LONGEST_PAUSE)
                 with anyio.move_on_after(self.spec.timeout) as patience:
-                    self._opening = patience
+                    self._opening_scope = patience
                     await self._refresh(session)
                 relist = anyio.current_time() + pause
-            self._opening = None
+            self._opening_scope = None
 
     async def _ping(self, session: Session) -> None:
         try:
@@ -285,7 +293,7 @@ class Connection:
 
     async def _refresh(self, session: Session) -> None:
         try:
-            tools = await self._list(session)
+            tools = await self._list_tools(session)
         except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             words = self._redact(str(error))
             logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, words)
@@ -293,44 +301,46 @@ class Connection:
         if tools == self.tools:
             return
         self.tools = tools
-        self._become("up", None)
+        self._set_state("up", None)
         logger.info("MCP server %s changed its tools: %d now", self._label, len(tools))
 
-    async def _list(self, session: Session) -> tuple[Tool, ...]:
+    async def _list_tools(self, session: Session) -> tuple[Tool, ...]:
         listing = await session.list_all_tools()
-        left_out = tuple(map(self._redact, listing.reasons()))
+        left_out = tuple(map(self._redact, listing.list_reasons()))
         if left_out != self.left_out:
             for reason in left_out:
                 logger.warning("MCP server %s: %s", self._label, reason)
         self.left_out = left_out
         return tuple(listing.tools.values())
 
-    async def _how_it_ended(self, link: Running | Reached) -> End:
-        if isinstance(link, Reached):
-            return End("closed the connection")
+    async def _describe_end(self, link: StdioLink | HttpLink) -> ConnectionEnd:
+        if isinstance(link, HttpLink):
+            return ConnectionEnd("closed the connection")
         with anyio.move_on_after(1):
             await link.process.wait()
-            await link.last_words.wait()
+            await link.stderr_end.wait()
         status = link.process.returncode
         # The last words of one that was killed are about something else.
-        return End(exit_words(status), self._last_note() if status is not None and status > 0 else None)
+        return ConnectionEnd(
+            describe_exit(status), self._find_last_note() if status is not None and status > 0 else None
+        )
 
-    def _become(self, state: State, reason: str | None, last_words: str | None = None) -> None:
+    def _set_state(self, state: ServerState, reason: str | None, last_words: str | None = None) -> None:
         self.state = state
         self.reason = reason
-        self.last_words = last_words
+        self.last_output = last_words
         if state != "up":
             self.tools = ()
         if state != "starting":
-            self.settled.set()
-        self._news.set()
-        self._news = asyncio.Event()
-        self._changed()
+            self.startup_done.set()
+        self._state_event.set()
+        self._state_event = asyncio.Event()
+        self._on_change()
 
-    def _say_late(self) -> None:
+    def _report_late(self) -> None:
         # It may still be downloading itself, so it is not given up yet; but who waits for it should know.
         if self.state == "starting" and self._session is None:
-            self._become("down", f"gave no answer to a greeting within {self.spec.timeout:g} s yet")
+            self._set_state("down", f"gave no answer to a greeting within {self.spec.timeout:g} s yet")
 
     def _note(self, line: str) -> None:
         line = self._redact(line)
@@ -338,9 +348,9 @@ class Connection:
         logger.debug("MCP server %s says: %s", self._label, line)
 
     def _redact(self, line: str) -> str:
-        return escape_invisible(self.redaction.text(line[:_LONGEST_RAW], _LONGEST))
+        return escape_invisible(self.redaction.redact_text(line[:_LONGEST_RAW], _LONGEST))
 
-    def _last_note(self) -> str | None:
+    def _find_last_note(self) -> str | None:
         # Log handlers and tracebacks draw frames; what was said stands inside them.
         said = (note.strip(" |+-") for note in reversed(self._notes))
         return next((line for line in said if any(letter.isalnum() for letter in line)), None)

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 from mcp import McpError
 
-from graphs.config.spec.confidential import confidential
+from graphs.config.spec.confidential import find_server_secrets
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
-from graphs.tools.message_limits import UNFIT, Unfit
+from graphs.tools.message_limits import UNFIT_CODE, UnfitMessage
 
-_SHORTEST_GIVEN = 8
+_SHORTEST_SECRET = 8
 """Characters of a variable of a server's own that is blotted out: shorter ones are everyday words."""
 _CURES = {
     "npx": "Install Node.js, which brings it",
@@ -31,22 +31,22 @@ _CURES = {
 }
 
 
-class CannotStart(InterlockError):
+class StartError(InterlockError):
     """A server's program cannot be started; the text is the reason that people read."""
 
 
-class TooLong(InterlockError):
+class LineTooLong(InterlockError):
     """A server sent one message longer than is taken."""
 
 
-def missing_command(command: str) -> str:
+def describe_missing_command(command: str) -> str:
     """The reason for a program that is not there, and its cure."""
     name = Path(command).name
     cure = _CURES.get(name, "Install it, or give its full path" if name == command else "Check the path")
     return f"{command}: not found. {cure}, or correct 'command' in servers.yaml."
 
 
-def exit_words(returncode: int | None) -> str:
+def describe_exit(returncode: int | None) -> str:
     """How a process ended; None is one that still runs."""
     if returncode is None:
         return "closed its output"
@@ -58,24 +58,24 @@ def exit_words(returncode: int | None) -> str:
         return f"was killed by signal {-returncode}"
 
 
-def place(url: str) -> str:
+def strip_credentials_from_url(url: str) -> str:
     """An address without what may be secret in it: user, query and fragment are left out."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def leaf(error: BaseException) -> BaseException:
+def unwrap_error(error: BaseException) -> BaseException:
     """The first real error inside the groups that task groups wrap it in."""
     if isinstance(error, BaseExceptionGroup):
-        return leaf(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+        return unwrap_error(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return error
 
 
-def never_sent(error: BaseException) -> frozenset[object]:
+def find_unsent_ids(error: BaseException) -> frozenset[object]:
     """The ids of the JSON-RPC requests that, as the error shows, cannot have left: no connection was made for them."""
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return frozenset[object]().union(*(never_sent(one) for one in inner))
+        return frozenset[object]().union(*(find_unsent_ids(one) for one in inner))
     if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return frozenset()
     try:
@@ -85,11 +85,11 @@ def never_sent(error: BaseException) -> frozenset[object]:
         return frozenset()
 
 
-def why(error: BaseException, spec: ServerSpec) -> str:
+def describe_failure(error: BaseException, spec: ServerSpec) -> str:
     """What ended, or prevented, a connection to this server."""
-    where = place(spec.url) if spec.url is not None else "the server"
-    match leaf(error):
-        case CannotStart() | TooLong() | Unfit() as known:
+    where = strip_credentials_from_url(spec.url) if spec.url is not None else "the server"
+    match unwrap_error(error):
+        case StartError() | LineTooLong() | UnfitMessage() as known:
             return str(known)
         case httpx.HTTPStatusError(response=response):
             status = f"{where} answered {response.status_code} {response.reason_phrase}"
@@ -108,7 +108,7 @@ def why(error: BaseException, spec: ServerSpec) -> str:
             return f"the connection to {where} broke: {broken}"
         case McpError(error=refused) if spec.url is not None and refused.message == "Session terminated":
             return f"{where} knows no such session, or answered 404. Check the path in 'url' in servers.yaml."
-        case McpError(error=refused) if refused.code == UNFIT:
+        case McpError(error=refused) if refused.code == UNFIT_CODE:
             return refused.message
         case McpError(error=refused):
             return f"answered with an error: {refused.message}"
@@ -116,13 +116,13 @@ def why(error: BaseException, spec: ServerSpec) -> str:
             return f"{type(other).__name__}: {other}"
 
 
-def redactor(spec: ServerSpec) -> Redaction:
+def build_redaction(spec: ServerSpec) -> Redaction:
     """Blots out, in a line meant for a log or a person, what this server was given in confidence.
 
     Values that are folders or files on this machine are no secrets, and the line would be useless without them.
     """
-    given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_GIVEN}
-    return Redaction({value for value in given if not _is_path(value)} | confidential(spec), shortest=4)
+    given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
+    return Redaction({value for value in given if not _is_path(value)} | find_server_secrets(spec), shortest=4)
 
 
 def _is_path(value: str) -> bool:

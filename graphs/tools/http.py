@@ -23,16 +23,16 @@ from graphs.tools.http_limits import ENCODINGS, BoundedTransport
 from graphs.tools.message_limits import Intake
 from graphs.tools.trace_context import repeat_in_header
 
-_CONNECT = 10.0
-_LATE = 30.0
+_CONNECT_TIMEOUT = 10.0
+_ANSWER_GRACE = 30.0
 """Seconds after a call's own time limit in which its answer is still awaited: then the request is ended."""
-_SILENCE = 3600.0
+_READ_TIMEOUT = 3600.0
 """Seconds. The SDK answers a silent stream by ending the whole connection, and every call on it, so silence is judged
 by our own time limits and pings; this one only frees what was forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reached:
+class HttpLink:
     """The two ends that a session needs."""
 
     read: MemoryObjectReceiveStream[SessionMessage | Exception]
@@ -40,7 +40,7 @@ class Reached:
 
 
 @asynccontextmanager
-async def reached(spec: ServerSpec, intake: Intake) -> AsyncGenerator[Reached]:
+async def open_http(spec: ServerSpec, intake: Intake) -> AsyncGenerator[HttpLink]:
     """Connect to the server's `url` until the block is left; what it answers comes through `intake`.
 
     Raises httpx errors, alone or in groups.
@@ -49,24 +49,24 @@ async def reached(spec: ServerSpec, intake: Intake) -> AsyncGenerator[Reached]:
     # Reads the machine's certificates: too slow for the event loop.
     trusted = await anyio.to_thread.run_sync(httpx.create_ssl_context)
     if spec.transport == "sse":
-        make = partial(_client, trusted, intake, spec.timeout + _LATE)
+        make = partial(_make_client, trusted, intake, spec.timeout + _ANSWER_GRACE)
         async with sse_client(url, headers=dict(spec.headers), httpx_client_factory=make) as (read, write):
-            yield Reached(read=read, write=write)
+            yield HttpLink(read=read, write=write)
     else:
         async with (
-            _client(trusted, intake, spec.timeout + _LATE, headers=dict(spec.headers)) as client,
+            _make_client(trusted, intake, spec.timeout + _ANSWER_GRACE, headers=dict(spec.headers)) as client,
             streamable_http_client(url, http_client=client) as (read, write, _),
         ):
-            yield Reached(read=read, write=write)
+            yield HttpLink(read=read, write=write)
 
 
-async def without_credentials(request: httpx.Request) -> None:
+async def strip_credentials(request: httpx.Request) -> None:
     """An httpx hook: credentials in the address have become a header by now, and aiohttp takes only one of the two."""
     if request.url.userinfo:
         request.url = request.url.copy_with(userinfo=b"")
 
 
-def _client(
+def _make_client(
     trusted: ssl.SSLContext,
     intake: Intake,
     patience: float,
@@ -79,7 +79,7 @@ def _client(
     aiohttp carries the requests: measured, a tool call costs half of what it costs over httpx's own transport.
     """
 
-    def session() -> aiohttp.ClientSession:
+    def make_session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=trusted),
             cookie_jar=aiohttp.DummyCookieJar(),  # the client above has its own
@@ -91,8 +91,8 @@ def _client(
     own["accept-encoding"] = ENCODINGS
     return httpx.AsyncClient(
         headers=own,
-        event_hooks={"request": [repeat_in_header, without_credentials]},
-        transport=BoundedTransport(AiohttpTransport(verify=trusted, client=session), intake, patience=patience),
-        timeout=httpx.Timeout(connect=_CONNECT, read=_SILENCE, write=60.0, pool=None),
+        event_hooks={"request": [repeat_in_header, strip_credentials]},
+        transport=BoundedTransport(AiohttpTransport(verify=trusted, client=make_session), intake, patience=patience),
+        timeout=httpx.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT, write=60.0, pool=None),
         auth=auth,
     )

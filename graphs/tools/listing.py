@@ -30,35 +30,35 @@ _MOST_REASONS = 20
 _MOST_NAMES = 20
 
 
-class Listing:
+class ToolListing:
     """The tools of one server as its pages come in, one of each name."""
 
     def __init__(self) -> None:
         self.tools: dict[str, Tool] = {}
         self._reasons: list[str] = []
-        self._more = 0
+        self._unexplained_count = 0
         """How many are left out without a reason of their own."""
-        self._beyond: list[str] = []
-        self._beyond_more = 0
+        self._excess_names: list[str] = []
+        self._excess_count = 0
         self._size = 0
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether no further page can add a tool."""
-        return bool(self._beyond) or self._more > MOST_TOOLS
+        return bool(self._excess_names) or self._unexplained_count > MOST_TOOLS
 
     def add(self, raw: object) -> None:
         """One entry of a page."""
         fields = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
         name = fields.get("name")
         if len(self.tools) >= MOST_TOOLS:
-            if len(self._beyond) < _MOST_NAMES:
-                self._beyond.append(show_name(name))
+            if len(self._excess_names) < _MOST_NAMES:
+                self._excess_names.append(show_name(name))
             else:
-                self._beyond_more += 1
-        elif self._more > MOST_TOOLS:
+                self._excess_count += 1
+        elif self._unexplained_count > MOST_TOOLS:
             # What is wrong with each would have to be found out.
-            self._more += 1
+            self._unexplained_count += 1
         elif isinstance(name, str) and not _NAME.fullmatch(name):
             self._leave_out(
                 f"a tool named {show_name(name)} is left out: a name is made of letters A to Z, digits, '_', '-', '.' "
@@ -67,14 +67,14 @@ class Listing:
         else:
             self._add_named({field: fields[field] for field in _FIELDS if field in fields})
 
-    def reasons(self) -> tuple[str, ...]:
+    def list_reasons(self) -> tuple[str, ...]:
         """Why tools are left out, in words."""
         reasons = list(self._reasons)
-        if self._more:
-            reasons.append(f"… and {self._more:,} more tools are left out")
-        if self._beyond:
-            more = f" and {self._beyond_more:,} more" if self._beyond_more else ""
-            names = ", ".join(self._beyond)
+        if self._unexplained_count:
+            reasons.append(f"… and {self._unexplained_count:,} more tools are left out")
+        if self._excess_names:
+            more = f" and {self._excess_count:,} more" if self._excess_count else ""
+            names = ", ".join(self._excess_names)
             reasons.append(f"only {MOST_TOOLS} tools of a server are served; left out are {names}{more}")
         return tuple(reasons)
 
@@ -110,7 +110,7 @@ class Listing:
         if len(self._reasons) < _MOST_REASONS:
             self._reasons.append(reason)
         else:
-            self._more += 1
+            self._unexplained_count += 1
 
 
 def show_name(name: object) -> str:

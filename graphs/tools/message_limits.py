@@ -28,7 +28,7 @@ MOST_VALUES = 200_000
 """Texts, numbers, lists and objects of one message: 20 ms of parsing."""
 DEEPEST = 100
 """Lists and objects inside each other."""
-UNFIT = -32_771
+UNFIT_CODE = -32_771
 """Code of the JSON-RPC error by which a caller learns that its answer was not taken. Outside of what MCP uses."""
 MOST_ESCAPES = 1_000_000
 """Backslashes of one message: what is no text has to be found between them."""
@@ -48,8 +48,8 @@ _PROGRESS = (50.0, 100.0)
 _NOTES = (20.0, 100.0)
 """Lines of a server's that are noted."""
 _LARGEST_AMOUNT = 1e300
-_STORED = "interlock/stored"
-_ENDS = 4_096
+_STORED_KEY = "interlock/stored"
+_ID_WINDOW = 4_096
 """Bytes at either end of a message in which its id is looked for."""
 _MOST_EVENT_IDS = 10_000
 _ID = rb'"id"\s*:\s*"?(\d{1,15})"?\s*'
@@ -63,7 +63,7 @@ _NO_BRACKETS = bytes(code for code in range(256) if code not in b"[]{}")
 _BY_STEP = (-1, 1)
 
 
-class Unfit(Exception):
+class UnfitMessage(Exception):
     """A message that is not taken. The text says what its server did; `request_id`: whose answer it is, if it says."""
 
     def __init__(self, reason: str, request_id: int | None = None) -> None:
@@ -71,7 +71,7 @@ class Unfit(Exception):
         self.request_id = request_id
 
 
-class Unasked(Unfit):
+class UnsolicitedMessage(UnfitMessage):
     """A message that nobody waits for, and that is not taken."""
 
 
@@ -79,38 +79,38 @@ TOO_LARGE = f"sent a message of more than {LARGEST_MESSAGE // 2**20} MiB"
 TOO_MUCH_AT_ONCE = f"sent more than {LARGEST_AT_ONCE // 2**20} MiB at once"
 
 
-class Pace:
+class TokenBucket:
     """A token bucket that makes its reader wait, so that a flood fills the sender's own pipe."""
 
     def __init__(self, rate: float = RATE, burst: float = BURST) -> None:
         self._rate = rate
         self._burst = burst
-        self._left = burst
-        self._filled: float | None = None
+        self._tokens = burst
+        self._fill_time: float | None = None
 
     def try_spend(self, cost: float = 1.0) -> bool:
         """Take `cost` if it is there."""
         self._fill()
-        if self._left < cost:
+        if self._tokens < cost:
             return False
-        self._left -= cost
+        self._tokens -= cost
         return True
 
     async def spend(self, cost: float) -> None:
         """Take `cost`, and wait for as long as it takes to have earned it."""
         self._fill()
-        self._left -= cost
-        if self._left < 0:
-            await asyncio.sleep(-self._left / self._rate)
+        self._tokens -= cost
+        if self._tokens < 0:
+            await asyncio.sleep(-self._tokens / self._rate)
 
     def _fill(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._filled is not None:
-            self._left = min(self._burst, self._left + (now - self._filled) * self._rate)
-        self._filled = now
+        if self._fill_time is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._fill_time) * self._rate)
+        self._fill_time = now
 
 
-class Buffer:
+class MessageBuffer:
     """The pieces of one message as they arrive."""
 
     def __init__(self, intake: Intake) -> None:
@@ -131,23 +131,23 @@ class Buffer:
         self._size += len(piece)
         self._pieces.append(piece)
         if self.excess is not None:
-            self._pieces = [b"".join(self._pieces)[-_ENDS:]]
+            self._pieces = [b"".join(self._pieces)[-_ID_WINDOW:]]
             return
-        self._intake.buffered += len(piece)
+        self._intake.buffered_bytes += len(piece)
         if self._size > LARGEST_MESSAGE:
             self.excess = TOO_LARGE
-        elif self._intake.buffered > LARGEST_AT_ONCE:
+        elif self._intake.buffered_bytes > LARGEST_AT_ONCE:
             self.excess = TOO_MUCH_AT_ONCE
         if self.excess is not None:
-            self._intake.buffered -= self._size
+            self._intake.buffered_bytes -= self._size
             # Its id is looked for at either end; the pieces are as large as they were read.
-            self._first = b"".join(self._pieces[:8])[:_ENDS]
-            self._pieces = [b"".join(self._pieces[-8:])[-_ENDS:]]
+            self._first = b"".join(self._pieces[:8])[:_ID_WINDOW]
+            self._pieces = [b"".join(self._pieces[-8:])[-_ID_WINDOW:]]
 
     def check(self, longest: int) -> None:
         """Raises Unfit for a message that is not taken, and of which more than `longest` bytes have come."""
         if self.excess is not None and self._size > longest:
-            raise Unfit(self.excess)
+            raise UnfitMessage(self.excess)
 
     def take(self) -> bytes:
         """The whole, or of one that is not taken both ends; the buffer is empty then. Raises Unfit."""
@@ -155,29 +155,33 @@ class Buffer:
         excess, first = self.excess, self._first
         self.clear()
         if excess is not None:
-            raise Unfit(excess, find_id(first, whole))
+            raise UnfitMessage(excess, find_id(first, whole))
         return whole
 
     def clear(self) -> None:
         """Throw everything away."""
         if self.excess is None:
-            self._intake.buffered -= self._size
+            self._intake.buffered_bytes -= self._size
         self._pieces, self._size, self._first, self.excess = [], 0, b"", None
 
 
 class Intake:
     """What one connection takes from its server."""
 
-    def __init__(self, note: Callable[[str], None], turn: asyncio.Lock | None = None) -> None:
+    def __init__(self, note: Callable[[str], None], parse_lock: asyncio.Lock | None = None) -> None:
         self._note = note
-        self._notes, self._requests, self._progress = Pace(*_NOTES), Pace(*_REQUESTS), Pace(*_PROGRESS)
-        self._unsaid = 0
-        self.tools_changed: Callable[[], None] = lambda: None
+        self._notes, self._requests, self._progress = (
+            TokenBucket(*_NOTES),
+            TokenBucket(*_REQUESTS),
+            TokenBucket(*_PROGRESS),
+        )
+        self._dropped_lines = 0
+        self.on_tools_changed: Callable[[], None] = lambda: None
         """Is called whenever the server says that its tools have changed."""
-        self._turn = turn or asyncio.Lock()
+        self._parse_lock = parse_lock or asyncio.Lock()
         """Held while a large message is parsed: several of them one after another would be one long stop."""
-        self.pace = Pace()
-        self.buffered = 0
+        self.pace = TokenBucket()
+        self.buffered_bytes = 0
         """Bytes of messages that are still arriving."""
         self._event_times: OrderedDict[bytes, float] = OrderedDict()
         self._stored: dict[str, tuple[dict[str, Any], int]] = {}
@@ -186,22 +190,22 @@ class Intake:
         """What to hand to the SDK in place of a large result, until `restore`: it would parse it four times."""
         token = token_urlsafe()
         self._stored[token] = (result, size)
-        self.buffered += size
-        return {_STORED: token}
+        self.buffered_bytes += size
+        return {_STORED_KEY: token}
 
     def restore(self, result: dict[str, Any]) -> dict[str, Any]:
         """The result itself, for one that may have been stored."""
-        token = result.get(_STORED)
+        token = result.get(_STORED_KEY)
         if not isinstance(token, str) or token not in self._stored:
             return result
         result, size = self._stored.pop(token)
-        self.buffered -= size
+        self.buffered_bytes -= size
         return result
 
     @contextmanager
-    def buffer(self) -> Generator[Buffer]:
+    def open_buffer(self) -> Generator[MessageBuffer]:
         """Room for one message, given back at the end of the block."""
-        buffer = Buffer(self)
+        buffer = MessageBuffer(self)
         try:
             yield buffer
         finally:
@@ -215,14 +219,14 @@ class Intake:
         large = len(data) > LARGEST_REQUEST
         if large:
             await self.pace.spend(len(data) / _BYTES_A_UNIT)
-        message = await self._parse_in_turn(data) if large else _parse_bounded(data)
+        message = await self._parse_locked(data) if large else _parse_bounded(data)
         if "method" not in message:
             units = min(data.count(b","), MOST_VALUES) / _VALUES_A_UNIT if large else _ANSWER_UNITS
             if large or not awaited:
                 await self.pace.spend(units)
             return message
         if large:
-            raise Unasked(f"sent a request or a notification of more than {LARGEST_REQUEST // 2**10} KiB")
+            raise UnsolicitedMessage(f"sent a request or a notification of more than {LARGEST_REQUEST // 2**10} KiB")
         await self.pace.spend(_DROPPED_UNITS)
         return message if self._is_needed(message) else None
 
@@ -233,7 +237,7 @@ class Intake:
             return self._requests.try_spend()
         match message["method"]:
             case "notifications/tools/list_changed":
-                self.tools_changed()
+                self.on_tools_changed()
                 return False
             case "notifications/progress":
                 return _is_progress(message) and self._progress.try_spend()
@@ -244,7 +248,7 @@ class Intake:
         """Note, in words, what was dropped or said: so much a second. Whether it was; then how many lines were not is
         said as well."""
         if not self._notes.try_spend():
-            self._unsaid += lines
+            self._dropped_lines += lines
             return False
         self.note_rest()
         self._note(line)
@@ -252,32 +256,32 @@ class Intake:
 
     def note_rest(self, last: str = "") -> None:
         """Note how many lines were not noted, and the last of them."""
-        if self._unsaid:
-            self._note(f"… and {self._unsaid:,} more lines")
-            self._unsaid = 0
+        if self._dropped_lines:
+            self._note(f"… and {self._dropped_lines:,} more lines")
+            self._dropped_lines = 0
             if last:
                 self._note(last)
 
-    async def _parse_in_turn(self, data: bytes) -> dict[str, Any]:
-        async with self._turn:
+    async def _parse_locked(self, data: bytes) -> dict[str, Any]:
+        async with self._parse_lock:
             excess = await _find_excess_in_steps(data)
             if excess is not None:
-                raise Unfit(excess, find_id(data, data))
-            message = parse(data)
+                raise UnfitMessage(excess, find_id(data, data))
+            message = parse_message(data)
             await asyncio.sleep(0)
             return message
 
-    async def pass_by(self, size: int, lines: int = 0) -> None:
+    async def throttle(self, size: int, lines: int = 0) -> None:
         """Have read what is no message. Waits where it comes too fast."""
         await self.pace.spend(size / _BYTES_A_UNIT + lines * _DROPPED_UNITS)
 
-    def remember_event(self, event_id: bytes, began: float) -> None:
+    def remember_event(self, event_id: bytes, start_time: float) -> None:
         """That an answer under way since `began` may be gone on with from this event."""
-        self._event_times[event_id] = began
+        self._event_times[event_id] = start_time
         if len(self._event_times) > _MOST_EVENT_IDS:
             self._event_times.popitem(last=False)
 
-    def began(self, event_id: bytes) -> float | None:
+    def find_event_start(self, event_id: bytes) -> float | None:
         """Since when the answer of this event is under way, by the loop's clock; None where it is no answer's."""
         return self._event_times.get(event_id)
 
@@ -285,25 +289,27 @@ class Intake:
 def _parse_bounded(data: bytes) -> dict[str, Any]:
     excess = find_excess(data)
     if excess is not None:
-        raise Unfit(excess, find_id(data, data))
-    return parse(data)
+        raise UnfitMessage(excess, find_id(data, data))
+    return parse_message(data)
 
 
-def parse(data: bytes) -> dict[str, Any]:
+def parse_message(data: bytes) -> dict[str, Any]:
     """A JSON-RPC message (2.0, no batch). Raises Unfit."""
     try:
         message = from_json(data)
     except ValueError:
-        raise Unfit("sent something that is no JSON", find_id(data, data)) from None
+        raise UnfitMessage("sent something that is no JSON", find_id(data, data)) from None
     if not isinstance(message, dict):
-        raise Unfit("sent something that is no JSON-RPC message")
+        raise UnfitMessage("sent something that is no JSON-RPC message")
     message = cast("dict[str, Any]", message)
     fits = message.get("jsonrpc") == "2.0"
     if "method" not in message:
         fits = fits and isinstance(message.get("id"), int | str) and _is_outcome(message)
     if not fits:
         request_id = message.get("id")
-        raise Unfit("sent something that is no JSON-RPC message", request_id if isinstance(request_id, int) else None)
+        raise UnfitMessage(
+            "sent something that is no JSON-RPC message", request_id if isinstance(request_id, int) else None
+        )
     return message
 
 
@@ -386,5 +392,5 @@ def _find_excess(data: bytes) -> str | None:
 
 def find_id(first: bytes, last: bytes) -> int | None:
     """The id of an answer that is not parsed, where the SDKs write it: at its beginning or at its end."""
-    found = _FIRST_ID.match(first[:_ENDS]) or _LAST_ID.search(last[-_ENDS:])
+    found = _FIRST_ID.match(first[:_ID_WINDOW]) or _LAST_ID.search(last[-_ID_WINDOW:])
     return int(found[1]) if found is not None else None

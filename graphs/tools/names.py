@@ -12,17 +12,17 @@ _PLAIN = re.compile(rf"[a-zA-Z0-9_-]{{1,{_LONGEST}}}")
 _MARK = re.compile(r"_[0-9a-f]{16}\Z")
 
 
-def people_name(server: str, tool: str) -> str:
+def make_people_name(server: str, tool: str) -> str:
     """`server/tool`, as people and rules write it."""
     return f"{server}/{tool}"
 
 
-def of_server(model_name_: str, server: str) -> bool:
+def may_belong_to_server(name: str, server: str) -> bool:
     """Whether a tool of this server may be called so by models, whatever tools it has."""
-    return model_name_.startswith(f"{server}__"[: _LONGEST - _DIGEST - 1])
+    return name.startswith(f"{server}__"[: _LONGEST - _DIGEST - 1])
 
 
-def model_name(server: str, tool: str) -> str:
+def make_model_name(server: str, tool: str) -> str:
     """`server__tool` in the letters that every model API takes, at most 64 of them.
 
     The name depends on this tool alone, so it stays the same whatever other servers come and go. Where the plain form
@@ -32,12 +32,12 @@ def model_name(server: str, tool: str) -> str:
     plain = f"{server}__{tool}"
     if _PLAIN.fullmatch(plain) and not _MARK.search(plain) and plain.split("__", 1) == [server, tool]:
         return plain
-    digest = hashlib.sha256(people_name(server, tool).encode()).hexdigest()[:_DIGEST]
+    digest = hashlib.sha256(make_people_name(server, tool).encode()).hexdigest()[:_DIGEST]
     letters = re.sub(r"[^a-zA-Z0-9_-]", "_", plain)
     return f"{letters[: _LONGEST - len(digest) - 1]}_{digest}"
 
 
-def read_name(model_name_: str, servers: Container[str]) -> str | None:
+def parse_model_name(name: str, servers: Container[str]) -> str | None:
     """`server/tool` for a plain name of a tool of one of these servers; None for any other name."""
-    server, _, tool = model_name_.partition("__")
-    return people_name(server, tool) if server in servers and model_name(server, tool) == model_name_ else None
+    server, _, tool = name.partition("__")
+    return make_people_name(server, tool) if server in servers and make_model_name(server, tool) == name else None

@@ -10,13 +10,13 @@ from graphs.text import escape_invisible
 
 _LONGEST = 300
 """Characters of a server's words."""
-Listener = Callable[[str], None]
+ProgressListener = Callable[[str], None]
 
-_listener: ContextVar[Listener | None] = ContextVar("progress", default=None)
+_listener: ContextVar[ProgressListener | None] = ContextVar("progress", default=None)
 
 
 @contextmanager
-def told_to(listener: Listener) -> Generator[None]:
+def listen_to_progress(listener: ProgressListener) -> Generator[None]:
     """Progress of the calls made inside the block goes to `listener`, in words."""
     token = _listener.set(listener)
     try:
@@ -25,12 +25,12 @@ def told_to(listener: Listener) -> Generator[None]:
         _listener.reset(token)
 
 
-def listener() -> Listener | None:
+def get_listener() -> ProgressListener | None:
     """Whoever wants to know of the current call's progress."""
     return _listener.get()
 
 
-def words(progress: float, total: float | None, message: str | None) -> str:
+def format_progress(progress: float, total: float | None, message: str | None) -> str:
     """A progress notification (MCP 2025-11-25, "Progress") as one line."""
     amount = f"{progress:g}" if total is None else f"{progress:g} of {total:g}"
     if not message:

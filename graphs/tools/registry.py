@@ -13,18 +13,18 @@ from types import MappingProxyType
 from mcp.types import Tool
 
 from graphs.config.spec.servers import ServerSpec
-from graphs.config.templates import Filling
+from graphs.config.templates import ServerTemplate
 from graphs.policy.rules import Caller
-from graphs.tools.connection import Connection, State, Timing
-from graphs.tools.names import of_server, read_name
-from graphs.tools.per_user import Users
-from graphs.tools.shared import Connections
-from graphs.tools.tool import ServedTool, served
-from graphs.tools.toolset import Tools, View
+from graphs.tools.connection import ServerConnection, ServerState, Timing
+from graphs.tools.names import may_belong_to_server, parse_model_name
+from graphs.tools.per_user import UserConnections
+from graphs.tools.shared import SharedConnections
+from graphs.tools.tool import ServedTool, build_served_tool
+from graphs.tools.toolset import CallerTools, Toolset
 
 logger = logging.getLogger(__name__)
 
-_MOST_VIEWS = 1_000
+_MOST_CALLERS = 1_000
 """Callers whose tools are remembered; another's are put together anew from connections that stay."""
 
 
@@ -32,10 +32,10 @@ _MOST_VIEWS = 1_000
 class ServerStatus:
     """How one server is."""
 
-    status: State
+    status: ServerState
     reason: str | None
     """In words, while it is not up; of one that is per user, always."""
-    last_words: str | None
+    last_output: str | None
     """The last line of a program that ended badly: for its operator alone, since nobody knows what it may hold."""
     tools: tuple[str, ...]
     """What it serves now, by its own names; nothing where each user may be shown others."""
@@ -43,7 +43,7 @@ class ServerStatus:
     """Why tools that it lists cannot be called, in words."""
 
 
-class Toolbox:
+class ToolRegistry:
     """What can be called at a set of MCP servers. One server's trouble is that server's alone.
 
     Toolboxes that are made with the same `connections` share those to servers which both name in the same words.
@@ -53,10 +53,10 @@ class Toolbox:
     def __init__(
         self,
         servers: Mapping[str, ServerSpec],
-        fillings: Mapping[str, Filling] = MappingProxyType({}),
+        fillings: Mapping[str, ServerTemplate] = MappingProxyType({}),
         *,
         timing: Timing | None = None,
-        connections: Connections | None = None,
+        connections: SharedConnections | None = None,
     ) -> None:
         self.servers: Mapping[str, ServerSpec] = MappingProxyType(dict(servers))
         self.version = 0
@@ -66,13 +66,13 @@ class Toolbox:
         self.troubles: Mapping[str, str] = MappingProxyType({})
         """None: what is wrong with a server that all share, is wrong for all."""
         self.fillings = MappingProxyType(dict(fillings))
-        self._shared = connections or Connections(timing)
-        self._connections: dict[str, Connection] = {}
-        self._users: dict[str, Users] = {}
-        self._views: OrderedDict[tuple[str | None, Caller], View] = OrderedDict()
-        self._made: dict[tuple[str, str], tuple[Tool, ServedTool]] = {}
+        self._shared = connections or SharedConnections(timing)
+        self._connections: dict[str, ServerConnection] = {}
+        self._user_connections: dict[str, UserConnections] = {}
+        self._caller_tools: OrderedDict[tuple[str | None, Caller], CallerTools] = OrderedDict()
+        self._served_tools: dict[tuple[str, str], tuple[Tool, ServedTool]] = {}
         self._started = False
-        self._closing: asyncio.Future[list[None]] | None = None
+        self._close_future: asyncio.Future[list[None]] | None = None
 
     async def start(self) -> None:
         """Begin to connect to every server, all at once; returns without waiting for any."""
@@ -84,17 +84,19 @@ class Toolbox:
             for name, spec in self.servers.items()
             if not spec.per_user
         }
-        self._users = {name: self._shared.take_users(name, filling, self) for name, filling in self.fillings.items()}
+        self._user_connections = {
+            name: self._shared.take_users(name, filling, self) for name, filling in self.fillings.items()
+        }
         self._gather()
 
-    async def ready(self, timeout: float | None = None) -> bool:
+    async def wait_ready(self, timeout: float | None = None) -> bool:
         """Wait until every server was up or down once; false if `timeout` seconds were not enough."""
         if not self._started:
             return False
         try:
             async with asyncio.timeout(timeout):
                 for connection in self._connections.values():
-                    await connection.settled.wait()
+                    await connection.startup_done.wait()
         except TimeoutError:
             return False
         return True
@@ -102,86 +104,86 @@ class Toolbox:
     async def close(self) -> None:
         """End every connection that is this toolbox's alone, with its process; calls under way there get an error
         result. May be called again."""
-        if self._closing is None:
+        if self._close_future is None:
             ends: list[Coroutine[None, None, None]] = [
                 self._shared.give_back(one, self._gather) for one in self._connections.values()
             ]
-            ends += [self._shared.give_back_users(users, self) for users in self._users.values()]
-            self._closing = asyncio.gather(*ends)
-        await asyncio.shield(self._closing)
+            ends += [self._shared.give_back_users(users, self) for users in self._user_connections.values()]
+            self._close_future = asyncio.gather(*ends)
+        await asyncio.shield(self._close_future)
         self.tools = MappingProxyType({})
 
-    def by_people_name(self, name: str) -> ServedTool | None:
+    def find_by_people_name(self, name: str) -> ServedTool | None:
         """The tool called `server/tool`, if it can be called now."""
         server, _, tool = name.partition("/")
-        made = self._made.get((server, tool))
+        made = self._served_tools.get((server, tool))
         return self.tools.get(made[1].model_name) if made is not None else None
 
-    def known(self, model_name: str) -> ServedTool | None:
+    def find(self, model_name: str) -> ServedTool | None:
         """The tool of that name even if its server is away just now: calling it then waits a little, or says why."""
         if model_name in self.tools:
             return self.tools[model_name]
-        return next((one for _, one in self._made.values() if one.model_name == model_name), None)
+        return next((one for _, one in self._served_tools.values() if one.model_name == model_name), None)
 
-    def of(self, caller: Caller, person: str | None) -> Tools:
+    def get_toolset(self, caller: Caller, verified_user: str | None) -> Toolset:
         """What this caller can call. `person`: who that surely is; None where nobody vouches for it."""
-        if not self._users:
+        if not self._user_connections:
             return self
-        view = self._views.get((person, caller))
+        view = self._caller_tools.get((verified_user, caller))
         if view is None:
-            view = View(self, self._users, caller, person)
-            if len(self._views) >= _MOST_VIEWS:
-                self._views.popitem(last=False)
-        self._views[person, caller] = view
-        self._views.move_to_end((person, caller))
+            view = CallerTools(self, self._user_connections, caller, verified_user)
+            if len(self._caller_tools) >= _MOST_CALLERS:
+                self._caller_tools.popitem(last=False)
+        self._caller_tools[verified_user, caller] = view
+        self._caller_tools.move_to_end((verified_user, caller))
         return view
 
     async def open(self, servers: Iterable[str]) -> None:
         """Nothing: every connection here is everybody's, and kept open."""
 
     @contextmanager
-    def in_use(self, person: str | None) -> Generator[None]:
+    def hold_open(self, verified_user: str | None) -> Generator[None]:
         """Keeps this user's own connections open while the block lasts: a turn may think longer than they may idle."""
-        if person is None:
+        if verified_user is None:
             yield
             return
-        held = list(self._users.values())
+        held = list(self._user_connections.values())
         for users in held:
-            users.hold(person)
+            users.hold(verified_user)
         try:
             yield
         finally:
             for users in held:
-                users.release(person)
+                users.release(verified_user)
 
     def is_taken(self, model_name: str, may_see: Callable[[str, str], bool], may_reach: Callable[[str], bool]) -> bool:
         """Whether a tool that runs here has this name, or may have it for some user: of the tools that a caller
         `may_see` (server, tool), and of the servers with a connection for each user that it `may_reach`."""
-        served = self.known(model_name)
+        served = self.find(model_name)
         if served is not None and may_see(served.server, served.name):
             return True
-        return any(of_server(model_name, name) and may_reach(name) for name in self._users)
+        return any(may_belong_to_server(model_name, name) and may_reach(name) for name in self._user_connections)
 
-    def people_name(self, model_name: str) -> str:
+    def get_people_name(self, model_name: str) -> str:
         """`server/tool` for a model's name of a tool, as far as that can be told without asking for whom."""
-        known = self.known(model_name)
-        return known.people_name if known else read_name(model_name, self._users) or model_name
+        known = self.find(model_name)
+        return known.people_name if known else parse_model_name(model_name, self._user_connections) or model_name
 
-    def status(self) -> Mapping[str, ServerStatus]:
+    def get_status(self) -> Mapping[str, ServerStatus]:
         """How every server is, by name."""
         return {
             name: ServerStatus(
                 status=connection.state,
                 reason=connection.reason,
-                last_words=connection.last_words if connection.reason is not None else None,
+                last_output=connection.last_output if connection.reason is not None else None,
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
                 left_out=connection.left_out,
             )
             for name, connection in self._connections.items()
         } | {
-            name: ServerStatus(status=state, reason=reason, last_words=None, tools=(), left_out=())
-            for name, users in self._users.items()
-            for state, reason in [users.status()]
+            name: ServerStatus(status=state, reason=reason, last_output=None, tools=(), left_out=())
+            for name, users in self._user_connections.items()
+            for state, reason in [users.get_status()]
         }
 
     def _gather(self) -> None:
@@ -196,10 +198,10 @@ class Toolbox:
             self.tools = MappingProxyType(ordered)
             self.version += 1
 
-    def _serve(self, connection: Connection, tool: Tool) -> ServedTool:
+    def _serve(self, connection: ServerConnection, tool: Tool) -> ServedTool:
         """The same object for the same tool, so that what is made from it can be kept across a reconnection."""
         key = (connection.name, tool.name)
-        made = self._made.get(key)
+        made = self._served_tools.get(key)
         if made is None or made[0] != tool:
-            self._made[key] = made = (tool, served(connection, tool))
+            self._served_tools[key] = made = (tool, build_served_tool(connection, tool))
         return made[1]

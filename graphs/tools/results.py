@@ -34,12 +34,12 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
 
 
-def failure(text: str) -> CallToolResult:
+def build_failure(text: str) -> CallToolResult:
     """An error result of our own making."""
     return CallToolResult(content=[TextContent(type="text", text=text)], isError=True)
 
 
-def readable(raw: RawResult, *, limit: int) -> CallToolResult:
+def render_result(raw: RawResult, *, limit: int) -> CallToolResult:
     """The answer as text, joined and cut to `limit` characters, and images; never an exception.
 
     An error is text alone. Structured content comes along if it is an object of at most `limit` characters as JSON;
@@ -48,19 +48,19 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
     parts: list[str | ImageContent] = []
     others = 0
     for block in raw.content[:_MOST_BLOCKS]:
-        text = _plain_text(block)
+        text = _get_plain_text(block)
         others += text is None
         if text is None and others > _MOST_OTHERS:
             break
-        parts.append(_read(block) if text is None else text)
+        parts.append(_render_block(block) if text is None else text)
     left_out = len(raw.content) - len(parts)
-    structured, portable = _write(raw.structuredContent, limit)
+    structured, portable = _write_json(raw.structuredContent, limit)
     if not parts and structured is not None:
         parts.append(structured)
     texts = [part for part in parts if isinstance(part, str)]
     if left_out and parts:
         texts.append(f"[{left_out:,} more parts of the answer left out]")
-    images, too_many = _fitting([part for part in parts if isinstance(part, ImageContent)])
+    images, too_many = _select_images([part for part in parts if isinstance(part, ImageContent)])
     if too_many:
         texts.append(f"[{too_many} more images left out]")
     if raw.isError:
@@ -80,7 +80,7 @@ def readable(raw: RawResult, *, limit: int) -> CallToolResult:
     )
 
 
-def _write(value: object, limit: int) -> tuple[str | None, bool]:
+def _write_json(value: object, limit: int) -> tuple[str | None, bool]:
     """A value as JSON, and whether it can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
     if value is None:
         return None, False
@@ -92,7 +92,7 @@ def _write(value: object, limit: int) -> tuple[str | None, bool]:
     return (json.dumps(value), True) if len(written) <= limit else (written.decode(), True)
 
 
-def _fitting(images: list[ImageContent]) -> tuple[list[ImageContent], int]:
+def _select_images(images: list[ImageContent]) -> tuple[list[ImageContent], int]:
     """As many images as are taken of one answer, and how many are not."""
     kept: list[ImageContent] = []
     size = 0
@@ -111,13 +111,13 @@ def _cut(text: str, limit: int) -> str:
     return f"{text[:limit]}\n{note}"
 
 
-def _plain_text(raw: object) -> str | None:
+def _get_plain_text(raw: object) -> str | None:
     block = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
     text = block.get("text") if block.get("type") == "text" else None
     return text if isinstance(text, str) else None
 
 
-def _read(raw: Any) -> str | ImageContent:
+def _render_block(raw: Any) -> str | ImageContent:
     try:
         block = _BLOCK.validate_python(raw)
     except ValidationError:
@@ -127,25 +127,25 @@ def _read(raw: Any) -> str | ImageContent:
         case TextContent(text=text):
             return text
         case ImageContent(data=data, mimeType=kind):
-            return _image(data, kind)
+            return _render_image(data, kind)
         case AudioContent(mimeType=kind):
             return f"[audio ({kind}), which cannot be shown here]"
         case ResourceLink(name=name, uri=uri, description=description):
             return f"[resource {name}: {uri}{f', {description}' if description else ''}]"
         case EmbeddedResource(resource=resource):
-            return _resource(resource)
+            return _render_resource(resource)
 
 
-def _resource(resource: TextResourceContents | BlobResourceContents) -> str | ImageContent:
+def _render_resource(resource: TextResourceContents | BlobResourceContents) -> str | ImageContent:
     if isinstance(resource, TextResourceContents):
         return resource.text
     if resource.mimeType in _IMAGES:
-        return _image(resource.blob, resource.mimeType)
+        return _render_image(resource.blob, resource.mimeType)
     kind = resource.mimeType or "a file"
     return f"[{kind} of {len(resource.blob) * 3 // 4:,} bytes at {resource.uri}, which cannot be shown here]"
 
 
-def _image(data: str, kind: str) -> str | ImageContent:
+def _render_image(data: str, kind: str) -> str | ImageContent:
     if kind not in _IMAGES:
         return f"[an image of a kind that cannot be shown here: {kind}]"
     if len(data) > _LARGEST_IMAGE:

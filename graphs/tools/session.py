@@ -32,10 +32,10 @@ from mcp.types import (
 )
 from pydantic import BaseModel
 
-from graphs.telemetry.tracing import on_the_wire
-from graphs.tools.listing import MOST_PAGES, Listing
-from graphs.tools.message_limits import Intake, Pace
-from graphs.tools.progress import listener, words
+from graphs.telemetry.tracing import build_rpc_trace_context
+from graphs.tools.listing import MOST_PAGES, ToolListing
+from graphs.tools.message_limits import Intake, TokenBucket
+from graphs.tools.progress import format_progress, get_listener
 
 SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
@@ -63,23 +63,23 @@ class RawTools(BaseModel):
 
 
 @dataclass(frozen=True)
-class End:
+class ConnectionEnd:
     """How a connection ended, in words."""
 
     reason: str
-    last_words: str | None = None
+    last_output: str | None = None
     """What its program said last, for those who run it."""
-    unsent: frozenset[object] = frozenset()
+    unsent_ids: frozenset[object] = frozenset()
     """The ids of the requests that it certainly did not carry."""
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended before the answer came; `sent` is false if the server cannot have run the call."""
 
     def __init__(self, request_id: int, *, sent: bool) -> None:
         super().__init__(f"request {request_id}, {'sent' if sent else 'not sent'}")
         self.request_id = request_id
-        self.sent = sent
+        self.was_sent = sent
 
 
 class Session(ClientSession):
@@ -104,11 +104,11 @@ class Session(ClientSession):
         self.terminated = False
         self.overdue: list[int] = []
         """Requests whose callers left and that are still not answered; the server should be told."""
-        self.end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self.end: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
         """How the connection ended; set by its owner."""
         self._wake = wake
         self._intake = intake
-        intake.tools_changed = self._note_change
+        intake.on_tools_changed = self._note_change
         self._abandoned: dict[int | str, asyncio.TimerHandle] = {}
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
@@ -118,11 +118,13 @@ class Session(ClientSession):
         that is none. The answer is not held against the tool's output schema: the model gets what the server said.
         """
         request_id = self._request_id
-        carried = on_the_wire(request_id)
+        carried = build_rpc_trace_context(request_id)
         meta = RequestParams.Meta.model_validate(carried) if carried else None
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments, _meta=meta))
         try:
-            return await self.send_request(ClientRequest(request), RawResult, progress_callback=_progress())
+            return await self.send_request(
+                ClientRequest(request), RawResult, progress_callback=_make_progress_callback()
+            )
         except asyncio.CancelledError:
             if not self.closed:
                 later = asyncio.get_running_loop().call_later(_GRACE, self._give_up, request_id)
@@ -131,21 +133,21 @@ class Session(ClientSession):
         except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             self.closed = True
             self._wake()
-            raise Lost(request_id, sent=False) from error
+            raise ConnectionLost(request_id, sent=False) from error
         except anyio.EndOfStream as error:
-            raise Lost(request_id, sent=True) from error
+            raise ConnectionLost(request_id, sent=True) from error
         except McpError as error:
             if self.closed and error.error.code == CONNECTION_CLOSED:
-                raise Lost(request_id, sent=True) from error
+                raise ConnectionLost(request_id, sent=True) from error
             if error.error.code == SESSION_TERMINATED:
                 self.terminated = True
                 self._wake()
-                raise Lost(request_id, sent=False) from error
+                raise ConnectionLost(request_id, sent=False) from error
             raise
 
-    async def list_all_tools(self) -> Listing:
+    async def list_all_tools(self) -> ToolListing:
         """All pages of the server's tools, as far as they are taken."""
-        listing = Listing()
+        listing = ToolListing()
         cursors: set[str] = set()
         cursor: str | None = None
         capabilities = self.get_server_capabilities()
@@ -157,7 +159,7 @@ class Session(ClientSession):
             for raw in page.tools:
                 listing.add(raw)
             cursor = page.nextCursor
-            if not cursor or listing.full:
+            if not cursor or listing.is_full:
                 return listing
             if cursor in cursors:
                 listing.note("its list of tools goes round in circles: a page names itself as the next one")
@@ -218,7 +220,7 @@ async def _ignore(message: object) -> None:
     """What the SDK does with what it has handled would only take time."""
 
 
-def own_version() -> str:
+def read_own_version() -> str:
     """The version that servers are told; reads files."""
     try:
         return version("interlock")
@@ -226,15 +228,15 @@ def own_version() -> str:
         return "0"
 
 
-def _progress() -> ProgressFnT | None:
+def _make_progress_callback() -> ProgressFnT | None:
     """Passes a call's progress on; None where nobody listens, so that the server is not asked for any."""
-    tell = listener()
+    tell = get_listener()
     if tell is None:
         return None
-    pace = Pace(_PROGRESS_A_SECOND, _FIRST_PROGRESS)
+    pace = TokenBucket(_PROGRESS_A_SECOND, _FIRST_PROGRESS)
 
-    async def passed_on(progress: float, total: float | None, message: str | None) -> None:
+    async def pass_on(progress: float, total: float | None, message: str | None) -> None:
         if pace.try_spend():
-            tell(words(progress, total, message))
+            tell(format_progress(progress, total, message))
 
-    return passed_on
+    return pass_on

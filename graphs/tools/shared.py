@@ -7,77 +7,79 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphs.config.spec.servers import ServerSpec
-from graphs.config.templates import Filling
-from graphs.tools.connection import Connection, Timing
-from graphs.tools.per_user import Users
+from graphs.config.templates import ServerTemplate
+from graphs.tools.connection import ServerConnection, Timing
+from graphs.tools.per_user import UserConnections
 
 
 @dataclass(frozen=True)
-class _Held:
-    connection: Connection
+class _SharedConnection:
+    connection: ServerConnection
     task: asyncio.Task[None]
     listeners: list[Callable[[], None]]
     """One for each toolbox that has the connection."""
 
 
-class Connections:
+class SharedConnections:
     """Every connection that some toolbox has. It ends when the last of them gives it back.
 
     `changed` is called, synchronously, whenever the state or the tools of any of them are different from before.
     """
 
-    def __init__(self, timing: Timing | None = None, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, timing: Timing | None = None, on_change: Callable[[], None] = lambda: None) -> None:
         self._timing = timing or Timing()
-        self._changed = changed
-        self._parsing = asyncio.Lock()
-        self._held: list[_Held] = []
-        self._users: list[tuple[Users, list[object]]] = []
+        self._on_change = on_change
+        self._parse_lock = asyncio.Lock()
+        self._shared: list[_SharedConnection] = []
+        self._user_connections: list[tuple[UserConnections, list[object]]] = []
         """Each with the toolboxes that have it."""
 
-    def take(self, name: str, spec: ServerSpec, changed: Callable[[], None]) -> Connection:
+    def take(self, name: str, spec: ServerSpec, on_change: Callable[[], None]) -> ServerConnection:
         """The connection to this server, opened now unless a server of the same name and the same lines has one.
 
         `changed` is called, synchronously, whenever its state or its tools are different from before.
         """
-        for held in self._held:
+        for held in self._shared:
             if held.connection.name == name and held.connection.spec == spec:
-                held.listeners.append(changed)
+                held.listeners.append(on_change)
                 return held.connection
-        listeners = [changed]
+        listeners = [on_change]
 
-        def tell() -> None:
+        def notify() -> None:
             for listener in list(listeners):
                 listener()
-            self._changed()
+            self._on_change()
 
-        connection = Connection(name, spec, timing=self._timing, changed=tell, parsing=self._parsing)
+        connection = ServerConnection(name, spec, timing=self._timing, on_change=notify, parse_lock=self._parse_lock)
         task = asyncio.create_task(connection.run(), name=f"mcp server {name}")
-        self._held.append(_Held(connection, task, listeners))
+        self._shared.append(_SharedConnection(connection, task, listeners))
         return connection
 
-    async def give_back(self, connection: Connection, changed: Callable[[], None]) -> None:
+    async def give_back(self, connection: ServerConnection, on_change: Callable[[], None]) -> None:
         """The end of one `take`; returns once the connection, if nobody else has it, and its process are gone."""
-        held = next(held for held in self._held if held.connection is connection)
-        held.listeners.remove(changed)
+        held = next(held for held in self._shared if held.connection is connection)
+        held.listeners.remove(on_change)
         if not held.listeners:
-            self._held.remove(held)
+            self._shared.remove(held)
             connection.stop()
             await held.task
 
-    def take_users(self, name: str, filling: Filling, taker: object) -> Users:
+    def take_users(self, name: str, filling: ServerTemplate, taker: object) -> UserConnections:
         """The connections of all users to this server; the same for a server of the same name and the same lines."""
-        for users, takers in self._users:
+        for users, takers in self._user_connections:
             if users.name == name and users.filling == filling:
                 takers.append(taker)
                 return users
-        users = Users(name, filling, timing=self._timing, changed=self._changed, parsing=self._parsing)
-        self._users.append((users, [taker]))
+        users = UserConnections(
+            name, filling, timing=self._timing, on_change=self._on_change, parse_lock=self._parse_lock
+        )
+        self._user_connections.append((users, [taker]))
         return users
 
-    async def give_back_users(self, users: Users, taker: object) -> None:
+    async def give_back_users(self, users: UserConnections, taker: object) -> None:
         """The end of one `take_users`; returns once they, if nobody else has them, and their processes are gone."""
-        entry = next(entry for entry in self._users if entry[0] is users)
+        entry = next(entry for entry in self._user_connections if entry[0] is users)
         entry[1].remove(taker)
         if not entry[1]:
-            self._users.remove(entry)
+            self._user_connections.remove(entry)
             await users.close()

@@ -21,8 +21,8 @@ from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage
 from pydantic import ValidationError
 
 from graphs.config.spec.servers import ServerSpec
-from graphs.tools.errors import CannotStart, TooLong, missing_command
-from graphs.tools.message_limits import UNFIT, Buffer, Intake, Pace, Unfit
+from graphs.tools.errors import LineTooLong, StartError, describe_missing_command
+from graphs.tools.message_limits import UNFIT_CODE, Intake, MessageBuffer, TokenBucket, UnfitMessage
 
 _LONGEST_LINE = 32 * 1024 * 1024
 """Bytes of one line that are thrown away before the server is given up."""
@@ -32,18 +32,18 @@ Outgoing = MemoryObjectReceiveStream[SessionMessage]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class StdioLink:
     """The two ends that a session needs, and the process behind them."""
 
     read: MemoryObjectReceiveStream[SessionMessage | Exception]
     write: MemoryObjectSendStream[SessionMessage]
     process: Process
-    last_words: anyio.Event
+    stderr_end: anyio.Event
     """Set when its stderr has been read to the end."""
 
 
 @asynccontextmanager
-async def running(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGenerator[Running]:
+async def run_process(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGenerator[StdioLink]:
     """Start the program and keep it until the block is left; then the whole process group is gone.
 
     The SDK's own stdio client is not used: it hides the process, so its end and its status could not be told, it lets
@@ -56,7 +56,7 @@ async def running(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGen
     write, out = anyio.create_memory_object_stream[SessionMessage](0)
     stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
     if stdin is None or stdout is None or stderr is None:
-        raise CannotStart("was started without pipes")
+        raise StartError("was started without pipes")
     all_read, last_words = anyio.Event(), anyio.Event()
     gone = False
     try:
@@ -64,9 +64,9 @@ async def running(spec: ServerSpec, intake: Intake, *, grace: float) -> AsyncGen
             group.start_soon(_read_messages, stdout, into, intake, all_read)
             group.start_soon(_write_messages, stdin, out)
             group.start_soon(_read_notes, stderr, intake, last_words)
-            group.start_soon(_end_with, process, into, all_read, grace)
+            group.start_soon(_close_after_exit, process, into, all_read, grace)
             try:
-                yield Running(read=read, write=write, process=process, last_words=last_words)
+                yield StdioLink(read=read, write=write, process=process, stderr_end=last_words)
             finally:
                 with anyio.CancelScope(shield=True):
                     await _stop(process, grace)
@@ -87,28 +87,28 @@ async def _start(spec: ServerSpec) -> Process:
     # A server never inherits our environment: it holds the gateway's own keys.
     env = {**get_default_environment(), **spec.env}
     if spec.cwd is not None and not await anyio.Path(spec.cwd).is_dir():
-        raise CannotStart(f"{spec.cwd}: no such folder. Correct 'cwd' in servers.yaml.")
+        raise StartError(f"{spec.cwd}: no such folder. Correct 'cwd' in servers.yaml.")
     if command == "python":
         program: str | None = sys.executable
     else:
         program = await anyio.to_thread.run_sync(partial(shutil.which, command, path=env.get("PATH")))
     if program is None:
         if await anyio.Path(command).is_file():
-            raise CannotStart(f"{command}: not executable. Allow it with chmod +x, or name its interpreter.")
-        raise CannotStart(missing_command(command))
+            raise StartError(f"{command}: not executable. Allow it with chmod +x, or name its interpreter.")
+        raise StartError(describe_missing_command(command))
     try:
         # A session of its own: what it starts in turn can be ended with it, and Ctrl-C is for the gateway alone.
         return await anyio.open_process([program, *spec.args], env=env, cwd=spec.cwd, start_new_session=True)
     except OSError as error:
-        raise CannotStart(f"{command}: {error.strerror or error}") from error
+        raise StartError(f"{command}: {error.strerror or error}") from error
 
 
-async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Intake, all_read: anyio.Event) -> None:
-    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError), intake.buffer() as buffer:
+async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Intake, stdout_end: anyio.Event) -> None:
+    with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError), intake.open_buffer() as buffer:
         async with into:
             async for chunk in stdout:
                 *lines, rest = chunk.split(b"\n")
-                await intake.pass_by(len(chunk), len(lines))
+                await intake.throttle(len(chunk), len(lines))
                 for line in lines:
                     buffer.add(line)
                     message = await _read_message(buffer, intake)
@@ -116,11 +116,11 @@ async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Inta
                         await into.send(SessionMessage(message))
                 buffer.add(rest)
                 if buffer.size > _LONGEST_LINE:
-                    raise TooLong(f"sent one message of more than {_LONGEST_LINE // 1024**2} MiB")
-            all_read.set()
+                    raise LineTooLong(f"sent one message of more than {_LONGEST_LINE // 1024**2} MiB")
+            stdout_end.set()
 
 
-async def _read_message(buffer: Buffer, intake: Intake) -> JSONRPCMessage | None:
+async def _read_message(buffer: MessageBuffer, intake: Intake) -> JSONRPCMessage | None:
     """The message in a line; the error that its caller gets in place of one that is not taken; None for a stray print,
     which is no reason to lose the server."""
     line = b""
@@ -132,11 +132,11 @@ async def _read_message(buffer: Buffer, intake: Intake) -> JSONRPCMessage | None
             return None
         parsed = await intake.examine(line)
         return JSONRPCMessage.model_validate(parsed) if parsed is not None else None
-    except Unfit as unfit:
+    except UnfitMessage as unfit:
         if unfit.request_id is None:
             intake.note(_decode_note(line) or str(unfit))
             return None
-        error = ErrorData(code=UNFIT, message=str(unfit))
+        error = ErrorData(code=UNFIT_CODE, message=str(unfit))
         return JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=unfit.request_id, error=error))
     except ValidationError:
         intake.note("sent something that is no JSON-RPC message")
@@ -151,9 +151,9 @@ async def _write_messages(stdin: ByteSendStream, out: Outgoing) -> None:
                 await stdin.send(text.encode() + b"\n")
 
 
-async def _read_notes(stderr: ByteReceiveStream, intake: Intake, last_words: anyio.Event) -> None:
+async def _read_notes(stderr: ByteReceiveStream, intake: Intake, stderr_end: anyio.Event) -> None:
     """What a server says beside its messages: so many lines a second, and how many more there were."""
-    pace = Pace()
+    pace = TokenBucket()
     pending = last = b""
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
         async for chunk in stderr:
@@ -170,18 +170,18 @@ async def _read_notes(stderr: ByteReceiveStream, intake: Intake, last_words: any
     intake.note_rest(_decode_note(last))
     if pending.strip():
         intake.note(_decode_note(pending))
-    last_words.set()
+    stderr_end.set()
 
 
 def _decode_note(line: bytes) -> str:
     return line[:_LONGEST_NOTE].decode(errors="replace").rstrip()
 
 
-async def _end_with(process: Process, into: Incoming, all_read: anyio.Event, grace: float) -> None:
+async def _close_after_exit(process: Process, into: Incoming, stdout_end: anyio.Event, grace: float) -> None:
     """A child that inherited stdout keeps it open after the server died: the end of the process is the end."""
     await process.wait()
     with anyio.move_on_after(grace):
-        await all_read.wait()
+        await stdout_end.wait()
     into.close()
 
 

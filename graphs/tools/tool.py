@@ -18,16 +18,16 @@ from langchain_mcp_adapters.tools import convert_mcp_tool_to_langchain_tool
 from mcp.types import CallToolResult, Tool
 from pydantic import Field
 
-from graphs.redaction import Shape, shape_of
+from graphs.redaction import ValueShape, read_shape
 from graphs.tools.arguments import Arguments
-from graphs.tools.call import Call
-from graphs.tools.connection import Connection
-from graphs.tools.names import model_name, people_name
+from graphs.tools.call import ServerCall
+from graphs.tools.connection import ServerConnection
+from graphs.tools.names import make_model_name, make_people_name
 
 Content = str | list[dict[str, Any]]
-Convert = Callable[..., Awaitable[tuple[list[dict[str, Any]], Any]]]
+ContentConverter = Callable[..., Awaitable[tuple[list[dict[str, Any]], Any]]]
 
-_NEVER_OPENED = StreamableHttpConnection(transport="streamable_http", url="http://pool.invalid")
+_UNUSED_CONNECTION = StreamableHttpConnection(transport="streamable_http", url="http://pool.invalid")
 """The adapters insist on a connection; the interceptor answers before it would be used."""
 
 
@@ -42,7 +42,7 @@ class ServedTool:
     people_name: str
     description: str
     input_schema: dict[str, Any] = field(hash=False)
-    secrets: Shape | None = field(hash=False)
+    secrets: ValueShape | None = field(hash=False)
     """Where its schema says that arguments hold secrets."""
     arguments: Arguments = field(compare=False, repr=False)
     """What its schema declares, to hold a call's arguments against."""
@@ -58,7 +58,7 @@ class ServedTool:
 class PooledTool(BaseTool):
     """Hands the model's arguments to the adapters' tool exactly as they are."""
 
-    convert: Convert = Field(exclude=True, repr=False)
+    convert: ContentConverter = Field(exclude=True, repr=False)
     """The adapters' own coroutine: calls, and turns MCP content into LangChain blocks."""
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
@@ -101,25 +101,25 @@ def is_watched(config: RunnableConfig | None) -> bool:
     return bool(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks)
 
 
-def served(connection: Connection, tool: Tool) -> ServedTool:
+def build_served_tool(connection: ServerConnection, tool: Tool) -> ServedTool:
     """What a listed tool is to a model, to a policy and to the tools node."""
     hints = tool.annotations
     read_only = hints is not None and hints.readOnlyHint is True
     idempotent = read_only or (hints is not None and hints.idempotentHint is True)
     # What says nothing about itself must be thought capable of harm, as the protocol has it.
     destructive = not read_only and (hints is None or hints.destructiveHint is not False)
-    shown = people_name(connection.name, tool.name)
+    shown = make_people_name(connection.name, tool.name)
 
-    async def through_pool(request: MCPToolCallRequest, handler: object) -> CallToolResult:
-        return await Call(connection, tool.name, request.args["arguments"], repeatable=idempotent).result()
+    async def call_server(request: MCPToolCallRequest, handler: object) -> CallToolResult:
+        return await ServerCall(connection, tool.name, request.args["arguments"], is_repeatable=idempotent).run()
 
     adapted = convert_mcp_tool_to_langchain_tool(
-        None, tool, connection=_NEVER_OPENED, tool_interceptors=[through_pool], server_name=connection.name
+        None, tool, connection=_UNUSED_CONNECTION, tool_interceptors=[call_server], server_name=connection.name
     )
-    schema = _schema(tool.inputSchema)
+    schema = _normalize_schema(tool.inputSchema)
     description = tool.description or tool.title or shown
     pooled = PooledTool(
-        name=model_name(connection.name, tool.name),
+        name=make_model_name(connection.name, tool.name),
         description=description,
         args_schema=schema,
         convert=adapted.coroutine,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
@@ -131,17 +131,17 @@ def served(connection: Connection, tool: Tool) -> ServedTool:
         people_name=shown,
         description=description,
         input_schema=schema,
-        secrets=shape_of(schema),
+        secrets=read_shape(schema),
         arguments=Arguments(schema),
         read_only=read_only,
         idempotent=idempotent,
         destructive=destructive,
-        definition=definition_digest(tool),
+        definition=compute_definition_digest(tool),
         tool=pooled,
     )
 
 
-def definition_digest(tool: Tool) -> str:
+def compute_definition_digest(tool: Tool) -> str:
     """Fingerprint of all that a tool says of itself to people, models and rules: sha256 in hex.
 
     An approval is bound to it: a server must not get a call approved under one description and serve another.
@@ -152,7 +152,7 @@ def definition_digest(tool: Tool) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def _schema(listed: dict[str, Any]) -> dict[str, Any]:
+def _normalize_schema(listed: dict[str, Any]) -> dict[str, Any]:
     """Model APIs refuse a whole request for one tool whose arguments are no object with properties."""
     properties = listed.get("properties")
     return {**listed, "type": "object", "properties": properties if isinstance(properties, dict) else {}}

@@ -8,15 +8,15 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from graphs.config.templates import Unfit
+from graphs.config.templates import UnfitValue
 from graphs.policy.rules import Caller
 from graphs.tools.connection import ServerDown
-from graphs.tools.names import of_server
-from graphs.tools.per_user import Refused, Seat, Users
+from graphs.tools.names import may_belong_to_server
+from graphs.tools.per_user import UserConnection, UserConnectionRefused, UserConnections
 from graphs.tools.tool import ServedTool
 
 
-class Tools(Protocol):
+class Toolset(Protocol):
     """A set of tools, as one caller has it."""
 
     @property
@@ -34,7 +34,7 @@ class Tools(Protocol):
         """Why servers are not there for this caller in particular, by name."""
         ...
 
-    def known(self, model_name: str) -> ServedTool | None:
+    def find(self, model_name: str) -> ServedTool | None:
         """The tool of that name even if its server is away just now: calling it then waits a little, or says why."""
         ...
 
@@ -43,17 +43,19 @@ class Tools(Protocol):
         ...
 
 
-class View:
+class CallerTools:
     """One caller's tools. `person`: who that surely is; None where nobody vouches for it."""
 
-    def __init__(self, base: Tools, users: Mapping[str, Users], caller: Caller, person: str | None) -> None:
+    def __init__(
+        self, base: Toolset, users: Mapping[str, UserConnections], caller: Caller, verified_user: str | None
+    ) -> None:
         self._base = base
         self._users = users
         self._caller = caller
-        self._person = person
-        self._seats: dict[str, Seat] = {}
+        self._verified_user = verified_user
+        self._connections: dict[str, UserConnection] = {}
         self._troubles: dict[str, str] = {}
-        self._seen: tuple[Any, ...] = ()
+        self._last_state: tuple[Any, ...] = ()
         self._tools: Mapping[str, ServedTool] = MappingProxyType({})
         self._version = 0
 
@@ -74,32 +76,32 @@ class View:
         """See Tools."""
         down = {
             name: "is not available for this caller now"
-            for name, seat in self._seats.items()
+            for name, seat in self._connections.items()
             if seat.connection.state != "up"
         }
         return {**down, **self._troubles}
 
-    def known(self, model_name: str) -> ServedTool | None:
+    def find(self, model_name: str) -> ServedTool | None:
         """See Tools."""
-        if (found := self.tools.get(model_name) or self._base.known(model_name)) is not None:
+        if (found := self.tools.get(model_name) or self._base.find(model_name)) is not None:
             return found
-        for name, seat in self._seats.items():
-            if of_server(model_name, name):
-                for _, one in seat.made.values():
+        for name, seat in self._connections.items():
+            if may_belong_to_server(model_name, name):
+                for _, one in seat.served_tools.values():
                     if one.model_name == model_name:
                         return one
         return None
 
     async def open(self, servers: Iterable[str]) -> None:
         """See Tools."""
-        starting: list[Seat] = []
+        starting: list[UserConnection] = []
         patience = 0.0
         for name in servers:
             users = self._users[name]
             try:
-                seat = self._seats[name] = users.seat(self._caller, self._person)
-            except (Refused, Unfit) as refused:
-                self._seats.pop(name, None)
+                seat = self._connections[name] = users.get_connection(self._caller, self._verified_user)
+            except (UserConnectionRefused, UnfitValue) as refused:
+                self._connections.pop(name, None)
                 self._troubles[name] = f"cannot be used: {refused}"
                 continue
             self._troubles.pop(name, None)
@@ -111,16 +113,16 @@ class View:
                 async with asyncio.timeout(patience):
                     for seat in starting:
                         with suppress(ServerDown):
-                            await seat.connection.session()
+                            await seat.connection.get_session()
 
     def _gather(self) -> None:
-        seen = (self._base.version, *((seat, seat.connection.tools) for seat in self._seats.values()))
-        if seen == self._seen:
+        seen = (self._base.version, *((seat, seat.connection.tools) for seat in self._connections.values()))
+        if seen == self._last_state:
             return
-        self._seen = seen
+        self._last_state = seen
         current = dict(self._base.tools)
-        for seat in self._seats.values():
-            for one in seat.tools():
+        for seat in self._connections.values():
+            for one in seat.list_tools():
                 current.setdefault(one.model_name, one)
         ordered = dict(sorted(current.items(), key=lambda item: item[1].people_name))
         # Nothing of one connection is ever taken for the same thing of another.

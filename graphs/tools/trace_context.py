@@ -11,17 +11,19 @@ from graphs.telemetry import spans
 from graphs.tools.session import RawResult, Session
 
 
-async def traced(session: Session, server: str, spec: ServerSpec, tool: str, arguments: dict[str, object]) -> RawResult:
+async def call_with_trace(
+    session: Session, server: str, spec: ServerSpec, tool: str, arguments: dict[str, object]
+) -> RawResult:
     """Calls a tool, as a span of its own. Raises what `Session.call` raises."""
-    with spans.mcp(server, tool, spec.url) as span:
+    with spans.start_mcp_span(server, tool, spec.url) as span:
         try:
             raw = await session.call(tool, arguments)
         except McpError as error:
-            span.failed(str(error.error.code))
-            span.note({"rpc.response.status_code": str(error.error.code)})
+            span.record_failure(str(error.error.code))
+            span.set_attributes({"rpc.response.status_code": str(error.error.code)})
             raise
         if raw.isError:
-            span.failed("tool_error")
+            span.record_failure("tool_error")
         return raw
 
 

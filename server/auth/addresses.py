@@ -37,7 +37,7 @@ def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 
 @lru_cache(maxsize=4096)
-def group_of(host: str) -> str:
+def find_group(host: str) -> str:
     """The address, or an IPv6 address's /64 network, which is what one customer gets: the unit that is counted by."""
     address = parse_address(host)
     if address is None:

@@ -70,10 +70,10 @@ class FailedKeys:
         self._failures.move_to_end(address)
         failures.count += 1
         if failures.count > self._most():
-            raise self._locked(failures, now)
+            raise self._build_address_locked(failures, now)
 
     @asynccontextmanager
-    async def lookup(self, address: str) -> AsyncGenerator[None]:
+    async def guard_lookup(self, address: str) -> AsyncGenerator[None]:
         """Around a question to whoever vouches for keys: a locked address asks one after the other, and few wait.
 
         A valid key gets in that way although others of its address fail. Raises AddressLocked where many wait.
@@ -84,7 +84,7 @@ class FailedKeys:
             yield
             return
         if failures.waiting >= MOST_WAITING:
-            raise self._locked(failures, now)
+            raise self._build_address_locked(failures, now)
         failures.waiting += 1
         try:
             async with failures.lookup:
@@ -93,5 +93,5 @@ class FailedKeys:
             failures.waiting -= 1
 
     @staticmethod
-    def _locked(failures: _Failures, now: float) -> AddressLocked:
+    def _build_address_locked(failures: _Failures, now: float) -> AddressLocked:
         return AddressLocked(max(1, round(failures.since + WINDOW - now)))

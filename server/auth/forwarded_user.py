@@ -18,7 +18,7 @@ LEEWAY = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Person:
+class ForwardedUser:
     """Who asks. `id` is set only where a signature says so."""
 
     id: str | None
@@ -27,7 +27,7 @@ class Person:
     role: str
 
 
-def person(headers: Mapping[str, str], secret: str) -> Person | None:
+def read_forwarded_user(headers: Mapping[str, str], secret: str) -> ForwardedUser | None:
     """The person that the headers name; None where they name nobody.
 
     With a secret, only the signed header counts (HS256, issuer `open-webui`, not expired; RFC 7519): plain ones can be
@@ -40,7 +40,7 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
             return None
         if max(len(name), len(email)) > LONGEST:
             raise UnknownKey(f"The headers that say for whom this key asks hold more than {LONGEST:,} characters.")
-        return Person(id=None, name=name or email, email=email, role=headers.get("x-openwebui-user-role", ""))
+        return ForwardedUser(id=None, name=name or email, email=email, role=headers.get("x-openwebui-user-role", ""))
     token = headers.get(JWT_HEADER)
     if not token:
         # Open WebUI falls back to unsigned headers when signing fails; nobody may get more rights by that.
@@ -65,4 +65,4 @@ def person(headers: Mapping[str, str], secret: str) -> Person | None:
     subject, email, role = (clean_text(claims.get(name)) for name in ("sub", "email", "role"))
     if not subject.strip():
         raise UnknownKey("The signed user header does not hold: its `sub` is no text that names anybody.")
-    return Person(id=subject, name=clean_text(claims.get("name")) or email or subject, email=email, role=role)
+    return ForwardedUser(id=subject, name=clean_text(claims.get("name")) or email or subject, email=email, role=role)

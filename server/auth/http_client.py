@@ -16,7 +16,7 @@ LARGEST = 512 * 1024
 """Bytes of an answer."""
 
 
-class Unfit(Exception):
+class UnfitAnswer(Exception):
     """An answer that is too long, compressed, or no JSON object."""
 
 
@@ -45,12 +45,12 @@ async def ask(
             return response.status_code, None
         # It was asked for as it is: what comes packed may unpack to anything.
         if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise Unfit("an answer that is compressed, though it was asked for as it is")
+            raise UnfitAnswer("an answer that is compressed, though it was asked for as it is")
         body = bytearray()
         async for piece in response.aiter_raw():
             body += piece
             if len(body) > LARGEST:
-                raise Unfit(f"an answer of more than {LARGEST // 1024} kB")
+                raise UnfitAnswer(f"an answer of more than {LARGEST // 1024} kB")
     return 200, parse_object(bytes(body))
 
 
@@ -59,7 +59,7 @@ def parse_object(body: bytes) -> Mapping[str, Any]:
     try:
         value: Any = orjson.loads(body)
     except ValueError:
-        raise Unfit("an answer that is no JSON") from None
+        raise UnfitAnswer("an answer that is no JSON") from None
     if not isinstance(value, dict):
-        raise Unfit("an answer that is no JSON object")
+        raise UnfitAnswer("an answer that is no JSON object")
     return value  # pyright: ignore[reportUnknownVariableType]

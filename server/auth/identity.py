@@ -10,11 +10,11 @@ import httpx
 
 from graphs.config.loader import Snapshot
 from graphs.policy.rules import Caller
-from server.auth.forwarded_user import person
-from server.auth.keys import Holder, Keyring, bearer
+from server.auth.forwarded_user import read_forwarded_user
+from server.auth.keys import Holder, Keyring, parse_bearer
 from server.auth.litellm_keys import LiteLLMKeys
-from server.auth.oidc import Issuer, looks_signed, unverified_issuer
-from server.auth.role_mapping import Vouched
+from server.auth.oidc import Issuer, is_signed_token, read_unverified_issuer
+from server.auth.role_mapping import ExternalIdentity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +53,28 @@ class Identities:
         Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable where whoever vouches for it
         does not answer.
         """
-        key = bearer(headers.get("authorization"))
-        holder = self._keyring.holding(key)
+        key = parse_bearer(headers.get("authorization"))
+        holder = self._keyring.find_holder(key)
         if holder is not None:
-            return self._of_holder(holder, headers)
+            return self._identify_holder(holder, headers)
         if not self._issuers and self._litellm is None:
-            raise self._keyring.unknown()
+            raise self._keyring.build_unknown_key()
         async with lookup or nullcontext():
-            return await self._vouched(key)
+            return await self._ask_external(key)
 
     def is_own_key(self, headers: Mapping[str, str]) -> bool:
         """Whether the request shows a key of access.yaml, whoever it asks for. Raises UnknownKey if it shows none."""
-        return self._keyring.holding(bearer(headers.get("authorization"))) is not None
+        return self._keyring.find_holder(parse_bearer(headers.get("authorization"))) is not None
 
-    async def _vouched(self, key: str) -> Identity:
-        if self._issuers and looks_signed(key) and (issuer := self._issuers.get(unverified_issuer(key) or "")):
-            return of_vouched(await issuer.vouch(key), litellm_knows=False)
-        if self._litellm is not None and self._litellm.looks_alike(key):
-            return of_vouched(await self._litellm.vouch(key), litellm_knows=True)
-        raise self._keyring.unknown()
+    async def _ask_external(self, key: str) -> Identity:
+        if self._issuers and is_signed_token(key) and (issuer := self._issuers.get(read_unverified_issuer(key) or "")):
+            return build_identity(await issuer.vouch(key), litellm_knows=False)
+        if self._litellm is not None and self._litellm.may_be_key(key):
+            return build_identity(await self._litellm.vouch(key), litellm_knows=True)
+        raise self._keyring.build_unknown_key()
 
-    def _of_holder(self, holder: Holder, headers: Mapping[str, str]) -> Identity:
-        who = person(headers, self._secret) if holder.forwards_users else None
+    def _identify_holder(self, holder: Holder, headers: Mapping[str, str]) -> Identity:
+        who = read_forwarded_user(headers, self._secret) if holder.forwards_users else None
         if who is None:
             caller = Caller(user=holder.name, role=holder.role, key=holder.name)
             return Identity(
@@ -96,7 +96,7 @@ class Identities:
         return Identity(caller=caller, owner=owner, remembers=who.id is not None, forwards_users=True)
 
 
-def of_vouched(who: Vouched, *, litellm_knows: bool) -> Identity:
+def build_identity(who: ExternalIdentity, *, litellm_knows: bool) -> Identity:
     """The identity of a caller for whom somebody vouches."""
     caller = Caller(user=who.user, email=who.email, role=who.role, key=who.key)
     return Identity(caller=caller, owner=who.owner, remembers=True, litellm_knows=litellm_knows)

@@ -37,7 +37,7 @@ class Keyring:
     def __init__(self, holders: Sequence[Holder]) -> None:
         self._holders = tuple(holders)
 
-    def holding(self, key: str) -> Holder | None:
+    def find_holder(self, key: str) -> Holder | None:
         """The holder of this key; None where it is none of these."""
         digest = hashlib.sha256(key.encode()).digest()
         found: Holder | None = None
@@ -47,12 +47,12 @@ class Keyring:
         return found
 
     @staticmethod
-    def unknown() -> UnknownKey:
+    def build_unknown_key() -> UnknownKey:
         """What is said of any other key."""
         return UnknownKey("This API key is not known here. The keys are listed in access.yaml.")
 
 
-def bearer(authorization: str | None) -> str:
+def parse_bearer(authorization: str | None) -> str:
     """The key of `Authorization: Bearer KEY`. Raises UnknownKey where there is none."""
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
@@ -64,10 +64,10 @@ def bearer(authorization: str | None) -> str:
 class Keys:
     """The keyring, and what the start has to tell about it."""
 
-    ring: Keyring
+    keyring: Keyring
     generated: Mapping[str, str]
     """Key name → the generated key itself; empty when keys are configured."""
-    off: Sequence[str]
+    unset_names: Sequence[str]
     """Names of keys whose variable is unset."""
 
 
@@ -94,21 +94,21 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generat
             continue
         holders.append(Holder(name=spec.name, role=spec.role, digest=digest, forwards_users=spec.forwards_users))
     if holders or snapshot.identities.litellm or snapshot.identities.oidc:
-        return Keys(ring=Keyring(holders), generated={}, off=off)
+        return Keys(keyring=Keyring(holders), generated={}, unset_names=off)
     if not generate:
         message = "no key of this file is on, and keys are not made while serving; set the variable of one, or restart"
         raise ConfigError([Problem("access.yaml", 0, 0, message)])
     wanted = {spec.name: (spec.role, spec.forwards_users) for spec in snapshot.keys}
     wanted = wanted or {role: (role, False) for role in snapshot.policy.roles}
-    generated = generated_keys(data / KEYS_FILE, list(wanted))
+    generated = generate_keys(data / KEYS_FILE, list(wanted))
     holders = [
         Holder(name=name, role=role, digest=hashlib.sha256(generated[name].encode()).digest(), forwards_users=forwards)
         for name, (role, forwards) in wanted.items()
     ]
-    return Keys(ring=Keyring(holders), generated=generated, off=())
+    return Keys(keyring=Keyring(holders), generated=generated, unset_names=())
 
 
-def generated_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
+def generate_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
     """`name=key` lines of the file; makes what is missing. Several workers may start at once: the first one writes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -15,54 +15,54 @@ import httpx
 
 from graphs.config.spec.identities import LiteLLMKeysSpec
 from graphs.errors import GraphUnavailable
-from server.auth.http_client import Unfit, ask
+from server.auth.http_client import UnfitAnswer, ask
 from server.auth.keys import UnknownKey
-from server.auth.role_mapping import Vouched, clean_text, found_role
+from server.auth.role_mapping import ExternalIdentity, clean_text, find_role
 
-REFUSED_FOR = 10.0
+REJECTION_LIFETIME = 10.0
 """Seconds for which a key that LiteLLM does not know is not asked about again."""
-REMEMBERED = 10_000
+MOST_ANSWERS = 10_000
 """Keys whose answers are kept at most; the one that was not used for longest goes first. Of refusals, as many of their
 own: made-up keys push out no other."""
 LONGEST_KEY = 512
 """Characters of a key."""
-AT_ONCE = 4
+MOST_CONCURRENT = 4
 """Questions about keys that were never known that are under way at once."""
-A_MINUTE = 120
+MOST_PER_MINUTE = 120
 """Such questions in a minute. A key that was known once is always asked about."""
 
 
 @dataclass(frozen=True)
 class _Answer:
     until: float
-    facts: Mapping[str, Any] | None
+    info: Mapping[str, Any] | None
     """None: LiteLLM does not know the key, or does not let it in."""
 
 
 class Bounds:
     """How many questions about unknown keys there may be: at once, and in a minute. What is refused costs nothing."""
 
-    def __init__(self, at_once: int = AT_ONCE, a_minute: int = A_MINUTE) -> None:
+    def __init__(self, at_once: int = MOST_CONCURRENT, a_minute: int = MOST_PER_MINUTE) -> None:
         self._at_once = at_once
         self._a_minute = a_minute
-        self._under_way = 0
-        self._left = float(a_minute)
-        self._since = time.monotonic()
+        self._active = 0
+        self._allowance = float(a_minute)
+        self._updated_at = time.monotonic()
 
     def enter(self) -> bool:
         """Whether one more may be asked now; then `leave` belongs to it."""
         now = time.monotonic()
-        self._left = min(self._a_minute, self._left + (now - self._since) * self._a_minute / 60)
-        self._since = now
-        if self._under_way >= self._at_once or self._left < 1:
+        self._allowance = min(self._a_minute, self._allowance + (now - self._updated_at) * self._a_minute / 60)
+        self._updated_at = now
+        if self._active >= self._at_once or self._allowance < 1:
             return False
-        self._left -= 1
-        self._under_way += 1
+        self._allowance -= 1
+        self._active += 1
         return True
 
     def leave(self) -> None:
         """Ends one."""
-        self._under_way -= 1
+        self._active -= 1
 
 
 class LiteLLMKeys:
@@ -77,64 +77,64 @@ class LiteLLMKeys:
         self._http = http
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         """Of keys that were known, also when their time is over."""
-        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        self._rejected_until: OrderedDict[bytes, float] = OrderedDict()
         """When those that were not known may be asked about again."""
         self._bounds = Bounds()
-        self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
+        self._pending: dict[bytes, asyncio.Task[_Answer]] = {}
 
-    def looks_alike(self, key: str) -> bool:
+    def may_be_key(self, key: str) -> bool:
         """Whether a key has the form of LiteLLM's: no other is sent there."""
         return key.startswith(self._spec.prefix) and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()
 
-    async def vouch(self, key: str) -> Vouched:
+    async def vouch(self, key: str) -> ExternalIdentity:
         """Who shows `key`. Raises UnknownKey, NotAllowed where it has no role here, GraphUnavailable where LiteLLM does
         not answer, or is asked about too many keys that nobody knows."""
         digest = hashlib.sha256(key.encode()).digest()
-        if self._refused.get(digest, 0.0) > time.monotonic():
-            raise _unknown()
+        if self._rejected_until.get(digest, 0.0) > time.monotonic():
+            raise _build_unknown_key()
         answer = self._answers.get(digest)
         if answer is None or answer.until < time.monotonic():
             # Many requests with one key are one question; a client that leaves must not end it for the others.
-            asking = self._asking.get(digest)
+            asking = self._pending.get(digest)
             if asking is None:
                 if answer is None and not self._bounds.enter():
                     raise GraphUnavailable("Too many unknown API keys are shown now; try again in a moment.")
-                asking = self._asking[digest] = asyncio.create_task(self._ask(key))
-                asking.add_done_callback(partial(self._asked, digest, known=answer is not None))
+                asking = self._pending[digest] = asyncio.create_task(self._ask(key))
+                asking.add_done_callback(partial(self._store_answer, digest, known=answer is not None))
             answer = await asyncio.shield(asking)
-        if answer.facts is None:
-            raise _unknown()
+        if answer.info is None:
+            raise _build_unknown_key()
         self._answers.move_to_end(digest)
-        return self._made(digest, answer.facts)
+        return self._build_identity(digest, answer.info)
 
-    def _asked(self, digest: bytes, asking: asyncio.Task[_Answer], *, known: bool) -> None:
+    def _store_answer(self, digest: bytes, asking: asyncio.Task[_Answer], *, known: bool) -> None:
         """Keeps what came of a question."""
-        self._asking.pop(digest, None)
+        self._pending.pop(digest, None)
         if not known:
             self._bounds.leave()
         if asking.cancelled() or asking.exception() is not None:
             return
         answer = asking.result()
-        if answer.facts is None:
+        if answer.info is None:
             self._answers.pop(digest, None)
-            self._refused[digest] = answer.until
-            self._refused.move_to_end(digest)
-            if len(self._refused) > REMEMBERED:
-                self._refused.popitem(last=False)
+            self._rejected_until[digest] = answer.until
+            self._rejected_until.move_to_end(digest)
+            if len(self._rejected_until) > MOST_ANSWERS:
+                self._rejected_until.popitem(last=False)
         else:
             self._answers[digest] = answer
-            self._refused.pop(digest, None)
-            if len(self._answers) > REMEMBERED:
+            self._rejected_until.pop(digest, None)
+            if len(self._answers) > MOST_ANSWERS:
                 self._answers.popitem(last=False)
 
-    def _made(self, digest: bytes, facts: Mapping[str, Any]) -> Vouched:
+    def _build_identity(self, digest: bytes, facts: Mapping[str, Any]) -> ExternalIdentity:
         spec = self._spec
         user = clean_text(facts.get("user_id"))
         alias = clean_text(facts.get("key_alias")) or user or digest.hex()[:12]
-        return Vouched(
+        return ExternalIdentity(
             user=user or alias,
             email=clean_text(facts.get("user_email")),
-            role=found_role(facts, spec.role_from, spec.roles, self._roles, spec.default),
+            role=find_role(facts, spec.role_from, spec.roles, self._roles, spec.default),
             key=f"litellm:{alias}",
             owner=f"litellm:{digest.hex()}",
         )
@@ -147,19 +147,19 @@ class LiteLLMKeys:
             raise GraphUnavailable(
                 f"LiteLLM, which knows whose API key this is, does not answer now ({type(error).__name__})."
             ) from None
-        except Unfit as error:
+        except UnfitAnswer as error:
             raise GraphUnavailable(f"LiteLLM's /key/info gave {error} instead of saying whose key this is.") from None
         now = time.monotonic()
         if status in (400, 401, 403, 404):
-            return _Answer(now + REFUSED_FOR, None)
+            return _Answer(now + REJECTION_LIFETIME, None)
         facts = body.get("info") if body is not None else None
         if not isinstance(facts, dict):
             raise GraphUnavailable(f"LiteLLM's /key/info answered {status} instead of saying whose key this is.")
         known = cast("Mapping[str, Any]", facts)
         # Whatever it says that is not plainly "no" shuts the key.
         shut = known.get("blocked") not in (None, False)
-        return _Answer(now + (REFUSED_FOR if shut else self._spec.cache), None if shut else known)
+        return _Answer(now + (REJECTION_LIFETIME if shut else self._spec.cache), None if shut else known)
 
 
-def _unknown() -> UnknownKey:
+def _build_unknown_key() -> UnknownKey:
     return UnknownKey("This API key is known neither here nor at LiteLLM, or LiteLLM does not let it in.")

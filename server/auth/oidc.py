@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from graphs.config.spec.identities import OidcSpec
 from graphs.errors import GraphUnavailable
-from server.auth.http_client import Unfit, ask
+from server.auth.http_client import UnfitAnswer, ask
 from server.auth.keys import UnknownKey
-from server.auth.role_mapping import Vouched, clean_text, found_role
+from server.auth.role_mapping import ExternalIdentity, clean_text, find_role
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Only those with a public key: with a shared secret, whoever can check a token could make one."""
-FRESH = 600.0
+KEYS_LIFETIME = 600.0
 """Seconds for which the issuer's keys are taken as they are."""
 RETRY = 10.0
 """Seconds between two questions for the keys, however many tokens name one that is not known."""
@@ -32,7 +32,7 @@ MAX_TOKEN = 16_384
 """Characters of a token."""
 
 
-def looks_signed(key: str) -> bool:
+def is_signed_token(key: str) -> bool:
     """Whether a key has the form of a signed token: three parts with dots between them."""
     return key.count(".") == 2 and len(key) <= MAX_TOKEN
 
@@ -45,15 +45,15 @@ class Issuer:
         self._roles = known_roles
         self._http = http
         self._keys: Mapping[str, jwt.PyJWK] = {}
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._fetched_at = float("-inf")
+        self._lock = asyncio.Lock()
 
-    async def vouch(self, token: str) -> Vouched:
+    async def vouch(self, token: str) -> ExternalIdentity:
         """Whose token it is. Raises UnknownKey where it does not hold, NotAllowed where it names no role of ours,
         GraphUnavailable where the issuer's keys cannot be had."""
         spec = self.spec
         try:
-            key = await self._key(jwt.get_unverified_header(token).get("kid"))
+            key = await self._find_key(jwt.get_unverified_header(token).get("kid"))
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key.key,
@@ -64,47 +64,47 @@ class Issuer:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except jwt.PyJWTError as error:
-            raise UnknownKey(f"The token of {spec.issuer} does not hold: {said(error)}.") from None
+            raise UnknownKey(f"The token of {spec.issuer} does not hold: {describe_error(error)}.") from None
         subject = clean_text(claims["sub"])
         if not subject.strip():
             raise UnknownKey(f"The token of {spec.issuer} does not hold: its `sub` is no text that names anybody.")
         # Only `true` is believed (OpenID Connect Core 5.1 makes it a boolean); issuers that say nothing vouch for it.
         email = clean_text(claims.get("email")) if claims.get("email_verified", True) is True else ""
         name = clean_text(claims.get("name")) or clean_text(claims.get("preferred_username")) or email or subject
-        role = found_role(claims, spec.role_from, spec.roles, self._roles, spec.default)
-        return Vouched(user=name, email=email, role=role, key="oidc", owner=f"oidc:{spec.issuer}:{subject}")
+        role = find_role(claims, spec.role_from, spec.roles, self._roles, spec.default)
+        return ExternalIdentity(user=name, email=email, role=role, key="oidc", owner=f"oidc:{spec.issuer}:{subject}")
 
-    async def _key(self, name: object) -> jwt.PyJWK:
-        keys = await self._no_older_than(FRESH)
+    async def _find_key(self, name: object) -> jwt.PyJWK:
+        keys = await self._load_keys(KEYS_LIFETIME)
         if not isinstance(name, str) and len(keys) == 1:
             return next(iter(keys.values()))
         if name not in keys:  # issuers change their keys: ask again, but not for every token that is made up
-            keys = await self._no_older_than(RETRY)
+            keys = await self._load_keys(RETRY)
         found = keys.get(name) if isinstance(name, str) else None
         if found is None:
             raise jwt.InvalidKeyError("it is signed with a key that the issuer does not publish")
         return found
 
-    async def _no_older_than(self, seconds: float) -> Mapping[str, jwt.PyJWK]:
-        if time.monotonic() - self._asked_at < (seconds if self._keys else RETRY):
-            return self._known()
-        async with self._asking:
-            if time.monotonic() - self._asked_at >= (seconds if self._keys else RETRY):
-                self._asked_at = time.monotonic()
-                self._keys = await self._ask() or self._keys
-        return self._known()
+    async def _load_keys(self, seconds: float) -> Mapping[str, jwt.PyJWK]:
+        if time.monotonic() - self._fetched_at < (seconds if self._keys else RETRY):
+            return self._require_keys()
+        async with self._lock:
+            if time.monotonic() - self._fetched_at >= (seconds if self._keys else RETRY):
+                self._fetched_at = time.monotonic()
+                self._keys = await self._fetch_keys() or self._keys
+        return self._require_keys()
 
-    def _known(self) -> Mapping[str, jwt.PyJWK]:
+    def _require_keys(self) -> Mapping[str, jwt.PyJWK]:
         if not self._keys:
             raise GraphUnavailable(f"The keys of {self.spec.issuer} cannot be had now, so no token can be checked.")
         return self._keys
 
-    async def _ask(self) -> Mapping[str, jwt.PyJWK]:
+    async def _fetch_keys(self) -> Mapping[str, jwt.PyJWK]:
         """The published keys by name; empty where they cannot be had."""
         try:
-            url = self.spec.jwks_url or await self._discovered()
+            url = self.spec.jwks_url or await self._discover_jwks_url()
             published = (await self._get(url)).get("keys")
-        except (httpx.HTTPError, httpx.InvalidURL, Unfit, TimeoutError):
+        except (httpx.HTTPError, httpx.InvalidURL, UnfitAnswer, TimeoutError):
             return {}
         found: dict[str, jwt.PyJWK] = {}
         for data in cast("list[object]", published)[:MOST_KEYS] if isinstance(published, list) else ():
@@ -113,19 +113,19 @@ class Issuer:
                 found.setdefault(key.key_id or "", key)
         return found
 
-    async def _discovered(self) -> str:
+    async def _discover_jwks_url(self) -> str:
         found = await self._get(f"{self.spec.issuer.rstrip('/')}/.well-known/openid-configuration")
         url = found.get("jwks_uri")
         if found.get("issuer") != self.spec.issuer or not isinstance(url, str):
-            raise Unfit("the issuer calls itself otherwise")
+            raise UnfitAnswer("the issuer calls itself otherwise")
         if not url.startswith("https://") and not self.spec.issuer.startswith("http://"):
-            raise Unfit("its keys would come over a connection that anybody may change")
+            raise UnfitAnswer("its keys would come over a connection that anybody may change")
         return url
 
     async def _get(self, url: str) -> Mapping[str, Any]:
         status, found = await ask(self._http, url)
         if found is None:
-            raise Unfit(f"the issuer answers {status}")
+            raise UnfitAnswer(f"the issuer answers {status}")
         return found
 
 
@@ -153,7 +153,7 @@ def read_key(data: object) -> jwt.PyJWK | None:
     return key
 
 
-def unverified_issuer(token: str) -> str | None:
+def read_unverified_issuer(token: str) -> str | None:
     """Who the token says has made it: to find the keys to check it with, and for nothing else."""
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
@@ -163,7 +163,7 @@ def unverified_issuer(token: str) -> str | None:
     return issuer if isinstance(issuer, str) else None
 
 
-def said(error: jwt.PyJWTError) -> str:
+def describe_error(error: jwt.PyJWTError) -> str:
     """What is wrong, without anything of the token in it."""
     match error:
         case jwt.ExpiredSignatureError():

@@ -13,7 +13,7 @@ LONGEST = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vouched:
+class ExternalIdentity:
     """A caller for whom somebody else vouches."""
 
     user: str
@@ -25,7 +25,7 @@ class Vouched:
     """Whose conversations it may continue: the same for the same person or key, for ever."""
 
 
-def found_role(
+def find_role(
     facts: Mapping[str, Any], field: str, roles: Mapping[str, str], known: Sequence[str], default: str | None
 ) -> str:
     """The role that `field` of `facts` names: by the mapping, in its order; without one, by its own name.
@@ -33,7 +33,7 @@ def found_role(
     A mapping is the whole list: whoever can write the field gets no role that stands in none of its lines. Raises
     NotAllowed where it names none and there is no default.
     """
-    said = texts(at(facts, field))
+    said = list_texts(read_field(facts, field))
     for value, role in roles.items():
         if value in said:
             return role
@@ -60,7 +60,7 @@ def clean_text(value: object, longest: int = LONGEST) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-def at(facts: Mapping[str, Any], field: str) -> object:
+def read_field(facts: Mapping[str, Any], field: str) -> object:
     """What a dotted path leads to; None where it leads nowhere. A name with dots in it (a claim that is a URL) counts
     as a whole."""
     if field in facts:
@@ -73,7 +73,7 @@ def at(facts: Mapping[str, Any], field: str) -> object:
     return value
 
 
-def texts(value: object) -> list[str]:
+def list_texts(value: object) -> list[str]:
     """One text, or the texts of a list; everything else says nothing."""
     if isinstance(value, str):
         return [value] if value else []

@@ -13,14 +13,20 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from graphs.config.loader import Snapshot, load
-from graphs.diagnostics.access_matrix import rights_table
+from graphs.diagnostics.access_matrix import build_access_matrix
 from graphs.diagnostics.explain import Question, explain
-from graphs.diagnostics.tool_catalog import NoSuch
+from graphs.diagnostics.tool_catalog import UnknownName
 from graphs.errors import ConfigError
-from graphs.runtime.engine import settled_environment
-from server.cli.access_output import FORMATS, TableFormat, explained_as_json, explained_as_text, holders
-from server.cli.options import Configs, complain, in_own_words, settings_for
-from server.cli.output import printable
+from graphs.runtime.engine import build_environment
+from server.cli.access_output import (
+    FORMATS,
+    TableFormat,
+    format_explanation_json,
+    format_explanation_text,
+    list_holders,
+)
+from server.cli.options import Configs, load_settings, report_error, silence_engine_log
+from server.cli.output import escape_line
 
 access = typer.Typer(name="access")
 
@@ -35,7 +41,7 @@ Narrowing = Annotated[
 
 
 @access.callback(invoke_without_command=True)
-def table(
+def show_matrix(
     context: typer.Context,
     configs: Configs = None,
     format: Annotated[
@@ -61,10 +67,10 @@ def table(
             raise typer.BadParameter(f"belongs behind it: access {context.invoked_subcommand} --{option} …")
         context.obj = configs
         return
-    snapshot = loaded(configs)
+    snapshot = load_or_exit(configs)
     try:
         found = asyncio.run(
-            rights_table(
+            build_access_matrix(
                 snapshot,
                 roles=role or (),
                 narrowed_by=user_role,
@@ -73,15 +79,15 @@ def table(
                 patience=patience if connect else None,
             )
         )
-    except NoSuch as error:
-        raise usage(error) from None
-    for text in FORMATS[format](found, holders(snapshot)):
+    except UnknownName as error:
+        raise report_usage(error) from None
+    for text in FORMATS[format](found, list_holders(snapshot)):
         typer.echo(text)
-    for name in found.idle:
-        typer.echo(printable(f"role {name} may use no graph (its `graphs`), so it can call nothing"), err=True)
-    for name, words in found.inventory.away.items():
+    for name in found.idle_roles:
+        typer.echo(escape_line(f"role {name} may use no graph (its `graphs`), so it can call nothing"), err=True)
+    for name, words in found.catalog.unavailable.items():
         if connect:
-            typer.echo(printable(f"{name}: {words}; of its tools those are shown that rules name"), err=True)
+            typer.echo(escape_line(f"{name}: {words}; of its tools those are shown that rules name"), err=True)
 
 
 @access.command(name="explain")
@@ -108,9 +114,9 @@ def explain_call(
 
     Nothing is called. Exit 0: said, whatever is decided; 1: the files have problems; 2: usage.
     """
-    arguments = object_of(args)
-    moment = time_of(now)
-    snapshot = loaded(configs or cast("Path | None", context.obj))
+    arguments = parse_arguments(args)
+    moment = parse_time(now)
+    snapshot = load_or_exit(configs or cast("Path | None", context.obj))
     question = Question(
         role=role,
         key=key,
@@ -127,37 +133,37 @@ def explain_call(
     )
     try:
         found = asyncio.run(explain(snapshot, question, patience=patience if connect else None))
-    except NoSuch as error:
-        raise usage(error) from None
+    except UnknownName as error:
+        raise report_usage(error) from None
     if format == "json":
-        typer.echo(json.dumps(explained_as_json(found), indent=2))
+        typer.echo(json.dumps(format_explanation_json(found), indent=2))
     else:
-        for text in explained_as_text(found):
-            typer.echo(printable(text))
+        for text in format_explanation_text(found):
+            typer.echo(escape_line(text))
     for note in found.notes:
-        typer.echo(printable(note), err=True)
+        typer.echo(escape_line(note), err=True)
 
 
-def loaded(configs: Path | None) -> Snapshot:
+def load_or_exit(configs: Path | None) -> Snapshot:
     """The files, checked. Ends the command where they cannot be read."""
-    settings = settings_for(configs)
+    settings = load_settings(configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
         raise typer.Exit(2)
-    in_own_words()
+    silence_engine_log()
     try:
-        return load(settings.configs, settled_environment(os.environ, settings.data))
+        return load(settings.configs, build_environment(os.environ, settings.data))
     except ConfigError as error:
-        raise complain(error) from None
+        raise report_error(error) from None
 
 
-def usage(error: NoSuch) -> typer.Exit:
+def report_usage(error: UnknownName) -> typer.Exit:
     """Shows what is not there and ends with exit code 2."""
-    typer.echo(printable(str(error)), err=True)
+    typer.echo(escape_line(str(error)), err=True)
     return typer.Exit(2)
 
 
-def object_of(text: str) -> Mapping[str, Any]:
+def parse_arguments(text: str) -> Mapping[str, Any]:
     """The arguments. Ends the command where they are no JSON object."""
     try:
         value = json.loads(text)
@@ -176,7 +182,7 @@ def object_of(text: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value)
 
 
-def time_of(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """The moment; now for no text. Ends the command where it is none."""
     if not text:
         return datetime.now(UTC)

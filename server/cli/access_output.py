@@ -15,11 +15,11 @@ from rich.text import Text
 
 from graphs.config.loader import Snapshot
 from graphs.config.spec.identities import LiteLLMKeysSpec, OidcSpec
-from graphs.diagnostics.access_matrix import Candidate, Cell, RightsTable
-from graphs.diagnostics.explain import Explanation, RoleSays
+from graphs.diagnostics.access_matrix import AccessCell, AccessMatrix, Candidate
+from graphs.diagnostics.explain import Explanation, RoleRuling
 from graphs.errors import NotAllowed
-from server.auth.role_mapping import found_role
-from server.cli.output import csv_line, printable
+from server.auth.role_mapping import find_role
+from server.cli.output import escape_line, format_csv_line
 
 TableFormat = Literal["table", "json", "csv"]
 Holders = Mapping[str, Sequence[str]]
@@ -31,40 +31,47 @@ WIDTH = 120
 """Columns of a table that goes to a file or another program."""
 
 
-def holders(snapshot: Snapshot) -> Holders:
+def list_holders(snapshot: Snapshot) -> Holders:
     """Who has which role: keys of access.yaml, and what LiteLLM and issuers may say of theirs."""
     found: dict[str, list[str]] = {role: [] for role in snapshot.policy.roles}
     for key in snapshot.keys:
         found[key.role].append(f"{key.name} (forwards users)" if key.forwards_users else key.name)
     if snapshot.identities.litellm is not None:
-        add_vouched(found, "litellm", snapshot.identities.litellm)
+        add_external(found, "litellm", snapshot.identities.litellm)
     for issuer in snapshot.identities.oidc:
-        add_vouched(found, f"oidc {issuer.issuer}", issuer)
+        add_external(found, f"oidc {issuer.issuer}", issuer)
     return found
 
 
-def add_vouched(found: dict[str, list[str]], who: str, spec: LiteLLMKeysSpec | OidcSpec) -> None:
+def add_external(found: dict[str, list[str]], who: str, spec: LiteLLMKeysSpec | OidcSpec) -> None:
     """What the field that names the role may say, each with the role it gives."""
     known = list(found)
     for value in spec.roles or known:
-        found[found_role({spec.role_from: value}, spec.role_from, spec.roles, known, None)].append(
+        found[find_role({spec.role_from: value}, spec.role_from, spec.roles, known, None)].append(
             f"{who} {spec.role_from}={value}"
         )
     try:
-        found[found_role({}, spec.role_from, spec.roles, known, spec.default)].append(f"{who}, any other")
+        found[find_role({}, spec.role_from, spec.roles, known, spec.default)].append(f"{who}, any other")
     except NotAllowed:
         return
 
 
-def as_csv(found: RightsTable, keys: Holders) -> Iterator[str]:
+def format_csv(found: AccessMatrix, keys: Holders) -> Iterator[str]:
     """A line a cell, under the names of the columns."""
-    yield csv_line(COLUMNS)
+    yield format_csv_line(COLUMNS)
     for cell in found.cells:
-        values = (cell.role, cell.tool, cell.decision, cell.rule, " ".join(cell.may), cell.narrowed_by or "")
-        yield csv_line([printable(value) for value in (*values, "; ".join(keys[cell.role]))])
+        values = (
+            cell.role,
+            cell.tool,
+            cell.decision,
+            cell.rule,
+            " ".join(cell.possible_decisions),
+            cell.narrowed_by or "",
+        )
+        yield format_csv_line([escape_line(value) for value in (*values, "; ".join(keys[cell.role]))])
 
 
-def as_json(found: RightsTable, keys: Holders) -> Iterator[str]:
+def format_json(found: AccessMatrix, keys: Holders) -> Iterator[str]:
     """One list of all cells."""
     cells = [
         {
@@ -72,10 +79,10 @@ def as_json(found: RightsTable, keys: Holders) -> Iterator[str]:
             "user_role": cell.narrowed_by,
             "tool": cell.tool,
             "decision": cell.decision,
-            "may": list(cell.may),
+            "may": list(cell.possible_decisions),
             "rule": cell.rule,
-            "rules": [candidate_as_json(candidate) for candidate in cell.candidates],
-            "otherwise": "deny" if cell.otherwise else None,
+            "rules": [format_candidate(candidate) for candidate in cell.candidates],
+            "otherwise": "deny" if cell.has_default_deny else None,
             "keys": list(keys[cell.role]),
         }
         for cell in found.cells
@@ -83,7 +90,7 @@ def as_json(found: RightsTable, keys: Holders) -> Iterator[str]:
     yield json.dumps(cells, indent=2)
 
 
-def candidate_as_json(candidate: Candidate) -> dict[str, Any]:
+def format_candidate(candidate: Candidate) -> dict[str, Any]:
     rule = candidate.rule
     return {
         "decision": rule.decision,
@@ -92,14 +99,14 @@ def candidate_as_json(candidate: Candidate) -> dict[str, Any]:
         "always": candidate.always,
         "where": rule.where,
         "role": rule.role,
-        "of": candidate.of,
+        "of": candidate.source_role,
         "approver": rule.approver,
         "expires": rule.expires,
         "reason": rule.reason,
     }
 
 
-def as_table(found: RightsTable, keys: Holders) -> Iterator[str]:
+def format_table(found: AccessMatrix, keys: Holders) -> Iterator[str]:
     """For the eye: the matrix, and beneath it who has which role."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("role", "tool", "decision"):
@@ -108,10 +115,10 @@ def as_table(found: RightsTable, keys: Holders) -> Iterator[str]:
     for cell, following in zip(found.cells, [*found.cells[1:], None], strict=True):
         role = cell.role if cell.narrowed_by is None else f"{cell.role} for {cell.narrowed_by}"
         table.add_row(
-            Text(printable(role)),
-            Text(printable(cell.tool)),
+            Text(escape_line(role)),
+            Text(escape_line(cell.tool)),
             Text(cell.decision, style=COLOURS[cell.decision]),
-            Text("\n".join(printable(line) for line in rule_lines(cell))),
+            Text("\n".join(escape_line(line) for line in format_rules(cell))),
             end_section=following is None or following.role != cell.role,
         )
     # Rich takes a terminal's own width, and what COLUMNS says of one.
@@ -122,12 +129,12 @@ def as_table(found: RightsTable, keys: Holders) -> Iterator[str]:
     yield from (line.rstrip() for line in captured.get().rstrip().splitlines())
     yield ""
     for role in dict.fromkeys(cell.role for cell in found.cells):
-        yield printable(f"keys of {role}: {'; '.join(keys[role]) or 'none'}")
+        yield escape_line(f"keys of {role}: {'; '.join(keys[role]) or 'none'}")
 
 
-def rule_lines(cell: Cell) -> Iterator[str]:
+def format_rules(cell: AccessCell) -> Iterator[str]:
     """The rules of a cell, the shortest that names them."""
-    several = len({candidate.of for candidate in cell.candidates}) > 1
+    several = len({candidate.source_role for candidate in cell.candidates}) > 1
     for candidate in cell.candidates:
         rule = candidate.rule
         words = f"{rule.decision} {rule.pattern}"
@@ -135,24 +142,24 @@ def rule_lines(cell: Cell) -> Iterator[str]:
         words += f" when {rule.when.text}" if rule.when is not None and not candidate.always else ""
         origin = f"{rule.where}, role {rule.role}" if several or rule.role != cell.role else rule.where
         yield f"{words} ({origin})"
-    if cell.otherwise:
+    if cell.has_default_deny:
         yield "otherwise deny" if cell.candidates else cell.rule
 
 
-FORMATS: Mapping[TableFormat, Callable[[RightsTable, Holders], Iterator[str]]] = {
-    "table": as_table,
-    "csv": as_csv,
-    "json": as_json,
+FORMATS: Mapping[TableFormat, Callable[[AccessMatrix, Holders], Iterator[str]]] = {
+    "table": format_table,
+    "csv": format_csv,
+    "json": format_json,
 }
 
 
-def explained_as_json(found: Explanation) -> dict[str, Any]:
+def format_explanation_json(found: Explanation) -> dict[str, Any]:
     """The explanation, for programs."""
     verdict, caller, facts = found.verdict, found.caller, found.facts
     return {
         "decision": verdict.decision,
         "rule": verdict.rule,
-        "where": None if verdict.by is None else verdict.by.where,
+        "where": None if verdict.source_rule is None else verdict.source_rule.where,
         "approver": verdict.approver,
         "expires": verdict.expires,
         "reason": verdict.reason,
@@ -171,11 +178,11 @@ def explained_as_json(found: Explanation) -> dict[str, Any]:
         "node": facts.node,
         "now": facts.now.isoformat(),
         "turn": {"rounds": facts.rounds, "calls": facts.calls},
-        "roles": [role_as_json(ruling) for ruling in found.rulings],
+        "roles": [format_ruling(ruling) for ruling in found.rulings],
     }
 
 
-def role_as_json(ruling: RoleSays) -> dict[str, Any]:
+def format_ruling(ruling: RoleRuling) -> dict[str, Any]:
     return {
         "role": ruling.role,
         "decision": ruling.verdict.decision,
@@ -187,16 +194,16 @@ def role_as_json(ruling: RoleSays) -> dict[str, Any]:
                 "when": None if trial.rule.when is None else trial.rule.when.text,
                 "where": trial.rule.where,
                 "role": trial.rule.role,
-                "by_way_of": list(trial.by_way_of),
+                "by_way_of": list(trial.include_path),
                 "outcome": trial.outcome,
-                "why": trial.words,
+                "why": trial.reason,
             }
             for trial in ruling.trials
         ],
     }
 
 
-def explained_as_text(found: Explanation) -> Iterator[str]:
+def format_explanation_text(found: Explanation) -> Iterator[str]:
     """The explanation, for people."""
     verdict, caller, facts = found.verdict, found.caller, found.facts
     yield f"{verdict.decision}: {verdict.rule}"
@@ -221,8 +228,8 @@ def explained_as_text(found: Explanation) -> Iterator[str]:
         yield f"rules of role {ruling.role}, the first that holds decides; it says {ruling.verdict.decision}:"
         for trial in ruling.trials:
             rule = trial.rule
-            origin = f", included: {' > '.join(trial.by_way_of)}" if len(trial.by_way_of) > 1 else ""
+            origin = f", included: {' > '.join(trial.include_path)}" if len(trial.include_path) > 1 else ""
             yield f"{'>' if trial.outcome == 'decides' else ' '} {rule.where}  {rule.decision} {rule.pattern!r}{origin}"
-            yield f"      {trial.words}"
-        if ruling.verdict.by is None:
+            yield f"      {trial.reason}"
+        if ruling.verdict.source_rule is None:
             yield f"> {ruling.verdict.rule}"

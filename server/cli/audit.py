@@ -17,24 +17,24 @@ import typer
 from graphs.config.loader import load
 from graphs.diagnostics.audit_reader import (
     AuditFilter,
+    AuditKind,
     AuditRecord,
     BadExport,
-    Head,
+    ChainHead,
     Inspection,
-    Kind,
     NoStore,
-    chosen,
     inspect,
-    line,
-    moment,
-    opened_audit,
+    open_audit,
+    parse_moment,
     read_export,
     read_head,
+    read_records,
+    to_line,
 )
 from graphs.errors import InterlockError
-from graphs.runtime.engine import settled_environment
-from server.cli.options import Configs, complain, settings_for
-from server.cli.output import csv_line, printable
+from graphs.runtime.engine import build_environment
+from server.cli.options import Configs, load_settings, report_error
+from server.cli.output import escape_line, format_csv_line
 from server.settings import Settings
 
 audit = typer.Typer(
@@ -63,7 +63,7 @@ def show(
     verdict: Annotated[
         str | None, typer.Option(help="allow, ask, deny; approved, rejected, expired or superseded.")
     ] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Only records of this kind.")] = None,
+    kind: Annotated[AuditKind | None, typer.Option(help="Only records of this kind.")] = None,
     after: Annotated[int | None, typer.Option(min=0, help="Only records with a greater number.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="The newest so many; with --after the first; 0: all.")] = 50,
     format: Annotated[Format, typer.Option(help="json: one object a line, which `audit verify` reads.")] = "table",
@@ -79,15 +79,15 @@ def show(
         graph=graph,
         verdict=verdict,
         kind=kind,
-        since=time_of(since, "--since"),
-        until=time_of(until, "--until"),
+        since=parse_time_option(since, "--since"),
+        until=parse_time_option(until, "--until"),
         after=after,
         limit=limit or None,
     )
     try:
-        asyncio.run(print_records(settings_for(configs), wanted, format, follow))
+        asyncio.run(print_records(load_settings(configs), wanted, format, follow))
     except InterlockError as error:
-        raise complain(error) from None
+        raise report_error(error) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -106,28 +106,28 @@ def verify(
     one of them, whoever can rewrite the whole database can rewrite the whole chain.
     """
     try:
-        export = None if file is None else exported(file)
-        found = asyncio.run(inspected(settings_for(configs), export, str(file), head_of(head)))
+        export = None if file is None else read_export_file(file)
+        found = asyncio.run(inspect_records(load_settings(configs), export, str(file), parse_head_option(head)))
     except BadExport as error:
         typer.echo(str(error))
         raise typer.Exit(1) from None
     except InterlockError as error:
-        raise complain(error) from None
+        raise report_error(error) from None
     for text in found.lines:
         typer.echo(text)
     if not found.sound:
         raise typer.Exit(1)
 
 
-def time_of(text: str, option: str) -> float | None:
+def parse_time_option(text: str, option: str) -> float | None:
     """Seconds since the epoch; None for no text."""
     try:
-        return moment(text) if text else None
+        return parse_moment(text) if text else None
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def head_of(text: str) -> Head | None:
+def parse_head_option(text: str) -> ChainHead | None:
     """A head that was printed before; None for no text."""
     try:
         return read_head(text) if text else None
@@ -135,24 +135,24 @@ def head_of(text: str) -> Head | None:
         raise typer.BadParameter(str(error), param_hint="--head") from None
 
 
-def storage_of(settings: Settings) -> str:
+def find_storage(settings: Settings) -> str:
     """Where the records are: what the environment says, or else gateway.yaml. Raises ConfigError."""
     if settings.storage:
         return settings.storage
-    return load(settings.configs, settled_environment(os.environ, settings.data)).gateway.storage
+    return load(settings.configs, build_environment(os.environ, settings.data)).gateway.storage
 
 
 async def print_records(settings: Settings, wanted: AuditFilter, format: Format, follow: bool) -> None:
     """Prints what is chosen, as it is found."""
-    as_text: Callable[[AuditRecord], str] = {"table": as_row, "json": line, "csv": as_csv}[format]
+    as_text: Callable[[AuditRecord], str] = {"table": format_row, "json": to_line, "csv": format_csv}[format]
     if format == "csv":
-        typer.echo(csv_line(COLUMNS))
-    async with opened_audit(storage_of(settings), settings.data) as records:
-        async for record in chosen(records, wanted, follow=follow):
+        typer.echo(format_csv_line(COLUMNS))
+    async with open_audit(find_storage(settings), settings.data) as records:
+        async for record in read_records(records, wanted, follow=follow):
             typer.echo(as_text(record))
 
 
-def as_row(record: AuditRecord) -> str:
+def format_row(record: AuditRecord) -> str:
     """One record as one line for people."""
     when = datetime.fromtimestamp(record.time).strftime("%Y-%m-%d %H:%M:%S")
     what = {"decision": record.verdict, "approval": record.verdict, "call": record.outcome or ""}.get(record.kind, "")
@@ -168,12 +168,12 @@ def as_row(record: AuditRecord) -> str:
     said += f"; note: {record.note}" if record.note else ""
     row = (
         f"{record.seq:>6}  {when}  {record.kind:<8} {what:<12} {who if record.user else '':<24} "
-        f"{record.tool} {shortened(args)}  {'' if record.kind == 'call' else said}"
+        f"{record.tool} {shorten(args)}  {'' if record.kind == 'call' else said}"
     )
-    return printable(row.rstrip())
+    return escape_line(row.rstrip())
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """At most LONGEST_ARGS characters of it."""
     return text if len(text) <= LONGEST_ARGS else f"{text[: LONGEST_ARGS - 1]}…"
 
@@ -181,17 +181,19 @@ def shortened(text: str) -> str:
 COLUMNS = tuple(item.name for item in fields(AuditRecord))
 
 
-def as_csv(record: AuditRecord) -> str:
+def format_csv(record: AuditRecord) -> str:
     """One record as a line of CSV."""
     values = {name: getattr(record, name) for name in COLUMNS}
     values["args"] = "" if record.args is None else json.dumps(record.args)
-    return csv_line(["" if value is None else str(value) for value in values.values()])
+    return format_csv_line(["" if value is None else str(value) for value in values.values()])
 
 
-async def inspected(settings: Settings, export: list[AuditRecord] | None, name: str, head: Head | None) -> Inspection:
+async def inspect_records(
+    settings: Settings, export: list[AuditRecord] | None, name: str, head: ChainHead | None
+) -> Inspection:
     """What `verify` finds. An export alone is checked too, on a machine without the database."""
     try:
-        async with opened_audit(storage_of(settings), settings.data) as records:
+        async with open_audit(find_storage(settings), settings.data) as records:
             return await inspect(records, export, name, head)
     except NoStore:
         if export is None:
@@ -199,7 +201,7 @@ async def inspected(settings: Settings, export: list[AuditRecord] | None, name: 
         return await inspect(None, export, name, head)
 
 
-def exported(file: Path) -> list[AuditRecord]:
+def read_export_file(file: Path) -> list[AuditRecord]:
     """The records of an export. Raises BadExport."""
     try:
         with sys.stdin if str(file) == "-" else file.open(encoding="utf-8", errors="replace") as lines:

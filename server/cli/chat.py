@@ -28,7 +28,7 @@ class ChatFailed(Exception):
 async def converse(url: str, model: str, key: str, data: Path, question: str) -> None:
     """Asks one question, or talks until the input ends. Raises ChatFailed."""
     console = Console(highlight=False, emoji=False)
-    key = key or generated_key(data)
+    key = key or read_generated_key(data)
     messages: list[dict[str, str]] = []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         while True:
@@ -42,13 +42,13 @@ async def converse(url: str, model: str, key: str, data: Path, question: str) ->
                 if not text:
                     continue
             messages.append({"role": "user", "content": text})
-            answer = await turn(session, console, url, key, {"model": model, "messages": messages, "stream": True})
+            answer = await run_turn(session, console, url, key, {"model": model, "messages": messages, "stream": True})
             messages.append({"role": "assistant", "content": answer})
             if question:
                 return
 
 
-def generated_key(data: Path) -> str:
+def read_generated_key(data: Path) -> str:
     """The admin key that `interlock serve` made. Raises ChatFailed where there is none."""
     file = data / KEYS_FILE
     keys = read_keys(file) if file.is_file() else {}
@@ -57,15 +57,17 @@ def generated_key(data: Path) -> str:
     return keys.get("admin") or next(iter(keys.values()))
 
 
-async def turn(session: aiohttp.ClientSession, console: Console, url: str, key: str, body: Mapping[str, Any]) -> str:
+async def run_turn(
+    session: aiohttp.ClientSession, console: Console, url: str, key: str, body: Mapping[str, Any]
+) -> str:
     """One turn: prints it as it comes, returns the answer's text. Raises ChatFailed."""
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json", SHOW_TOOLS: "items"}
     answer: list[str] = []
     try:
         async with session.post(f"{url}/chat/completions", data=orjson.dumps(body), headers=headers) as response:
             if response.status != 200:
-                raise ChatFailed(error_text(await response.read(), response.status))
-            async for event in events(response):
+                raise ChatFailed(read_error(await response.read(), response.status))
+            async for event in read_events(response):
                 show(event, console, answer)
     except aiohttp.ClientError as error:
         raise ChatFailed(f"{url} does not answer ({type(error).__name__}). Is `interlock serve` running?") from error
@@ -73,7 +75,7 @@ async def turn(session: aiohttp.ClientSession, console: Console, url: str, key: 
     return "".join(answer)
 
 
-async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
+async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
     """The JSON of each server-sent event."""
     rest = b""
     async for data in response.content.iter_any():
@@ -112,7 +114,7 @@ def show_line(console: Console, head: str, colour: str, text: str) -> None:
     console.print(line, soft_wrap=True)
 
 
-def error_text(body: bytes, status: int) -> str:
+def read_error(body: bytes, status: int) -> str:
     """The message of an OpenAI error body, or the status."""
     try:
         return escape_invisible(str(orjson.loads(body)["error"]["message"]), keep="\n")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Literal
 
-from graphs.diagnostics.drawing import Shape, mermaid, png, svg
+from graphs.diagnostics.drawing import GraphShape, render_mermaid, render_png, render_svg
 
 Format = Literal["mermaid", "svg", "png"]
 
@@ -18,7 +18,7 @@ class CannotDraw(Exception):
     """What was asked for cannot be done, and what to ask for instead."""
 
 
-def chosen(shapes: Mapping[str, Shape | None], graph: str | None) -> dict[str, Shape]:
+def choose_shapes(shapes: Mapping[str, GraphShape | None], graph: str | None) -> dict[str, GraphShape]:
     """The graphs to draw, by file: the one of that name or file, or all. Raises CannotDraw."""
     wanted = PurePath(graph).stem if graph and PurePath(graph).suffix in (".yaml", ".yml") else graph
     found = {file: shape for file, shape in shapes.items() if wanted is None or PurePath(file).stem == wanted}
@@ -31,7 +31,7 @@ def chosen(shapes: Mapping[str, Shape | None], graph: str | None) -> dict[str, S
     return readable
 
 
-def chosen_format(wanted: Format | None, output: str | None) -> Format:
+def choose_format(wanted: Format | None, output: str | None) -> Format:
     """The format that was asked for, or that the ending of the output file says. Raises CannotDraw."""
     ending = PurePath(output).suffix.lower() if output is not None and not is_folder(output) else ""
     said = ENDINGS.get(ending)
@@ -47,45 +47,45 @@ def is_folder(output: str) -> bool:
     return output.endswith("/") or Path(output).is_dir()
 
 
-def write(shapes: Mapping[str, Shape], kind: Format, output: str | None) -> list[Path]:
+def write(shapes: Mapping[str, GraphShape], kind: Format, output: str | None) -> list[Path]:
     """Writes the drawings: to a file, into a folder, or to stdout; the files that were written.
 
     Raises CannotDraw, also where the file cannot be written.
     """
     if output is None or not is_folder(output):
-        content = together(shapes, kind)
+        content = join_drawings(shapes, kind)
         if output is None:
             if kind == "png" and sys.stdout.isatty():
                 raise CannotDraw("a PNG is no text for a terminal; name a file: --output graph.png")
             sys.stdout.buffer.write(content)
             return []
-        return [saved(Path(output), content)]
+        return [save_file(Path(output), content)]
     ending = next(ending for ending, each in ENDINGS.items() if each == kind)
     return [
-        saved(Path(output) / f"{PurePath(file).stem}{ending}", drawn(file, shape, kind))
+        save_file(Path(output) / f"{PurePath(file).stem}{ending}", render_shape(file, shape, kind))
         for file, shape in shapes.items()
     ]
 
 
-def together(shapes: Mapping[str, Shape], kind: Format) -> bytes:
+def join_drawings(shapes: Mapping[str, GraphShape], kind: Format) -> bytes:
     """All in one file, which only Mermaid's text allows."""
     if len(shapes) > 1 and kind != "mermaid":
         names = ", ".join(PurePath(file).stem for file in shapes)
         raise CannotDraw(f"there are {len(shapes)} graphs ({names}); name one, or a folder: --output drawings/")
-    return b"\n".join(drawn(file, shape, kind) for file, shape in shapes.items())
+    return b"\n".join(render_shape(file, shape, kind) for file, shape in shapes.items())
 
 
-def drawn(file: str, shape: Shape, kind: Format) -> bytes:
+def render_shape(file: str, shape: GraphShape, kind: Format) -> bytes:
     match kind:
         case "mermaid":
-            return f"%% {' '.join(file.split())}\n{mermaid(shape)}".encode()
+            return f"%% {' '.join(file.split())}\n{render_mermaid(shape)}".encode()
         case "svg":
-            return svg(shape).encode()
+            return render_svg(shape).encode()
         case "png":
-            return png(shape)
+            return render_png(shape)
 
 
-def saved(path: Path, content: bytes) -> Path:
+def save_file(path: Path, content: bytes) -> Path:
     try:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The command `interlock`."""
-    with loading():
+    with pause_collection():
         from server.cli.main import app
     app()
 
 
 def facade() -> FastAPI:
     """The facade in a process of its own, such as each of several workers is."""
-    with loading():
-        from server.cli.serve import logging_app
-    return logging_app()
+    with pause_collection():
+        from server.cli.serve import create_logging_app
+    return create_logging_app()
 
 
 @contextmanager
-def loading() -> Generator[None]:
+def pause_collection() -> Generator[None]:
     """While the block lasts, nothing is collected; what is there at its end never will be."""
     gc.disable()
     try:

@@ -13,17 +13,17 @@ from typing import Annotated, Any, Literal
 import typer
 
 from graphs.config.loader import load
-from graphs.config.spec.schemas import schemas
-from graphs.diagnostics.doctor import connected, examine
-from graphs.diagnostics.drawing import sketches
+from graphs.config.spec.schemas import build_schemas
+from graphs.diagnostics.doctor import check_servers, examine
+from graphs.diagnostics.drawing import read_shapes
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import settled_environment
+from graphs.runtime.engine import build_environment
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.chat import ChatFailed, converse
-from server.cli.draw import CannotDraw, Format, chosen, chosen_format, write
-from server.cli.options import Configs, complain, in_own_words, settings_for
-from server.cli.output import printable_lines
+from server.cli.draw import CannotDraw, Format, choose_format, choose_shapes, write
+from server.cli.options import Configs, load_settings, report_error, silence_engine_log
+from server.cli.output import escape_lines
 from server.cli.serve import CannotServe, serve_forever
 from server.cli.studio import run_studio
 
@@ -38,19 +38,19 @@ app.add_typer(access)
 app.add_typer(audit)
 
 
-def schema_text(content: dict[str, Any]) -> str:
+def format_schema(content: dict[str, Any]) -> str:
     """A schema as it is kept in a file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def tell(problems: Iterable[Problem], excerpts: bool | None) -> None:
+def print_problems(problems: Iterable[Problem], excerpts: bool | None) -> None:
     """Each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
 
     `excerpts` None: where both go to the same kind of place, a terminal or a log, so that none is torn from its line.
     """
     shown = sys.stdout.isatty() == sys.stderr.isatty() if excerpts is None else excerpts
     for problem in problems:
-        typer.echo(printable_lines(str(problem)))
+        typer.echo(escape_lines(str(problem)))
         if shown and problem.excerpt:
             typer.echo(problem.excerpt, err=True)
 
@@ -68,7 +68,7 @@ def serve(
 ) -> None:
     """Serves the graphs as an OpenAI-compatible API."""
     try:
-        settings = settings_for(configs) if log is None else settings_for(configs).model_copy(update={"log": log})
+        settings = load_settings(configs) if log is None else load_settings(configs).model_copy(update={"log": log})
         serve_forever(settings, host=host, port=port, workers=workers)
     except (InterlockError, CannotServe) as error:
         typer.echo(str(error), err=True)
@@ -93,22 +93,22 @@ def check(
     patience: Annotated[float, typer.Option(min=0.1, help="With --connect: seconds that a server gets.")] = 45.0,
 ) -> None:
     """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
-    settings = settings_for(folder or configs)
+    settings = load_settings(folder or configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
         raise typer.Exit(2)
     try:
-        snapshot = load(settings.configs, settled_environment(os.environ, settings.data))
+        snapshot = load(settings.configs, build_environment(os.environ, settings.data))
     except ConfigError as error:
-        tell(error.problems, excerpts)
+        print_problems(error.problems, excerpts)
         if connect:
             typer.echo("the servers were not asked: mend this first", err=True)
         raise typer.Exit(1) from None
-    in_own_words()
-    problems, notes = asyncio.run(connected(snapshot, patience)) if connect else ([], [])
-    tell(problems, excerpts)
+    silence_engine_log()
+    problems, notes = asyncio.run(check_servers(snapshot, patience)) if connect else ([], [])
+    print_problems(problems, excerpts)
     for note in notes:
-        typer.echo(printable_lines(note), err=True)
+        typer.echo(escape_lines(note), err=True)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
@@ -120,16 +120,16 @@ def doctor(
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds that an MCP server gets to come up.")] = 45.0,
 ) -> None:
     """Tries everything that the files name: servers, LiteLLM, storage, keys. Exit 0: all is well; 1: it is not."""
-    chosen = settings_for(configs)
-    env = settled_environment(os.environ, chosen.data)
+    chosen = load_settings(configs)
+    env = build_environment(os.environ, chosen.data)
     try:
         snapshot = load(chosen.configs, env)
     except ConfigError as error:
-        raise complain(error) from None
-    in_own_words()
+        raise report_error(error) from None
+    silence_engine_log()
     findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
     for finding in findings:
-        typer.echo(printable_lines(str(finding)))
+        typer.echo(escape_lines(str(finding)))
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
 
@@ -146,11 +146,11 @@ def draw(
     configs: Configs = None,
 ) -> None:
     """Draws graphs as Mermaid, SVG or PNG, with what is wrong in them. Exit 0: drawn; 1: with problems; 2: usage."""
-    settings = settings_for(configs)
+    settings = load_settings(configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
         raise typer.Exit(2)
-    env = settled_environment(os.environ, settings.data)
+    env = build_environment(os.environ, settings.data)
     sound = True
     try:
         load(settings.configs, env)
@@ -158,7 +158,9 @@ def draw(
         sound = False
         typer.echo(str(error), err=True)
     try:
-        for path in write(chosen(sketches(settings.configs, env), graph), chosen_format(format, output), output):
+        for path in write(
+            choose_shapes(read_shapes(settings.configs, env), graph), choose_format(format, output), output
+        ):
             typer.echo(path)
     except CannotDraw as error:
         typer.echo(str(error), err=True)
@@ -176,17 +178,17 @@ def schema(
     configs: Configs = None,
 ) -> None:
     """Writes the JSON Schemas of all kinds of config file into the folder's schemas/, for editors."""
-    made = schemas()
+    made = build_schemas()
     if name is not None:
         if name not in made:
             typer.echo(f"there is no schema {name!r}; there is {', '.join(made)}", err=True)
             raise typer.Exit(2)
-        typer.echo(schema_text(made[name]), nl=False)
+        typer.echo(format_schema(made[name]), nl=False)
         return
-    folder = settings_for(configs).configs / "schemas"
+    folder = load_settings(configs).configs / "schemas"
     folder.mkdir(parents=True, exist_ok=True)
     for kind, content in made.items():
-        (folder / f"{kind}.json").write_text(schema_text(content))
+        (folder / f"{kind}.json").write_text(format_schema(content))
         typer.echo(f"{folder / kind}.json")
 
 
@@ -200,7 +202,7 @@ def chat(
 ) -> None:
     """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
     try:
-        asyncio.run(converse(url.rstrip("/"), model, key, settings_for(configs).data, " ".join(message or [])))
+        asyncio.run(converse(url.rstrip("/"), model, key, load_settings(configs).data, " ".join(message or [])))
     except ChatFailed as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
@@ -220,9 +222,9 @@ def studio(
 ) -> None:
     """Opens the graphs in LangGraph Studio: writes a langgraph.json for them and starts `langgraph dev` with it."""
     try:
-        raise typer.Exit(run_studio(settings_for(configs), host=host, port=port, browser=browser, token=token))
+        raise typer.Exit(run_studio(load_settings(configs), host=host, port=port, browser=browser, token=token))
     except InterlockError as error:
-        raise complain(error) from None
+        raise report_error(error) from None
     except CannotServe as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

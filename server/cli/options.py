@@ -17,20 +17,20 @@ Configs = Annotated[
 ]
 
 
-def in_own_words() -> None:
+def silence_engine_log() -> None:
     """What is logged of servers that do not start is said by the command itself."""
     logging.getLogger("graphs").addHandler(logging.NullHandler())
 
 
-def settings_for(configs: Path | None) -> Settings:
+def load_settings(configs: Path | None) -> Settings:
     """Settings from the environment; the command line wins. Ends the command where a file with one cannot be read."""
     try:
         return Settings() if configs is None else Settings(configs=configs)
     except SecretUnreadable as error:
-        raise complain(error) from None
+        raise report_error(error) from None
 
 
-def complain(error: InterlockError) -> typer.Exit:
+def report_error(error: InterlockError) -> typer.Exit:
     """Shows an error of ours and ends with exit code 1."""
     typer.echo(str(error), err=True)
     return typer.Exit(1)

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from graphs.text import escape_invisible
 
 
-def printable(text: str) -> str:
+def escape_line(text: str) -> str:
     """One line, with what a terminal would obey and what nobody would see escaped."""
     return escape_invisible(text)
 
 
-def printable_lines(text: str) -> str:
+def escape_lines(text: str) -> str:
     """The same, for words that may be several lines."""
     return escape_invisible(text, keep="\n\t")
 
 
-def csv_line(values: Sequence[str]) -> str:
+def format_csv_line(values: Sequence[str]) -> str:
     """The values, none of which a spreadsheet takes for a formula."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(

@@ -17,12 +17,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from graphs.config.loader import Snapshot, load
-from graphs.runtime.engine import settled_environment
+from graphs.runtime.engine import build_environment
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.supervisor import Supervisor
 from server.observability import logging
-from server.observability.multiprocess_metrics import counting_together
+from server.observability.multiprocess_metrics import share_metrics
 from server.settings import Settings
 
 SEND_BUFFER = 256 * 1024
@@ -38,7 +38,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     logging.set_up(settings.log)
     if not settings.configs.is_dir():
         raise CannotServe(f"{settings.configs}: no such folder. Name one with --configs or INTERLOCK_CONFIGS.")
-    env = settled_environment(os.environ, settings.data)
+    env = build_environment(os.environ, settings.data)
     snapshot = load(settings.configs, env)
     keys = load_keys(snapshot, env, settings.data)
     if keys.generated and not is_loopback(host):
@@ -46,8 +46,8 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
             f"{host} can be reached by others, and no key is configured. Set the variables that access.yaml names "
             f"({', '.join(spec.env for spec in snapshot.keys if spec.env)}), or serve on 127.0.0.1."
         )
-    listener = listening(host, port, settings.send_timeout)
-    address = shown_address(listener, host)
+    listener = bind_listener(host, port, settings.send_timeout)
+    address = format_address(listener, host)
     hand_to_workers(settings)
     config = uvicorn.Config(
         "server.cli.entry:facade",
@@ -66,7 +66,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     )
     threading.Thread(target=announce, args=(address, snapshot, keys), daemon=True).start()
     if workers > 1:
-        with counting_together(settings.data):
+        with share_metrics(settings.data):
             Supervisor(config, sockets=[listener]).run()
         return
     server = uvicorn.Server(config)
@@ -75,7 +75,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         raise CannotServe("The start failed; the log above says why.")
 
 
-def settle() -> None:
+def freeze_heap() -> None:
     """What is there when the first request comes stays for long: no collection is to look through it again and again.
 
     Measured, a turn with a tool call pays 1.0 ms for collections without this, 0.1 ms with it. A reload leaves the
@@ -86,11 +86,11 @@ def settle() -> None:
     gc.set_threshold(5_000, 20, 20)
 
 
-def logging_app() -> FastAPI:
+def create_logging_app() -> FastAPI:
     """The facade in a process of its own, which logs as the settings say: workers do not inherit that."""
     settings = Settings()
     logging.set_up(settings.log)
-    return create_app(settings, ready=settle)
+    return create_app(settings, ready=freeze_heap)
 
 
 def is_loopback(host: str) -> bool:
@@ -103,7 +103,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def listening(host: str, port: int, send_timeout: float) -> socket.socket:
+def bind_listener(host: str, port: int, send_timeout: float) -> socket.socket:
     """The bound socket; a client that takes nothing for `send_timeout` seconds loses its connection. Raises CannotServe
     with the cure."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -122,7 +122,7 @@ def listening(host: str, port: int, send_timeout: float) -> socket.socket:
     return listener
 
 
-def shown_address(listener: socket.socket, host: str) -> str:
+def format_address(listener: socket.socket, host: str) -> str:
     """The base address that a person can paste."""
     port = listener.getsockname()[1]
     if host in ("0.0.0.0", "::"):  # noqa: S104  compared, not bound
@@ -149,10 +149,10 @@ def announce(address: str, snapshot: Snapshot, keys: Keys) -> None:
             time.sleep(0.05)
     else:
         return
-    print("\n".join(announcement(address, snapshot, keys)), flush=True)
+    print("\n".join(format_announcement(address, snapshot, keys)), flush=True)
 
 
-def announcement(address: str, snapshot: Snapshot, keys: Keys) -> list[str]:
+def format_announcement(address: str, snapshot: Snapshot, keys: Keys) -> list[str]:
     """The lines of the start (DESIGN §1, KEYS)."""
     model = snapshot.gateway.models
     lines = [f"Interlock serves {len(snapshot.graphs)} graph{'s' if len(snapshot.graphs) != 1 else ''}:"]

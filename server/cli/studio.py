@@ -26,7 +26,7 @@ from starlette.middleware import Middleware
 from graphs import studio
 from graphs.config.loader import load
 from graphs.errors import InterlockError
-from graphs.runtime.engine import settled_environment
+from graphs.runtime.engine import build_environment
 from server.cli.serve import CannotServe, is_loopback
 from server.cli.studio_guard import STUDIO_ORIGINS, TOKEN_VARIABLE, StudioGuard, is_loopback_name
 from server.demo.model.serving import serve_demo_model
@@ -44,11 +44,11 @@ async def lifespan(_: Starlette) -> AsyncGenerator[None]:
     """
     refuse_to_be_reached(os.environ)
     async with AsyncExitStack() as stack:
-        env = settled_environment(os.environ, studio.data_folder())
-        snapshot = load(studio.configs_folder(), env)
+        env = build_environment(os.environ, studio.find_data_folder())
+        snapshot = load(studio.find_configs_folder(), env)
         if not snapshot.gateway.models.base_url:
-            studio.workshop.model_url = await stack.enter_async_context(serve_demo_model())
-        stack.push_async_callback(studio.workshop.close)
+            studio.studio_services.model_url = await stack.enter_async_context(serve_demo_model())
+        stack.push_async_callback(studio.studio_services.close)
         yield
 
 
@@ -70,12 +70,14 @@ def refuse_to_be_reached(env: Mapping[str, str]) -> None:
         )
 
 
-def langgraph_config(configs: Path, root: Path) -> dict[str, Any]:
+def build_langgraph_config(configs: Path, root: Path) -> dict[str, Any]:
     """A langgraph.json for the graphs of a config folder."""
     return {
         "$schema": "https://langgra.ph/schema.json",
         "dependencies": [str(root)],
-        "graphs": {name: f"graphs.studio:{studio.variable(name)}" for name in studio.graph_names(configs)},
+        "graphs": {
+            name: f"graphs.studio:{studio.build_variable_name(name)}" for name in studio.list_graph_names(configs)
+        },
         "http": HTTP,
     }
 
@@ -97,22 +99,22 @@ def run_studio(settings: Settings, *, host: str, port: int, browser: bool, token
             f"{host} can be reached by others, and Studio's server has no keys. Leave --host at 127.0.0.1; to be "
             "reached, use `interlock serve`."
         )
-    env = settled_environment(os.environ, settings.data)
+    env = build_environment(os.environ, settings.data)
     load(settings.configs, env)
     settings.data.mkdir(parents=True, exist_ok=True)
     file = settings.data / "langgraph.json"
     root = Path(__file__).resolve().parents[2]
-    file.write_text(json.dumps(langgraph_config(settings.configs, root), indent=2) + "\n")
+    file.write_text(json.dumps(build_langgraph_config(settings.configs, root), indent=2) + "\n")
     port = find_port(host, port)
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--config", str(file.resolve())]
     command += ["--host", host, "--port", str(port), "--no-reload", "--no-browser"]
     secret = (env.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if token else ""
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     threading.Thread(target=announce_studio, args=(address, secret, browser), daemon=True).start()
-    return subprocess.call(command, env=studio_environment(settings, env, secret))  # noqa: S603  our own words
+    return subprocess.call(command, env=build_studio_environment(settings, env, secret))  # noqa: S603  our own words
 
 
-def studio_environment(settings: Settings, env: Mapping[str, str], token: str) -> dict[str, str]:
+def build_studio_environment(settings: Settings, env: Mapping[str, str], token: str) -> dict[str, str]:
     """What the development server's process reads."""
     return {**env, "INTERLOCK_CONFIGS": str(settings.configs.resolve()), TOKEN_VARIABLE: token}
 

@@ -34,7 +34,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "c
 BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
-def allowed_origins(env: Mapping[str, str]) -> tuple[str, ...]:
+def read_allowed_origins(env: Mapping[str, str]) -> tuple[str, ...]:
     """The Studio page's origins, with those of INTERLOCK_STUDIO_ORIGINS (a self-hosted LangSmith), in a browser's form.
 
     Raises ValueError for what is no origin, such as `*`.
@@ -68,7 +68,7 @@ def is_loopback_address(address: str) -> bool:
     return (mapped or parsed).is_loopback
 
 
-def origin_of(url: str) -> str:
+def parse_origin(url: str) -> str:
     """The origin of a `Referer`; "" where it has none."""
     try:
         parts = urlsplit(url)
@@ -78,11 +78,11 @@ def origin_of(url: str) -> str:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class GuardRefusal:
     """Why a request is not answered."""
 
     status: int
-    words: str
+    message: str
 
 
 class StudioGuard:
@@ -92,11 +92,11 @@ class StudioGuard:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._origins = allowed_origins(os.environ)
+        self._origins = read_allowed_origins(os.environ)
         self._token = os.environ.get(TOKEN_VARIABLE, "")
         self._app = app
-        self._checked = CORSMiddleware(
-            self._with_token,
+        self._cors = CORSMiddleware(
+            self._check_token,
             allow_origins=self._origins,
             allow_origin_regex=LOOPBACK_ORIGIN,
             allow_methods=["*"],
@@ -112,9 +112,9 @@ class StudioGuard:
         elif (refusal := find_refusal(scope, self._origins)) is not None:
             await refuse(refusal, scope, receive, send)
         else:
-            await self._checked(scope, receive, send)
+            await self._cors(scope, receive, send)
 
-    async def _with_token(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _check_token(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands on what carries the token, where there is one: in a header, or before the path."""
         path: str = scope["path"]
         if not self._token or path == "/ok":
@@ -122,26 +122,26 @@ class StudioGuard:
         elif is_equal(path[1:].partition("/")[0], self._token):
             rest = path[len(self._token) + 1 :] or "/"
             await self._app({**scope, "path": rest, "raw_path": quote(rest).encode()}, receive, send)
-        elif carries(Headers(scope=scope), self._token):
+        elif has_token(Headers(scope=scope), self._token):
             await self._app(scope, receive, send)
         else:
             await refuse(NO_TOKEN, scope, receive, send)
 
 
-NO_TOKEN = Refusal(
+NO_TOKEN = GuardRefusal(
     401,
     "this server has a local token. In Studio, use the address that `interlock studio` printed: its path is the token; "
     f"programs may send it as x-api-key or Authorization: Bearer. {TOKEN_VARIABLE} sets it.",
 )
 
 
-async def refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(refusal: GuardRefusal, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with a refusal; a WebSocket's handshake, before it is accepted, with a 403."""
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": refusal.words[:120]})
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
     else:
-        await JSONResponse({"detail": refusal.words}, refusal.status)(scope, receive, send)
+        await JSONResponse({"detail": refusal.message}, refusal.status)(scope, receive, send)
 
 
 def is_inside(scope: Scope) -> bool:
@@ -150,26 +150,30 @@ def is_inside(scope: Scope) -> bool:
     return root == "/noauth" or root.startswith("/noauth/")
 
 
-def find_refusal(scope: Scope, origins: tuple[str, ...]) -> Refusal | None:
+def find_refusal(scope: Scope, origins: tuple[str, ...]) -> GuardRefusal | None:
     """Why this request is refused; None where it may pass."""
     headers = Headers(scope=scope)
     client = scope.get("client")
     if client is not None and not is_loopback_address(client[0]):
-        return Refusal(403, f"Studio serves this machine alone; this request came from {client[0]}")
+        return GuardRefusal(403, f"Studio serves this machine alone; this request came from {client[0]}")
     if found := next((name for name in FORWARDED if name in headers), None):
-        return Refusal(403, f"Studio serves this machine alone; this request came through a proxy or tunnel ({found})")
+        return GuardRefusal(
+            403, f"Studio serves this machine alone; this request came through a proxy or tunnel ({found})"
+        )
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_loopback_name(hosts[0]):
-        return Refusal(421, "Studio answers to localhost, 127.0.0.1 and [::1] alone; the Host header names another")
-    if (refusal := refuse_page(headers, origins)) is not None:
+        return GuardRefusal(
+            421, "Studio answers to localhost, 127.0.0.1 and [::1] alone; the Host header names another"
+        )
+    if (refusal := find_page_refusal(headers, origins)) is not None:
         return refusal
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if scope.get("method") in BODY_METHODS and kind and kind != "application/json":
-        return Refusal(415, f"expected the content type application/json, found {kind!r}")
+        return GuardRefusal(415, f"expected the content type application/json, found {kind!r}")
     return None
 
 
-def refuse_page(headers: Headers, origins: tuple[str, ...]) -> Refusal | None:
+def find_page_refusal(headers: Headers, origins: tuple[str, ...]) -> GuardRefusal | None:
     """Why the page that asks may not; None where it may, and where a program asks.
 
     A browser sends `Origin` with every WebSocket and with every request that is not a plain GET or HEAD to its own
@@ -179,15 +183,15 @@ def refuse_page(headers: Headers, origins: tuple[str, ...]) -> Refusal | None:
     if given:
         if len(given) == 1 and is_allowed(given[0], origins):
             return None
-        return Refusal(
+        return GuardRefusal(
             403,
             f"pages of {given[0][:200]!r} may not use Studio's server; allowed are {', '.join(origins)} and pages of "
             f"this machine ({ORIGINS_VARIABLE} names more)",
         )
     site = headers.get("sec-fetch-site", "none").lower()
     referer = headers.get("referer", "")
-    if site not in ("none", "same-origin") or (referer and not is_allowed(origin_of(referer), origins)):
-        return Refusal(403, "this request was begun by a page of another site, which may not use Studio's server")
+    if site not in ("none", "same-origin") or (referer and not is_allowed(parse_origin(referer), origins)):
+        return GuardRefusal(403, "this request was begun by a page of another site, which may not use Studio's server")
     return None
 
 
@@ -196,7 +200,7 @@ def is_allowed(origin: str, origins: tuple[str, ...]) -> bool:
     return origin in origins or re.fullmatch(LOOPBACK_ORIGIN, origin) is not None
 
 
-def carries(headers: Headers, token: str) -> bool:
+def has_token(headers: Headers, token: str) -> bool:
     """Whether a header has the token: one of those in which LangGraph's SDK and other programs send a key."""
     bearer = headers.get("authorization", "")
     return is_equal(headers.get("x-api-key", ""), token) or (

@@ -15,7 +15,7 @@ from mcp.server.fastmcp import FastMCP
 
 from graphs.errors import InterlockError
 from server.demo import database, filesystem, monitoring
-from server.demo.data import data_folder
+from server.demo.data import find_data_folder
 from server.demo.model.serving import run_demo_model
 
 SERVERS: Mapping[str, Callable[[Path], FastMCP]] = {
@@ -39,7 +39,7 @@ def main() -> None:
         if asked.name == "model":
             asyncio.run(run_demo_model(asked.port))
         else:
-            SERVERS[asked.name](data_folder(os.environ)).run("stdio")
+            SERVERS[asked.name](find_data_folder(os.environ)).run("stdio")
     except (InterlockError, OSError, sqlite3.Error) as error:
         sys.exit(f"{parser.prog} {asked.name}: {error}")
 

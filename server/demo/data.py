@@ -13,12 +13,12 @@ from pathlib import Path
 SCHEMA_VERSION = 1
 
 
-def data_folder(environ: Mapping[str, str]) -> Path:
+def find_data_folder(environ: Mapping[str, str]) -> Path:
     """`$INTERLOCK_DATA`, or `data` in the working directory. Absolute; it need not exist."""
     return Path(environ.get("INTERLOCK_DATA") or "data").absolute()
 
 
-def workspace(data: Path) -> Path:
+def ensure_workspace(data: Path) -> Path:
     """DATA/workspace, filled with the sample files if it is not there yet. Raises OSError."""
     folder = data / "workspace"
     if folder.exists():
@@ -37,31 +37,31 @@ def workspace(data: Path) -> Path:
     return folder
 
 
-def database(data: Path) -> Path:
+def ensure_database(data: Path) -> Path:
     """DATA/demo.db, with the sample shop in it. Raises OSError, sqlite3.Error."""
     file = data / "demo.db"
     data.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
-        if _version(connection) == SCHEMA_VERSION:
+        if _read_version(connection) == SCHEMA_VERSION:
             return file
         # One transaction holds the look and the writing, so a second process waits here and then finds it done.
         connection.execute("BEGIN IMMEDIATE")
-        if _version(connection) == SCHEMA_VERSION:
+        if _read_version(connection) == SCHEMA_VERSION:
             connection.execute("ROLLBACK")
             return file
         script = (files("server.demo") / "sample" / "shop.sql").read_text(encoding="utf-8")
-        for statement in _statements(script):
+        for statement in _split_statements(script):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     return file
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _read_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _statements(script: str) -> Iterator[str]:
+def _split_statements(script: str) -> Iterator[str]:
     # `executescript` would commit first, and with that let a second process in between.
     statement = ""
     for line in script.splitlines(keepends=True):

@@ -13,8 +13,8 @@ from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
-from server.demo.data import database
-from server.demo.results import Cell, Changed, Rows, Table, Tables
+from server.demo.data import ensure_database
+from server.demo.results import Cell, ChangeResult, Rows, Table, Tables
 
 MAX_ROWS = 200
 MAX_VALUE_BYTES = 100_000
@@ -27,7 +27,7 @@ NEVER_WRITES = {sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRA
 
 def create_server(data: Path) -> FastMCP:
     """The server over DATA/demo.db. Raises OSError or sqlite3.Error if the database cannot be made."""
-    file = database(data)
+    file = ensure_database(data)
     server = FastMCP(
         "database", instructions="A sample shop in SQLite: customers and their orders.", log_level="WARNING"
     )
@@ -38,7 +38,7 @@ def create_server(data: Path) -> FastMCP:
     @server.tool(annotations=reads)
     async def list_tables() -> Tables:  # pyright: ignore[reportUnusedFunction]
         """List the tables of the database with their columns and how many rows they have."""
-        return await to_thread.run_sync(tables_of, file)
+        return await to_thread.run_sync(read_tables, file)
 
     @server.tool(annotations=reads)
     async def query(sql: str) -> Rows:  # pyright: ignore[reportUnusedFunction]
@@ -46,16 +46,16 @@ def create_server(data: Path) -> FastMCP:
         return await to_thread.run_sync(run_query, file, sql)
 
     @server.tool(annotations=writes)
-    async def execute(sql: str) -> Changed:  # pyright: ignore[reportUnusedFunction]
+    async def execute(sql: str) -> ChangeResult:  # pyright: ignore[reportUnusedFunction]
         """Run one statement that changes the database (SQLite): INSERT, UPDATE, DELETE, CREATE …"""
         return await to_thread.run_sync(run_statement, file, sql)
 
     return server
 
 
-def tables_of(file: Path) -> Tables:
+def read_tables(file: Path) -> Tables:
     """Every table that holds data of the shop. Raises ToolError."""
-    with connected(file, read_only=True, allowed=lambda _action: True) as connection:
+    with open_connection(file, read_only=True, allowed=lambda _action: True) as connection:
         names = [
             str(row[0])
             for row in connection.execute(
@@ -73,28 +73,28 @@ def tables_of(file: Path) -> Tables:
 
 def run_query(file: Path, sql: str) -> Rows:
     """The first rows of one SELECT. Raises ToolError, also for what would change anything."""
-    with connected(file, read_only=True, allowed=lambda action: action in READS) as connection:
+    with open_connection(file, read_only=True, allowed=lambda action: action in READS) as connection:
         cursor = connection.execute(sql)
         if cursor.description is None:
             raise ToolError("That returns no rows. query runs one SELECT; what changes data goes to execute.")
         rows = cursor.fetchmany(MAX_ROWS + 1)
         return Rows(
             columns=[str(column[0]) for column in cursor.description],
-            rows=[[_cell(value) for value in row] for row in rows[:MAX_ROWS]],
+            rows=[[_to_cell(value) for value in row] for row in rows[:MAX_ROWS]],
             truncated=len(rows) > MAX_ROWS,
         )
 
 
-def run_statement(file: Path, sql: str) -> Changed:
+def run_statement(file: Path, sql: str) -> ChangeResult:
     """Runs and commits one statement. Raises ToolError; then nothing is changed."""
-    with connected(file, read_only=False, allowed=lambda action: action not in NEVER_WRITES) as connection:
+    with open_connection(file, read_only=False, allowed=lambda action: action not in NEVER_WRITES) as connection:
         changed = connection.execute(sql).rowcount
         connection.commit()
-    return Changed(statement=sql.split(maxsplit=1)[0].upper() if sql.split() else "", rows_changed=max(changed, 0))
+    return ChangeResult(statement=sql.split(maxsplit=1)[0].upper() if sql.split() else "", rows_changed=max(changed, 0))
 
 
 @contextmanager
-def connected(file: Path, *, read_only: bool, allowed: Callable[[int], bool]) -> Generator[sqlite3.Connection]:
+def open_connection(file: Path, *, read_only: bool, allowed: Callable[[int], bool]) -> Generator[sqlite3.Connection]:
     """A connection for one call, with limits on time and size. SQLite's errors come out as ToolError."""
     address = f"{file.as_uri()}?mode={'ro' if read_only else 'rw'}"
     deadline = time.monotonic() + MAX_SECONDS
@@ -109,10 +109,10 @@ def connected(file: Path, *, read_only: bool, allowed: Callable[[int], bool]) ->
             connection.set_authorizer(authorize)
             yield connection
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise ToolError(f"SQLite refused it: {_words(error, read_only=read_only)}") from error
+        raise ToolError(f"SQLite refused it: {_describe_error(error, read_only=read_only)}") from error
 
 
-def _words(error: Exception, *, read_only: bool) -> str:
+def _describe_error(error: Exception, *, read_only: bool) -> str:
     match str(error):
         case "not authorized" if read_only:
             return "query runs one SELECT and changes nothing; what changes data goes to execute."
@@ -126,7 +126,7 @@ def _words(error: Exception, *, read_only: bool) -> str:
             return f"{text}."
 
 
-def _cell(value: object) -> Cell:
+def _to_cell(value: object) -> Cell:
     match value:
         case None | str() | int() | float():
             return value

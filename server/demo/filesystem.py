@@ -8,8 +8,8 @@ from mcp.server.fastmcp import FastMCP
 from mcp.server.fastmcp.exceptions import ToolError
 from mcp.types import ToolAnnotations
 
-from server.demo.data import workspace
-from server.demo.results import Entry, Listing, Written
+from server.demo.data import ensure_workspace
+from server.demo.results import Entry, ListingResult, WriteResult
 
 ROOT = PurePosixPath("/workspace")
 MAX_BYTES = 1_000_000
@@ -17,13 +17,13 @@ MAX_BYTES = 1_000_000
 
 def create_server(data: Path) -> FastMCP:
     """The server over DATA/workspace, which models see as /workspace. Raises OSError if the folder cannot be made."""
-    folder = workspace(data).resolve()
+    folder = ensure_workspace(data).resolve()
     server = FastMCP("filesystem", instructions=f"Text files below {ROOT}.", log_level="WARNING")
     reads = ToolAnnotations(readOnlyHint=True, idempotentHint=True, openWorldHint=False)
     writes = ToolAnnotations(readOnlyHint=False, destructiveHint=True, openWorldHint=False)
 
     @server.tool(annotations=reads)
-    def list_directory(path: str = str(ROOT)) -> Listing:  # pyright: ignore[reportUnusedFunction]
+    def list_directory(path: str = str(ROOT)) -> ListingResult:  # pyright: ignore[reportUnusedFunction]
         """List the files and directories in a directory of the workspace, e.g. /workspace."""
         return list_entries(folder, path)
 
@@ -33,33 +33,33 @@ def create_server(data: Path) -> FastMCP:
         return read_text(folder, path)
 
     @server.tool(annotations=writes)
-    def write_file(path: str, content: str) -> Written:  # pyright: ignore[reportUnusedFunction]
+    def write_file(path: str, content: str) -> WriteResult:  # pyright: ignore[reportUnusedFunction]
         """Write a text file of the workspace. A file of that name is replaced; missing directories are made."""
         return write_text(folder, path, content)
 
     return server
 
 
-def list_entries(folder: Path, path: str) -> Listing:
+def list_entries(folder: Path, path: str) -> ListingResult:
     """What is in one directory. Raises ToolError."""
-    target = within(folder, path)
+    target = resolve_path(folder, path)
     if not target.is_dir():
-        raise ToolError(f"{path!r} is not a directory." if target.exists() else _missing(path))
+        raise ToolError(f"{path!r} is not a directory." if target.exists() else _describe_missing(path))
     entries = [
         Entry(name=item.name, type="directory", bytes=None)
         if item.is_dir()
         else Entry(name=item.name, type="file", bytes=item.lstat().st_size)
         for item in sorted(target.iterdir(), key=lambda item: item.name)
     ]
-    return Listing(path=shown(folder, target), entries=entries)
+    return ListingResult(path=format_path(folder, target), entries=entries)
 
 
 def read_text(folder: Path, path: str) -> str:
     """The text of one file, at most a million bytes of UTF-8. Raises ToolError."""
-    target = within(folder, path)
+    target = resolve_path(folder, path)
     # A pipe or a device would be waited for without end: only plain files are opened.
     if not target.is_file():
-        raise ToolError(f"{path!r} is not a plain file." if target.exists() else _missing(path))
+        raise ToolError(f"{path!r} is not a plain file." if target.exists() else _describe_missing(path))
     size = target.stat().st_size
     if size > MAX_BYTES:
         raise ToolError(f"{path!r} has {size:,} bytes; at most {MAX_BYTES:,} are read.")
@@ -69,9 +69,9 @@ def read_text(folder: Path, path: str) -> str:
         raise ToolError(f"{path!r} is not UTF-8 text: byte {error.start} is not valid.") from error
 
 
-def write_text(folder: Path, path: str, content: str) -> Written:
+def write_text(folder: Path, path: str, content: str) -> WriteResult:
     """Replaces or makes one file. Raises ToolError."""
-    target = within(folder, path)
+    target = resolve_path(folder, path)
     raw = content.encode("utf-8", errors="replace")
     if len(raw) > MAX_BYTES:
         raise ToolError(f"The content has {len(raw):,} bytes; at most {MAX_BYTES:,} are written.")
@@ -83,10 +83,10 @@ def write_text(folder: Path, path: str, content: str) -> Written:
         target.write_bytes(raw)
     except OSError as error:
         raise ToolError(f"{path!r} could not be written: {error.strerror}.") from error
-    return Written(path=shown(folder, target), bytes=len(raw), created=created)
+    return WriteResult(path=format_path(folder, target), bytes=len(raw), created=created)
 
 
-def within(folder: Path, path: str) -> Path:
+def resolve_path(folder: Path, path: str) -> Path:
     """The real place of `/workspace/…` or a relative path, symlinks followed. `folder` is resolved already.
 
     Raises ToolError for everything that ends outside.
@@ -106,10 +106,10 @@ def within(folder: Path, path: str) -> Path:
     return target
 
 
-def shown(folder: Path, target: Path) -> str:
+def format_path(folder: Path, target: Path) -> str:
     """The path as models see it."""
     return str(ROOT / target.relative_to(folder))
 
 
-def _missing(path: str) -> str:
+def _describe_missing(path: str) -> str:
     return f"{path!r} does not exist. list_directory shows what does."

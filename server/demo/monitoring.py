@@ -10,7 +10,7 @@ from anyio import to_thread
 from mcp.server.fastmcp import FastMCP
 from mcp.types import ToolAnnotations
 
-from server.demo.results import Metrics, Process, Share
+from server.demo.results import MetricsResult, Process, Share
 
 SAMPLE_SECONDS = 0.2
 BUSIEST = 5
@@ -21,24 +21,24 @@ def create_server(data: Path) -> FastMCP:
     server = FastMCP("monitoring", instructions="Metrics of the machine Interlock runs on.", log_level="WARNING")
 
     @server.tool(annotations=ToolAnnotations(readOnlyHint=True, idempotentHint=True, openWorldHint=False))
-    async def metrics() -> Metrics:  # pyright: ignore[reportUnusedFunction]
+    async def metrics() -> MetricsResult:  # pyright: ignore[reportUnusedFunction]
         """Processor, load, memory, disk, uptime and the busiest processes of this machine, as of now."""
         return await to_thread.run_sync(measure, data)
 
     return server
 
 
-def measure(data: Path) -> Metrics:
+def measure(data: Path) -> MetricsResult:
     """Measures for a fifth of a second."""
     # Processor time is a difference between two looks; the first look of each process only starts its clock.
     seen = list(psutil.process_iter())
     for process in seen:
-        _cpu(process)
+        _measure_cpu(process)
     cpu_percent = psutil.cpu_percent(interval=SAMPLE_SECONDS)
-    running = [found for process in seen if (found := _process(process)) is not None]
+    running = [found for process in seen if (found := _read_process(process)) is not None]
     memory = psutil.virtual_memory()
-    disk = psutil.disk_usage(str(_existing(data)))
-    return Metrics(
+    disk = psutil.disk_usage(str(_find_existing_parent(data)))
+    return MetricsResult(
         cpu_percent=cpu_percent,
         cores=psutil.cpu_count() or 1,
         load=[round(value, 2) for value in psutil.getloadavg()],
@@ -50,14 +50,14 @@ def measure(data: Path) -> Metrics:
     )
 
 
-def _cpu(process: psutil.Process) -> float:
+def _measure_cpu(process: psutil.Process) -> float:
     try:
         return process.cpu_percent()
     except psutil.Error:
         return 0.0
 
 
-def _process(process: psutil.Process) -> Process | None:
+def _read_process(process: psutil.Process) -> Process | None:
     # Names only: command lines can hold secrets.
     try:
         with process.oneshot():
@@ -71,5 +71,5 @@ def _process(process: psutil.Process) -> Process | None:
         return None
 
 
-def _existing(folder: Path) -> Path:
+def _find_existing_parent(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.exists())

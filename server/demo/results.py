@@ -20,13 +20,13 @@ class Entry(Result):
     """Size of a file; null for a directory."""
 
 
-class Listing(Result):
+class ListingResult(Result):
     path: str
     entries: list[Entry]
     """Sorted by name."""
 
 
-class Written(Result):
+class WriteResult(Result):
     path: str
     bytes: int
     created: bool
@@ -50,7 +50,7 @@ class Rows(Result):
     """True when the answer had more rows than are shown."""
 
 
-class Changed(Result):
+class ChangeResult(Result):
     statement: str
     """The first word of the statement that ran."""
     rows_changed: int
@@ -70,7 +70,7 @@ class Process(Result):
     memory_bytes: int
 
 
-class Metrics(Result):
+class MetricsResult(Result):
     cpu_percent: float
     """Over all cores: 100 is every core kept busy."""
     cores: int

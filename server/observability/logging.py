@@ -16,16 +16,16 @@ from typing import Any, Literal, cast
 
 import orjson
 
-from graphs.redaction.texts import scrubbed
-from graphs.runtime.runner import current_turn
-from graphs.telemetry.tracing import current_ids
+from graphs.redaction.texts import scrub_text
+from graphs.runtime.runner import find_current_turn
+from graphs.telemetry.tracing import find_current_ids
 from graphs.text import escape_invisible, escape_json
-from server.observability.request_log import current_request
+from server.observability.request_log import find_current_request
 
 Form = Literal["text", "json"]
 
-OWN = ("graphs", "server")
-QUOTING = ("root", "mcp")
+OWN_LOGGERS = ("graphs", "server")
+QUOTING_LOGGERS = ("root", "mcp")
 """Loggers whose words are left out. The MCP SDK also uses the root logger, which nobody else here does."""
 LONGEST = 300
 MOST_LINES = 10
@@ -35,7 +35,7 @@ MOST_LINES = 10
 def set_up(form: Form) -> None:
     """Makes this process log to stderr in that form. For the whole process: called by what starts it."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONLines() if form == "json" else Text())
+    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     handler.addFilter(Flood())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     for name in ("httpx", "mcp", "rust-sugiyama"):  # the last one writes fifty lines for each drawing
@@ -54,7 +54,7 @@ class Flood(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is written."""
-        if record.name.partition(".")[0] in OWN:
+        if record.name.partition(".")[0] in OWN_LOGGERS:
             return True
         place, second = (record.pathname, record.lineno), int(record.created)
         before, count = self._places.get(place, (second, 0))
@@ -66,7 +66,7 @@ class Flood(logging.Filter):
         return count < MOST_LINES
 
 
-class JSONLines(logging.Formatter):
+class JSONFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -75,41 +75,42 @@ class JSONLines(logging.Formatter):
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": escape_invisible(words(record), keep="\n\t"),
+            "message": escape_invisible(format_message(record), keep="\n\t"),
             "pid": record.process,
-            **ids(),
+            **collect_ids(),
             **record.__dict__.get("fields", {}),
         }
         if record.exc_info and (error := record.exc_info[1]) is not None:
-            line["exception"] = exception_text(error)
+            line["exception"] = format_exception(error)
         return escape_json(orjson.dumps(line, default=str).decode())
 
 
-class Text(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """For the eye: the words first, then whatever there is to know."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record with the ids of its request."""
-        known = {**record.__dict__.get("fields", {}), **ids()}
+        known = {**record.__dict__.get("fields", {}), **collect_ids()}
         for shown in ("method", "route", "path", "status"):  # in the words already
             known.pop(shown, None)
-        facts = "".join(f" {name}={shortened(value)}" for name, value in known.items() if value not in ([], None))
-        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {words(record)}{escape_invisible(facts)}"
+        facts = "".join(f" {name}={format_value(value)}" for name, value in known.items() if value not in ([], None))
+        message = f"{format_message(record)}{escape_invisible(facts)}"
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}"
         if record.exc_info and (error := record.exc_info[1]) is not None:
-            line = f"{line}\n{exception_text(error)}"
+            line = f"{line}\n{format_exception(error)}"
         # A name of somebody else's moves no cursor, and a line that it breaks is seen to go on.
         return escape_invisible(line, keep="\n\t").replace("\n", "\n  ")
 
 
-def shortened(value: object) -> str:
+def format_value(value: object) -> str:
     """A fact without spaces."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
-def ids() -> dict[str, str]:
+def collect_ids() -> dict[str, str]:
     """Whose line this is: the request, its key's name, the turn and its graph."""
     found: dict[str, str] = {}
-    request, turn = current_request(), current_turn()
+    request, turn = find_current_request(), find_current_turn()
     if request is not None:
         found["request_id"] = request.id
         if request.key is not None:
@@ -120,43 +121,43 @@ def ids() -> dict[str, str]:
     if turn is not None:
         found["turn"] = turn.id
         found["graph"] = turn.graph
-    if (trace := current_ids()) is not None:
+    if (trace := find_current_ids()) is not None:
         found["trace_id"], found["span_id"] = trace
     return found
 
 
-def words(record: logging.LogRecord) -> str:
+def format_message(record: logging.LogRecord) -> str:
     """What the record says, as far as it may be shown."""
     family = record.name.partition(".")[0]
-    if family in OWN:
+    if family in OWN_LOGGERS:
         return record.getMessage()
-    if family in QUOTING:
+    if family in QUOTING_LOGGERS:
         skipped = record.__dict__.get("skipped")
         more = f"; and {skipped:,} more such lines before" if skipped else ""
         return f"(said at {record.module}:{record.lineno}; left out, since it may quote what people wrote{more})"
     skipped = record.__dict__.get("skipped")
-    return first_line(record.getMessage()) + (f" … and {skipped:,} more such lines before" if skipped else "")
+    return scrub_first_line(record.getMessage()) + (f" … and {skipped:,} more such lines before" if skipped else "")
 
 
-def first_line(text: str) -> str:
+def scrub_first_line(text: str) -> str:
     """Further lines are where pydantic shows its input and SQLAlchemy its parameters. Libraries quote addresses with
     passwords and headers with keys, too."""
     lines = text.strip().splitlines()
-    return scrubbed(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
+    return scrub_text(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
 
 
-def exception_text(error: BaseException) -> str:
+def format_exception(error: BaseException) -> str:
     """Where it happened, and what, for the error and what led to it, the latest first."""
-    return "\n".join(told(error, set()))
+    return "\n".join(format_causes(error, set()))
 
 
-def told(error: BaseException | None, seen: set[int]) -> Iterator[str]:
+def format_causes(error: BaseException | None, seen: set[int]) -> Iterator[str]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield "".join(traceback.format_tb(error.__traceback__)).rstrip()
-        yield f"{type(error).__module__}.{type(error).__qualname__}: {first_line(str(error))}"
+        yield f"{type(error).__module__}.{type(error).__qualname__}: {scrub_first_line(str(error))}"
         for one in cast("Sequence[BaseException]", getattr(error, "exceptions", ())):  # of an exception group
-            yield from told(one, seen)
+            yield from format_causes(one, seen)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if error is not None:
             yield "which followed from:"

@@ -15,10 +15,10 @@ PREFIX = "metrics-"
 
 
 @contextmanager
-def counting_together(data: Path) -> Generator[None]:
+def share_metrics(data: Path) -> Generator[None]:
     """While the block lasts, processes that are started count in one folder below `data`, which is gone afterwards."""
     data.mkdir(parents=True, exist_ok=True)
-    remove_left_behind(data)
+    remove_stale_folders(data)
     before = os.environ.get(FOLDER)
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=data.resolve())
     os.environ[FOLDER] = folder
@@ -32,7 +32,7 @@ def counting_together(data: Path) -> Generator[None]:
             os.environ[FOLDER] = before
 
 
-def remove_left_behind(data: Path) -> None:
+def remove_stale_folders(data: Path) -> None:
     """Removes the folders of starts that were killed. In a container every start may have the same process id."""
     for folder in data.glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]

@@ -16,16 +16,16 @@ from fastapi import FastAPI
 from opentelemetry.trace import SpanKind
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphs.runtime.engine import Library
-from graphs.runtime.runner import Turn
-from graphs.telemetry.tracing import SILENT, Span, Tracing, come_in, gone
+from graphs.runtime.engine import Engine
+from graphs.runtime.runner import TurnSpan
+from graphs.telemetry.tracing import NULL_SPAN, Span, Tracing, attach_trace, detach_trace
 
 log = logging.getLogger(__name__)
 
 HEADER = b"x-request-id"
 TRACE_CONTEXT = (b"traceparent", b"tracestate")
-READ = frozenset({HEADER, b"host", *TRACE_CONTEXT})
-SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+HEADERS_READ = frozenset({HEADER, b"host", *TRACE_CONTEXT})
+VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/health", "/ready", "/metrics", "/console/api/state", "/console/api/turns"})
 """Asked for every few seconds by machines and open pages: answered well, they are logged at DEBUG only."""
@@ -33,35 +33,35 @@ UNMATCHED = "unmatched"
 
 
 @dataclass(slots=True)
-class Noted:
+class RequestNote:
     """One request. The route fills in what it learns."""
 
     id: str
     key: str | None = None
     """The name of the key; never the key."""
     graph: str | None = None
-    turn: Turn | None = None
+    turn: TurnSpan | None = None
     status: int = 499
     """499: the client left before an answer began."""
-    ended: bool = False
+    is_complete: bool = False
     """The whole answer was sent."""
-    quiet: bool = False
+    is_quiet: bool = False
     """One of very many that are alike: logged at DEBUG only."""
-    cut: Callable[[], None] | None = None
+    abort: Callable[[], None] | None = None
     """Ends the connection at once, whatever still waits to be sent; None where the server does not show it."""
 
 
-_noted: ContextVar[Noted | None] = ContextVar("noted", default=None)
+_current_note: ContextVar[RequestNote | None] = ContextVar("noted", default=None)
 
 
-def current_request() -> Noted | None:
+def find_current_request() -> RequestNote | None:
     """The request for which this code runs."""
-    return _noted.get()
+    return _current_note.get()
 
 
-def noted() -> Noted:
+def get_request_note() -> RequestNote:
     """Where to note something of the current request; what is noted outside of any is forgotten."""
-    return _noted.get() or Noted("")
+    return _current_note.get() or RequestNote("")
 
 
 class ObservedFastAPI(FastAPI):
@@ -69,10 +69,10 @@ class ObservedFastAPI(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """The one that FastAPI builds, observed."""
-        return Requests(super().build_middleware_stack())
+        return RequestLog(super().build_middleware_stack())
 
 
-class Requests:
+class RequestLog:
     """ASGI middleware: the outermost one."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -84,31 +84,33 @@ class Requests:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in READ}
-        request = Noted(request_id(told), cut=cut_of(send))
+        told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS_READ}
+        request = RequestNote(choose_request_id(told), abort=find_abort(send))
         header = (HEADER, request.id.encode())
 
-        def passed(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
+        def send_message(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), header]}
             else:
-                request.ended = not message.get("more_body", False)
+                request.is_complete = not message.get("more_body", False)
             return send(message)
 
-        _noted.set(request)  # for good: the server logs what this raises, in the same task, which is the request's own
-        library = cast(Library, scope["state"]["library"])
+        _current_note.set(
+            request
+        )  # for good: the server logs what this raises, in the same task, which is the request's own
+        library = cast(Engine, scope["state"]["library"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         carried = {name.decode(): told[name] for name in TRACE_CONTEXT if name in told}
-        token = come_in(carried) if carried else None
+        token = attach_trace(carried) if carried else None
         try:
-            with span_of(library.tracing, scope, method, told.get(b"host", "")) as span:
+            with start_span(library.tracing, scope, method, told.get(b"host", "")) as span:
                 try:
-                    await self._app(scope, receive, passed)
+                    await self._app(scope, receive, send_message)
                 finally:
-                    route = route_of(scope)
-                    span.named(f"{method} {route}")
-                    span.note(
+                    route = find_route(scope)
+                    span.set_name(f"{method} {route}")
+                    span.set_attributes(
                         {
                             "http.route": route,
                             "http.response.status_code": request.status,
@@ -116,16 +118,16 @@ class Requests:
                         }
                     )
                     if request.status >= 500:
-                        span.failed(str(request.status))
+                        span.record_failure(str(request.status))
                     seconds = perf_counter() - began
-                    library.metrics.http(method, route, request.status, seconds)
+                    library.metrics.count_http_request(method, route, request.status, seconds)
                     self._log(scope, request, method, route, seconds)
         finally:
             if token is not None:
-                gone(token)
+                detach_trace(token)
 
-    def _log(self, scope: Scope, request: Noted, method: str, route: str, seconds: float) -> None:
-        quiet = request.quiet or (route in PROBES and request.status < 400)
+    def _log(self, scope: Scope, request: RequestNote, method: str, route: str, seconds: float) -> None:
+        quiet = request.is_quiet or (route in PROBES and request.status < 400)
         level = logging.DEBUG if quiet else logging.INFO
         if not log.isEnabledFor(level):
             return
@@ -140,28 +142,28 @@ class Requests:
         if (turn := request.turn) is not None:
             fields["turn_status"] = turn.status or "running"
             fields["tools"] = turn.tools
-        if not request.ended:
+        if not request.is_complete:
             fields["cut"] = True
         log.log(level, "%s %s %d", method, fields.get("path", route), request.status, extra={"fields": fields})
 
 
-def cut_of(send: Send) -> Callable[[], None] | None:
+def find_abort(send: Send) -> Callable[[], None] | None:
     """What aborts the connection of a request. ASGI has no word for it, and a transport that is closed first sends what
     it holds, which a client that does not read never takes; so uvicorn's own object is looked at."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     return getattr(transport, "abort", None)
 
 
-def request_id(told: Mapping[bytes, str]) -> str:
+def choose_request_id(told: Mapping[bytes, str]) -> str:
     """The id that the client or a proxy gave, if it is one that can stand in a log; else a new one."""
     given = told.get(HEADER, "")
-    return given if SANE.fullmatch(given) else secrets.token_hex(16)
+    return given if VALID_ID.fullmatch(given) else secrets.token_hex(16)
 
 
-def span_of(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
+def start_span(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
     """The span of a request, by OpenTelemetry's conventions for HTTP servers; none for probes."""
-    if not tracing.on or scope["path"] in PROBES:
-        return SILENT
+    if not tracing.is_enabled or scope["path"] in PROBES:
+        return NULL_SPAN
     attributes: dict[str, str | int] = {
         "http.request.method": method,
         "url.scheme": scope["scheme"],
@@ -172,10 +174,10 @@ def span_of(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
         attributes |= {"server.address": name, "server.port": int(port)}
     elif host:
         attributes["server.address"] = host
-    return tracing.span(method, attributes, SpanKind.SERVER)
+    return tracing.start_span(method, attributes, SpanKind.SERVER)
 
 
-def route_of(scope: Scope) -> str:
+def find_route(scope: Scope) -> str:
     """The path of the route that answered, as it is declared: what people put into paths is not for labels."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else UNMATCHED

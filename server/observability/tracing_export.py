@@ -23,9 +23,9 @@ FLUSH = 5.0
 
 
 @asynccontextmanager
-async def tracing_by(env: Mapping[str, str]) -> AsyncGenerator[Tracing]:
+async def open_tracing(env: Mapping[str, str]) -> AsyncGenerator[Tracing]:
     """Tracing as the environment wants it, mostly none; what is still to be sent is sent at the end."""
-    exporter = exporter_by(env)
+    exporter = build_exporter(env)
     if exporter is None:
         yield Tracing()
         return
@@ -44,7 +44,7 @@ async def tracing_by(env: Mapping[str, str]) -> AsyncGenerator[Tracing]:
         await asyncio.to_thread(ending.join, FLUSH)
 
 
-def exporter_by(env: Mapping[str, str]) -> SpanExporter | None:
+def build_exporter(env: Mapping[str, str]) -> SpanExporter | None:
     """The exporter that OpenTelemetry's variables ask for; None where they ask for none, or for one we do not have."""
     endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     wanted = env.get("OTEL_TRACES_EXPORTER") or ("otlp" if endpoint else "none")

@@ -15,10 +15,10 @@ from graphs.errors import (
     StorageError,
     UnknownModel,
 )
-from graphs.runtime.approvals import AlreadyDecided, Expired, NotFound
+from graphs.runtime.approvals import AlreadyDecided, ApprovalExpired, ApprovalNotFound
 from server.auth.failed_keys import AddressLocked
 from server.auth.keys import UnknownKey
-from server.observability.request_log import current_request
+from server.observability.request_log import find_current_request
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class BadRequest(InterlockError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class HttpError:
     """An HTTP answer that is an error."""
 
     status: int
@@ -43,72 +43,72 @@ class Refusal:
     param: str | None = None
     retry_after: str | None = None
 
-    def body(self) -> dict[str, Any]:
+    def build_body(self) -> dict[str, Any]:
         """OpenAI's error body."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def refusal(error: BaseException) -> Refusal:
+def build_http_error(error: BaseException) -> HttpError:
     """How an error is told to a client. What is not ours is not told in detail: it may hold secrets."""
     message = str(error)
     match error:
         case BadRequest(param=param, status=status):
-            return Refusal(status=status, message=message, type="invalid_request_error", code=None, param=param)
+            return HttpError(status=status, message=message, type="invalid_request_error", code=None, param=param)
         case UnknownKey():
-            return Refusal(status=401, message=message, type="invalid_request_error", code="invalid_api_key")
+            return HttpError(status=401, message=message, type="invalid_request_error", code="invalid_api_key")
         case UnknownModel():
-            return Refusal(
+            return HttpError(
                 status=404, message=message, type="invalid_request_error", code="model_not_found", param="model"
             )
         case AddressLocked(retry_after=seconds):
             kind = "rate_limit_exceeded"
-            return Refusal(
+            return HttpError(
                 status=429, message=message, type=kind, code="too_many_failed_keys", retry_after=str(seconds)
             )
         case NotAllowed():
-            return Refusal(status=403, message=message, type="permission_error", code="not_allowed")
+            return HttpError(status=403, message=message, type="permission_error", code="not_allowed")
         case LimitReached(retry_after=seconds):
             kind = "rate_limit_exceeded"
-            return Refusal(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
-        case NotFound():
-            return Refusal(status=404, message=message, type="invalid_request_error", code="approval_not_found")
+            return HttpError(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
+        case ApprovalNotFound():
+            return HttpError(status=404, message=message, type="invalid_request_error", code="approval_not_found")
         case AlreadyDecided():
-            return Refusal(status=409, message=message, type="invalid_request_error", code="already_decided")
-        case Expired():
-            return Refusal(status=410, message=message, type="invalid_request_error", code="expired")
+            return HttpError(status=409, message=message, type="invalid_request_error", code="already_decided")
+        case ApprovalExpired():
+            return HttpError(status=410, message=message, type="invalid_request_error", code="expired")
         case GraphUnavailable():
-            return Refusal(status=503, message=message, type="server_error", code="graph_unavailable")
+            return HttpError(status=503, message=message, type="server_error", code="graph_unavailable")
         case ModelError():
-            return model_refusal(error)
+            return build_model_error(error)
         case StorageError():  # names a path or an address
             log.error("%s", message)
-            return Refusal(
+            return HttpError(
                 status=503,
-                message=f"Interlock's database cannot be used now; its log has the details{by_id()}.",
+                message=f"Interlock's database cannot be used now; its log has the details{format_request_id()}.",
                 type="server_error",
                 code="storage_unavailable",
             )
         case InterlockError():
-            return Refusal(status=500, message=message, type="server_error", code=None)
+            return HttpError(status=500, message=message, type="server_error", code=None)
         case _:
-            return Refusal(
+            return HttpError(
                 status=500,
-                message=f"Something inside Interlock failed; its log has the details{by_id()}.",
+                message=f"Something inside Interlock failed; its log has the details{format_request_id()}.",
                 type="server_error",
                 code="internal_error",
             )
 
 
-def by_id() -> str:
+def format_request_id() -> str:
     """Where in the log to look."""
-    return f" under request_id {request.id}" if (request := current_request()) is not None else ""
+    return f" under request_id {request.id}" if (request := find_current_request()) is not None else ""
 
 
-def model_refusal(error: ModelError) -> Refusal:
+def build_model_error(error: ModelError) -> HttpError:
     """The model's own refusals keep their status; its failures are a bad gateway."""
     match error.kind:
         case "rate_limited":
-            return Refusal(
+            return HttpError(
                 status=429,
                 message=str(error),
                 type="rate_limit_error",
@@ -116,7 +116,7 @@ def model_refusal(error: ModelError) -> Refusal:
                 retry_after=error.retry_after,
             )
         case "invalid_request":
-            return Refusal(
+            return HttpError(
                 status=error.status or 400,
                 message=str(error),
                 type="invalid_request_error",
@@ -124,9 +124,9 @@ def model_refusal(error: ModelError) -> Refusal:
                 param=error.param,
             )
         case "authentication":
-            return Refusal(status=502, message=str(error), type="server_error", code="upstream_authentication")
+            return HttpError(status=502, message=str(error), type="server_error", code="upstream_authentication")
         case "unavailable" | "interrupted":
-            return Refusal(
+            return HttpError(
                 status=504 if error.code == "timeout" else 502,
                 message=str(error),
                 type="server_error",

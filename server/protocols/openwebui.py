@@ -52,7 +52,7 @@ def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool)
     waits = headers.get(APPROVALS)
     if waits not in (None, "wait"):
         raise BadRequest(f"header {APPROVALS}: {waits!r} is not 'wait'")
-    names = [tool_name(tool, index) for index, tool in enumerate(body.tools or ())]
+    names = [read_tool_name(tool, index) for index, tool in enumerate(body.tools or ())]
     return Client(
         kind="open-webui" if webui else "openai",
         items=webui if shown is None else shown == "items",
@@ -66,7 +66,7 @@ def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool)
     )
 
 
-def tool_name(tool: Mapping[str, Any], index: int) -> str:
+def read_tool_name(tool: Mapping[str, Any], index: int) -> str:
     """The name of a function tool. Raises BadRequest for any other kind."""
     function = tool.get("function")
     name = cast("Mapping[str, Any]", function).get("name") if isinstance(function, Mapping) else None

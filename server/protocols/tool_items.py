@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
-from graphs.text import escape_invisible, exact_json
-from server.protocols.chat_completions.stream import sse
+from graphs.text import escape_invisible, format_exact_json
+from server.protocols.chat_completions.stream import encode_sse
 
 
-def status(text: str, *, done: bool) -> bytes:
+def encode_status(text: str, *, done: bool) -> bytes:
     """Open WebUI's live status line; it belongs in an event without `choices`."""
-    return sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
+    return encode_sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
 
 
-def done(index: int, item: Mapping[str, Any], status: str) -> bytes:
+def encode_done(index: int, item: Mapping[str, Any], status: str) -> bytes:
     """The item at that place, as it ended."""
-    return sse({"type": "response.output_item.done", "output_index": index, "item": {**item, "status": status}})
+    return encode_sse({"type": "response.output_item.done", "output_index": index, "item": {**item, "status": status}})
 
 
 class ResponseItems:
@@ -32,40 +32,42 @@ class ResponseItems:
 
     def __init__(self) -> None:
         self._index = 0
-        self._run: Literal["text", "thoughts"] | None = None
+        self._current_kind: Literal["text", "thoughts"] | None = None
         self._calls: dict[str, tuple[int, dict[str, Any]]] = {}
 
-    def text(self) -> None:
+    def begin_text(self) -> None:
         """Text follows: it is an item of its own."""
         self._begin("text")
 
-    def thoughts(self) -> None:
+    def begin_thoughts(self) -> None:
         """Thinking follows: it is an item of its own."""
         self._begin("thoughts")
 
-    def started(self, event: ToolStarted) -> bytes:
+    def start_call(self, event: ToolStarted) -> bytes:
         """The call as an item in progress, then completed: its arguments are known whole."""
-        return self._call(event, "completed")
+        return self._encode_call(event, "completed")
 
-    def progressed(self, event: ToolProgress) -> bytes:
+    def report_progress(self, event: ToolProgress) -> bytes:
         """A line above the answer that says how far the tool is."""
-        return status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
+        return encode_status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
 
-    def finished(self, event: ToolFinished) -> bytes:
+    def finish_call(self, event: ToolFinished) -> bytes:
         """What the tool returned."""
         if not event.failed:
-            return self._output(event.call_id, "completed", event.text, event.images)
-        return self._failed(event.call_id) + self._output(event.call_id, "failed", event.text, event.images)
+            return self._encode_output(event.call_id, "completed", event.text, event.images)
+        return self._encode_failed(event.call_id) + self._encode_output(
+            event.call_id, "failed", event.text, event.images
+        )
 
-    def refused(self, event: ToolRefused) -> bytes:
+    def refuse_call(self, event: ToolRefused) -> bytes:
         """A call that was not run: shown as failed, with the reason."""
-        return self._call(event, "failed") + self._output(
+        return self._encode_call(event, "failed") + self._encode_output(
             event.call_id, "failed", escape_invisible(event.reason, keep="\n")
         )
 
-    def _call(self, event: ToolStarted | ToolRefused, status: str) -> bytes:
-        index = self._next()
-        call_id, arguments = event.call_id, exact_json(dict(event.args))
+    def _encode_call(self, event: ToolStarted | ToolRefused, status: str) -> bytes:
+        index = self._take_index()
+        call_id, arguments = event.call_id, format_exact_json(dict(event.args))
         item = {
             "type": "function_call",
             "id": f"fc_{call_id}",
@@ -75,14 +77,14 @@ class ResponseItems:
         }
         self._calls[call_id] = (index, item)
         added = {"type": "response.output_item.added", "output_index": index, "item": {**item, "status": "in_progress"}}
-        return sse(added) + done(index, item, status)
+        return encode_sse(added) + encode_done(index, item, status)
 
-    def _failed(self, call_id: str) -> bytes:
+    def _encode_failed(self, call_id: str) -> bytes:
         """The call once more, with another end: it takes the place of the first."""
         index, item = self._calls[call_id]
-        return done(index, item, "failed")
+        return encode_done(index, item, "failed")
 
-    def _output(self, call_id: str, status: str, text: str, images: tuple[str, ...] = ()) -> bytes:
+    def _encode_output(self, call_id: str, status: str, text: str, images: tuple[str, ...] = ()) -> bytes:
         item = {
             "type": "function_call_output",
             "call_id": call_id,
@@ -92,16 +94,16 @@ class ResponseItems:
                 *({"type": "input_image", "image_url": image} for image in images),
             ],
         }
-        return sse({"type": "response.output_item.added", "output_index": self._next(), "item": item})
+        return encode_sse({"type": "response.output_item.added", "output_index": self._take_index(), "item": item})
 
     def _begin(self, run: Literal["text", "thoughts"]) -> None:
-        if self._run not in (None, run):
+        if self._current_kind not in (None, run):
             self._index += 1
-        self._run = run
+        self._current_kind = run
 
-    def _next(self) -> int:
-        if self._run is not None:
-            self._run = None
+    def _take_index(self) -> int:
+        if self._current_kind is not None:
+            self._current_kind = None
             self._index += 1
         index = self._index
         self._index += 1

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from graphs.runtime.approvals import Approval, ApprovalStatus, Decision
+from graphs.runtime.approvals import Approval, ApprovalDecision, ApprovalStatus
 from server.protocols.errors import BadRequest
 from server.protocols.json import PlainJSON
 from server.routes.dependencies import FacadeDep, IdentityDep, read_bytes
@@ -23,11 +23,11 @@ class DecisionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    decision: Decision
+    decision: ApprovalDecision
     note: str = ""
 
 
-def card(entry: Approval) -> dict[str, Any]:
+def format_approval(entry: Approval) -> dict[str, Any]:
     """One approval, as the contract words it. Times are seconds since the epoch."""
     return {
         "id": entry.id,
@@ -48,18 +48,18 @@ def card(entry: Approval) -> dict[str, Any]:
 
 
 @router.get("")
-async def listed(
+async def list_approvals(
     parts: FacadeDep, identity: IdentityDep, status: Annotated[ApprovalStatus | None, Query()] = None
 ) -> dict[str, Any]:
     """What this key asked for, and what waits for its role."""
-    found = await parts.library.approvals(identity.caller, identity.owner, status)
-    return {"object": "list", "data": [card(entry) for entry in found]}
+    found = await parts.engine.list_approvals(identity.caller, identity.owner, status)
+    return {"object": "list", "data": [format_approval(entry) for entry in found]}
 
 
 @router.get("/{approval_id}")
-async def one(approval_id: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+async def get_approval(approval_id: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """One of them."""
-    return card(await parts.library.approval(approval_id, identity.caller, identity.owner))
+    return format_approval(await parts.engine.find_approval(approval_id, identity.caller, identity.owner))
 
 
 @router.post("/{approval_id}")
@@ -73,4 +73,6 @@ async def decide(approval_id: str, request: Request, parts: FacadeDep, identity:
         raise BadRequest(
             f'{field or "body"}: {first["msg"]}; expected {{"decision": "approve" or "reject"}}', param=field
         ) from None
-    return card(await parts.library.decide(approval_id, body.decision, identity.caller, identity.owner, body.note))
+    return format_approval(
+        await parts.engine.decide(approval_id, body.decision, identity.caller, identity.owner, body.note)
+    )

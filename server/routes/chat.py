@@ -20,16 +20,16 @@ from graphs.errors import InterlockError
 from graphs.policy.rules import Caller
 from graphs.runtime.runner import HOP_HEADER, Answering, TurnRequest
 from server.auth.identity import Identity
-from server.auth.keys import bearer
-from server.observability.request_log import noted
+from server.auth.keys import parse_bearer
+from server.observability.request_log import get_request_note
 from server.protocols.body_structure import check_structure
-from server.protocols.chat_completions.request import BODY, ChatBody, Role, passed_on
+from server.protocols.chat_completions.request import BODY, ChatBody, Role, select_params
 from server.protocols.chat_completions.stream import HEARTBEAT, ChunkEncoder, Collector
-from server.protocols.errors import BadRequest, refusal
+from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.json import JSON
 from server.protocols.openwebui import Client, read_client
 from server.protocols.tool_items import ResponseItems
-from server.routes.dependencies import Facade, facade, identity, read_bytes
+from server.routes.dependencies import Facade, build_facade, identify_caller, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 async def chat(request: Request) -> Response:
     """Runs one turn. Raises what `wire/errors.py` words for the client."""
     request.scope["route"] = ROUTE  # FastAPI says so of its own kind alone
-    parts = await facade(request)
-    who = await identity(request, parts)
-    with parts.edition.lease.held():
+    parts = await build_facade(request)
+    who = await identify_caller(request, parts)
+    with parts.revision.in_flight.hold():
         return await answer(request, parts, who)
 
 
@@ -58,44 +58,44 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
         )
     client = read_client(request.headers, body, for_people=identity.forwards_users)
     caller = identity.caller
-    served, model = await parts.edition.resolve(body.model, caller)
-    noted().graph = served.plan.id
+    served, model = await parts.revision.resolve(body.model, caller)
+    get_request_note().graph = served.plan.id
     refuse_name_clashes(client, parts, caller)
-    tally = await parts.edition.admission.admit(caller, identity.owner)
+    tally = await parts.revision.admission.admit(caller, identity.owner)
     messages: list[dict[str, Any]] = [dict(message) for message in body.messages]
     asked = TurnRequest(
-        served=served,
+        served_graph=served,
         caller=caller,
         owner=identity.owner,
         remembers=identity.remembers,
         messages=messages,
-        params=passed_on(body, tools=bool(client.tools)),
+        params=select_params(body, tools=bool(client.tools)),
         tools=client.tools,
         buttons=client.buttons,
         waits=client.waits,
         model=model,
-        tally=tally,
-        key=SecretStr(bearer(request.headers.get("authorization"))) if identity.litellm_knows else None,
+        token_count=tally,
+        key=SecretStr(parse_bearer(request.headers.get("authorization"))) if identity.litellm_knows else None,
         chat=client.chat,
         message=client.message,
         parent_message=client.parent_message,
     )
-    run = parts.library.runner.ask_model(asked) if client.task else parts.library.runner.start(asked)
-    noted().turn = run.seen
+    run = parts.engine.runner.ask_model(asked) if client.task else parts.engine.runner.start(asked)
+    get_request_note().turn = run.seen
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if not body.stream:
-        return await whole(request, run, Collector(completion_id, body.model, int(time.time())), parts)
+        return await collect_answer(request, run, Collector(completion_id, body.model, int(time.time())), parts)
     include_usage = body.stream_options is not None and body.stream_options.include_usage
     items = ResponseItems() if client.items else None
     encoder = ChunkEncoder(completion_id, body.model, int(time.time()), include_usage=include_usage, items=items)
-    return await streamed(request, run, encoder, parts)
+    return await stream_answer(request, run, encoder, parts)
 
 
 def refuse_name_clashes(client: Client, parts: Facade, caller: Caller) -> None:
     """A client's tool must not bear the name of one that runs here for this caller: nobody could tell whose it is."""
     for index, tool in enumerate(client.tools):
         name = tool["function"]["name"]
-        if parts.edition.is_taken(name, caller):
+        if parts.revision.is_taken(name, caller):
             raise BadRequest(
                 f"tools[{index}]: {name!r} is a tool that runs here already; leave it out, or rename yours",
                 param=f"tools.{index}",
@@ -121,9 +121,9 @@ async def read_body(request: Request, largest: int) -> ChatBody:
     return body
 
 
-async def whole(request: Request, run: Answering, collector: Collector, parts: Facade) -> Response:
+async def collect_answer(request: Request, run: Answering, collector: Collector, parts: Facade) -> Response:
     """The events collected into one completion. The client leaving stops the run."""
-    gone = leaving(request, run)
+    gone = watch_client(request, run)
     try:
         while not collector.add(await run.outbox.take(parts.settings.heartbeat)):
             if gone.done():
@@ -132,7 +132,7 @@ async def whole(request: Request, run: Answering, collector: Collector, parts: F
         gone.cancel()
         run.stop()
     # The client may have left unseen; what is written into a closed connection is taken for delivered.
-    return JSON(collector.body(), background=BackgroundTask(note_delivered, run))
+    return JSON(collector.build_body(), background=BackgroundTask(note_delivered, run))
 
 
 async def note_delivered(run: Answering) -> None:
@@ -140,22 +140,22 @@ async def note_delivered(run: Answering) -> None:
     run.delivered()
 
 
-def leaving(request: Request, run: Answering) -> asyncio.Task[None]:
+def watch_client(request: Request, run: Answering) -> asyncio.Task[None]:
     """Watches for the client to leave, and stops the run then. Cancel it when somebody else watches."""
-    gone = asyncio.create_task(disconnected(request))
+    gone = asyncio.create_task(wait_for_disconnect(request))
     gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
     return gone
 
 
-async def disconnected(request: Request) -> None:
+async def wait_for_disconnect(request: Request) -> None:
     """Returns once the client has left; the body was read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
+async def stream_answer(request: Request, run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
     """The events as they come. Waits a moment for the first, so that an early failure keeps its HTTP status."""
-    gone = leaving(request, run)
+    gone = watch_client(request, run)
     try:
         first = await run.outbox.take(parts.settings.heartbeat)
     except BaseException:
@@ -164,33 +164,33 @@ async def streamed(request: Request, run: Answering, encoder: ChunkEncoder, part
     finally:
         gone.cancel()
 
-    watch = SendWatch(run.stop, noted().cut, parts.settings.send_timeout)
+    watch = SendWatch(run.stop, get_request_note().abort, parts.settings.send_timeout)
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def send_chunks() -> AsyncIterator[bytes]:
         events = first
         try:
             while True:
                 data = encoder.encode(events)
                 if data or not events:
-                    watch.sending = True
+                    watch.is_sending = True
                     yield data or HEARTBEAT
-                    watch.sending = False
-                    watch.sent += 1
+                    watch.is_sending = False
+                    watch.sent_chunks += 1
                 if data.endswith(b"data: [DONE]\n\n"):
                     run.delivered()
                     return
                 events = await run.outbox.take(parts.settings.heartbeat)
         except InterlockError as error:
-            yield encoder.error(refusal(error))
+            yield encoder.encode_error(build_http_error(error))
         except Exception as error:
             log.exception("stream failed")
-            yield encoder.error(refusal(error))
+            yield encoder.encode_error(build_http_error(error))
         finally:
             run.stop()
-            watch.sending = True  # the end of the answer
+            watch.is_sending = True  # the end of the answer
 
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return AnswerStream(chunks(), watch, media_type="text/event-stream", headers=headers)
+    return AnswerStream(send_chunks(), watch, media_type="text/event-stream", headers=headers)
 
 
 class SendWatch:
@@ -204,12 +204,12 @@ class SendWatch:
     LOOKS = 4
 
     def __init__(self, stop: Callable[[], None], cut: Callable[[], None] | None, timeout: float) -> None:
-        self.sending = True
+        self.is_sending = True
         """A chunk is on its way; the beginning of the answer is the first."""
-        self.sent = 0
+        self.sent_chunks = 0
         """Chunks that were taken."""
         self._stop = stop
-        self._cut = cut
+        self._abort = cut
         self._timeout = timeout
         self._before = -1
         self._idle = 0
@@ -222,8 +222,8 @@ class SendWatch:
         self._stop()
 
     def _look(self) -> None:
-        self._idle = self._idle + 1 if self.sending and self.sent == self._before else 0
-        self._before = self.sent
+        self._idle = self._idle + 1 if self.is_sending and self.sent_chunks == self._before else 0
+        self._before = self.sent_chunks
         if self._idle < self.LOOKS:
             self._handle = self._loop.call_later(self._timeout / self.LOOKS, self._look)
             return
@@ -231,8 +231,8 @@ class SendWatch:
             "a client took nothing of its answer for %g seconds; it was cut and its turn stopped", self._timeout
         )
         self._stop()
-        if self._cut is not None:
-            self._cut()
+        if self._abort is not None:
+            self._abort()
 
 
 class AnswerStream(StreamingResponse):

@@ -13,10 +13,10 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from graphs.diagnostics.drawing import svg
-from graphs.diagnostics.drawing.looks import dark_style
-from graphs.diagnostics.overview import Overview, overview
-from graphs.diagnostics.timeline import TurnView, recent
+from graphs.diagnostics.drawing import render_svg
+from graphs.diagnostics.drawing.looks import build_dark_style
+from graphs.diagnostics.overview import Overview, build_overview
+from graphs.diagnostics.timeline import TurnView, load_timeline
 from graphs.runtime.approvals import Approval
 from server.protocols.json import JSON
 from server.routes import approvals
@@ -31,13 +31,13 @@ KINDS = {
 }
 MOST_TURNS = 200
 
-DRAWN = b64encode(hashlib.sha256(dark_style().encode()).digest()).decode()
+DRAWING_STYLE_HASH = b64encode(hashlib.sha256(build_dark_style().encode()).digest()).decode()
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
         # The drawings' own style sheet, which makes them dark on a dark page, and no other.
-        f"style-src 'self' 'sha256-{DRAWN}'",
+        f"style-src 'self' 'sha256-{DRAWING_STYLE_HASH}'",
         "img-src 'self'",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -49,7 +49,7 @@ POLICY = "; ".join(
     )
 )
 """What the page may do: nothing but load its own files and ask its own server. No text can become markup in it."""
-SAFE = {
+SECURITY_HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -67,22 +67,22 @@ class Page:
     headers: dict[str, str]
 
 
-def page_of(file: Path) -> Page:
+def read_page(file: Path) -> Page:
     """Reads a file of the page, once. Browsers ask each time whether theirs is still the one, so updates show."""
     body = file.read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {**SAFE, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
+    headers = {**SECURITY_HEADERS, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
     return Page(body=body, headers=headers)
 
 
-def pages() -> APIRouter:
+def build_page_router() -> APIRouter:
     """The page's own files: public, since they hold nothing that is anybody's."""
-    files = {file.name: page_of(file) for file in PAGES.iterdir() if file.suffix in KINDS}
+    files = {file.name: read_page(file) for file in PAGES.iterdir() if file.suffix in KINDS}
     found = APIRouter(prefix="/console")
 
     @found.get("")
     async def index(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return sent(request, files["index.html"])
+        return send_page(request, files["index.html"])
 
     @found.get("/")
     async def with_slash() -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -90,20 +90,20 @@ def pages() -> APIRouter:
         return RedirectResponse("../console")
 
     for name, page in files.items():
-        found.add_api_route(f"/{name}", constant(page), methods=["GET"])
+        found.add_api_route(f"/{name}", build_file_route(page), methods=["GET"])
     return found
 
 
-def constant(page: Page) -> Any:
+def build_file_route(page: Page) -> Any:
     """A route that sends this file."""
 
     async def file(request: Request) -> Response:
-        return sent(request, page)
+        return send_page(request, page)
 
     return file
 
 
-def sent(request: Request, page: Page) -> Response:
+def send_page(request: Request, page: Page) -> Response:
     """The file, or word that the browser's copy is still right."""
     if request.headers.get("if-none-match") == page.headers["etag"]:
         return Response(status_code=304, headers=page.headers)
@@ -116,24 +116,24 @@ router = APIRouter(prefix="/console/api")
 @router.get("/state")
 async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Everything but the turns, as this key may see it."""
-    library, edition = parts.library, parts.edition
-    ready = await edition.readiness()
-    seen = overview(
+    library, edition = parts.engine, parts.revision
+    ready = await edition.check_readiness()
+    seen = build_overview(
         edition.snapshot,
         {**ready, "problems": [str(problem) for problem in library.problems]},
-        library.metrics.running(),
-        await library.approvals(identity.caller, identity.owner, "pending"),
+        library.metrics.read_running_turns(),
+        await library.list_approvals(identity.caller, identity.owner, "pending"),
         identity.caller,
         identity.owner,
     )
-    return unless_known(request, {"you": you(identity), **told(seen)})
+    return answer_if_changed(request, {"you": describe_caller(identity), **format_overview(seen)})
 
 
 @router.get("/graphs/{name}.svg")
 async def drawing(name: str, parts: FacadeDep, identity: IdentityDep) -> Response:
     """One graph, drawn. Raises UnknownModel, also for one that this key may not use."""
-    picture = svg(parts.edition.graph(name, identity.caller))
-    return Response(picture, media_type="image/svg+xml", headers={**SAFE, "cache-control": "no-store"})
+    picture = render_svg(parts.revision.find_plan(name, identity.caller))
+    return Response(picture, media_type="image/svg+xml", headers={**SECURITY_HEADERS, "cache-control": "no-store"})
 
 
 @router.get("/turns")
@@ -146,12 +146,14 @@ async def turns(
     """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
     found: Sequence[TurnView] = ()
     if identity.remembers:
-        edition, caller = parts.edition, identity.caller
-        found = await recent(parts.library.store, identity.owner, limit, lambda name: edition.people_name(name, caller))
-    return unless_known(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
+        edition, caller = parts.revision, identity.caller
+        found = await load_timeline(
+            parts.engine.store, identity.owner, limit, lambda name: edition.find_people_name(name, caller)
+        )
+    return answer_if_changed(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
 
 
-def you(identity: Identity) -> dict[str, Any]:
+def describe_caller(identity: Identity) -> dict[str, Any]:
     """Who the page speaks to."""
     caller = identity.caller
     return {
@@ -163,7 +165,7 @@ def you(identity: Identity) -> dict[str, Any]:
     }
 
 
-def told(seen: Overview) -> dict[str, Any]:
+def format_overview(seen: Overview) -> dict[str, Any]:
     """The overview as the page reads it."""
     return {
         "status": seen.status,
@@ -172,30 +174,37 @@ def told(seen: Overview) -> dict[str, Any]:
         "graphs": seen.graphs,
         "servers": seen.servers,
         "approvals": [
-            {**approvals.card(view.entry), **exactly(view.entry), "yours": view.yours, "decidable": view.decidable}
+            {
+                **approvals.format_approval(view.entry),
+                **format_arguments(view.entry),
+                "yours": view.yours,
+                "decidable": view.decidable,
+            }
             for view in seen.approvals
         ],
     }
 
 
-def exactly(entry: Approval) -> dict[str, Any]:
+def format_arguments(entry: Approval) -> dict[str, Any]:
     """Arguments as texts: a browser would round whole numbers over 2⁵³, and reorder names that are numbers."""
     return {
-        "values": [[name, value if isinstance(value, str) else indented(value)] for name, value in entry.args.items()],
-        "json": indented(entry.args),
+        "values": [
+            [name, value if isinstance(value, str) else format_json(value)] for name, value in entry.args.items()
+        ],
+        "json": format_json(entry.args),
     }
 
 
-def indented(value: Any) -> str:
+def format_json(value: Any) -> str:
     """A value as JSON for people."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
-def unless_known(request: Request, content: dict[str, Any]) -> Response:
+def answer_if_changed(request: Request, content: dict[str, Any]) -> Response:
     """The data, or word that nothing has changed. It is a person's own: nobody on the way may keep it."""
-    answer = JSON(content, headers={**SAFE, "cache-control": "no-store"})
+    answer = JSON(content, headers={**SECURITY_HEADERS, "cache-control": "no-store"})
     etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     answer.headers["etag"] = etag
     if request.headers.get("if-none-match") == etag:
-        return Response(status_code=304, headers={**SAFE, "cache-control": "no-store", "etag": etag})
+        return Response(status_code=304, headers={**SECURITY_HEADERS, "cache-control": "no-store", "etag": etag})
     return answer

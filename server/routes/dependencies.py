@@ -9,15 +9,15 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
-from graphs.runtime.engine import Library
-from graphs.runtime.revision import Edition
-from server.auth.addresses import group_of
+from graphs.runtime.engine import Engine
+from graphs.runtime.revision import Revision
+from server.auth.addresses import find_group
 from server.auth.failed_keys import AddressLocked
 from server.auth.identity import Identities, Identity
 from server.auth.keys import UnknownKey
-from server.observability.request_log import noted
+from server.observability.request_log import get_request_note
 from server.protocols.errors import BadRequest
-from server.protocols.http.connections import EXTENSION, Connection, ConnectionTable
+from server.protocols.http.connections import EXTENSION, ClientConnection, ConnectionTable
 from server.settings import Settings
 
 
@@ -26,14 +26,14 @@ class Facade:
     """Everything a route may need."""
 
     settings: Settings
-    library: Library
-    edition: Edition
+    engine: Engine
+    revision: Revision
     """The one that is current when the request comes: its keys, rules and graphs belong together."""
 
     @property
     def identities(self) -> Identities:
         """All who are known to the edition."""
-        return cast(Identities, self.edition.attached)
+        return cast(Identities, self.revision.attachment)
 
 
 class LifespanState(TypedDict):
@@ -41,48 +41,48 @@ class LifespanState(TypedDict):
 
     connections: ConnectionTable
     settings: Settings
-    library: Library
+    library: Engine
 
 
-async def facade(request: Request) -> Facade:
+async def build_facade(request: Request) -> Facade:
     """The parts of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
-    library = cast(Library, request.state.library)
-    return Facade(settings=cast(Settings, request.state.settings), library=library, edition=library.current)
+    library = cast(Engine, request.state.library)
+    return Facade(settings=cast(Settings, request.state.settings), engine=library, revision=library.current_revision)
 
 
-FacadeDep = Annotated[Facade, Depends(facade)]
+FacadeDep = Annotated[Facade, Depends(build_facade)]
 
 
-async def identity(request: Request, parts: FacadeDep) -> Identity:
+async def identify_caller(request: Request, parts: FacadeDep) -> Identity:
     """Who is behind this request. Raises what `Identities.identify` raises, and AddressLocked."""
     table = cast(ConnectionTable, request.state.connections)
-    connection = cast("Mapping[str, Connection]", request.scope.get("extensions", {})).get(EXTENSION)
+    connection = cast("Mapping[str, ClientConnection]", request.scope.get("extensions", {})).get(EXTENSION)
     address = find_address(request, connection)
     try:
         try:
-            found = await parts.identities.identify(request.headers, table.failed_keys.lookup(address))
+            found = await parts.identities.identify(request.headers, table.failed_keys.guard_lookup(address))
         except UnknownKey:
             table.failed_keys.note_failure(address)
             raise
     except AddressLocked:
-        noted().quiet = True
+        get_request_note().is_quiet = True
         table.note_refusal(address, "failed_keys")
         raise
     table.failed_keys.note_valid(address)
     if connection is not None:
         table.note_valid_key(connection)
-    noted().key = found.caller.key
+    get_request_note().key = found.caller.key
     return found
 
 
-def find_address(request: Request, connection: Connection | None) -> str:
+def find_address(request: Request, connection: ClientConnection | None) -> str:
     """Whose keys are counted together: the other end's, or the client's for whom a trusted proxy asks."""
     if connection is not None and connection.address is not None:
         return connection.address
-    return group_of(request.client.host if request.client else "unknown")
+    return find_group(request.client.host if request.client else "unknown")
 
 
-IdentityDep = Annotated[Identity, Depends(identity)]
+IdentityDep = Annotated[Identity, Depends(identify_caller)]
 
 
 async def read_bytes(request: Request, largest: int) -> bytes:

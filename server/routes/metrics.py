@@ -12,5 +12,5 @@ router = APIRouter()
 @router.get("/metrics")
 async def metrics(request: Request, parts: FacadeDep) -> Response:
     """The metrics of all workers, in Prometheus' text format or in OpenMetrics."""
-    page, kind = await parts.library.scraped(request.headers.get("accept", ""))
+    page, kind = await parts.engine.render_metrics(request.headers.get("accept", ""))
     return Response(page, headers={"content-type": kind})

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from graphs.errors import UnknownModel
-from graphs.runtime.revision import Listed
+from graphs.runtime.revision import ModelListEntry
 from server.routes.dependencies import FacadeDep, IdentityDep
 
 router = APIRouter(prefix="/v1")
@@ -38,13 +38,13 @@ WEBUI_META: dict[str, Any] = {
 """What Open WebUI takes over for a model that it keeps no record of: only `ask_user` stays, and usage is asked for."""
 
 
-def card(entry: Listed) -> dict[str, Any]:
+def format_model(entry: ModelListEntry) -> dict[str, Any]:
     """One model in OpenAI's words; `name` and `description` are for chat pages."""
     return {
         "id": entry.id,
         "object": "model",
         "created": 0,
-        "owned_by": "interlock" if entry.graph else "litellm",
+        "owned_by": "interlock" if entry.is_graph else "litellm",
         "name": entry.id,
         "description": entry.description,
         "info": {"meta": {**WEBUI_META, "description": entry.description}},
@@ -52,15 +52,18 @@ def card(entry: Listed) -> dict[str, Any]:
 
 
 @router.get("/models")
-async def models(parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+async def list_models(parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """What this key may use."""
-    return {"object": "list", "data": [card(entry) for entry in await parts.edition.listing(identity.caller)]}
+    return {
+        "object": "list",
+        "data": [format_model(entry) for entry in await parts.revision.list_models(identity.caller)],
+    }
 
 
 @router.get("/models/{name:path}")
-async def model(name: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+async def get_model(name: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """One of them. Raises UnknownModel, also for what this key may not use."""
-    for entry in await parts.edition.listing(identity.caller):
+    for entry in await parts.revision.list_models(identity.caller):
         if entry.id == name:
-            return card(entry)
+            return format_model(entry)
     raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.")

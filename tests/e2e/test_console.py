@@ -26,7 +26,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.told import what_the_tools_said
 from support.tools import Tools
 
-from graphs.store.rows import Story, TurnRow
+from graphs.store.rows import TurnRow, TurnSummary
 from graphs.store.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -81,7 +81,7 @@ async def remembered(data: Path, number: int) -> None:
     store = await Store.open("", data)
     for at in range(number):
         began = time.time() - number + at
-        story = Story(question=f"Numbered {at}.", began=began, rounds=1, continues=None)
+        story = TurnSummary(question=f"Numbered {at}.", began=began, rounds=1, continues=None)
         row = TurnRow(
             id=f"turn-{at}",
             owner="key:busy",

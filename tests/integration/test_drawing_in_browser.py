@@ -13,7 +13,7 @@ from support.chatpage import FLAGS, PATIENCE
 from support.environments import node, node_environment, program
 
 from graphs.config.spec.graph import LimitsSpec
-from graphs.diagnostics.drawing import Shape, mermaid, sketches, svg
+from graphs.diagnostics.drawing import GraphShape, read_shapes, render_mermaid, render_svg
 from graphs.diagnostics.drawing.shape import read_shape
 
 ROOT = Path(__file__).parent.parent.parent
@@ -21,13 +21,13 @@ HOSTILE = '"]; end\n%%{init: {}}%% <script>said()</script> & <b onclick="said()"
 LISTS = ["1. one", "- minus", "# title", "* star", "> said", "__bold__ `code` $$x$$ fa:fa-ban", "#quot; &amp; a\\b"]
 
 
-def shapes() -> dict[str, Shape]:
-    found = {**sketches(ROOT / "configs", {}), **sketches(ROOT / "tests" / "drawn", {}), "hostile": hostile()}
+def shapes() -> dict[str, GraphShape]:
+    found = {**read_shapes(ROOT / "configs", {}), **read_shapes(ROOT / "tests" / "drawn", {}), "hostile": hostile()}
     assert len(found) == 5
     return {Path(name).stem: shape for name, shape in found.items() if shape is not None}
 
 
-def hostile() -> Shape:
+def hostile() -> GraphShape:
     ways = [{"when": text, "to": f"n{at}"} for at, text in enumerate([HOSTILE, *LISTS])]
     model = {"type": "model", "model": HOSTILE, "tools": [HOSTILE, *LISTS]}
     nodes: dict[str, Any] = {"graph": model | {"next": [*ways, {"to": HOSTILE}]}}
@@ -85,7 +85,7 @@ def test_mermaid_draws_every_node_and_every_way_with_our_words(page: Page) -> No
                     scripts: document.querySelectorAll('svg script, svg [onclick]').length,
                 }
             }""",
-            f"%% graphs/{name}.yaml\n{mermaid(shape)}",
+            f"%% graphs/{name}.yaml\n{render_mermaid(shape)}",
         )
         keep(page, f"mermaid-{name}")
         ends = any(edge.target == "end" for edge in shape.edges)
@@ -107,7 +107,7 @@ def test_mermaid_draws_every_node_and_every_way_with_our_words(page: Page) -> No
 def test_in_a_browser_the_texts_fit_and_the_lines_pass_beside_the_boxes(
     page: Page, complaints: list[str], name: str
 ) -> None:
-    page.evaluate("text => { document.body.innerHTML = text }", svg(shapes()[name]))
+    page.evaluate("text => { document.body.innerHTML = text }", render_svg(shapes()[name]))
     keep(page, name)
     wrong = page.evaluate(
         """() => {
@@ -157,7 +157,7 @@ def test_in_a_browser_the_texts_fit_and_the_lines_pass_beside_the_boxes(
 def test_the_drawing_is_dark_on_a_dark_page_and_readable_where_style_sheets_are_forbidden(
     page: Page, complaints: list[str]
 ) -> None:
-    text = svg(shapes()["broken"])
+    text = render_svg(shapes()["broken"])
     looks = """() => Object.fromEntries(['.background', '.model .box', '.faulty .box', '.loop .line', '.muted'].map(
         names => [names, [getComputedStyle(document.querySelector(names)).fill,
                           getComputedStyle(document.querySelector(names)).stroke]]))"""

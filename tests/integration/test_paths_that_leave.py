@@ -27,7 +27,7 @@ from support.environments import node, node_environment
 from support.mcp_toolbox import ask, opened, spec
 
 from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts
-from graphs.tools.registry import Toolbox
+from graphs.tools.registry import ToolRegistry
 
 ROLES = """\
 roles:
@@ -108,7 +108,7 @@ class World:
 
     outer: Path
     policy: Policy
-    toolbox: Toolbox
+    toolbox: ToolRegistry
     runner: asyncio.Runner
     calls: int = 0
     seen: set[str] = field(default_factory=set)

@@ -14,7 +14,7 @@ from langchain_core.messages import ToolMessage
 
 from graphs.config.spec.servers import ServerSpec
 from graphs.tools.connection import Timing
-from graphs.tools.registry import Toolbox
+from graphs.tools.registry import ToolRegistry
 
 SUPPORT = Path(__file__).parent
 QUICK = Timing(first_delay=0.05, longest_delay=0.2, launch=20, check=0.1, ping=1, close=2, grace=0.3)
@@ -34,20 +34,20 @@ def raw(*how: str, **values: Any) -> ServerSpec:
 
 
 @asynccontextmanager
-async def opened(servers: Mapping[str, ServerSpec], timing: Timing = QUICK) -> AsyncGenerator[Toolbox, None]:
-    toolbox = Toolbox(servers, timing=timing)
+async def opened(servers: Mapping[str, ServerSpec], timing: Timing = QUICK) -> AsyncGenerator[ToolRegistry, None]:
+    toolbox = ToolRegistry(servers, timing=timing)
     await toolbox.start()
     try:
-        assert await toolbox.ready(30)
+        assert await toolbox.wait_ready(30)
         yield toolbox
     finally:
         await toolbox.close()
 
 
-async def ask(toolbox: Toolbox, tool: str, **arguments: Any) -> ToolMessage:
+async def ask(toolbox: ToolRegistry, tool: str, **arguments: Any) -> ToolMessage:
     """Call `server/tool` the way a tools node does."""
-    served = toolbox.by_people_name(tool)
-    assert served is not None, f"{tool} is not served: {toolbox.status()}"
+    served = toolbox.find_by_people_name(tool)
+    assert served is not None, f"{tool} is not served: {toolbox.get_status()}"
     call = {"type": "tool_call", "id": "call_1", "name": served.model_name, "args": arguments}
     message = await served.tool.ainvoke(call)
     assert isinstance(message, ToolMessage)

@@ -7,7 +7,7 @@ import unicodedata
 
 from rich.cells import cell_len
 
-WIDEST = 100
+MAX_WIDTH = 100
 """Cells of a line that are shown; what is longer is cut on the sides that are far from the caret."""
 _BEFORE = 60
 """Cells shown before the caret where the line is cut."""
@@ -44,7 +44,7 @@ _RANDOM = re.compile(
 _SHORTEST_SECRET = 8
 
 
-def excerpt(text: str, line: int, column: int) -> str:
+def build_excerpt(text: str, line: int, column: int) -> str:
     """The line (from 1) of a file's text as it is written, numbered, and a caret under the column (from 1).
 
     Empty where there is no such line. Variables stand there by their names, and what looks like a secret is blotted
@@ -53,37 +53,37 @@ def excerpt(text: str, line: int, column: int) -> str:
     lines = _LINE_END.split(text.removeprefix("\ufeff"))
     if not 0 < line <= len(lines):
         return ""
-    shown = [_visible(character) for character in _without_secrets(lines[line - 1].rstrip())]
+    shown = [_make_visible(character) for character in _mask_secrets(lines[line - 1].rstrip())]
     at = min(column - 1, len(shown))
-    start, end = _window(shown, at)
+    start, end = _choose_window(shown, at)
     before = ("…" if start else "") + "".join(shown[start:at])
     after = "".join(shown[at:end]) + ("…" if end < len(shown) else "")
     number = f"{line:>5} | "
     return f"{number}{before}{after}\n{' ' * (len(number) - 2)}| {' ' * cell_len(before)}^"
 
 
-def _visible(character: str) -> str:
+def _make_visible(character: str) -> str:
     """A character as it is shown: none may move the cursor, turn the line's direction or change the terminal."""
     if character == "\t":
         return "→   "
     return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
 
 
-def _window(shown: list[str], at: int) -> tuple[int, int]:
+def _choose_window(shown: list[str], at: int) -> tuple[int, int]:
     """Which characters are shown: all of them, or those around the caret."""
-    if cell_len("".join(shown)) <= WIDEST:
+    if cell_len("".join(shown)) <= MAX_WIDTH:
         return 0, len(shown)
     start, end, width = at, at, 0
     while start > 0 and width + cell_len(shown[start - 1]) <= _BEFORE:
         start -= 1
         width += cell_len(shown[start])
-    while end < len(shown) and width + cell_len(shown[end]) <= WIDEST:
+    while end < len(shown) and width + cell_len(shown[end]) <= MAX_WIDTH:
         width += cell_len(shown[end])
         end += 1
     return start, end
 
 
-def _without_secrets(line: str) -> str:
+def _mask_secrets(line: str) -> str:
     """The line with stars, as many as characters, in place of what looks like a secret that is written out."""
 
     def blot(match: re.Match[str]) -> str:
@@ -96,9 +96,9 @@ def _without_secrets(line: str) -> str:
         hidden = f"{secret[0]}{'*' * (len(secret) - 2)}{secret[0]}" if quoted else "*" * len(secret)
         return match[0][:begin] + hidden + match[0][begin + len(secret) :]
 
-    return without_random(_SECRET.sub(blot, line))
+    return mask_random(_SECRET.sub(blot, line))
 
 
-def without_random(text: str) -> str:
+def mask_random(text: str) -> str:
     """The text with stars for what looks as if it was drawn by lot, as keys are: for messages that quote a name."""
     return _RANDOM.sub(lambda match: "*" * len(match[0]), text)

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from graphs.config.source.scalars import Plain, expand, key_fault, plain
-from graphs.config.source.syntax_errors import Unreadable
-from graphs.config.source.yamlnodes import AliasNode, compose, written_tag
+from graphs.config.source.scalars import Plain, expand, find_key_fault, parse_plain
+from graphs.config.source.syntax_errors import YamlSyntaxError
+from graphs.config.source.yamlnodes import AliasNode, compose, find_tag
 from graphs.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -33,7 +33,7 @@ class Scalar:
     indent: int = 0
     """The column (from 1) where the following lines of a block begin; 0: the value is of one line."""
 
-    def at(self, text: str, offset: int) -> tuple[int, int]:
+    def find_position(self, text: str, offset: int) -> tuple[int, int]:
         """Line and column of the character at `offset` of `text`; of the value's begin where that is not known."""
         if not self.literal:
             return self.line, self.column
@@ -54,35 +54,35 @@ class Source:
     positions: Mapping[Path, tuple[int, int]]
     """Line and column from 1: of the key for what is in a mapping, of the item for what is in a list."""
     scalars: Mapping[Path, Scalar]
-    written: Mapping[Path, str]
+    raw_texts: Mapping[Path, str]
     """The texts that variables went into, as they are written: what went in may be secret, so this is what is shown."""
     problems: tuple[Problem, ...]
-    broken: frozenset[Path]
+    broken_paths: frozenset[Path]
     """The places that `problems` speak of already."""
 
-    def position(self, path: Path) -> tuple[int, int]:
+    def find_position(self, path: Path) -> tuple[int, int]:
         """Line and column of `path`, or of the nearest thing around it that is in the file."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.positions:
                 return self.positions[path[:end]]
         return self.positions.get((), (1, 1))
 
-    def problem(self, path: Path, message: str) -> Problem:
+    def build_problem(self, path: Path, message: str) -> Problem:
         """A problem with what is at `path`, in whose words stands what is written there, not what variables held."""
-        value = self.value(path)
-        if path in self.written and isinstance(value, str) and value:
-            message = message.replace(value, self.written[path])
-        return Problem(self.file, *self.position(path), message)
+        value = self.find_value(path)
+        if path in self.raw_texts and isinstance(value, str) and value:
+            message = message.replace(value, self.raw_texts[path])
+        return Problem(self.file, *self.find_position(path), message)
 
-    def problem_in_text(self, path: Path, offset: int, message: str) -> Problem:
+    def build_text_problem(self, path: Path, offset: int, message: str) -> Problem:
         """A problem with the character at `offset` of the text at `path`."""
         scalar = self.scalars.get(path)
         if scalar is None:
-            return self.problem(path, message)
-        value = self.value(path)
-        return Problem(self.file, *scalar.at(value if isinstance(value, str) else "", offset), message)
+            return self.build_problem(path, message)
+        value = self.find_value(path)
+        return Problem(self.file, *scalar.find_position(value if isinstance(value, str) else "", offset), message)
 
-    def value(self, path: Path) -> Any:
+    def find_value(self, path: Path) -> Any:
         """What is at `path`, or None."""
         found = self.data
         for step in path:
@@ -96,10 +96,10 @@ class Source:
 
     def is_broken(self, path: Path) -> bool:
         """Whether `problems` speak of `path`, something around it or something in it."""
-        return any(path[: len(other)] == other or other[: len(path)] == path for other in self.broken)
+        return any(path[: len(other)] == other or other[: len(path)] == path for other in self.broken_paths)
 
 
-def read(text: str, file: str, env: Mapping[str, str]) -> Source:
+def parse_yaml(text: str, file: str, env: Mapping[str, str]) -> Source:
     """Reads one YAML document. Never raises for its content: what is wrong is in `Source.problems`."""
     reader = _Reader(text.removeprefix("\ufeff"), file, env)
     data = reader.read()
@@ -108,9 +108,9 @@ def read(text: str, file: str, env: Mapping[str, str]) -> Source:
         data=data,
         positions=reader.positions,
         scalars=reader.scalars,
-        written=reader.written,
+        raw_texts=reader.raw_texts,
         problems=tuple(sorted(set(reader.problems))),
-        broken=frozenset(reader.broken),
+        broken_paths=frozenset(reader.broken_paths),
     )
 
 
@@ -121,145 +121,145 @@ class _Reader:
     env: Mapping[str, str]
     positions: dict[Path, tuple[int, int]] = field(default_factory=dict[Path, tuple[int, int]])
     scalars: dict[Path, Scalar] = field(default_factory=dict[Path, Scalar])
-    written: dict[Path, str] = field(default_factory=dict[Path, str])
+    raw_texts: dict[Path, str] = field(default_factory=dict[Path, str])
     problems: list[Problem] = field(default_factory=list[Problem])
-    broken: set[Path] = field(default_factory=set[Path])
+    broken_paths: set[Path] = field(default_factory=set[Path])
     aliases: int = 0
     values: int = 0
 
     def read(self) -> Any:
         if len(self.text) > MAX_CHARACTERS:
-            self._say((), 1, 1, f"the file has {len(self.text):,} characters; at most {MAX_CHARACTERS:,} are read")
+            self._report((), 1, 1, f"the file has {len(self.text):,} characters; at most {MAX_CHARACTERS:,} are read")
             return None
         try:
             node = compose(self.text)
-        except Unreadable as error:
-            self._say((), error.line, error.column, str(error))
+        except YamlSyntaxError as error:
+            self._report((), error.line, error.column, str(error))
             return None
         except RecursionError:
-            self._say((), 1, 1, f"the file is nested too deeply; at most {MAX_DEPTH} levels are read")
+            self._report((), 1, 1, f"the file is nested too deeply; at most {MAX_DEPTH} levels are read")
             return None
         if node is None:
             return None
         self.positions[()] = (node.start_mark.line + 1, node.start_mark.column + 1)
         try:
-            return self._value(node, (), ())
-        except _TooMuch as stop:
-            self._say((), *stop.position, str(stop))
+            return self._convert_node(node, (), ())
+        except _LimitExceeded as stop:
+            self._report((), *stop.position, str(stop))
             return None
 
-    def _say(self, path: Path, line: int, column: int, message: str) -> None:
+    def _report(self, path: Path, line: int, column: int, message: str) -> None:
         self.problems.append(Problem(self.file, line, column, message))
-        self.broken.add(path)
+        self.broken_paths.add(path)
 
-    def _say_at(self, path: Path, node: Node, message: str) -> None:
-        self._say(path, node.start_mark.line + 1, node.start_mark.column + 1, message)
+    def _report_at(self, path: Path, node: Node, message: str) -> None:
+        self._report(path, node.start_mark.line + 1, node.start_mark.column + 1, message)
 
-    def _value(self, node: Node, path: Path, around: tuple[Node, ...]) -> Any:
+    def _convert_node(self, node: Node, path: Path, around: tuple[Node, ...]) -> Any:
         self.values += 1
         if self.values > MAX_VALUES:
-            raise _TooMuch(node, f"the file holds more than {MAX_VALUES:,} values")
+            raise _LimitExceeded(node, f"the file holds more than {MAX_VALUES:,} values")
         if isinstance(node, AliasNode):
-            return self._alias(node, path, around)
+            return self._expand_alias(node, path, around)
         if len(around) > MAX_DEPTH:
-            raise _TooMuch(node, f"the file is nested too deeply; at most {MAX_DEPTH} levels are read")
+            raise _LimitExceeded(node, f"the file is nested too deeply; at most {MAX_DEPTH} levels are read")
         self._check_tag(node, path)
         if isinstance(node, MappingNode):
-            return self._mapping(node, path, (*around, node))
+            return self._convert_mapping(node, path, (*around, node))
         if isinstance(node, SequenceNode):
             items: list[Any] = []
             for index, item in enumerate(cast("list[Node]", node.value)):
                 self.positions[(*path, index)] = (item.start_mark.line + 1, item.start_mark.column + 1)
-                items.append(self._value(item, (*path, index), (*around, node)))
+                items.append(self._convert_node(item, (*path, index), (*around, node)))
             return items
-        return self._scalar(cast(ScalarNode, node), path)
+        return self._convert_scalar(cast(ScalarNode, node), path)
 
-    def _alias(self, node: AliasNode, path: Path, around: tuple[Node, ...]) -> Any:
+    def _expand_alias(self, node: AliasNode, path: Path, around: tuple[Node, ...]) -> Any:
         target = cast(Node, node.value)
         self.aliases += 1
         if self.aliases > MAX_ALIASES:
-            raise _TooMuch(node, f"more than {MAX_ALIASES:,} aliases are expanded here; write the values out")
+            raise _LimitExceeded(node, f"more than {MAX_ALIASES:,} aliases are expanded here; write the values out")
         if target in around:
-            self._say_at(path, node, "this alias stands for something that it is itself a part of")
+            self._report_at(path, node, "this alias stands for something that it is itself a part of")
             return None
-        return self._value(target, path, around)
+        return self._convert_node(target, path, around)
 
-    def _mapping(self, node: MappingNode, path: Path, around: tuple[Node, ...]) -> dict[str, Any]:
+    def _convert_mapping(self, node: MappingNode, path: Path, around: tuple[Node, ...]) -> dict[str, Any]:
         pairs = cast("list[tuple[Node, Node]]", node.value)
         merges = [value for key, value in pairs if _is_merge(key)]
         found: dict[str, Any] = {}
         # Of several merges the first wins, and what is written out wins over all: the winner comes last here, so that
         # its positions stand too.
         for value in reversed(merges):
-            found |= self._merged(value, path, around)
+            found |= self._merge_mapping(value, path, around)
         own: set[str] = set()
         for key_node, value_node in pairs:
-            if _is_merge(key_node) or (key := self._key(key_node, path)) is None:
+            if _is_merge(key_node) or (key := self._convert_key(key_node, path)) is None:
                 continue
             line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
             if key in own:
                 first, _ = self.positions[(*path, key)]
-                self._say((*path, key), line, column, f"{key!r} is written twice; the first is on line {first}")
+                self._report((*path, key), line, column, f"{key!r} is written twice; the first is on line {first}")
                 continue
             own.add(key)
             self.positions[(*path, key)] = (line, column)
-            found[key] = self._value(value_node, (*path, key), around)
+            found[key] = self._convert_node(value_node, (*path, key), around)
         return found
 
-    def _merged(self, node: Node, path: Path, around: tuple[Node, ...]) -> dict[str, Any]:
+    def _merge_mapping(self, node: Node, path: Path, around: tuple[Node, ...]) -> dict[str, Any]:
         target = cast(Node, node.value) if isinstance(node, AliasNode) else node
         if isinstance(target, SequenceNode):
             found: dict[str, Any] = {}
             for item in reversed(cast("list[Node]", target.value)):
-                found |= self._merged(item, path, around)
+                found |= self._merge_mapping(item, path, around)
             return found
         if not isinstance(target, MappingNode):
-            self._say_at(path, node, "'<<' merges a mapping, or a list of mappings, such as '<<: *defaults'")
+            self._report_at(path, node, "'<<' merges a mapping, or a list of mappings, such as '<<: *defaults'")
             return {}
-        value = self._value(node, path, around)
+        value = self._convert_node(node, path, around)
         return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
-    def _key(self, node: Node, path: Path) -> str | None:
+    def _convert_key(self, node: Node, path: Path) -> str | None:
         if isinstance(node, AliasNode):
             node = cast(Node, node.value)
         if not isinstance(node, ScalarNode):
             braces = self.text[node.start_mark.index - 1 : node.start_mark.index + 1] == "{{"
             cure = "; a text that begins with '{{' stands in quotes" if braces else ""
-            self._say_at(path, node, f"a key is a text; this is a list or a mapping{cure}")
+            self._report_at(path, node, f"a key is a text; this is a list or a mapping{cure}")
             return None
         text = cast(str, node.value)
         self._check_tag(node, (*path, text))
         if "${" in text:
-            self._say_at((*path, text), node, "variables fill values, not keys; write the key out")
-        elif node.style is None and (wrong := key_fault(text)) is not None:
-            self._say_at((*path, text), node, wrong)
+            self._report_at((*path, text), node, "variables fill values, not keys; write the key out")
+        elif node.style is None and (wrong := find_key_fault(text)) is not None:
+            self._report_at((*path, text), node, wrong)
         return text
 
     def _check_tag(self, node: Node, path: Path) -> None:
-        if (tag := written_tag(node)) is not None:
+        if (tag := find_tag(node)) is not None:
             cure = "" if tag.startswith("!!") else ", or put a text that begins with '!' in quotes"
-            self._say_at(path, node, f"tags such as {tag} are not used here; remove it{cure}")
+            self._report_at(path, node, f"tags such as {tag} are not used here; remove it{cure}")
 
-    def _scalar(self, node: ScalarNode, path: Path) -> Plain:
+    def _convert_scalar(self, node: ScalarNode, path: Path) -> Plain:
         text = cast(str, node.value)
-        mark = self._mark(node, text)
+        mark = self._locate_scalar(node, text)
         self.scalars[path] = mark
         value: Plain = text
         if node.style is None:
-            value, wrong = plain(text)
+            value, wrong = parse_plain(text)
             if wrong is not None:
-                self._say_at(path, node, wrong)
+                self._report_at(path, node, wrong)
         if not isinstance(value, str) or "${" not in value:
             return value
         filled = expand(value, self.env)
         if filled.from_environment:
-            self.written[path] = text
+            self.raw_texts[path] = text
         for offset, message in filled.faults:
-            self._say(path, *mark.at(text, offset), message)
+            self._report(path, *mark.find_position(text, offset), message)
         self.scalars[path] = replace(mark, literal=mark.literal and filled.text == text)
         return filled.text
 
-    def _mark(self, node: ScalarNode, text: str) -> Scalar:
+    def _locate_scalar(self, node: ScalarNode, text: str) -> Scalar:
         start, end = node.start_mark, node.end_mark
         line, column = start.line + 1, start.column + 1
         raw = self.text[start.index : end.index]
@@ -278,7 +278,7 @@ def _is_merge(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.value == "<<" and node.style is None
 
 
-class _TooMuch(Exception):
+class _LimitExceeded(Exception):
     def __init__(self, node: Node, message: str) -> None:
         super().__init__(message)
         self.position = (node.start_mark.line + 1, node.start_mark.column + 1)

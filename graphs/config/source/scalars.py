@@ -45,7 +45,7 @@ Plain = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class Expanded:
+class ExpandedText:
     """A text with its variables filled in."""
 
     text: str
@@ -55,7 +55,7 @@ class Expanded:
     """What could not be filled in: the offset in the text as it was written, and the words."""
 
 
-def plain(text: str) -> tuple[Plain, str | None]:
+def parse_plain(text: str) -> tuple[Plain, str | None]:
     """What a scalar without quotes means, and what is wrong with it, if anything is."""
     if text in _NULLS:
         return None, None
@@ -75,16 +75,16 @@ def plain(text: str) -> tuple[Plain, str | None]:
     return text, None
 
 
-def key_fault(text: str) -> str | None:
+def find_key_fault(text: str) -> str | None:
     """Why a key without quotes may not be what its author thinks; None if it is a text to every reader of YAML."""
-    value, wrong = plain(text)
+    value, wrong = parse_plain(text)
     if wrong is None and isinstance(value, str):
         return None
     shown = text or "(nothing)"
     return f"the key {shown} is not a text to every reader of YAML; write '{text}' in quotes, or another name"
 
 
-def expand(text: str, env: Mapping[str, str]) -> Expanded:
+def expand(text: str, env: Mapping[str, str]) -> ExpandedText:
     """Fills in `${NAME}` and `${NAME:-default}`, where the default stands in for what is unset or empty.
 
     `$${` stands for `${` itself. Values are never read again: one that holds `${` keeps it.
@@ -115,4 +115,4 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
             words = f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
             faults.append((match.start(), words))
     pieces.append(text[last:])
-    return Expanded("".join(pieces), used, tuple(faults))
+    return ExpandedText("".join(pieces), used, tuple(faults))

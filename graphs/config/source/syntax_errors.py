@@ -16,7 +16,7 @@ from yaml.tokens import (
 _QUOTES = "a text that holds commas, brackets or quotes stands in quotes"
 
 
-class Unreadable(Exception):
+class YamlSyntaxError(Exception):
     """The text is no YAML. Line and column count from 1."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
@@ -25,22 +25,22 @@ class Unreadable(Exception):
         self.column = column
 
 
-def unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
+def build_syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlSyntaxError:
     """PyYAML's error with the place that people have to look at, and the cure for the mistakes that everybody makes."""
-    mark, words = _mended(error, text)
+    mark, words = _locate_mistake(error, text)
     if mark is None:
-        return Unreadable(1, 1, f"this is no YAML: {words}")
-    return Unreadable(mark.line + 1, mark.column + 1, f"this is no YAML: {words}")
+        return YamlSyntaxError(1, 1, f"this is no YAML: {words}")
+    return YamlSyntaxError(mark.line + 1, mark.column + 1, f"this is no YAML: {words}")
 
 
-def _mended(error: yaml.MarkedYAMLError, text: str) -> tuple[Mark | None, str]:
+def _locate_mistake(error: yaml.MarkedYAMLError, text: str) -> tuple[Mark | None, str]:
     """Where to look, and what to read there."""
     context, problem = error.context or "", error.problem or ""
     # What is never closed: people look for the place where it opens, not for the end of the file.
     begin, here = error.context_mark, error.problem_mark or error.context_mark
     if "end of stream" in problem and "quoted" in context:
         return begin, "a quote is opened here and never closed"
-    if "stream end" in problem and (bracket := _open_bracket(text)) is not None:
+    if "stream end" in problem and (bracket := _find_open_bracket(text)) is not None:
         return bracket, f"a '{text[bracket.index]}' is opened here and never closed"
     if here is None:
         return None, f"{context} {problem}".strip()
@@ -56,13 +56,13 @@ def _mended(error: yaml.MarkedYAMLError, text: str) -> tuple[Mark | None, str]:
         line = text.count("\n", 0, found.start())
         return Mark("", 0, line, 0, "", 0), "a line that begins with '%' is none of YAML's values; remove it"
     if "while parsing a flow" in context and begin is not None:
-        return here, _in_brackets(problem, begin, here, text)
+        return here, _describe_bracket_mistake(problem, begin, here, text)
     if "mapping values are not allowed" in problem:
-        return _second_colon(here, text)
-    return here, _words(context, problem, begin, here, text)
+        return _locate_second_colon(here, text)
+    return here, _describe_mistake(context, problem, begin, here, text)
 
 
-def _open_bracket(text: str) -> Mark | None:
+def _find_open_bracket(text: str) -> Mark | None:
     """The innermost bracket that is still open at the end."""
     opened: list[Mark] = []
     try:
@@ -76,7 +76,7 @@ def _open_bracket(text: str) -> Mark | None:
     return opened[-1] if opened else None
 
 
-def _in_brackets(problem: str, begin: Mark, here: Mark, text: str) -> str:
+def _describe_bracket_mistake(problem: str, begin: Mark, here: Mark, text: str) -> str:
     if text[here.index - 1 : here.index + 1] == "${":
         return 'between [ ] or { } a variable stands in quotes: "${NAME}"'
     opening = text[begin.index : begin.index + 1]
@@ -87,7 +87,7 @@ def _in_brackets(problem: str, begin: Mark, here: Mark, text: str) -> str:
     return f"here {place} needs a ',' or its '{closing}'; {_QUOTES}"
 
 
-def _second_colon(here: Mark, text: str) -> tuple[Mark, str]:
+def _locate_second_colon(here: Mark, text: str) -> tuple[Mark, str]:
     """A colon where no key can be: on its own line, or because of the line before."""
     lines = text.splitlines()
     before = lines[here.line][: here.column]
@@ -105,7 +105,7 @@ def _second_colon(here: Mark, text: str) -> tuple[Mark, str]:
     return here, "a second ': ' on this line; put the text that holds it in quotes"
 
 
-def _words(context: str, problem: str, begin: Mark | None, here: Mark, text: str) -> str:
+def _describe_mistake(context: str, problem: str, begin: Mark | None, here: Mark, text: str) -> str:
     if "'\\t'" in problem:
         return "a tab is used to indent; use spaces"
     if (found := re.search(r"found character '(.+)' that cannot start any token", problem)) is not None:
@@ -127,11 +127,11 @@ def _words(context: str, problem: str, begin: Mark | None, here: Mark, text: str
     if "while scanning a block scalar" in context:
         return "after '|' or '>' the text begins on the next line, indented"
     if "expected <block end>" in problem and begin is not None:
-        return _not_in_block(problem, begin, here, text)
+        return _describe_block_mistake(problem, begin, here, text)
     return f"{context} {problem}".strip()
 
 
-def _not_in_block(problem: str, begin: Mark, here: Mark, text: str) -> str:
+def _describe_block_mistake(problem: str, begin: Mark, here: Mark, text: str) -> str:
     before = text[: here.index].rstrip()[-1:]
     if "'<scalar>'" in problem and before in ("}", "]"):
         return f"more text follows the '{before}'; a text that begins with a bracket stands in quotes"

@@ -9,7 +9,7 @@ from yaml.events import AliasEvent
 from yaml.nodes import Node
 from yaml.reader import ReaderError
 
-from graphs.config.source.syntax_errors import Unreadable, unreadable
+from graphs.config.source.syntax_errors import YamlSyntaxError, build_syntax_error
 
 
 class AliasNode(Node):
@@ -28,22 +28,22 @@ def compose(text: str) -> Node | None:
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise unreadable(error, text) from None
+        raise build_syntax_error(error, text) from None
     except ReaderError as error:
         at = int(error.position)
         line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
         message = f"the character U+{ord(text[at]):04X} may not stand in a YAML file; remove it"
-        raise Unreadable(line, column, message) from None
+        raise YamlSyntaxError(line, column, message) from None
 
 
-def written_tag(node: Node) -> str | None:
+def find_tag(node: Node) -> str | None:
     """The tag that is written before a node; None if there is none."""
-    if not node.tag.startswith(_WRITTEN):
+    if not node.tag.startswith(_TAG_MARK):
         return None
-    return node.tag.removeprefix(_WRITTEN).replace("tag:yaml.org,2002:", "!!")
+    return node.tag.removeprefix(_TAG_MARK).replace("tag:yaml.org,2002:", "!!")
 
 
-_WRITTEN = "written "
+_TAG_MARK = "written "
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,5 +58,5 @@ class _Loader(yaml.SafeLoader):
             return AliasNode("alias", node, event.start_mark, event.end_mark)  # pyright: ignore[reportArgumentType]
         if node is not None and event.tag is not None:
             # What was written, not what it comes to: `!!str 5` looks like any text afterwards.
-            node.tag = _WRITTEN + str(event.tag)
+            node.tag = _TAG_MARK + str(event.tag)
         return node

@@ -8,14 +8,14 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from graphs.config.spec.base import Seconds, Spec, one_or_many
+from graphs.config.spec.base import Seconds, Spec, parse_one_or_many
 from graphs.config.spec.identities import IdentitiesSpec
-from graphs.errors import kind_of
+from graphs.errors import describe_kind
 
-_OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
+_OneOrMany = BeforeValidator(parse_one_or_many, json_schema_input_type=str | list[str])
 
 
-def _short_form(schema: dict[str, Any]) -> None:
+def _add_short_form(schema: dict[str, Any]) -> None:
     """Lets an editor offer both ways to write a rule."""
     long_form = dict(schema)
     schema.clear()
@@ -25,7 +25,7 @@ def _short_form(schema: dict[str, Any]) -> None:
 class RuleSpec(Spec):
     """One rule: a pattern over `server/tool`, or a mapping that says more."""
 
-    model_config = ConfigDict(json_schema_extra=_short_form)
+    model_config = ConfigDict(json_schema_extra=_add_short_form)
 
     tool: Annotated[list[str], _OneOrMany, Field(min_length=1)]
     """Which tools: one pattern or several over `server/tool`. `*` stands for any text, `/` included."""
@@ -71,7 +71,7 @@ class RoleLimitsSpec(Spec):
         # Pydantic would take `true` for 1.
         if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(r"\s*[0-9]+\s*", value, re.ASCII)):
             raise ValueError(
-                f"is {kind_of(value)}; expected a whole number, such as 60: the unit stands in the setting's name"
+                f"is {describe_kind(value)}; expected a whole number, such as 60: the unit stands in the setting's name"
             )
         return value
 

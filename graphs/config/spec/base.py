@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
-from graphs.errors import kind_of
+from graphs.errors import describe_kind
 
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w|)", re.ASCII)
@@ -30,13 +30,13 @@ class Spec(BaseModel):
     """What other programs call a setting of ours, for a better guess at what was meant."""
 
 
-def seconds(value: Any) -> Any:
+def parse_duration(value: Any) -> Any:
     """`"15m"`, `"20s"`, `"30d"` or a plain number of seconds, as float seconds.
 
     Raises ValueError with the words for the user.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"found {kind_of(value)}; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
+        raise ValueError(f"found {describe_kind(value)}; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
@@ -49,7 +49,7 @@ def seconds(value: Any) -> Any:
 
 Seconds = Annotated[
     float,
-    BeforeValidator(seconds),
+    BeforeValidator(parse_duration),
     WithJsonSchema(
         {
             "anyOf": [
@@ -74,7 +74,7 @@ def parse_size(value: Any) -> Any:
     Raises ValueError with the words for the user.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"found {kind_of(value)}; expected a size such as 64KiB, 500kB or 20MB")  # noqa: TRY004
+        raise ValueError(f"found {describe_kind(value)}; expected a size such as 64KiB, 500kB or 20MB")  # noqa: TRY004
     if isinstance(value, str):
         match = _SIZE.fullmatch(value.strip())
         if match is None:
@@ -101,6 +101,6 @@ Size = Annotated[
 """Bytes; written `64KiB`, `500kB`, `20MB` or as a plain number."""
 
 
-def one_or_many(value: Any) -> Any:
+def parse_one_or_many(value: Any) -> Any:
     """A single text stands for a list of one."""
     return [value] if isinstance(value, str) else value

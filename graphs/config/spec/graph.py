@@ -30,13 +30,13 @@ class BranchSpec(Spec):
         return value
 
 
-def _branches(value: Any) -> Any:
+def _parse_branches(value: Any) -> Any:
     return [{"to": value}] if isinstance(value, str) else value
 
 
 Next = Annotated[
     list[BranchSpec],
-    BeforeValidator(_branches, json_schema_input_type=str | list[BranchSpec]),
+    BeforeValidator(_parse_branches, json_schema_input_type=str | list[BranchSpec]),
     Field(min_length=1),
 ]
 """Where to go: the name of a node, or a list of which the first branch that is true is taken."""

@@ -19,7 +19,7 @@ PAGES: Mapping[str, type[Spec]] = {
 }
 
 
-def schemas() -> dict[str, dict[str, Any]]:
+def build_schemas() -> dict[str, dict[str, Any]]:
     """By kind of file: its schema (JSON Schema 2020-12), with the descriptions of the spec."""
     return {
         name: {

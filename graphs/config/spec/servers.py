@@ -60,18 +60,18 @@ class ServerSpec(Spec):
     max_users: Annotated[int, Field(ge=1, le=10_000)] = 100
     """How many users may have a connection of their own at once (with `per_user`)."""
 
-    _confided: frozenset[str] = PrivateAttr(frozenset())
+    _secret_values: frozenset[str] = PrivateAttr(frozenset())
 
     @property
-    def confided(self) -> frozenset[str]:
+    def secret_values(self) -> frozenset[str]:
         """What variables put into the entry whose names say that they are secrets."""
-        return self._confided
+        return self._secret_values
 
-    def confiding(self, values: Iterable[str]) -> ServerSpec:
+    def mark_secret_values(self, values: Iterable[str]) -> ServerSpec:
         """The same entry, which knows which of these values it holds."""
         texts = (*self.args, *self.env.values(), *self.headers.values(), self.url or "")
         known = self.model_copy()
-        known._confided = frozenset(value for value in values if any(value in text for text in texts))
+        known._secret_values = frozenset(value for value in values if any(value in text for text in texts))
         return known
 
     @property
@@ -97,7 +97,7 @@ class ServerSpec(Spec):
 
     @field_validator("type", mode="before")
     @classmethod
-    def _other_names(cls, value: object) -> object:
+    def _translate_type(cls, value: object) -> object:
         # The names that other clients of the same block use for the same thing.
         return "http" if value in ("streamable-http", "streamable_http", "streamableHttp") else value
 
@@ -119,7 +119,7 @@ class ServerSpec(Spec):
     @classmethod
     def _has_no_nul(cls, value: str | list[str] | dict[str, str] | None) -> str | list[str] | dict[str, str] | None:
         # An operating system ends a text at NUL: what is run would not be what is read here.
-        if value is not None and any("\0" in text for text in _texts(value)):
+        if value is not None and any("\0" in text for text in _list_texts(value)):
             raise ValueError("holds a NUL character")
         return value
 
@@ -155,7 +155,7 @@ class ServerSpec(Spec):
         return self
 
 
-def _texts(value: str | list[str] | dict[str, str]) -> list[str]:
+def _list_texts(value: str | list[str] | dict[str, str]) -> list[str]:
     if isinstance(value, str):
         return [value]
     return [*value, *value.values()] if isinstance(value, dict) else value

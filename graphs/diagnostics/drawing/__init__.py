@@ -7,31 +7,31 @@ from __future__ import annotations
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.diagnostics.drawing import as_mermaid, as_png, as_svg
-from graphs.diagnostics.drawing.folder import sketches
-from graphs.diagnostics.drawing.shape import Shape, shape_of
+from graphs.diagnostics.drawing.folder import read_shapes
+from graphs.diagnostics.drawing.shape import GraphShape, build_shape
 
-__all__ = ["Shape", "mermaid", "png", "sketches", "svg"]
+__all__ = ["GraphShape", "read_shapes", "render_mermaid", "render_png", "render_svg"]
 
 
-def mermaid(graph: GraphPlan | Shape) -> str:
+def render_mermaid(graph: GraphPlan | GraphShape) -> str:
     """A flowchart in Mermaid's language; ends with a new line."""
-    return as_mermaid.draw(_shape(graph))
+    return as_mermaid.draw(_to_shape(graph))
 
 
-def svg(graph: GraphPlan | Shape) -> str:
+def render_svg(graph: GraphPlan | GraphShape) -> str:
     """An SVG document of one picture, without script and without anything from elsewhere.
 
     Every node is `<g class="node model|permission|tools" id="node-NAME" data-node="NAME">` and holds an empty
     `<text class="count">` for a number that a page may write there; every way on is
     `<g class="edge" data-from="NODE" data-to="NODE">`, with `data-from=""` for the one from the start mark.
     """
-    return as_svg.draw(_shape(graph))
+    return as_svg.draw(_to_shape(graph))
 
 
-def png(graph: GraphPlan | Shape, *, scale: float = 2.0) -> bytes:
+def render_png(graph: GraphPlan | GraphShape, *, scale: float = 2.0) -> bytes:
     """The same as a PNG, `scale` pixels for each of the SVG's."""
-    return as_png.draw(_shape(graph), scale=scale)
+    return as_png.draw(_to_shape(graph), scale=scale)
 
 
-def _shape(graph: GraphPlan | Shape) -> Shape:
-    return graph if isinstance(graph, Shape) else shape_of(graph)
+def _to_shape(graph: GraphPlan | GraphShape) -> GraphShape:
+    return graph if isinstance(graph, GraphShape) else build_shape(graph)

@@ -8,7 +8,7 @@ from pathlib import Path
 import resvg_py
 
 from graphs.diagnostics.drawing import as_svg
-from graphs.diagnostics.drawing.shape import Shape
+from graphs.diagnostics.drawing.shape import GraphShape
 
 _FONTS = Path(__file__).parent / "fonts"
 _FAMILY = "DejaVu Sans"
@@ -16,7 +16,7 @@ _LARGEST = 12_000
 """Pixels in either direction; a larger picture is drawn smaller, for memory's sake."""
 
 
-def draw(shape: Shape, *, scale: float) -> bytes:
+def draw(shape: GraphShape, *, scale: float) -> bytes:
     """The PNG, `scale` pixels for each pixel of the SVG, on a light page."""
     text = as_svg.draw(shape)
     sides = [int(side) for side in re.findall(r' (?:width|height)="(\d+)"', text.split(">", 1)[0])]

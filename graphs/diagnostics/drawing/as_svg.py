@@ -8,28 +8,28 @@ from xml.etree import ElementTree as ET
 
 from graphs.config.spec.graph import END
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.cards import ICON, PADDING, Card, edge_cards, node_card
-from graphs.diagnostics.drawing.layout import Arrangement, Box, Link, Size, arrange
+from graphs.diagnostics.drawing.cards import ICON, PADDING, Card, build_edge_cards, build_node_card
+from graphs.diagnostics.drawing.layout import Arrangement, Box, BoxSize, Link, arrange
 from graphs.diagnostics.drawing.looks import LIGHT
-from graphs.diagnostics.drawing.routes import Route, routes
-from graphs.diagnostics.drawing.shape import Edge, Node, Shape
-from graphs.diagnostics.drawing.wiring import loose
-from graphs.diagnostics.drawing.words import clean, fitted, limits_text, width
+from graphs.diagnostics.drawing.routes import Route, route_links
+from graphs.diagnostics.drawing.shape import Edge, GraphShape, Node
+from graphs.diagnostics.drawing.wiring import find_detached
+from graphs.diagnostics.drawing.words import clean, fit_text, format_limits, measure_width
 
 _MARGIN = 24.0
-_MARK = Size(58, 26)
+_MARK = BoxSize(58, 26)
 """The start and end marks."""
 
 
-def draw(shape: Shape) -> str:
+def draw(shape: GraphShape) -> str:
     """The SVG document, indented. The same shape gives the same text."""
-    root = _Drawing(shape).root()
+    root = _Drawing(shape).build_root()
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
 @dataclass(frozen=True)
-class _Marked:
+class _EdgeLine:
     """One line of the drawing: from the start mark, or an edge of the graph."""
 
     source: str
@@ -39,14 +39,14 @@ class _Marked:
 
 
 class _Drawing:
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GraphShape) -> None:
         self.shape = shape
-        self.cards = [node_card(node) for node in shape.nodes]
-        nothing = Card(lines=(), size=Size(0, 0), whole="")
-        cards = edge_cards(shape.edges)
-        self.lines = [_Marked("", shape.start, nothing, None)] if shape.start not in ("", END) else []
+        self.cards = [build_node_card(node) for node in shape.nodes]
+        nothing = Card(lines=(), size=BoxSize(0, 0), full_text="")
+        cards = build_edge_cards(shape.edges)
+        self.lines = [_EdgeLine("", shape.start, nothing, None)] if shape.start not in ("", END) else []
         self.lines += [
-            _Marked(edge.source, edge.target, card, edge) for edge, card in zip(shape.edges, cards, strict=True)
+            _EdgeLine(edge.source, edge.target, card, edge) for edge, card in zip(shape.edges, cards, strict=True)
         ]
         self.ends = any(edge.target == END for edge in shape.edges)
         index = {node.name: at + 1 for at, node in enumerate(shape.nodes)}
@@ -62,25 +62,25 @@ class _Drawing:
             for line in self.lines
         ]
         wires = [(link.source, link.target) for link in self.links]
-        self.links += [Link(source=0, target=box, hidden=True) for box in loose(len(sizes), wires)]
-        self.at: Arrangement = arrange(sizes, self.links)
-        self.routes = routes(self.at, self.links)
+        self.links += [Link(source=0, target=box, hidden=True) for box in find_detached(len(sizes), wires)]
+        self.arrangement: Arrangement = arrange(sizes, self.links)
+        self.routes = route_links(self.arrangement, self.links)
 
-    def root(self) -> ET.Element:
-        shape, boxes = self.shape, self.at.boxes.values()
-        title = fitted(shape.id, 420, looks.TITLE_SIZE, bold=True)
+    def build_root(self) -> ET.Element:
+        shape, boxes = self.shape, self.arrangement.boxes.values()
+        title = fit_text(shape.id, 420, looks.TITLE_SIZE, bold=True)
         picture_wide = max(box.right for box in boxes)
-        about = fitted(shape.description, max(420, picture_wide), looks.TEXT_SIZE)
-        caption = limits_text(shape.limits) if shape.limits else ""
+        about = fit_text(shape.description, max(420, picture_wide), looks.TEXT_SIZE)
+        caption = format_limits(shape.limits) if shape.limits else ""
         texts = max(
-            width(title, looks.TITLE_SIZE, bold=True),
-            width(about, looks.TEXT_SIZE),
-            width(caption, looks.TEXT_SIZE),
+            measure_width(title, looks.TITLE_SIZE, bold=True),
+            measure_width(about, looks.TEXT_SIZE),
+            measure_width(caption, looks.TEXT_SIZE),
         )
         wide = max(picture_wide, texts)
         top = _MARGIN + 20 + (20 if about else 0) + 14
         tall = top + max(box.bottom for box in boxes) + (34 if caption else 0) + _MARGIN
-        whole = Size(wide + 2 * _MARGIN, tall)
+        whole = BoxSize(wide + 2 * _MARGIN, tall)
         root = ET.Element(
             "svg",
             {
@@ -94,41 +94,49 @@ class _Drawing:
                 "font-family": looks.FONT,
             },
         )
-        _child(root, "title", text=clean(shape.id))
-        _child(root, "style", text=looks.dark_style())
-        _child(root, "rect", {"class": "background", "width": "100%", "height": "100%", "fill": LIGHT.background})
-        _text(root, title, _MARGIN, _MARGIN + 14, role="title", size=looks.TITLE_SIZE)
+        _add_child(root, "title", text=clean(shape.id))
+        _add_child(root, "style", text=looks.build_dark_style())
+        _add_child(root, "rect", {"class": "background", "width": "100%", "height": "100%", "fill": LIGHT.background})
+        _add_text(root, title, _MARGIN, _MARGIN + 14, role="title", size=looks.TITLE_SIZE)
         if about:
-            _text(root, about, _MARGIN, _MARGIN + 34, role="muted")
+            _add_text(root, about, _MARGIN, _MARGIN + 34, role="muted")
         # In the middle of the picture, where the texts are wider than the graph.
         left = _MARGIN + (wide - picture_wide) / 2
-        picture = _child(root, "g", {"class": "picture", "transform": f"translate({left:.1f},{top:.1f})"})
+        picture = _add_child(root, "g", {"class": "picture", "transform": f"translate({left:.1f},{top:.1f})"})
         for at, line in enumerate(self.lines):
-            self._edge(picture, line, self.routes[at], self.at.boxes[self.at.labels[at]], loop=at in self.at.loops)
-        self._marks(picture)
+            self._draw_edge(
+                picture,
+                line,
+                self.routes[at],
+                self.arrangement.boxes[self.arrangement.labels[at]],
+                loop=at in self.arrangement.loops,
+            )
+        self._draw_marks(picture)
         for at, (node, card) in enumerate(zip(shape.nodes, self.cards, strict=True)):
-            _node(picture, node, card, self.at.boxes[at + 1])
+            _draw_node(picture, node, card, self.arrangement.boxes[at + 1])
         if caption:
-            _text(root, caption, _MARGIN, tall - _MARGIN, role="muted", classes="limits")
+            _add_text(root, caption, _MARGIN, tall - _MARGIN, role="muted", classes="limits")
         return root
 
-    def _marks(self, picture: ET.Element) -> None:
+    def _draw_marks(self, picture: ET.Element) -> None:
         for name, at in (("start", 0), (END, len(self.shape.nodes) + 1)):
-            if at not in self.at.boxes or (name == END and not self.ends):
+            if at not in self.arrangement.boxes or (name == END and not self.ends):
                 continue
-            box = self.at.boxes[at]
-            mark = _child(picture, "g", {"class": f"mark {name}"})
+            box = self.arrangement.boxes[at]
+            mark = _add_child(picture, "g", {"class": f"mark {name}"})
             place = {"x": f"{box.left:.1f}", "y": f"{box.top:.1f}", "rx": f"{box.height / 2:g}"}
             size = {"width": f"{box.width:g}", "height": f"{box.height:g}"}
-            _child(mark, "rect", {"class": "pill", **place, **size, "fill": LIGHT.edge})
-            _text(mark, name, box.x, box.y + 4, role="inverse", anchor="middle")
+            _add_child(mark, "rect", {"class": "pill", **place, **size, "fill": LIGHT.edge})
+            _add_text(mark, name, box.x, box.y + 4, role="inverse", anchor="middle")
 
-    def _edge(self, picture: ET.Element, line: _Marked, route: Route, label: Box, *, loop: bool) -> None:
+    def _draw_edge(self, picture: ET.Element, line: _EdgeLine, route: Route, label: Box, *, loop: bool) -> None:
         faulty = line.edge is not None and bool(line.edge.faults)
         classes = "edge" + " loop" * loop + " faulty" * faulty
-        group = _child(picture, "g", {"class": classes, "data-from": clean(line.source), "data-to": clean(line.target)})
-        if line.card.whole:
-            _child(group, "title", text=line.card.whole)
+        group = _add_child(
+            picture, "g", {"class": classes, "data-from": clean(line.source), "data-to": clean(line.target)}
+        )
+        if line.card.full_text:
+            _add_child(group, "title", text=line.card.full_text)
         colour = LIGHT.fault if faulty else LIGHT.loop if loop else LIGHT.edge
         stroke = {
             "fill": "none",
@@ -136,47 +144,49 @@ class _Drawing:
             "stroke-width": "1.6",
             **({"stroke-dasharray": "6 4"} if faulty else {}),
         }
-        _child(group, "path", {"class": "line", "d": route.path, **stroke})
-        _child(group, "path", {"class": "arrow", "d": _arrow(route), "fill": colour})
+        _add_child(group, "path", {"class": "line", "d": route.path, **stroke})
+        _add_child(group, "path", {"class": "arrow", "d": _trace_arrow(route), "fill": colour})
         if line.card.lines:
-            board = _child(group, "g", {"class": "label"})
+            board = _add_child(group, "g", {"class": "label"})
             place = {"x": f"{label.left:.1f}", "y": f"{label.top:.1f}", "rx": "4", "fill": LIGHT.background}
-            _child(board, "rect", {**place, "width": f"{label.width:.1f}", "height": f"{label.height:.1f}"})
+            _add_child(board, "rect", {**place, "width": f"{label.width:.1f}", "height": f"{label.height:.1f}"})
             for at, each in enumerate(line.card.lines):
                 y = label.top + 14 + at * looks.LINE
-                _text(board, each.text, label.x, y, role=each.role, anchor="middle")
+                _add_text(board, each.text, label.x, y, role=each.role, anchor="middle")
 
 
-def _node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
+def _draw_node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
     attributes = {"class": f"node {node.kind}" + " faulty" * bool(node.faults)}
     # What is missing may be called anything; only a name that a node may have makes an id.
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", node.name, re.ASCII):
         attributes["id"] = f"node-{node.name}"
-    group = _child(picture, "g", {**attributes, "data-node": clean(node.name)})
-    _child(group, "title", text=card.whole)
+    group = _add_child(picture, "g", {**attributes, "data-node": clean(node.name)})
+    _add_child(group, "title", text=card.full_text)
     colours = LIGHT.nodes[node.kind]
     stroke = {"stroke": LIGHT.fault if node.faults else colours.stroke, "stroke-width": "1.6"}
-    _child(
+    _add_child(
         group,
         "path",
-        {"class": "box", "d": _outline(node, box), "fill": colours.fill, **stroke}
+        {"class": "box", "d": _trace_outline(node, box), "fill": colours.fill, **stroke}
         | ({"stroke-dasharray": "6 4"} if node.faults else {}),
     )
     if node.kind == "tools":
         bars = " ".join(f"M{x:.1f},{box.top:.1f} v{box.height:.1f}" for x in (box.left + 6, box.right - 6))
-        _child(group, "path", {"class": "bars", "d": bars, "fill": "none", "stroke": colours.stroke, "opacity": "0.6"})
+        _add_child(
+            group, "path", {"class": "bars", "d": bars, "fill": "none", "stroke": colours.stroke, "opacity": "0.6"}
+        )
     name, *others = card.lines
     left = box.left + PADDING
     icon = {"d": looks.ICONS[node.kind], "fill": "none", "stroke": colours.stroke, "stroke-width": "1.4"}
     place = {"transform": f"translate({left:.1f},{box.top + 8:.1f})", "stroke-linejoin": "round"}
-    _child(group, "path", {"class": "icon", **icon, **place, "stroke-linecap": "round"})
-    _text(group, name.text, left + ICON + 6, box.top + 21, role="name", size=looks.NAME_SIZE)
+    _add_child(group, "path", {"class": "icon", **icon, **place, "stroke-linecap": "round"})
+    _add_text(group, name.text, left + ICON + 6, box.top + 21, role="name", size=looks.NAME_SIZE)
     for at, line in enumerate(others):
-        _text(group, line.text, left, box.top + 38 + at * looks.LINE, role=line.role)
-    _text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
+        _add_text(group, line.text, left, box.top + 38 + at * looks.LINE, role=line.role)
+    _add_text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
 
 
-def _outline(node: Node, box: Box) -> str:
+def _trace_outline(node: Node, box: Box) -> str:
     """A box with round corners; one with its corners cut off where calls are stopped."""
     left, right, top, bottom = (round(edge, 1) for edge in (box.left, box.right, box.top, box.bottom))
     if node.kind == "permission":
@@ -194,7 +204,7 @@ def _outline(node: Node, box: Box) -> str:
     )
 
 
-def _arrow(route: Route) -> str:
+def _trace_arrow(route: Route) -> str:
     (x, y), (dx, dy) = route.tip, route.heading
     back_x, back_y = x - 9 * dx, y - 9 * dy
     side_x, side_y = 4.5 * dy, 4.5 * dx
@@ -203,7 +213,7 @@ def _arrow(route: Route) -> str:
     )
 
 
-def _text(
+def _add_text(
     parent: ET.Element,
     text: str,
     x: float,
@@ -218,10 +228,10 @@ def _text(
     weight = {"font-weight": "600"} if role in ("name", "title", "count") else {}
     attributes = {"class": f"{role} {classes}".strip(), "x": f"{x:.1f}", "y": f"{y:.1f}", "font-size": f"{size:g}"}
     aligned = {"text-anchor": anchor} if anchor != "start" else {}
-    _child(parent, "text", {**attributes, "fill": fill, **aligned, **weight}, text=text)
+    _add_child(parent, "text", {**attributes, "fill": fill, **aligned, **weight}, text=text)
 
 
-def _child(
+def _add_child(
     parent: ET.Element, tag: str, attributes: dict[str, str] | None = None, *, text: str | None = None
 ) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes or {})

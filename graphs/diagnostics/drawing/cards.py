@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.faults import NEVER_TAKEN
-from graphs.diagnostics.drawing.layout import Size
+from graphs.diagnostics.drawing.faults import DEAD_EDGE
+from graphs.diagnostics.drawing.layout import BoxSize
 from graphs.diagnostics.drawing.shape import Edge, Node
-from graphs.diagnostics.drawing.words import clean, fitted, listed, width, wrapped
+from graphs.diagnostics.drawing.words import clean, fit_list, fit_text, measure_width, wrap_text
 
 ICON = 16.0
 PADDING = 14.0
@@ -35,33 +35,33 @@ class Card:
     """Lines of text, the room that they need, and what is told to who asks for more."""
 
     lines: tuple[Line, ...]
-    size: Size
-    whole: str
+    size: BoxSize
+    full_text: str
     """Everything that had to be shortened, in full."""
 
 
-def node_card(node: Node) -> Card:
+def build_node_card(node: Node) -> Card:
     """What stands in the box of a node."""
     kind = {"unread": "", "missing": ""}.get(node.kind, node.kind)
     model = f" · {node.model}" if node.model else ""
-    lines = [Line(text=fitted(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
+    lines = [Line(text=fit_text(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
     if kind:
-        lines.append(Line(text=fitted(kind + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
-    seen = listed("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
+        lines.append(Line(text=fit_text(kind + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
+    seen = fit_list("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in seen]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
-    head = ICON + 6 + width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
-    widest = max([head, *(width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
+    head = ICON + 6 + measure_width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
+    widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
     told = [f"{clean(node.name)}: {kind}{clean(model)}" if kind else clean(node.name)]
     told += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     return Card(
         lines=tuple(lines),
-        size=Size(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
-        whole="\n".join([*told, *node.faults]),
+        size=BoxSize(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
+        full_text="\n".join([*told, *node.faults]),
     )
 
 
-def edge_cards(edges: Sequence[Edge]) -> list[Card]:
+def build_edge_cards(edges: Sequence[Edge]) -> list[Card]:
     """What stands on each line. Where several conditions leave a node they are numbered: the first true one counts."""
     conditions: dict[str, int] = {}
     for edge in edges:
@@ -74,16 +74,16 @@ def edge_cards(edges: Sequence[Edge]) -> list[Card]:
             text = f"{number}: {edge.when}" if conditions[edge.source] > 1 else edge.when
         else:
             text = "otherwise" if number > 1 and not edge.faults else ""
-        texts = wrapped(text, _LABEL_ROOM, looks.TEXT_SIZE, lines=2) if text else []
+        texts = wrap_text(text, _LABEL_ROOM, looks.TEXT_SIZE, lines=2) if text else []
         lines = [Line(text=one, role="condition" if edge.when else "muted") for one in texts]
         # A way to nowhere says so in the box that it leads to.
-        lines += [Line(text=fault, role="fault") for fault in edge.faults if fault == NEVER_TAKEN]
-        cards.append(_label(lines, clean(edge.when) or text))
+        lines += [Line(text=fault, role="fault") for fault in edge.faults if fault == DEAD_EDGE]
+        cards.append(_build_label(lines, clean(edge.when) or text))
     return cards
 
 
-def _label(lines: Sequence[Line], whole: str) -> Card:
+def _build_label(lines: Sequence[Line], full_text: str) -> Card:
     if not lines:
-        return Card(lines=(), size=Size(0, 0), whole=whole)
-    widest = max(width(line.text, looks.TEXT_SIZE) for line in lines)
-    return Card(lines=tuple(lines), size=Size(widest + 12, looks.LINE * len(lines) + 4), whole=whole)
+        return Card(lines=(), size=BoxSize(0, 0), full_text=full_text)
+    widest = max(measure_width(line.text, looks.TEXT_SIZE) for line in lines)
+    return Card(lines=tuple(lines), size=BoxSize(widest + 12, looks.LINE * len(lines) + 4), full_text=full_text)

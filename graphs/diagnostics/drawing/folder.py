@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from graphs.config.loader import graph_files
+from graphs.config.loader import list_graph_files
 from graphs.config.reader import read_spec
-from graphs.config.source import read
+from graphs.config.source import parse_yaml
 from graphs.config.spec.graph import GraphSpec
-from graphs.diagnostics.drawing.shape import Shape, read_shape
+from graphs.diagnostics.drawing.shape import GraphShape, read_shape
 
 
-def sketches(folder: Path, env: Mapping[str, str]) -> Mapping[str, Shape | None]:
+def read_shapes(folder: Path, env: Mapping[str, str]) -> Mapping[str, GraphShape | None]:
     """What there is to draw, by file (`graphs/assistant.yaml`); None for a file in which there is no graph to be read.
 
     What is wrong with the files is not told here but by `load`. Raises OSError where the folder cannot be read.
     """
-    return {f"graphs/{path.name}": _sketch(path, env) for path in graph_files(folder)}
+    return {f"graphs/{path.name}": _read_shape_file(path, env) for path in list_graph_files(folder)}
 
 
-def _sketch(path: Path, env: Mapping[str, str]) -> Shape | None:
+def _read_shape_file(path: Path, env: Mapping[str, str]) -> GraphShape | None:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    reading = read_spec(read(text, path.name, env), GraphSpec)
+    reading = read_spec(parse_yaml(text, path.name, env), GraphSpec)
     shape = read_shape(
         path.stem,
         reading.original.data,
-        reading.original.written,
+        reading.original.raw_texts,
         reading.spec.limits if reading.spec else None,
     )
     return shape if shape.nodes else None

@@ -14,25 +14,25 @@ from itertools import pairwise
 
 from fast_sugiyama import from_edges
 
-from graphs.diagnostics.drawing.wiring import loops
+from graphs.diagnostics.drawing.wiring import find_loops
 
 _GAP = 26.0
 _LANE = 17.0
 _SWEEPS = 12
-_FOLLOWING = 40
+_MOST_FOLLOWERS = 40
 _ROW_GAP = (20.0, 0.2, 60.0)
 """Between two rows: at least, for each pixel that a line goes sideways, at most."""
 
 
 @dataclass(frozen=True)
-class Size:
+class BoxSize:
     """Width and height, in pixels."""
 
     width: float
     height: float
 
 
-NOTHING = Size(0, 0)
+NO_SIZE = BoxSize(0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Link:
 
     source: int
     target: int
-    label: Size = NOTHING
+    label: BoxSize = NO_SIZE
     weight: float = 2.0
     """How much it matters that the line is straight."""
     hidden: bool = False
@@ -99,32 +99,32 @@ class Arrangement:
     """The vertex that each link's label stands on."""
 
 
-def arrange(sizes: Sequence[Size], links: Sequence[Link]) -> Arrangement:
+def arrange(sizes: Sequence[BoxSize], links: Sequence[Link]) -> Arrangement:
     """Finds a place for every box; each must have a link. The first box is where reading begins."""
-    return _Arranging(sizes, links).arrangement()
+    return _Arranger(sizes, links).arrange()
 
 
 @dataclass
-class _Arranging:
-    sizes: Sequence[Size]
+class _Arranger:
+    sizes: Sequence[BoxSize]
     links: Sequence[Link]
     rows: list[list[int]] = field(default_factory=list[list[int]])
     x: dict[int, float] = field(default_factory=dict[int, float])
     chains: list[list[int]] = field(default_factory=list[list[int]])
     labels: list[int] = field(default_factory=list[int])
-    label_sizes: dict[int, Size] = field(default_factory=dict[int, Size])
+    label_sizes: dict[int, BoxSize] = field(default_factory=dict[int, BoxSize])
 
-    def arrangement(self) -> Arrangement:
-        self.loops = loops(len(self.sizes), [(link.source, link.target) for link in self.links])
+    def arrange(self) -> Arrangement:
+        self.loops = find_loops(len(self.sizes), [(link.source, link.target) for link in self.links])
         self._ask_library()
         self._move_together()
         self._straighten()
-        rows, y = self._heights()
-        left = min(self.x[vertex] - self._size(vertex).width / 2 for vertex in self.x)
+        rows, y = self._stack_rows()
+        left = min(self.x[vertex] - self._get_size(vertex).width / 2 for vertex in self.x)
         boxes = {
             vertex: Box(x=x - left, y=y[vertex][0], width=size.width, height=size.height, row=y[vertex][1])
             for vertex, x in self.x.items()
-            if (size := self._size(vertex))
+            if (size := self._get_size(vertex))
         }
         return Arrangement(
             boxes=boxes,
@@ -134,10 +134,10 @@ class _Arranging:
             labels=tuple(self.labels),
         )
 
-    def _size(self, vertex: int) -> Size:
+    def _get_size(self, vertex: int) -> BoxSize:
         if vertex < len(self.sizes):
             return self.sizes[vertex]
-        return self.label_sizes.get(vertex, NOTHING)
+        return self.label_sizes.get(vertex, NO_SIZE)
 
     def _ask_library(self) -> None:
         edges: list[tuple[int, int]] = []
@@ -174,10 +174,10 @@ class _Arranging:
             self.labels.append(chain[-1] if at in self.loops else chain[0])
             self.label_sizes[self.labels[at]] = link.label
 
-    def _apart(self, left: int, right: int) -> float:
+    def _measure_distance(self, left: int, right: int) -> float:
         """How far the middles of two neighbours of a row must be apart."""
         boxes = left < len(self.sizes) or right < len(self.sizes)
-        return (self._size(left).width + self._size(right).width) / 2 + (_GAP if boxes else _LANE)
+        return (self._get_size(left).width + self._get_size(right).width) / 2 + (_GAP if boxes else _LANE)
 
     def _move_together(self) -> None:
         """Gives the library's columns the width that they need, and no more; columns stay columns.
@@ -188,7 +188,7 @@ class _Arranging:
         to_right: dict[float, list[tuple[float, float]]] = defaultdict(list)
         for row in self.rows:
             for left, right in pairwise(row):
-                to_right[self.x[left]].append((self.x[right], self._apart(left, right)))
+                to_right[self.x[left]].append((self.x[right], self._measure_distance(left, right)))
         earliest = dict.fromkeys(columns, 0.0)
         for column in columns:
             for other, apart in to_right[column]:
@@ -209,17 +209,17 @@ class _Arranging:
         before: dict[int, list[int]] = defaultdict(list)
         for at, (link, chain) in enumerate(zip(self.links, self.chains, strict=True)):
             weight = 0.0 if link.hidden else 0.5 if at in self.loops else link.weight
-            for above, below in self._pieces(at):
+            for above, below in self._split_link(at):
                 pull = 8.0 if above in chain and below in chain else weight
                 pulls[above].append((below, pull))
                 pulls[below].append((above, pull))
                 if at not in self.loops:
                     onward[above].append(below)
                     before[below].append(above)
-        beside = {one: (left, right) for row in self.rows for left, one, right in _threes(row)}
+        beside = {one: (left, right) for row in self.rows for left, one, right in _list_neighbours(row)}
         singles = [[vertex] for row in self.rows for vertex in row]
-        above = [_following(vertex, before, onward) for row in self.rows for vertex in row]
-        below = [_following(vertex, onward, before) for row in self.rows for vertex in row]
+        above = [_find_followers(vertex, before, onward) for row in self.rows for vertex in row]
+        below = [_find_followers(vertex, onward, before) for row in self.rows for vertex in row]
         groups = [group for three in zip(singles, above, below, strict=True) for group in three] + self.chains
         for sweep in range(_SWEEPS):
             moved = False
@@ -228,7 +228,7 @@ class _Arranging:
             if not moved:
                 break
 
-    def _pieces(self, at: int) -> Iterator[tuple[int, int]]:
+    def _split_link(self, at: int) -> Iterator[tuple[int, int]]:
         """The pieces of a link, from top to bottom: from vertex to vertex."""
         link = self.links[at]
         upper, lower = (link.target, link.source) if at in self.loops else (link.source, link.target)
@@ -252,50 +252,50 @@ class _Arranging:
         for vertex in group:
             left, right = beside[vertex]
             if left is not None and left not in inside:
-                lowest = max(lowest, self.x[left] + self._apart(left, vertex) - self.x[vertex])
+                lowest = max(lowest, self.x[left] + self._measure_distance(left, vertex) - self.x[vertex])
             if right is not None and right not in inside:
-                highest = min(highest, self.x[right] - self._apart(vertex, right) - self.x[vertex])
+                highest = min(highest, self.x[right] - self._measure_distance(vertex, right) - self.x[vertex])
         if not wanted or lowest > highest:
             return False
-        move = max(lowest, min(highest, _weighted_median(wanted)))
+        move = max(lowest, min(highest, _find_weighted_median(wanted)))
         for vertex in group:
             self.x[vertex] += move
         return abs(move) > 0.01
 
-    def _heights(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
+    def _stack_rows(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
         """The rows, one under the other, and the middle and row of every vertex."""
         sideways: dict[int, float] = defaultdict(float)
         row_of = {vertex: at for at, row in enumerate(self.rows) for vertex in row}
         for at, link in enumerate(self.links):
-            for above, below in self._pieces(at):
+            for above, below in self._split_link(at):
                 far = 0.0 if link.hidden else abs(self.x[above] - self.x[below])
                 sideways[row_of[above]] = max(sideways[row_of[above]], far)
         rows: list[Row] = []
         top = 0.0
         least, per_pixel, most = _ROW_GAP
         for at, row in enumerate(self.rows):
-            bottom = top + max(self._size(vertex).height for vertex in row)
+            bottom = top + max(self._get_size(vertex).height for vertex in row)
             rows.append(Row(top=top, bottom=bottom, boxes=tuple(row)))
             top = bottom + min(most, least + per_pixel * sideways[at])
         return rows, {vertex: ((row.top + row.bottom) / 2, at) for at, row in enumerate(rows) for vertex in row.boxes}
 
 
-def _threes(row: Sequence[int]) -> list[tuple[int | None, int, int | None]]:
+def _list_neighbours(row: Sequence[int]) -> list[tuple[int | None, int, int | None]]:
     """Each of a row with its neighbours."""
     return list(zip([None, *row[:-1]], row, [*row[1:], None], strict=True))
 
 
-def _following(vertex: int, onward: Mapping[int, Sequence[int]], before: Mapping[int, Sequence[int]]) -> list[int]:
+def _find_followers(vertex: int, onward: Mapping[int, Sequence[int]], before: Mapping[int, Sequence[int]]) -> list[int]:
     """The vertex, and what can be come to from it and from nothing else, as far as is worth the time."""
     found = [vertex]
     for one in found:
-        if len(found) > _FOLLOWING:
+        if len(found) > _MOST_FOLLOWERS:
             break
         found += [other for other in onward.get(one, ()) if len(before[other]) == 1 and other not in found]
     return found
 
 
-def _weighted_median(values: Sequence[tuple[float, float]]) -> float:
+def _find_weighted_median(values: Sequence[tuple[float, float]]) -> float:
     """The value with half of the weight on either side; where two have, what is nearest to 0 between them."""
     ordered = sorted(values)
     half = sum(weight for _, weight in ordered) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphs.diagnostics.drawing.shape import Kind
+from graphs.diagnostics.drawing.shape import NodeKind
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 NAME_SIZE = 14.0
@@ -33,7 +33,7 @@ class Palette:
     edge: str
     loop: str
     fault: str
-    nodes: Mapping[Kind, Colours]
+    nodes: Mapping[NodeKind, Colours]
 
 
 LIGHT = Palette(
@@ -66,7 +66,7 @@ DARK = Palette(
         "missing": Colours(fill="#381a1d", stroke="#ff8080"),
     },
 )
-ICONS: Mapping[Kind, str] = {
+ICONS: Mapping[NodeKind, str] = {
     # 16 by 16 pixels, drawn in lines: a speech bubble, a shield with a tick, a spanner, a question mark twice.
     "model": "M2.5,3.5 h11 v7.5 h-6 l-3,2.8 v-2.8 h-2 z M5.3,6.2 h5.4 M5.3,8.4 h3.6",
     "permission": "M8,1.5 L13.5,3.6 V7.8 C13.5,11.2 11,13.5 8,14.7 C5,13.5 2.5,11.2 2.5,7.8 V3.6 Z"
@@ -78,7 +78,7 @@ ICONS: Mapping[Kind, str] = {
 }
 
 
-def dark_style() -> str:
+def build_dark_style() -> str:
     """The style sheet that turns the drawing dark on a dark page; it touches nothing outside of the drawing.
 
     The light colours stand at the elements themselves, which a page that forbids style sheets shows too.

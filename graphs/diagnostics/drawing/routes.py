@@ -29,61 +29,61 @@ class Route:
 
 
 @dataclass(frozen=True)
-class _End:
+class _LinkEnd:
     """One end of a link at a box. `upper`: the box is the upper one of the two."""
 
     link: int
     upper: bool
 
 
-def routes(arrangement: Arrangement, links: Sequence[Link]) -> dict[int, Route]:
+def route_links(arrangement: Arrangement, links: Sequence[Link]) -> dict[int, Route]:
     """A line for every link that is not hidden, by its index."""
-    return _Routing(arrangement, links).routes()
+    return _Router(arrangement, links).route_links()
 
 
-class _Routing:
+class _Router:
     def __init__(self, arrangement: Arrangement, links: Sequence[Link]) -> None:
-        self.at = arrangement
+        self.arrangement = arrangement
         self.links = links
-        self.sides = self._sides()
-        self.ports = self._ports()
+        self.sides = self._find_sides()
+        self.ports = self._find_ports()
 
-    def routes(self) -> dict[int, Route]:
+    def route_links(self) -> dict[int, Route]:
         found: dict[int, Route] = {}
         for at, link in enumerate(self.links):
             if not link.hidden:
-                found[at] = self._circle(at) if link.source == link.target else self._line(at)
+                found[at] = self._draw_circle(at) if link.source == link.target else self._draw_line(at)
         return found
 
-    def _box(self, end: _End) -> Box:
+    def _find_box(self, end: _LinkEnd) -> Box:
         link = self.links[end.link]
-        upper = link.target if end.link in self.at.loops else link.source
-        lower = link.source if end.link in self.at.loops else link.target
-        return self.at.boxes[upper if end.upper else lower]
+        upper = link.target if end.link in self.arrangement.loops else link.source
+        lower = link.source if end.link in self.arrangement.loops else link.target
+        return self.arrangement.boxes[upper if end.upper else lower]
 
-    def _next(self, end: _End) -> Box:
+    def _find_neighbour(self, end: _LinkEnd) -> Box:
         """The first thing that the line comes to from this end."""
-        return self.at.boxes[self.at.chains[end.link][0 if end.upper else -1]]
+        return self.arrangement.boxes[self.arrangement.chains[end.link][0 if end.upper else -1]]
 
-    def _ends(self) -> list[_End]:
+    def _list_ends(self) -> list[_LinkEnd]:
         shown = [at for at, link in enumerate(self.links) if not link.hidden]
-        return [_End(at, upper) for at in shown for upper in (True, False)]
+        return [_LinkEnd(at, upper) for at in shown for upper in (True, False)]
 
-    def _sides(self) -> dict[_End, Point]:
+    def _find_sides(self) -> dict[_LinkEnd, Point]:
         """Where loops meet the side of a box: where their lane runs beside it and nothing stands between."""
-        found: dict[tuple[int, int], list[tuple[float, _End]]] = defaultdict(list)
-        for end in self._ends():
+        found: dict[tuple[int, int], list[tuple[float, _LinkEnd]]] = defaultdict(list)
+        for end in self._list_ends():
             link = self.links[end.link]
-            if end.link not in self.at.loops or link.source == link.target:
+            if end.link not in self.arrangement.loops or link.source == link.target:
                 continue
-            box, lane = self._box(end), self._next(end).x
+            box, lane = self._find_box(end), self._find_neighbour(end).x
             name = link.target if end.upper else link.source
-            if abs(lane - box.x) < box.width / 2 + _CORNER + 2 or not self._free(name, box, lane):
+            if abs(lane - box.x) < box.width / 2 + _CORNER + 2 or not self._is_free(name, box, lane):
                 continue
             found[name, 1 if lane > box.x else -1].append((abs(lane - box.x), end))
-        points: dict[_End, Point] = {}
+        points: dict[_LinkEnd, Point] = {}
         for (name, side), ends in found.items():
-            box = self.at.boxes[name]
+            box = self.arrangement.boxes[name]
             # From the top: lines that go up, the nearest first; lines that go down, the farthest first. None cross.
             up = sorted((far, end.link, end) for far, end in ends if not end.upper)
             down = sorted(((far, end.link, end) for far, end in ends if end.upper), key=lambda one: (-one[0], one[1]))
@@ -92,27 +92,27 @@ class _Routing:
                 points[end] = (box.x + side * box.width / 2, y)
         return points
 
-    def _free(self, name: int, box: Box, lane: float) -> bool:
+    def _is_free(self, name: int, box: Box, lane: float) -> bool:
         """Whether nothing of the box's row stands between it and the lane, or in the lane."""
         low, high = (box.right, lane + _CORNER) if lane > box.x else (lane - _CORNER, box.left)
-        others = (self.at.boxes[other] for other in self.at.rows[box.row].boxes if other != name)
+        others = (self.arrangement.boxes[other] for other in self.arrangement.rows[box.row].boxes if other != name)
         return not any(other.right > low and other.left < high for other in others)
 
-    def _ports(self) -> dict[_End, Point]:
+    def _find_ports(self) -> dict[_LinkEnd, Point]:
         """Where the other lines meet the top or the bottom, in the order of what they come to, so that none cross."""
-        found: dict[tuple[int, bool], list[tuple[float, _End]]] = defaultdict(list)
-        for end in self._ends():
+        found: dict[tuple[int, bool], list[tuple[float, _LinkEnd]]] = defaultdict(list)
+        for end in self._list_ends():
             if end in self.sides:
                 continue
             link = self.links[end.link]
-            loop = end.link in self.at.loops
+            loop = end.link in self.arrangement.loops
             name = (link.target if loop else link.source) if end.upper else (link.source if loop else link.target)
             # Both ends of a circle are at the bottom of its box.
             below = end.upper or link.source == link.target
-            found[name, below].append((self._next(end).x + (0.01 if not end.upper else 0), end))
-        points: dict[_End, Point] = {}
+            found[name, below].append((self._find_neighbour(end).x + (0.01 if not end.upper else 0), end))
+        points: dict[_LinkEnd, Point] = {}
         for (name, below), ends in found.items():
-            box = self.at.boxes[name]
+            box = self.arrangement.boxes[name]
             ends.sort(key=lambda one: (one[0], one[1].link))
             middle = (len(ends) - 1) / 2
             straight = [index for index, (x, _) in enumerate(ends) if abs(x - box.x) < 1]
@@ -126,50 +126,50 @@ class _Routing:
                 points[end] = (box.x + (index - middle) * step, box.bottom if below else box.top)
         return points
 
-    def _line(self, at: int) -> Route:
-        top, bottom = _End(at, upper=True), _End(at, upper=False)
-        steps = _Steps()
-        chain = [self.at.boxes[vertex] for vertex in self.at.chains[at]]
+    def _draw_line(self, at: int) -> Route:
+        top, bottom = _LinkEnd(at, upper=True), _LinkEnd(at, upper=False)
+        steps = _PathBuilder()
+        chain = [self.arrangement.boxes[vertex] for vertex in self.arrangement.chains[at]]
         if top in self.sides:
             x, y = self.sides[top]
             lane = chain[0].x
             steps.start((x, y))
-            steps.corner((lane, y), (lane, self.at.rows[chain[0].row].top))
+            steps.add_corner((lane, y), (lane, self.arrangement.rows[chain[0].row].top))
         else:
             x, y = self.ports[top]
             steps.start((x, y))
-            steps.line((x, self.at.rows[self._box(top).row].bottom))
+            steps.add_line((x, self.arrangement.rows[self._find_box(top).row].bottom))
         for box in chain:
-            row = self.at.rows[box.row]
-            steps.curve((box.x, row.top))
-            steps.line((box.x, row.bottom))
+            row = self.arrangement.rows[box.row]
+            steps.add_curve((box.x, row.top))
+            steps.add_line((box.x, row.bottom))
         if bottom in self.sides:
             x, y = self.sides[bottom]
-            steps.corner((chain[-1].x, y), (x, y))
+            steps.add_corner((chain[-1].x, y), (x, y))
         else:
             x, y = self.ports[bottom]
-            steps.curve((x, self.at.rows[self._box(bottom).row].top))
-            steps.line((x, y))
-        loop = at in self.at.loops
+            steps.add_curve((x, self.arrangement.rows[self._find_box(bottom).row].top))
+            steps.add_line((x, y))
+        loop = at in self.arrangement.loops
         tip = top if loop else bottom
         if tip in self.sides:
-            heading = (-1.0 if self.sides[tip][0] > self._box(tip).x else 1.0, 0.0)
+            heading = (-1.0 if self.sides[tip][0] > self._find_box(tip).x else 1.0, 0.0)
         else:
             heading = (0.0, -1.0 if loop else 1.0)
-        return Route(path=steps.path(turned=loop), tip=(x, y) if tip == bottom else steps.first, heading=heading)
+        return Route(path=steps.to_svg(is_reversed=loop), tip=(x, y) if tip == bottom else steps.first, heading=heading)
 
-    def _circle(self, at: int) -> Route:
+    def _draw_circle(self, at: int) -> Route:
         """A line from a box to itself, round its label below."""
-        out, back = self.ports[_End(at, upper=True)], self.ports[_End(at, upper=False)]
-        label = self.at.boxes[self.at.chains[at][0]]
-        steps = _Steps()
+        out, back = self.ports[_LinkEnd(at, upper=True)], self.ports[_LinkEnd(at, upper=False)]
+        label = self.arrangement.boxes[self.arrangement.chains[at][0]]
+        steps = _PathBuilder()
         steps.start(out)
         deep = label.y + (label.y - out[1]) / 3
         steps.segments.append((((out[0] - 18, deep), (back[0] + 18, deep)), back))
-        return Route(path=steps.path(turned=False), tip=back, heading=(0.0, -1.0))
+        return Route(path=steps.to_svg(is_reversed=False), tip=back, heading=(0.0, -1.0))
 
 
-class _Steps:
+class _PathBuilder:
     """A path in pieces, so that it can be written from either end."""
 
     def __init__(self) -> None:
@@ -184,38 +184,38 @@ class _Steps:
     def last(self) -> Point:
         return self.segments[-1][1] if self.segments else self.first
 
-    def line(self, point: Point) -> None:
+    def add_line(self, point: Point) -> None:
         if point != self.last:
             self.segments.append(((), point))
 
-    def curve(self, point: Point) -> None:
+    def add_curve(self, point: Point) -> None:
         """On to a point further down, upright at both ends."""
         (x1, y1), (x2, y2) = self.last, point
         if abs(x1 - x2) < 0.05:
-            self.line(point)
+            self.add_line(point)
         else:
             middle = (y1 + y2) / 2
             self.segments.append((((x1, middle), (x2, middle)), point))
 
-    def corner(self, turn: Point, point: Point) -> None:
+    def add_corner(self, turn: Point, point: Point) -> None:
         """On to a point by way of a rounded corner."""
-        self.line(_towards(turn, self.last))
-        self.segments.append(((turn,), _towards(turn, point)))
-        self.line(point)
+        self.add_line(_step_towards(turn, self.last))
+        self.segments.append(((turn,), _step_towards(turn, point)))
+        self.add_line(point)
 
-    def path(self, *, turned: bool) -> str:
+    def to_svg(self, *, is_reversed: bool) -> str:
         points = [self.first, *(end for _, end in self.segments)]
         bends = [bend for bend, _ in self.segments]
-        if turned:
+        if is_reversed:
             points.reverse()
             bends = [tuple(reversed(bend)) for bend in reversed(bends)]
-        words = [f"M{_pair(points[0])}"]
+        words = [f"M{_format_point(points[0])}"]
         for bend, end in zip(bends, points[1:], strict=True):
-            words.append(f"{'LQC'[len(bend)]}{' '.join(map(_pair, (*bend, end)))}")
+            words.append(f"{'LQC'[len(bend)]}{' '.join(map(_format_point, (*bend, end)))}")
         return " ".join(words)
 
 
-def _towards(start: Point, goal: Point) -> Point:
+def _step_towards(start: Point, goal: Point) -> Point:
     """A point a corner's size from `start`, in the direction of `goal`."""
     (x1, y1), (x2, y2) = start, goal
     far = abs(x2 - x1) + abs(y2 - y1)
@@ -223,5 +223,5 @@ def _towards(start: Point, goal: Point) -> Point:
     return (x1 + (x2 - x1) * part, y1 + (y2 - y1) * part)
 
 
-def _pair(point: Point) -> str:
+def _format_point(point: Point) -> str:
     return f"{point[0]:.1f},{point[1]:.1f}"

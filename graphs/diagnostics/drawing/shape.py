@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.source import Path
 from graphs.config.spec.graph import END, LimitsSpec
-from graphs.diagnostics.drawing.faults import Way, Ways, find_faults
+from graphs.diagnostics.drawing.faults import OutEdge, OutEdges, find_faults
 
-Kind = Literal["model", "permission", "tools", "unread", "missing"]
+NodeKind = Literal["model", "permission", "tools", "unread", "missing"]
 """The type of a node; `unread`: the file does not say it in a way that can be read; `missing`: a way leads there, and
 there is no such node."""
 
-KINDS: tuple[Kind, ...] = ("model", "permission", "tools")
+NODE_KINDS: tuple[NodeKind, ...] = ("model", "permission", "tools")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Node:
     """One box."""
 
     name: str
-    kind: Kind
+    kind: NodeKind
     model: str = ""
     """The model that the node names; empty: it names none."""
     tools: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Edge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class GraphShape:
     """One graph as it is drawn, in the order of the file."""
 
     id: str
@@ -57,36 +57,36 @@ class Shape:
     """None: they cannot be read."""
 
 
-def shape_of(plan: GraphPlan) -> Shape:
+def build_shape(plan: GraphPlan) -> GraphShape:
     """What there is to draw of a graph that is sound."""
     # As plain data, because a file with mistakes in it is no more than that: one reader for both.
-    return read_shape(plan.id, plan.spec.model_dump(), plan.written, plan.spec.limits)
+    return read_shape(plan.id, plan.spec.model_dump(), plan.raw_texts, plan.spec.limits)
 
 
-def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: LimitsSpec | None) -> Shape:
+def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: LimitsSpec | None) -> GraphShape:
     """What can be read of a graph file's data, whatever it is; nothing in it has to be right.
 
     `written` are the texts that variables went into: drawn as they are written, for what went in may be secret.
     """
-    reader = _Reader(data, written)
-    ways = {name: reader.ways(name) for name in reader.names()}
-    start = reader.target(("start",))
-    faults = find_faults(start, {name: reader.kind(name) for name in ways}, ways)
-    nodes = [reader.node(name, faults.nodes[name]) for name in ways]
-    targets = dict.fromkeys([start, *(way.to for all_ways in ways.values() for way in all_ways.list)])
+    reader = _ShapeReader(data, written)
+    ways = {name: reader.read_edges(name) for name in reader.list_names()}
+    start = reader.read_target(("start",))
+    faults = find_faults(start, {name: reader.read_kind(name) for name in ways}, ways)
+    nodes = [reader.read_node(name, faults.nodes[name]) for name in ways]
+    targets = dict.fromkeys([start, *(way.to for all_ways in ways.values() for way in all_ways.edges)])
     nodes += [
         Node(name=name, kind="missing", faults=("no such node",))
         for name in targets
         if name not in ways and name not in ("", END)
     ]
     edges = [
-        Edge(source=name, target=way.to, when=way.when, faults=faults.ways.get((name, at), ()))
+        Edge(source=name, target=way.to, when=way.when, faults=faults.edges.get((name, at), ()))
         for name, all_ways in ways.items()
-        for at, way in enumerate(all_ways.list)
+        for at, way in enumerate(all_ways.edges)
     ]
-    return Shape(
+    return GraphShape(
         id=graph,
-        description=reader.text(("description",)),
+        description=reader.read_text(("description",)),
         start=start,
         nodes=tuple(nodes),
         edges=tuple(edges),
@@ -95,69 +95,70 @@ def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: Limit
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _ShapeReader:
     """Reads plain data of which nothing is known."""
 
     data: Any
     written: Mapping[Path, str]
 
-    def names(self) -> Iterator[str]:
-        for name in cast("dict[object, object]", self._at(("nodes",), dict) or {}):
+    def list_names(self) -> Iterator[str]:
+        for name in cast("dict[object, object]", self._find_value(("nodes",), dict) or {}):
             if isinstance(name, str) and name not in ("", END):
                 yield name
 
-    def node(self, name: str, faults: tuple[str, ...]) -> Node:
+    def read_node(self, name: str, faults: tuple[str, ...]) -> Node:
         at: Path = ("nodes", name)
-        kind = self.kind(name)
+        kind = self.read_kind(name)
         unread = ("its type cannot be read",) if kind == "unread" else ()
-        tools = self._list((*at, "tools")) if kind == "model" else 0
+        tools = self._count_items((*at, "tools")) if kind == "model" else 0
         return Node(
             name=name,
             kind=kind,
-            model=self.text((*at, "model")) if kind == "model" else "",
-            tools=tuple(text for index in range(tools) if (text := self.text((*at, "tools", index)))),
+            model=self.read_text((*at, "model")) if kind == "model" else "",
+            tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
             faults=(*unread, *faults),
         )
 
-    def kind(self, name: str) -> Kind:
-        found = self._at(("nodes", name, "type"))
-        for kind in KINDS:
+    def read_kind(self, name: str) -> NodeKind:
+        found = self._find_value(("nodes", name, "type"))
+        for kind in NODE_KINDS:
             if kind == found:
                 return kind
         return "unread"
 
-    def ways(self, name: str) -> Ways:
+    def read_edges(self, name: str) -> OutEdges:
         """The ways on from a node, as far as they can be read."""
         at: Path = ("nodes", name, "next")
-        if to := self.target(at):
-            return Ways([Way(to=to)], whole=True)
-        count = self._list(at)
+        if to := self.read_target(at):
+            return OutEdges([OutEdge(to=to)], is_complete=True)
+        count = self._count_items(at)
         found = [
-            Way(
+            OutEdge(
                 to=to,
                 # What is there and is no text is a condition all the same: without one, the way would be taken always.
-                when=self.text((*at, index, "when")) or ("?" if self._at((*at, index, "when")) is not None else ""),
+                when=self.read_text((*at, index, "when"))
+                or ("?" if self._find_value((*at, index, "when")) is not None else ""),
             )
             for index in range(count)
-            if (to := self.target((*at, index, "to")))
+            if (to := self.read_target((*at, index, "to")))
         ]
-        return Ways(found, whole=0 < count == len(found))
+        return OutEdges(found, is_complete=0 < count == len(found))
 
-    def text(self, path: Path) -> str:
+    def read_text(self, path: Path) -> str:
         """The text at `path`; empty where there is none."""
-        value = self._at(path, str)
+        value = self._find_value(path, str)
         return self.written.get(path, value) if isinstance(value, str) else ""
 
-    def target(self, path: Path) -> str:
+    def read_target(self, path: Path) -> str:
         """The name of a node at `path`; empty where there is none."""
-        value = self._at(path, str)
-        return value if isinstance(value, str) and value in (*self.names(), END) else self.text(path)
+        value = self._find_value(path, str)
+        return value if isinstance(value, str) and value in (*self.list_names(), END) else self.read_text(path)
 
-    def _list(self, path: Path) -> int:
+    def _count_items(self, path: Path) -> int:
         """The length of the list at `path`; 0 where there is none."""
-        return len(cast("list[object]", self._at(path, list) or []))
+        return len(cast("list[object]", self._find_value(path, list) or []))
 
-    def _at(self, path: Path, kind: type = object) -> object:
+    def _find_value(self, path: Path, kind: type = object) -> object:
         found: Any = self.data
         for step in path:
             if isinstance(found, dict) and isinstance(step, str):

@@ -9,7 +9,7 @@ Wire = tuple[int, int]
 """From one box to another."""
 
 
-def loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
+def find_loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
     """The wires, by index, that lead back to a box on the way to their own beginning."""
     onward: dict[int, list[int]] = defaultdict(list)
     for at, (source, _) in enumerate(wires):
@@ -37,7 +37,7 @@ def loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
     return frozenset(found)
 
 
-def loose(count: int, wires: Sequence[Wire]) -> list[int]:
+def find_detached(count: int, wires: Sequence[Wire]) -> list[int]:
     """One box of each part of the graph that does not hang together with the first box."""
     beside: dict[int, list[int]] = {box: [] for box in range(count)}
     for source, target in wires:

@@ -30,57 +30,57 @@ def clean(text: str) -> str:
     )
 
 
-def width(text: str, size: float, *, bold: bool = False) -> float:
+def measure_width(text: str, size: float, *, bold: bool = False) -> float:
     """How wide the text comes out, in pixels at font size `size`; rather too wide than too narrow."""
-    return sum(map(_letter, text)) * size / 1000 * (_BOLD if bold else 1)
+    return sum(map(_measure_letter, text)) * size / 1000 * (_BOLD if bold else 1)
 
 
-def fitted(text: str, room: float, size: float, *, bold: bool = False) -> str:
+def fit_text(text: str, room: float, size: float, *, bold: bool = False) -> str:
     """The text on one line, cut to `room` pixels at font size `size`."""
     text = clean(text)
-    if width(text, size, bold=bold) <= room:
+    if measure_width(text, size, bold=bold) <= room:
         return text
     kept = ""
     for letter in text:
-        if width(kept + letter + ELLIPSIS, size, bold=bold) > room:
+        if measure_width(kept + letter + ELLIPSIS, size, bold=bold) > room:
             break
         kept += letter
     return kept.rstrip() + ELLIPSIS
 
 
-def wrapped(text: str, room: float, size: float, *, lines: int) -> list[str]:
+def wrap_text(text: str, room: float, size: float, *, lines: int) -> list[str]:
     """The text on at most so many lines, broken between words; the last one is cut."""
     words = clean(text).split(" ")
     found: list[str] = []
     while words and len(found) < lines - 1:
-        count = next((n for n in range(len(words), 0, -1) if width(" ".join(words[:n]), size) <= room), 0)
+        count = next((n for n in range(len(words), 0, -1) if measure_width(" ".join(words[:n]), size) <= room), 0)
         if not count:
             break
         found.append(" ".join(words[:count]))
         words = words[count:]
-    return [*found, fitted(" ".join(words), room, size)] if words else found
+    return [*found, fit_text(" ".join(words), room, size)] if words else found
 
 
-def listed(first: str, items: Sequence[str], room: float, size: float, *, lines: int) -> list[str]:
+def fit_list(first: str, items: Sequence[str], room: float, size: float, *, lines: int) -> list[str]:
     """The items after the word `first`, as many as there is room for on so many lines, and how many more there are."""
     whole = list(map(clean, items))
     for count in range(len(whole), 0, -1):
         more = f" +{len(whole) - count}" if count < len(whole) else ""
         text = f"{first} {', '.join(whole[:count])}{more}"
-        found = wrapped(text, room, size, lines=lines)
+        found = wrap_text(text, room, size, lines=lines)
         if " ".join(found) == text or count == 1:
             return found
     return []
 
 
-def limits_text(limits: LimitsSpec) -> str:
+def format_limits(limits: LimitsSpec) -> str:
     """Where a turn ends at the latest, in words."""
     rounds, calls = limits.rounds, limits.tool_calls
     plural_rounds, plural_calls = "s" * (rounds != 1), "s" * (calls != 1)
-    return f"at most {rounds} round{plural_rounds}, {calls} tool call{plural_calls}, {duration(limits.seconds)}"
+    return f"at most {rounds} round{plural_rounds}, {calls} tool call{plural_calls}, {format_duration(limits.seconds)}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`5 min`, `90 s`, `2 h`."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
@@ -88,7 +88,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def _letter(letter: str) -> int:
+def _measure_letter(letter: str) -> int:
     at = ord(letter) - 0x20
     if 0 <= at < len(_WIDTHS):
         return _WIDTHS[at]

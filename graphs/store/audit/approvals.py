@@ -9,20 +9,22 @@ from sqlalchemy import Connection
 
 from graphs.redaction import Redaction
 from graphs.store.approval import Approval
-from graphs.store.audit.log import append, asked
+from graphs.store.audit.log import append_entries, find_ask_records
 from graphs.store.audit.record import AuditEntry
 
 
-def with_approval(record: AuditEntry, stored: Mapping[str, Approval]) -> AuditEntry:
+def attach_approval_id(record: AuditEntry, stored: Mapping[str, Approval]) -> AuditEntry:
     """A record of a question, with the id under which it was asked."""
     if record.verdict != "ask" or record.call_id not in stored:
         return record
     return replace(record, approval=stored[record.call_id].id)
 
 
-def record(connection: Connection, closed: Sequence[Approval], moment: float, *, key: str = "", role: str = "") -> None:
+def record_outcomes(
+    connection: Connection, closed: Sequence[Approval], moment: float, *, key: str = "", role: str = ""
+) -> None:
     """What became of approvals, for the audit: with who decided them, or else whose call it was."""
-    questions = asked(connection, [approval.call_id for approval in closed])
+    questions = find_ask_records(connection, [approval.call_id for approval in closed])
     entries: list[AuditEntry] = []
     for approval in closed:
         question = questions.get(approval.call_id)
@@ -45,9 +47,9 @@ def record(connection: Connection, closed: Sequence[Approval], moment: float, *,
                 args_digest=approval.digest,
                 args=question.args if question is not None else None,
                 verdict=approval.status,
-                rule=question.rule if question is not None else Redaction().text(approval.rule),
+                rule=question.rule if question is not None else Redaction().redact_text(approval.rule),
                 approval=approval.id,
-                note=None if approval.note is None else Redaction().text(approval.note),
+                note=None if approval.note is None else Redaction().redact_text(approval.note),
             )
         )
-    append(connection, entries)
+    append_entries(connection, entries)

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from graphs.store.audit.record import START, AuditRecord, is_whole
+from graphs.store.audit.record import GENESIS_HASH, AuditRecord, is_intact
 
-_NEARBY = 20_000
+_SEARCH_DISTANCE = 20_000
 """How far from its place a moved record is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class ChainHead:
     """The newest record's number and hash; 0 and START while there is none."""
 
     seq: int = 0
-    hash: str = START
+    hash: str = GENESIS_HASH
 
     def __str__(self) -> str:
         return f"{self.seq}:{self.hash}"
@@ -32,24 +32,24 @@ class Flaw:
     """The first thing that is wrong, and at which record."""
 
     seq: int
-    words: str
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class ChainReport:
     """What a check found."""
 
     records: int
     first: int
     """Number of the oldest record; 0 where there is none."""
-    head: Head
+    head: ChainHead
     flaw: Flaw | None
-    older: tuple[int, ...] = ()
+    pruned_anchors: tuple[int, ...] = ()
     """Numbers of the heads to compare with whose records have been pruned."""
 
 
 @dataclass
-class _Walk:
+class _ChainChecker:
     anchors: Mapping[int, str]
     numbers: frozenset[int]
     first: AuditRecord | None = None
@@ -58,22 +58,22 @@ class _Walk:
     pruned: dict[int, str] = field(default_factory=dict[int, str])
     """Hashes of the last records that were pruned, by number."""
 
-    def step(self, record: AuditRecord, whole: bool) -> Flaw | None:
+    def check_next(self, record: AuditRecord, is_canonical: bool) -> Flaw | None:
         """Takes the next record; a flaw where it cannot be the next."""
         before = self.last
         if before is not None and record.seq != before.seq + 1:
-            return self._gap(before, record)
-        if not whole or not is_whole(record):
-            return _altered(record)
+            return self._describe_gap(before, record)
+        if not is_canonical or not is_intact(record):
+            return _describe_alteration(record)
         if before is not None and record.previous != before.hash:
             words = (
                 f"record {before.seq} was replaced, and its hash with it: "
                 f"record {record.seq} was written after another one"
             )
-            return Flaw(seq=before.seq, words=words)
+            return Flaw(seq=before.seq, description=words)
         if self.anchors.get(record.seq, record.hash) != record.hash:
             words = f"record {record.seq} is another one than was there before: its hash was {self.anchors[record.seq]}"
-            return Flaw(seq=record.seq, words=words)
+            return Flaw(seq=record.seq, description=words)
         if record.kind == "pruned" and record.args is not None:
             through, hash = record.args.get("through"), record.args.get("hash")
             if isinstance(through, int) and isinstance(hash, str):
@@ -83,107 +83,115 @@ class _Walk:
         self.count += 1
         return None
 
-    def _gap(self, before: AuditRecord, record: AuditRecord) -> Flaw:
+    def _describe_gap(self, before: AuditRecord, record: AuditRecord) -> Flaw:
         if record.seq <= before.seq:
-            return Flaw(seq=record.seq, words=f"record {record.seq} stands after record {before.seq}: reordered")
+            return Flaw(seq=record.seq, description=f"record {record.seq} stands after record {before.seq}: reordered")
         missing = before.seq + 1
         if missing in self.numbers:
-            return Flaw(seq=missing, words=f"record {missing} is not in its place, before {record.seq}: reordered")
-        return Flaw(seq=missing, words=f"{_numbers(missing, record.seq - 1)} missing: removed")
+            return Flaw(
+                seq=missing, description=f"record {missing} is not in its place, before {record.seq}: reordered"
+            )
+        return Flaw(seq=missing, description=f"{_format_range(missing, record.seq - 1)} missing: removed")
 
-    def start(self) -> Flaw | None:
+    def check_start(self) -> Flaw | None:
         """A flaw where the oldest record is not the first and no pruning accounts for those before it."""
         first = self.first
         if first is None:
             return None
-        expected = START if first.seq == 1 else self.pruned.get(first.seq - 1)
+        expected = GENESIS_HASH if first.seq == 1 else self.pruned.get(first.seq - 1)
         if expected == first.previous:
             return None
         if first.seq == 1:
-            return Flaw(seq=1, words="record 1 does not begin a chain: it was written after another one")
+            return Flaw(seq=1, description="record 1 does not begin a chain: it was written after another one")
         if expected is not None:
             words = f"record {first.seq} was not written after the records that were pruned: it was replaced"
-            return Flaw(seq=first.seq, words=words)
-        words = f"{_numbers(1, first.seq - 1)} missing, and no pruning accounts for it: removed"
-        return Flaw(seq=1, words=words)
+            return Flaw(seq=first.seq, description=words)
+        words = f"{_format_range(1, first.seq - 1)} missing, and no pruning accounts for it: removed"
+        return Flaw(seq=1, description=words)
 
-    def end(self, head: Head | None) -> Flaw | None:
+    def check_end(self, head: ChainHead | None) -> Flaw | None:
         """A flaw where the newest record is not the head."""
-        last = Head() if self.last is None else Head(seq=self.last.seq, hash=self.last.hash)
+        last = ChainHead() if self.last is None else ChainHead(seq=self.last.seq, hash=self.last.hash)
         if head is None:
-            return None if self.last is None else Flaw(seq=last.seq, words="the head is missing: removed")
+            return None if self.last is None else Flaw(seq=last.seq, description="the head is missing: removed")
         if head.seq > last.seq:
-            return Flaw(seq=last.seq + 1, words=f"{_numbers(last.seq + 1, head.seq)} missing at the end: removed")
+            return Flaw(
+                seq=last.seq + 1, description=f"{_format_range(last.seq + 1, head.seq)} missing at the end: removed"
+            )
         if head.seq < last.seq:
-            words = f"{_numbers(head.seq + 1, last.seq)} beyond the head, record {head.seq}: added from outside"
-            return Flaw(seq=head.seq + 1, words=words)
+            words = f"{_format_range(head.seq + 1, last.seq)} beyond the head, record {head.seq}: added from outside"
+            return Flaw(seq=head.seq + 1, description=words)
         if head.hash != last.hash:
-            return Flaw(seq=last.seq, words=f"record {last.seq} does not match the head: one of them was replaced")
+            return Flaw(
+                seq=last.seq, description=f"record {last.seq} does not match the head: one of them was replaced"
+            )
         return None
 
-    def compare(self) -> tuple[Flaw | None, tuple[int, ...]]:
+    def check_anchors(self) -> tuple[Flaw | None, tuple[int, ...]]:
         """What was there before and is not now; and what cannot be compared any more."""
         first = self.first.seq if self.first is not None else 1
         last = self.last.seq if self.last is not None else 0
         older: list[int] = []
         if (newest := max(self.anchors, default=0)) > last:
-            words = f"{_numbers(last + 1, newest)} missing at the end, though there before: removed"
-            return Flaw(seq=last + 1, words=words), ()
+            words = f"{_format_range(last + 1, newest)} missing at the end, though there before: removed"
+            return Flaw(seq=last + 1, description=words), ()
         for seq in sorted(self.anchors):
             if 0 < seq < first and self.pruned.get(seq) != self.anchors[seq]:
                 if seq in self.pruned:
                     words = f"record {seq} was pruned, but was another one than was there before"
-                    return Flaw(seq=seq, words=words), ()
+                    return Flaw(seq=seq, description=words), ()
                 older.append(seq)
         return None, tuple(older)
 
 
-def check(
-    records: Iterable[tuple[AuditRecord, bool]], head: Head | None, anchors: Mapping[int, str] | None = None
-) -> Checked:
+def check_chain(
+    records: Iterable[tuple[AuditRecord, bool]], head: ChainHead | None, anchors: Mapping[int, str] | None = None
+) -> ChainReport:
     """Walks the chain, oldest record first; each comes with whether it was kept as it was written.
 
     `anchors` are hashes by number that were seen before. The walk ends at the first flaw.
     """
-    walk = _Walk(anchors or {}, frozenset())
-    return _checked(walk, records, head, complete=True)
+    walk = _ChainChecker(anchors or {}, frozenset())
+    return _check_records(walk, records, head, complete=True)
 
 
-def check_export(records: list[AuditRecord]) -> Checked:
+def check_export(records: list[AuditRecord]) -> ChainReport:
     """The same for an export: it may begin and end anywhere, but holds everything in between, in order."""
-    walk = _Walk({}, frozenset(record.seq for record in records))
-    return _checked(walk, ((record, True) for record in records), None, complete=False)
+    walk = _ChainChecker({}, frozenset(record.seq for record in records))
+    return _check_records(walk, ((record, True) for record in records), None, complete=False)
 
 
-def _checked(walk: _Walk, records: Iterable[tuple[AuditRecord, bool]], head: Head | None, *, complete: bool) -> Checked:
+def _check_records(
+    checker: _ChainChecker, records: Iterable[tuple[AuditRecord, bool]], head: ChainHead | None, *, complete: bool
+) -> ChainReport:
     flaw: Flaw | None = None
     older: tuple[int, ...] = ()
     for record, whole in records:
-        if (flaw := walk.step(record, whole)) is not None:
+        if (flaw := checker.check_next(record, whole)) is not None:
             break
     if flaw is None and complete:
-        flaw = walk.start() or walk.end(head)
+        flaw = checker.check_start() or checker.check_end(head)
         if flaw is None:
-            flaw, older = walk.compare()
-    last = walk.last
-    return Checked(
-        records=walk.count,
-        first=walk.first.seq if walk.first is not None else 0,
-        head=Head() if last is None else Head(seq=last.seq, hash=last.hash),
+            flaw, older = checker.check_anchors()
+    last = checker.last
+    return ChainReport(
+        records=checker.count,
+        first=checker.first.seq if checker.first is not None else 0,
+        head=ChainHead() if last is None else ChainHead(seq=last.seq, hash=last.hash),
         flaw=flaw,
-        older=older,
+        pruned_anchors=older,
     )
 
 
-def _altered(record: AuditRecord) -> Flaw:
+def _describe_alteration(record: AuditRecord) -> Flaw:
     """A record that is not what was hashed: in another's place, or with other words."""
-    for away in range(1, _NEARBY):
+    for away in range(1, _SEARCH_DISTANCE):
         for seq in (record.seq - away, record.seq + away):
-            if seq > 0 and is_whole(replace(record, seq=seq)):
+            if seq > 0 and is_intact(replace(record, seq=seq)):
                 words = f"record {record.seq} was written as record {seq}: reordered"
-                return Flaw(seq=record.seq, words=words)
-    return Flaw(seq=record.seq, words=f"record {record.seq} is not what was written: changed")
+                return Flaw(seq=record.seq, description=words)
+    return Flaw(seq=record.seq, description=f"record {record.seq} is not what was written: changed")
 
 
-def _numbers(first: int, last: int) -> str:
+def _format_range(first: int, last: int) -> str:
     return f"record {first} is" if first == last else f"records {first} to {last} are"

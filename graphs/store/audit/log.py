@@ -17,12 +17,21 @@ from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.policy.patterns import matches
 from graphs.store import prepared_statements
-from graphs.store.audit.chain import Checked, Head, check
-from graphs.store.audit.record import NAMES, START, AuditEntry, AuditRecord, Kind, canonical_json, fit, sealed
+from graphs.store.audit.chain import ChainHead, ChainReport, check_chain
+from graphs.store.audit.record import (
+    GENESIS_HASH,
+    RECORD_NAMES,
+    AuditEntry,
+    AuditKind,
+    AuditRecord,
+    fit_text,
+    seal_entry,
+    to_canonical_json,
+)
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, audit, audit_head
 
-PRUNED_AT_ONCE = 1000
+PRUNE_BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +47,7 @@ class AuditFilter:
     """A pattern over `server/tool`, as rules write it."""
     graph: str | None = None
     verdict: str | None = None
-    kind: Kind | None = None
+    kind: AuditKind | None = None
     since: float | None = None
     until: float | None = None
     after: int | None = None
@@ -47,7 +56,7 @@ class AuditFilter:
     """None: all."""
 
 
-_ALL: AnySelect = select(*(audit.c[name] for name in NAMES))
+_ALL: AnySelect = select(*(audit.c[name] for name in RECORD_NAMES))
 _IN_ORDER = _ALL.order_by(audit.c.seq)
 _HEAD = select(audit_head.c.seq, audit_head.c.hash)
 _HEAD_TO_CHANGE = _HEAD.with_for_update()
@@ -55,53 +64,53 @@ _NEW_HEAD = insert_new(audit_head).on_conflict_do_nothing()
 _MOVE_HEAD = update(audit_head)
 _ADD = insert(audit)
 _LAST = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-_SAID = select(audit.c.call_id, audit.c.kind, audit.c.verdict, audit.c.rule, audit.c.outcome).where(
+_EXISTING = select(audit.c.call_id, audit.c.kind, audit.c.verdict, audit.c.rule, audit.c.outcome).where(
     audit.c.call_id.in_(bindparam("calls", expanding=True))
 )
-_ASKED = _ALL.where(
+_ASK_RECORDS = _ALL.where(
     audit.c.call_id.in_(bindparam("calls", expanding=True)), audit.c.kind == "decision", audit.c.verdict == "ask"
 ).order_by(audit.c.seq)
 _FIRST = select(func.min(audit.c.seq))
-_OLDEST = select(audit.c.seq, audit.c.time, audit.c.hash, audit.c.kind).order_by(audit.c.seq).limit(PRUNED_AT_ONCE)
-_FORGET = delete(audit).where(audit.c.seq <= bindparam("through"))
+_OLDEST = select(audit.c.seq, audit.c.time, audit.c.hash, audit.c.kind).order_by(audit.c.seq).limit(PRUNE_BATCH)
+_DELETE = delete(audit).where(audit.c.seq <= bindparam("through"))
 
 
-def append(connection: Connection, entries: Sequence[AuditEntry], *, once: bool = False) -> None:
+def append_entries(connection: Connection, entries: Sequence[AuditEntry], *, once: bool = False) -> None:
     """Adds records at the end of the chain, as the last thing that a writing transaction does.
 
     With `once`, what is already said of a call in the same words is left out: a node that runs again says nothing new.
     """
     if not entries:
         return
-    head = _held_head(connection)
+    head = _lock_head(connection)
     if once:
-        calls = list({fit(entry.call_id) for entry in entries})
-        said = {tuple(row) for row in connection.execute(_SAID, {"calls": calls})}
+        calls = list({fit_text(entry.call_id) for entry in entries})
+        said = {tuple(row) for row in connection.execute(_EXISTING, {"calls": calls})}
         entries = [
             entry
             for entry in entries
-            if (fit(entry.call_id), entry.kind, entry.verdict, fit(entry.rule), entry.outcome) not in said
+            if (fit_text(entry.call_id), entry.kind, entry.verdict, fit_text(entry.rule), entry.outcome) not in said
         ]
         if not entries:
             return
     rows: list[dict[str, Any]] = []
     for entry in entries:
-        values = sealed(entry, head.seq + 1, head.hash)
-        head = Head(seq=values["seq"], hash=values["hash"])
+        values = seal_entry(entry, head.seq + 1, head.hash)
+        head = ChainHead(seq=values["seq"], hash=values["hash"])
         args = values["args"]
-        rows.append({**values, "args": None if args is None else canonical_json(args)})
+        rows.append({**values, "args": None if args is None else to_canonical_json(args)})
     prepared_statements.write(connection, _ADD, *rows)
     prepared_statements.write(connection, _MOVE_HEAD, {"seq": head.seq, "hash": head.hash})
 
 
-def asked(connection: Connection, call_ids: Sequence[str]) -> Mapping[str, AuditRecord]:
+def find_ask_records(connection: Connection, call_ids: Sequence[str]) -> Mapping[str, AuditRecord]:
     """The records that say that these calls are to be asked, by call id."""
     if not call_ids:
         return {}
-    return {row.call_id: _from_row(row) for row in connection.execute(_ASKED, {"calls": list(call_ids)})}
+    return {row.call_id: _from_row(row) for row in connection.execute(_ASK_RECORDS, {"calls": list(call_ids)})}
 
 
-class Audit:
+class AuditLog:
     """The audit of one store."""
 
     def __init__(self, database: Database) -> None:
@@ -110,38 +119,38 @@ class Audit:
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         """Adds records in a transaction of their own; what is already said of a call is left out."""
         if entries:
-            await self._database.write(lambda connection: append(connection, entries, once=True))
+            await self._database.write(lambda connection: append_entries(connection, entries, once=True))
 
-    async def find(self, wanted: AuditFilter, *, oldest_first: bool = False) -> tuple[AuditRecord, ...]:
+    async def find(self, criteria: AuditFilter, *, oldest_first: bool = False) -> tuple[AuditRecord, ...]:
         """The newest records that fit, newest first; or the oldest ones, oldest first."""
-        statement = _chosen(wanted).order_by(audit.c.seq if oldest_first else audit.c.seq.desc())
+        statement = _build_query(criteria).order_by(audit.c.seq if oldest_first else audit.c.seq.desc())
 
         def work(connection: Connection) -> tuple[AuditRecord, ...]:
             found: list[AuditRecord] = []
             rows = connection.execute(statement.execution_options(yield_per=500))
             for row in rows:
                 # Patterns tell upper case from lower; not every database does.
-                if wanted.tool is None or matches(wanted.tool, row.tool):
+                if criteria.tool is None or matches(criteria.tool, row.tool):
                     found.append(_from_row(row))
-                    if len(found) == wanted.limit:
+                    if len(found) == criteria.limit:
                         break
             rows.close()
             return tuple(found)
 
         return await self._database.read(work)
 
-    async def head(self) -> Head:
+    async def read_head(self) -> ChainHead:
         """The newest record's number and hash."""
-        return await self._database.read(lambda connection: _head(connection) or Head())
+        return await self._database.read(lambda connection: _read_head(connection) or ChainHead())
 
-    async def verify(self, anchors: Mapping[int, str] | None = None) -> Checked:
+    async def verify(self, anchors: Mapping[int, str] | None = None) -> ChainReport:
         """Walks the whole chain. `anchors` are hashes by number that must still be in it."""
 
-        def work(connection: Connection) -> Checked:
-            head = _head(connection)
+        def work(connection: Connection) -> ChainReport:
+            head = _read_head(connection)
             empty = connection.scalar(_FIRST) is None
             # A store in which nothing was ever recorded has no head.
-            return check(_read(connection), Head() if head is None and empty else head, anchors)
+            return check_chain(_read_records(connection), ChainHead() if head is None and empty else head, anchors)
 
         return await self._database.read(work)
 
@@ -151,64 +160,66 @@ class Audit:
         What was forgotten is a record itself: with it the chain still holds, and nothing else can be missing.
         """
         # What this pruning records of itself is not its to forget, however its times compare.
-        last = (await self.head()).seq
+        last = (await self.read_head()).seq
         forgotten = 0
         while count := await self._database.write(lambda connection: _prune(connection, before, last, now)):
             forgotten += count
         return forgotten
 
 
-def _head(connection: Connection) -> Head | None:
+def _read_head(connection: Connection) -> ChainHead | None:
     row = connection.execute(_HEAD).first()
-    return None if row is None else Head(seq=row.seq, hash=row.hash)
+    return None if row is None else ChainHead(seq=row.seq, hash=row.hash)
 
 
-def _held_head(connection: Connection) -> Head:
+def _lock_head(connection: Connection) -> ChainHead:
     """The head, which nobody else can change until this transaction ends."""
     rows = prepared_statements.read(connection, _HEAD_TO_CHANGE, {})
     if not rows:
         last = connection.execute(_LAST).first()
-        connection.execute(_NEW_HEAD, {"id": 1, "seq": last.seq if last else 0, "hash": last.hash if last else START})
+        connection.execute(
+            _NEW_HEAD, {"id": 1, "seq": last.seq if last else 0, "hash": last.hash if last else GENESIS_HASH}
+        )
         # Another process may have been first.
         rows = prepared_statements.read(connection, _HEAD_TO_CHANGE, {})
     ((seq, hash),) = rows
-    return Head(seq=seq, hash=hash)
+    return ChainHead(seq=seq, hash=hash)
 
 
-def _chosen(wanted: AuditFilter) -> AnySelect:
+def _build_query(criteria: AuditFilter) -> AnySelect:
     statement = _ALL
-    for column, values in ((audit.c.owner, wanted.owners), (audit.c.turn, wanted.turns)):
+    for column, values in ((audit.c.owner, criteria.owners), (audit.c.turn, criteria.turns)):
         if values is not None:
             statement = statement.where(column.in_(list(values)))
     for name in ("user", "key", "graph", "verdict", "kind"):
-        if (value := getattr(wanted, name)) is not None:
+        if (value := getattr(criteria, name)) is not None:
             statement = statement.where(audit.c[name] == value)
-    if (role := wanted.role) is not None:
+    if (role := criteria.role) is not None:
         both = (
             audit.c.role.startswith(f"{role} & ", autoescape=True),
             audit.c.role.endswith(f" & {role}", autoescape=True),
         )
         statement = statement.where(or_(audit.c.role == role, *both))
-    if wanted.tool is not None and not set("*?") & set(wanted.tool):
-        statement = statement.where(audit.c.tool == wanted.tool)
-    if wanted.since is not None:
-        statement = statement.where(audit.c.time >= wanted.since)
-    if wanted.until is not None:
-        statement = statement.where(audit.c.time < wanted.until)
-    if wanted.after is not None:
-        statement = statement.where(audit.c.seq > wanted.after)
+    if criteria.tool is not None and not set("*?") & set(criteria.tool):
+        statement = statement.where(audit.c.tool == criteria.tool)
+    if criteria.since is not None:
+        statement = statement.where(audit.c.time >= criteria.since)
+    if criteria.until is not None:
+        statement = statement.where(audit.c.time < criteria.until)
+    if criteria.after is not None:
+        statement = statement.where(audit.c.seq > criteria.after)
     return statement
 
 
-def _read(connection: Connection) -> Iterator[tuple[AuditRecord, bool]]:
+def _read_records(connection: Connection) -> Iterator[tuple[AuditRecord, bool]]:
     """All records, and whether their arguments are written as we write them."""
     for row in connection.execute(_IN_ORDER.execution_options(yield_per=1000)):
         record = _from_row(row)
-        yield record, row.args is None or canonical_json(record.args) == row.args
+        yield record, row.args is None or to_canonical_json(record.args) == row.args
 
 
 def _from_row(row: AnyRow) -> AuditRecord:
-    values = dict(zip(NAMES, row, strict=True))
+    values = dict(zip(RECORD_NAMES, row, strict=True))
     try:
         values["args"] = None if row.args is None else json.loads(row.args)
     except (ValueError, TypeError, RecursionError):
@@ -218,14 +229,14 @@ def _from_row(row: AnyRow) -> AuditRecord:
 
 
 def _prune(connection: Connection, before: float, through: int, now: float) -> int:
-    _held_head(connection)
+    _lock_head(connection)
     # Only whole beginnings of the chain: clocks may differ, so a later record may be the older one.
     oldest = list(takewhile(lambda row: row.time < before and row.seq <= through, connection.execute(_OLDEST).all()))
     # To forget nothing but that something was forgotten would take a record in its place, for ever.
     if not oldest or (len(oldest) == 1 and oldest[0].kind == "pruned"):
         return 0
     last = oldest[-1]
-    count = connection.execute(_FORGET, {"through": last.seq}).rowcount
+    count = connection.execute(_DELETE, {"through": last.seq}).rowcount
     args = {"records": count, "through": last.seq, "hash": last.hash}
-    append(connection, [AuditEntry(time=now, kind="pruned", rule="gateway.yaml: retention.audit", args=args)])
+    append_entries(connection, [AuditEntry(time=now, kind="pruned", rule="gateway.yaml: retention.audit", args=args)])
     return count

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
-Kind = Literal["decision", "call", "approval", "pruned"]
+AuditKind = Literal["decision", "call", "approval", "pruned"]
 
-START = "0" * 64
+GENESIS_HASH = "0" * 64
 """What the first record names as the hash before it."""
-LONGEST = 2000
+MAX_FIELD_LENGTH = 2000
 """Characters of one field that are kept."""
 
 
@@ -27,7 +27,7 @@ class AuditEntry:
     """
 
     time: float
-    kind: Kind
+    kind: AuditKind
     turn: str = ""
     thread: str = ""
     user: str = ""
@@ -73,87 +73,87 @@ class AuditRecord(AuditEntry):
 
 
 ENTRY_NAMES = tuple(item.name for item in fields(AuditEntry))
-NAMES = ("seq", *ENTRY_NAMES, "previous", "hash")
+RECORD_NAMES = ("seq", *ENTRY_NAMES, "previous", "hash")
 _NUMBERS = ("time", "seconds")
 
 
-class NotARecord(ValueError):
+class InvalidRecord(ValueError):
     """A text that is no record, and why."""
 
 
-def canonical_json(value: Any) -> str:
+def to_canonical_json(value: Any) -> str:
     """The one way to write a JSON value: keys sorted, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest(values: Mapping[str, Any]) -> str:
+def compute_record_hash(values: Mapping[str, Any]) -> str:
     """The hash of a record, from its fields but `hash` itself. What is None does not count, so that a field which
     comes later leaves older hashes as they are."""
-    hashed = {name: values[name] for name in NAMES if name != "hash" and values[name] is not None}
-    return hashlib.sha256(canonical_json(hashed).encode()).hexdigest()
+    hashed = {name: values[name] for name in RECORD_NAMES if name != "hash" and values[name] is not None}
+    return hashlib.sha256(to_canonical_json(hashed).encode()).hexdigest()
 
 
-def sealed(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
+def seal_entry(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
     """The fields of the record that `entry` becomes, with its hash."""
     values: dict[str, Any] = {"seq": seq, "previous": previous}
     for name in ENTRY_NAMES:
         value = getattr(entry, name)
         if isinstance(value, str):
-            value = fit(value)
+            value = fit_text(value)
         elif name in _NUMBERS and value is not None:
             value = round(float(value), 6)
         values[name] = value
     # As it will be read again: tuples become lists, names become texts.
-    values["args"] = None if entry.args is None else json.loads(canonical_json(entry.args))
-    values["hash"] = digest(values)
+    values["args"] = None if entry.args is None else json.loads(to_canonical_json(entry.args))
+    values["hash"] = compute_record_hash(values)
     return values
 
 
-def fit(text: str) -> str:
+def fit_text(text: str) -> str:
     """`text` as every database can keep it: UTF-8, no NUL, not endless."""
-    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}… [{len(text)} characters]"
+    cut = text if len(text) <= MAX_FIELD_LENGTH else f"{text[:MAX_FIELD_LENGTH]}… [{len(text)} characters]"
     return cut.encode("utf-8", "replace").decode().replace("\0", "�")
 
 
-def values_of(record: AuditRecord) -> dict[str, Any]:
+def to_values(record: AuditRecord) -> dict[str, Any]:
     """The fields in their order."""
-    return {name: getattr(record, name) for name in NAMES}
+    return {name: getattr(record, name) for name in RECORD_NAMES}
 
 
-def is_whole(record: AuditRecord) -> bool:
+def is_intact(record: AuditRecord) -> bool:
     """Whether the record is what was hashed."""
     try:
-        return digest(values_of(record)) == record.hash
+        return compute_record_hash(to_values(record)) == record.hash
     except (TypeError, ValueError):
         return False
 
 
-def line(record: AuditRecord) -> str:
+def to_line(record: AuditRecord) -> str:
     """The record as a line of JSON, without the line's end."""
-    return json.dumps(values_of(record), allow_nan=False)
+    return json.dumps(to_values(record), allow_nan=False)
 
 
 def from_line(text: str) -> AuditRecord:
     """The record of a line. Raises NotARecord, in words that hold nothing of the line."""
     try:
-        read = json.loads(text, object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
-    except NotARecord:
+        read = json.loads(text, object_pairs_hook=_reject_duplicate_names, parse_constant=_reject_constant)
+    except InvalidRecord:
         raise
     except (ValueError, RecursionError):
-        raise NotARecord("is not JSON") from None
+        raise InvalidRecord("is not JSON") from None
     if not isinstance(read, dict):
-        raise NotARecord("is not a JSON object")
+        raise InvalidRecord("is not a JSON object")
     values = cast("dict[str, Any]", read)
-    if values.keys() != set(NAMES):
-        odd = sorted(values.keys() ^ set(NAMES))
-        raise NotARecord(f"has other fields than a record ({', '.join(name[:40] for name in odd[:3])})")
+    if values.keys() != set(RECORD_NAMES):
+        odd = sorted(values.keys() ^ set(RECORD_NAMES))
+        raise InvalidRecord(f"has other fields than a record ({', '.join(name[:40] for name in odd[:3])})")
     for name, value in values.items():
-        if not _fits(name, value):
-            raise NotARecord(f"has a {name!r} of another kind than a record has")
+        if not _has_valid_type(name, value):
+            raise InvalidRecord(f"has a {name!r} of another kind than a record has")
     return AuditRecord(**values)
 
 
-def _fits(name: str, value: object) -> bool:
+def _has_valid_type(name: str, value: object) -> bool:
     match name:
         case "seq":
             return isinstance(value, int) and not isinstance(value, bool)
@@ -168,12 +168,12 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, str)
 
 
-def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise NotARecord("has a name twice")
+        raise InvalidRecord("has a name twice")
     return values
 
 
-def _no_constant(name: str) -> Any:
-    raise NotARecord(f"holds {name}, which is no JSON")
+def _reject_constant(name: str) -> Any:
+    raise InvalidRecord(f"holds {name}, which is no JSON")

@@ -23,7 +23,7 @@ DEFAULTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class PostgresAddress:
     """Where a PostgreSQL is, and how to be let in."""
 
     conninfo: str = field(repr=False)
@@ -32,7 +32,7 @@ class Address:
     """For people."""
 
 
-def postgres_address(url: str) -> Address:
+def parse_postgres_address(url: str) -> PostgresAddress:
     """The address in `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with all of libpq's options.
 
     Raises StorageError in words that never hold the URL.
@@ -53,7 +53,7 @@ def postgres_address(url: str) -> Address:
     host = parts.get("host") or parts.get("hostaddr") or "this machine"
     port = f":{parts['port']}" if "port" in parts else ""
     database = f"/{parts['dbname']}" if "dbname" in parts else ""
-    return Address(
+    return PostgresAddress(
         conninfo=make_conninfo(**{**DEFAULTS, **parts}),
         password=parts.get("password"),
         place=f"PostgreSQL at {host}{port}{database}",

@@ -14,13 +14,13 @@ from graphs.store.backends.liveness import Workers
 T = TypeVar("T")
 
 
-BRIEF = 100_000
+MAX_BRIEF_CHARACTERS = 100_000
 """Characters that are stored in well under a millisecond."""
 
 
 def is_brief(*values: object) -> bool:
     """Whether values are small: what is in their strings, lists and objects, in characters."""
-    room = BRIEF
+    room = MAX_BRIEF_CHARACTERS
     left: list[Any] = [*values]
     while left:
         value = left.pop()
@@ -50,7 +50,7 @@ class Database(Protocol):
         """The processes that share it."""
         ...
 
-    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+    def make_checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
         """LangGraph's own saver, inside a transaction under way; only its blocking methods are for use."""
         ...
 

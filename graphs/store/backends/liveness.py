@@ -13,15 +13,15 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-MOURNED = 3600.0
+DEAD_RETENTION = 3600.0
 """Seconds for which a process that was found dead is remembered; its turns may be taken up for less."""
 
 
-HIGH = 4096
+HIGH_DESCRIPTOR = 4096
 """More files than a process mostly has open."""
 
 
-class OnThread(Protocol):
+class ThreadRunner(Protocol):
     """Runs a function on a thread that may wait."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
@@ -36,17 +36,17 @@ class Workers(Protocol):
     id: str
     """This process."""
 
-    def quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """True where surely no process died lately, so that nobody needs to look for what it left. Called for every
         turn, so it may not wait."""
         ...
 
-    async def alive(self, worker: str, patience: float = 0.0) -> bool:
+    async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
         """Whether that process lives. It may have died this very moment: one that seems to live is looked at again for
         `patience` seconds."""
         ...
 
-    async def tidy(self) -> None:
+    async def prune(self) -> None:
         """Forgets processes that died long ago."""
         ...
 
@@ -58,67 +58,67 @@ class FileWorkers:
     (Python opens files so that children do not get them).
     """
 
-    def __init__(self, folder: Path, on_thread: OnThread) -> None:
+    def __init__(self, folder: Path, run_on_thread: ThreadRunner) -> None:
         """To be made on a thread that may wait. Raises OSError where the folder cannot be used."""
-        self._on_thread = on_thread
+        self._run_on_thread = run_on_thread
         self.id = uuid.uuid4().hex
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = folder / f"{self.id}.lock"
         # Under another name until it is locked: nobody may see it unlocked and believe its process dead.
         unready = folder / f"{self.id}.new"
-        self._descriptor = high(os.open(unready, os.O_RDWR | os.O_CREAT, 0o600))
+        self._descriptor = raise_descriptor(os.open(unready, os.O_RDWR | os.O_CREAT, 0o600))
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
         unready.rename(self._file)
         self._others: dict[str, int] = {}
-        self._dead = False
+        self._has_dead = False
         self._read_at = 0
 
-    def quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """See Workers. A microsecond or two for each process: the folder is read when it has changed."""
         changed = os.stat(self._folder).st_mtime_ns
         # The clock of files is coarse: two changes may have one time.
         if changed != self._read_at or time.time_ns() - changed < 10**9:
             self._read_at = changed
-            self._read()
+            self._read_folder()
         for name, descriptor in list(self._others.items()):
-            if not locked(descriptor):
-                bury(self._folder / name)
+            if not is_locked(descriptor):
+                mark_dead(self._folder / name)
                 os.close(self._others.pop(name))
-                self._dead = True
-        return not self._dead
+                self._has_dead = True
+        return not self._has_dead
 
-    def _read(self) -> None:
+    def _read_folder(self) -> None:
         names = set(os.listdir(self._folder)) - {self._file.name}
-        self._dead = any(name.endswith(".dead") for name in names)
+        self._has_dead = any(name.endswith(".dead") for name in names)
         for name in self._others.keys() - names:
             os.close(self._others.pop(name))
         for name in names - self._others.keys():
-            if name.endswith(".lock") and (descriptor := opened(self._folder / name)) is not None:
+            if name.endswith(".lock") and (descriptor := open_lock_file(self._folder / name)) is not None:
                 self._others[name] = descriptor
 
-    async def alive(self, worker: str, patience: float = 0.0) -> bool:
+    async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
         """See Workers. The system lets go of a lock when it closes the connections of a process: no need to wait."""
         if worker == self.id:
             return True
-        return await self._on_thread(lambda: self._alive(worker))
+        return await self._run_on_thread(lambda: self._is_alive(worker))
 
-    async def tidy(self) -> None:
+    async def prune(self) -> None:
         """See Workers."""
-        await self._on_thread(self._tidy)
+        await self._run_on_thread(self._prune)
 
-    def _alive(self, worker: str) -> bool:
-        if (descriptor := opened(self._folder / f"{worker}.lock")) is None:
+    def _is_alive(self, worker: str) -> bool:
+        if (descriptor := open_lock_file(self._folder / f"{worker}.lock")) is None:
             return False
         try:
-            return locked(descriptor)
+            return is_locked(descriptor)
         finally:
             os.close(descriptor)
 
-    def _tidy(self) -> None:
+    def _prune(self) -> None:
         for grave in self._folder.glob("*.dead"):
-            if time.time() - grave.stat().st_mtime > MOURNED:
+            if time.time() - grave.stat().st_mtime > DEAD_RETENTION:
                 grave.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class FileWorkers:
         self._others.clear()
 
 
-def high(descriptor: int) -> int:
+def raise_descriptor(descriptor: int) -> int:
     """The same open file under a high number.
 
     Linux closes the files of a dying process from the highest number down: so nobody sees its connections end, and asks
@@ -137,12 +137,14 @@ def high(descriptor: int) -> int:
     """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     try:
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(most, HIGH) - 1 if most > 0 else HIGH)
+        return fcntl.fcntl(
+            descriptor, fcntl.F_DUPFD_CLOEXEC, min(most, HIGH_DESCRIPTOR) - 1 if most > 0 else HIGH_DESCRIPTOR
+        )
     finally:
         os.close(descriptor)
 
 
-def opened(file: Path) -> int | None:
+def open_lock_file(file: Path) -> int | None:
     """The file, if it is there."""
     try:
         return os.open(file, os.O_RDONLY)
@@ -150,7 +152,7 @@ def opened(file: Path) -> int | None:
         return None
 
 
-def locked(descriptor: int) -> bool:
+def is_locked(descriptor: int) -> bool:
     """Whether somebody else holds that file. Tried with a shared lock, so that two who try do not see each other."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -160,7 +162,7 @@ def locked(descriptor: int) -> bool:
     return False
 
 
-def bury(file: Path) -> None:
+def mark_dead(file: Path) -> None:
     """Notes when a process was found dead."""
     try:
         os.utime(file)

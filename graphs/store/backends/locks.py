@@ -16,9 +16,9 @@ def hold(connection: Connection, name: str) -> None:
     name. SQLite's transactions hold the write lock anyway.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(_HOLD, {"key": key(name)})
+        connection.execute(_HOLD, {"key": compute_key(name)})
 
 
-def key(name: str) -> int:
+def compute_key(name: str) -> int:
     """The 64 bits by which PostgreSQL knows an advisory lock; those of other programs in one database differ."""
     return int.from_bytes(hashlib.sha256(f"interlock {name}".encode()).digest()[:8], signed=True)

@@ -26,22 +26,22 @@ from sqlalchemy.exc import DBAPIError
 
 from graphs.errors import StorageError
 from graphs.store.backends import locks, schema_version
-from graphs.store.backends.address import Address
+from graphs.store.backends.address import PostgresAddress
 from graphs.store.backends.postgres_liveness import PostgresWorkers
-from graphs.store.backends.postgres_saver import driver, inside, is_set_up, set_up
-from graphs.store.backends.retry import Attempts
-from graphs.store.tables import sound
+from graphs.store.backends.postgres_saver import get_driver_connection, is_set_up, make_saver, set_up
+from graphs.store.backends.retry import Retry
+from graphs.store.tables import make_storable
 
 T = TypeVar("T")
 
-CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 """Of one process, at most, made when they are needed; and one more shows that it lives. PostgreSQL allows 100 if nobody
 says otherwise."""
-PATIENCE = 10.0
+RETRY_SECONDS = 10.0
 """Seconds for which a transaction is tried again while PostgreSQL cannot be reached."""
-MIGRATING = 600.0
+MIGRATION_TIMEOUT = 600.0
 """Seconds for which a process waits for another one that migrates."""
-SESSION = """
+SESSION_SETTINGS = """
 SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
 """
@@ -52,13 +52,13 @@ looked up by an index: PostgreSQL guesses 100 items in every list that travels a
 class PostgresDatabase:
     """A `Database` in PostgreSQL, which any number of processes may share. Make one with `open`."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: PostgresAddress) -> None:
         self.place = address.place
         self._address = address
         engine = create_engine(
             "postgresql+psycopg://",
             creator=self._connect,
-            pool_size=CONNECTIONS,
+            pool_size=MAX_CONNECTIONS,
             max_overflow=0,
             # One round trip, and a connection that ended while nobody used it is replaced unseen.
             pool_pre_ping=True,
@@ -67,14 +67,14 @@ class PostgresDatabase:
             # Errors are logged; what people said is not.
             hide_parameters=True,
         )
-        self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._writing = engine.execution_options(isolation_level="READ COMMITTED")
-        self._outside = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="store")
+        self._read_engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._write_engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._autocommit_engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._threads = ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix="store")
         self._workers = PostgresWorkers(self._connect, self.read)
 
     @classmethod
-    async def open(cls, address: Address, patience: float) -> PostgresDatabase:
+    async def open(cls, address: PostgresAddress, patience: float) -> PostgresDatabase:
         """Connects, and makes or migrates the tables; many processes may do so at once.
 
         Waits up to `patience` seconds for a server that cannot be reached yet. Raises StorageError if it cannot be
@@ -93,14 +93,16 @@ class PostgresDatabase:
     def workers(self) -> PostgresWorkers:
         return self._workers
 
-    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
-        return inside(connection, serde)
+    def make_checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        return make_saver(connection, serde)
 
     async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        return await self._call(lambda given_up: self._persist(self._reading, work, given_up, again=True))
+        return await self._call(
+            lambda given_up: self._run_with_retry(self._read_engine, work, given_up, is_repeatable=True)
+        )
 
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        return await self._call(lambda given_up: self._persist(self._writing, work, given_up))
+        return await self._call(lambda given_up: self._run_with_retry(self._write_engine, work, given_up))
 
     async def probe(self, work: Callable[[Connection], None]) -> None:
         await self.write(work)
@@ -108,11 +110,11 @@ class PostgresDatabase:
     async def close(self) -> None:
         await self._workers.close()
         # Elsewhere, since it waits for what is under way.
-        await asyncio.get_running_loop().run_in_executor(None, self._end)
+        await asyncio.get_running_loop().run_in_executor(None, self._shut_down)
 
-    def _end(self) -> None:
+    def _shut_down(self) -> None:
         self._threads.shutdown()
-        self._reading.dispose()
+        self._read_engine.dispose()
 
     async def _call(self, work: Callable[[threading.Event], T]) -> T:
         """What `work` returns, run on a thread of ours. Cancelled, it waits for the end of what has begun."""
@@ -129,17 +131,17 @@ class PostgresDatabase:
                         await asyncio.wait([waiting])
             raise
 
-    def _persist(
+    def _run_with_retry(
         self,
         engine: Engine,
         work: Callable[[Connection], T],
-        given_up: threading.Event,
+        cancelled: threading.Event,
         *,
-        again: bool = False,
-        patience: float = PATIENCE,
+        is_repeatable: bool = False,
+        patience: float = RETRY_SECONDS,
     ) -> T:
         """What `work` returns, after as many attempts as it takes; see Attempts. Raises StorageError."""
-        attempts = Attempts(self._address, patience, given_up, again=again)
+        attempts = Retry(self._address, patience, cancelled, is_repeatable=is_repeatable)
         while True:
             connected = worked = False
             try:
@@ -149,27 +151,32 @@ class PostgresDatabase:
                         result = work(connection)
                         worked = True
             except (DBAPIError, psycopg.Error) as error:
-                attempts.after(error, connected=connected, worked=worked)
+                attempts.wait_or_raise(error, connected=connected, worked=worked)
             else:
                 return result
 
-    def _prepare(self, given_up: threading.Event, patience: float) -> None:
-        if not self._persist(self._reading, is_ready, given_up, again=True, patience=patience):
-            self._persist(self._outside, lambda connection: self._make(connection, given_up), given_up, again=True)
-        self._persist(self._outside, lambda _: self._workers.hold(), given_up, again=True)
+    def _prepare(self, cancelled: threading.Event, patience: float) -> None:
+        if not self._run_with_retry(self._read_engine, is_ready, cancelled, is_repeatable=True, patience=patience):
+            self._run_with_retry(
+                self._autocommit_engine,
+                lambda connection: self._make_tables(connection, cancelled),
+                cancelled,
+                is_repeatable=True,
+            )
+        self._run_with_retry(self._autocommit_engine, lambda _: self._workers.hold(), cancelled, is_repeatable=True)
 
-    def _make(self, connection: Connection, given_up: threading.Event) -> None:
+    def _make_tables(self, connection: Connection, cancelled: threading.Event) -> None:
         """Makes or migrates all tables, one process at a time. Raises StorageError."""
-        until = time.monotonic() + MIGRATING
-        key = {"key": locks.key("migrations")}
+        until = time.monotonic() + MIGRATION_TIMEOUT
+        key = {"key": locks.compute_key("migrations")}
         connection.exec_driver_sql("SET lock_timeout = 0")
         # Asked for again and again, as LangGraph makes indexes concurrently, which waits for everyone who waits.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), key):
-            if time.monotonic() > until or given_up.wait(0.05):
-                raise StorageError(f"{self.place}: another process has been migrating for {MIGRATING:.0f} s")
+            if time.monotonic() > until or cancelled.wait(0.05):
+                raise StorageError(f"{self.place}: another process has been migrating for {MIGRATION_TIMEOUT:.0f} s")
         try:
-            self._persist(self._writing, schema_version.prepare, given_up)
-            set_up(driver(connection))
+            self._run_with_retry(self._write_engine, schema_version.prepare, cancelled)
+            set_up(get_driver_connection(connection))
         finally:
             if not connection.invalidated:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
@@ -177,17 +184,17 @@ class PostgresDatabase:
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = psycopg.connect(self._address.conninfo, autocommit=True)
-        connection.adapters.register_dumper(str, SoundText)
-        connection.execute(SESSION)
+        connection.adapters.register_dumper(str, StorableTextDumper)
+        connection.execute(SESSION_SETTINGS)
         connection.autocommit = False
         return connection
 
 
-class SoundText(StrDumperUnknown):
+class StorableTextDumper(StrDumperUnknown):
     """Text for any column, made fit for PostgreSQL: no NUL, no lone surrogate."""
 
     def dump(self, obj: str) -> bytes:
-        return sound(obj).encode()
+        return make_storable(obj).encode()
 
 
 def is_ready(connection: Connection) -> bool:

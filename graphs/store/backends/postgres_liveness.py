@@ -18,18 +18,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-AGAIN = 0.1
+RETRY_PAUSE = 0.1
 """Seconds between two attempts to get a lost lock back."""
-YOUNG = 15.0
+RESTART_GRACE = 15.0
 """Seconds after its start for which a server may not know yet which processes outlived its restart."""
-SETTLED = 2.0
+FREE_LOCK_WAIT = 2.0
 """Seconds for which a lock must be free at such a server: whoever lives has it back by then."""
 KEEPALIVES = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """A machine that vanished without a word is given up after 25 s."""
 
-_YOUNG = select(func.extract("epoch", func.now() - func.pg_postmaster_start_time()) < YOUNG)
+_IS_RESTARTED = select(func.extract("epoch", func.now() - func.pg_postmaster_start_time()) < RESTART_GRACE)
 # Shared, so that two who try do not see each other; let go at the end of the transaction.
-_FREE = select(func.pg_try_advisory_xact_lock_shared(bindparam("key")))
+_TRY_LOCK = select(func.pg_try_advisory_xact_lock_shared(bindparam("key")))
 
 
 class Reader(Protocol):
@@ -47,33 +47,33 @@ class PostgresWorkers:
         self.id = uuid.uuid4().hex
         self._connect = connect
         self._read = read
-        self._held: psycopg.Connection[Any] | None = None
-        self._getting_back: asyncio.Task[None] | None = None
+        self._lock_connection: psycopg.Connection[Any] | None = None
+        self._reconnect_task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def quiet(self) -> bool:
+    def is_quiet(self) -> bool:
         """Always False: only the server knows, and asking it is a round trip like the question itself."""
         return False
 
-    async def alive(self, worker: str, patience: float = 0.0) -> bool:
+    async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
         """See Workers."""
         if worker == self.id:
             return True
-        key = {"key": key_of(worker)}
+        key = {"key": compute_worker_key(worker)}
         until = asyncio.get_running_loop().time() + patience
-        while not await self._read(lambda connection: bool(connection.scalar(_FREE, key))):
+        while not await self._read(lambda connection: bool(connection.scalar(_TRY_LOCK, key))):
             if asyncio.get_running_loop().time() >= until:
                 return True
             await asyncio.sleep(0.05)
-        if await self._read(lambda connection: bool(connection.scalar(_YOUNG))):
-            until = asyncio.get_running_loop().time() + SETTLED
+        if await self._read(lambda connection: bool(connection.scalar(_IS_RESTARTED))):
+            until = asyncio.get_running_loop().time() + FREE_LOCK_WAIT
             while asyncio.get_running_loop().time() < until:
-                await asyncio.sleep(AGAIN)
-                if not await self._read(lambda connection: bool(connection.scalar(_FREE, key))):
+                await asyncio.sleep(RETRY_PAUSE)
+                if not await self._read(lambda connection: bool(connection.scalar(_TRY_LOCK, key))):
                     return True
         return False
 
-    async def tidy(self) -> None:
+    async def prune(self) -> None:
         """Nothing to do: the server forgets by itself."""
 
     def hold(self) -> None:
@@ -83,22 +83,22 @@ class PostgresWorkers:
             connection.autocommit = True
             connection.execute(KEEPALIVES)
             # Where the server has not noticed yet that an earlier connection of ours is gone, this waits for it.
-            connection.execute("SELECT pg_advisory_lock(%s)", [key_of(self.id)])
+            connection.execute("SELECT pg_advisory_lock(%s)", [compute_worker_key(self.id)])
         except BaseException:
             connection.close()
             raise
-        self._held = connection
+        self._lock_connection = connection
         if self._closed:  # meanwhile
             connection.close()
 
     def watch(self) -> None:
         """Gets the lock back whenever its connection is lost. In the event loop, once it is held."""
-        if self._held is not None:
-            asyncio.get_running_loop().add_reader(self._held.fileno(), self._said)
+        if self._lock_connection is not None:
+            asyncio.get_running_loop().add_reader(self._lock_connection.fileno(), self._handle_input)
 
-    def _said(self) -> None:
+    def _handle_input(self) -> None:
         """Nobody asks anything on this connection: the server says that it goes, or something of no interest."""
-        held = self._held
+        held = self._lock_connection
         if held is None:
             return
         descriptor = held.fileno()
@@ -107,30 +107,30 @@ class PostgresWorkers:
         except psycopg.Error:
             asyncio.get_running_loop().remove_reader(descriptor)
             held.close()
-            self._held = None
+            self._lock_connection = None
             log.warning("the connection by which other processes see that this one lives was lost; making a new one")
-            self._getting_back = asyncio.create_task(self._get_back())
+            self._reconnect_task = asyncio.create_task(self._reconnect())
 
-    async def _get_back(self) -> None:
-        while self._held is None:
+    async def _reconnect(self) -> None:
+        while self._lock_connection is None:
             try:
                 await asyncio.to_thread(self.hold)
             except psycopg.Error:
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RETRY_PAUSE)
         self.watch()
 
     async def close(self) -> None:
         """This process ends."""
         self._closed = True
-        if self._getting_back is not None:
-            self._getting_back.cancel()
-            await asyncio.wait([self._getting_back])
-        if self._held is not None:
-            asyncio.get_running_loop().remove_reader(self._held.fileno())
-            self._held.close()
-            self._held = None
+        if self._reconnect_task is not None:
+            self._reconnect_task.cancel()
+            await asyncio.wait([self._reconnect_task])
+        if self._lock_connection is not None:
+            asyncio.get_running_loop().remove_reader(self._lock_connection.fileno())
+            self._lock_connection.close()
+            self._lock_connection = None
 
 
-def key_of(worker: str) -> int:
+def compute_worker_key(worker: str) -> int:
     """The lock of one process."""
-    return locks.key(f"worker {worker}")
+    return locks.compute_key(f"worker {worker}")

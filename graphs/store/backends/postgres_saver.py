@@ -17,14 +17,14 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import Connection, inspect, text
 
 
-def driver(connection: Connection) -> psycopg.Connection[Any]:
+def get_driver_connection(connection: Connection) -> psycopg.Connection[Any]:
     """The driver's connection behind SQLAlchemy's."""
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
-def inside(connection: Connection, serde: SerializerProtocol) -> PostgresSaver:
+def make_saver(connection: Connection, serde: SerializerProtocol) -> PostgresSaver:
     """The saver on a transaction under way; only its blocking methods are for use."""
-    return PostgresSaver(driver(connection), serde=serde)
+    return PostgresSaver(get_driver_connection(connection), serde=serde)
 
 
 def is_set_up(connection: Connection) -> bool:

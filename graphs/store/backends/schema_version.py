@@ -7,13 +7,13 @@ from sqlalchemy import Connection, insert, inspect, select
 from graphs.errors import StorageError
 from graphs.store import migrations, tables
 
-BEFORE = "1"
+PRE_MIGRATION_VERSION = "1"
 """What the files say that were made before there were migrations. Their shape is that of `migrations.FIRST`."""
 
 
 def is_newest(connection: Connection) -> bool:
     """Whether nothing has to be done."""
-    return _revision(connection) == migrations.newest()
+    return _read_revision(connection) == migrations.find_newest_revision()
 
 
 def prepare(connection: Connection) -> None:
@@ -21,22 +21,22 @@ def prepare(connection: Connection) -> None:
 
     Raises StorageError for a database that a newer version wrote.
     """
-    found = _revision(connection)
-    if found == migrations.newest():
+    found = _read_revision(connection)
+    if found == migrations.find_newest_revision():
         return
     if found is None:
         # From the newest tables at once: Alembic takes longer to import than all of this. A test holds the two equal.
         tables.metadata.create_all(connection, checkfirst=False)
-        connection.execute(insert(tables.schema), {"version_num": migrations.newest()})
+        connection.execute(insert(tables.schema), {"version_num": migrations.find_newest_revision()})
         return
-    if found == BEFORE:
+    if found == PRE_MIGRATION_VERSION:
         # By the name that they know, so that the version that made the file refuses it from now on.
         tables.schema.drop(connection)
         tables.schema.create(connection)
         connection.execute(insert(tables.schema), {"version_num": migrations.FIRST})
-    elif found not in migrations.known():
+    elif found not in migrations.list_revisions():
         raise StorageError(
-            f"the database has shape {found}, this Interlock knows {migrations.newest()}: "
+            f"the database has shape {found}, this Interlock knows {migrations.find_newest_revision()}: "
             "start the version that wrote it, or let `storage` name another database"
         )
     # Not above, because it takes 0.4 s and is needed once in the life of a shape.
@@ -45,11 +45,11 @@ def prepare(connection: Connection) -> None:
     upgrade(connection)
 
 
-def _revision(connection: Connection) -> str | None:
+def _read_revision(connection: Connection) -> str | None:
     """What the database says of its shape; None if it is empty."""
     inspector = inspect(connection)
     if not inspector.has_table(tables.schema.name):
         return None
     columns = {column["name"] for column in inspector.get_columns(tables.schema.name)}
-    column = tables.schema.c.version_num if "version_num" in columns else tables.before.c.version
+    column = tables.schema.c.version_num if "version_num" in columns else tables.legacy_schema.c.version
     return str(connection.scalar(select(column)))

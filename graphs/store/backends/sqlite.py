@@ -35,8 +35,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from graphs.errors import StorageError
 from graphs.store.backends import schema_version
 from graphs.store.backends.liveness import FileWorkers
-from graphs.store.backends.sqlite_connection import Road
-from graphs.store.backends.sqlite_saver import inside, set_up
+from graphs.store.backends.sqlite_connection import SqliteConnection
+from graphs.store.backends.sqlite_saver import make_saver, set_up
 
 T = TypeVar("T")
 
@@ -52,46 +52,46 @@ PAUSES = (0.001, 0.001, 0.002, 0.004, 0.008, 0.016)
 """Seconds after which the event loop asks again for the write lock, before the thread waits for it. A thread that is
 soon done is not worth another hop: while it writes, the next would have to hop too, and so on."""
 
-READERS_MS = 500
+RESTART_WAIT_MS = 500
 """Milliseconds for which the beginning anew of what is written ahead waits for others. While it waits for those who
 read it holds the write lock, and some read for minutes: a backup, an export of the audit."""
 
-HERE = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
+LOOP_SETTINGS = ("PRAGMA busy_timeout=0", "PRAGMA wal_autocheckpoint=0")
 """The connection of the event loop's own thread waits for nothing."""
 
-ROOM = 1_000_000
+MIN_FREE_BYTES = 1_000_000
 """Bytes of free disk below which nothing can be relied on to be written."""
 
-REMEMBERED = 10.0
+FAULT_SECONDS = 10.0
 """Seconds for which a failure of the disk counts, though a small write has succeeded since."""
 
-CODE = "sqlite_errorcode"
+ERROR_CODE_ATTRIBUTE = "sqlite_errorcode"
 """What the driver sets on the errors that the database itself reports, and not on its own."""
 
-LASTING = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+PERMANENT_ERRORS = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """The file is damaged: that does not pass."""
 
-PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+DISK_ERRORS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 """The disk is full, fails, or is not to be written."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class DiskFault:
     """A failure of the file or its disk."""
 
-    words: str
-    lasting: bool
+    message: str
+    is_permanent: bool
     until: float
     """Of the monotonic clock."""
 
 
-def free_bytes(folder: Path) -> int:
+def count_free_bytes(folder: Path) -> int:
     """How much this process may still write there."""
     found = os.statvfs(folder)
     return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
 
-def sqlite_path(url: str, data: Path) -> Path:
+def parse_sqlite_path(url: str, data: Path) -> Path:
     """The file that `url` names: empty = `data`/interlock.db, `sqlite:///relative`, `sqlite:////absolute` or a path.
 
     Raises StorageError for everything that is no SQLite file. Its words never hold the URL, which may hold a password.
@@ -124,14 +124,18 @@ class SqliteDatabase:
         self.place = str(path)
         self._path = path
         self._engine = engine
-        self._reads, self._writes, self._here = Road(engine), Road(engine), Road(engine, *HERE)
-        self._ahead = 0
-        self._asking = 0
+        self._read_connection, self._write_connection, self._loop_connection = (
+            SqliteConnection(engine),
+            SqliteConnection(engine),
+            SqliteConnection(engine, *LOOP_SETTINGS),
+        )
+        self._brief_writes = 0
+        self._lock_waiters = 0
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._workers: FileWorkers | None = None
         self._closed = False
-        self._fault: Fault | None = None
+        self._fault: DiskFault | None = None
 
     @classmethod
     async def open(cls, path: Path, *, may_block: bool = True) -> SqliteDatabase:
@@ -140,7 +144,7 @@ class SqliteDatabase:
         `may_block`: what is brief may run on the event loop's own thread; it is always the same loop's then. Raises
         StorageError if the file cannot be used.
         """
-        database = cls(path, _engine(path), may_block=may_block)
+        database = cls(path, _make_engine(path), may_block=may_block)
         try:
             await database._call(database._writer, database._prepare)
         except BaseException:
@@ -154,59 +158,59 @@ class SqliteDatabase:
             raise StorageError(f"the database {self.place} is not open")
         return self._workers
 
-    def checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
-        return inside(connection, serde)
+    def make_checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
+        return make_saver(connection, serde)
 
     async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        self._must_be_open()
+        self._check_open()
         if brief and self._may_block:
-            with self._worded():
-                return self._here.transact(work, "BEGIN")
-        return await self._call(self._reader, lambda: self._reads.transact(work, "BEGIN"))
+            with self._translate_errors():
+                return self._loop_connection.transact(work, "BEGIN")
+        return await self._call(self._reader, lambda: self._read_connection.transact(work, "BEGIN"))
 
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        self._must_be_open()
+        self._check_open()
         if brief and self._may_block:
             begun = False
 
-            def noted(connection: Connection) -> T:
+            def run_work(connection: Connection) -> T:
                 nonlocal begun
                 begun = True
                 return work(connection)
 
-            self._asking += 1
+            self._lock_waiters += 1
             try:
                 for pause in PAUSES:
                     try:
-                        with self._worded():
-                            result = self._here.transact(noted, "BEGIN IMMEDIATE")
+                        with self._translate_errors():
+                            result = self._loop_connection.transact(run_work, "BEGIN IMMEDIATE")
                     except StorageError:
                         # Before it began there was nothing but the wish for the lock, which another has.
                         if begun:
                             raise
                     else:
-                        self._written_here()
+                        self._count_brief_write()
                         return result
                     await asyncio.sleep(pause)
             finally:
-                self._asking -= 1
-        return await self._call(self._writer, lambda: self._writes.transact(work, "BEGIN IMMEDIATE"))
+                self._lock_waiters -= 1
+        return await self._call(self._writer, lambda: self._write_connection.transact(work, "BEGIN IMMEDIATE"))
 
-    async def on_thread(self, work: Callable[[], T]) -> T:
+    async def run_on_thread(self, work: Callable[[], T]) -> T:
         """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     async def probe(self, work: Callable[[Connection], None]) -> None:
-        self._must_be_open()
+        self._check_open()
         await self._call(self._writer, lambda: self._probe(work))
-        if self._fault is not None and (self._fault.lasting or time.monotonic() < self._fault.until):
-            raise StorageError(self._fault.words)
+        if self._fault is not None and (self._fault.is_permanent or time.monotonic() < self._fault.until):
+            raise StorageError(self._fault.message)
 
     def _probe(self, work: Callable[[Connection], None]) -> None:
         """On a connection of its own: one that is kept open reads from memory what the file may have lost."""
-        if (free := free_bytes(self._path.parent)) < ROOM:
+        if (free := count_free_bytes(self._path.parent)) < MIN_FREE_BYTES:
             raise StorageError(f"the database {self.place} cannot be written: its disk is full ({free:,} bytes free)")
-        probe = Road(self._engine)
+        probe = SqliteConnection(self._engine)
         try:
             probe.transact(work, "BEGIN IMMEDIATE")
         finally:
@@ -217,42 +221,48 @@ class SqliteDatabase:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        while self._asking:  # noqa: ASYNC110  they are done here within milliseconds, or queued below
+        while self._lock_waiters:  # noqa: ASYNC110  they are done here within milliseconds, or queued below
             await asyncio.sleep(PAUSES[0])
-        self._here.close()
-        await loop.run_in_executor(self._reader, self._reads.close)
+        self._loop_connection.close()
+        await loop.run_in_executor(self._reader, self._read_connection.close)
         # Everything queued has run by then, so the shutdowns below do not block the loop.
         await loop.run_in_executor(self._writer, self._disconnect)
         self._reader.shutdown()
         self._writer.shutdown()
 
     async def _call(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        with self._worded():
+        with self._translate_errors():
             return await asyncio.get_running_loop().run_in_executor(executor, work)
 
-    def _must_be_open(self) -> None:
+    def _check_open(self) -> None:
         # A connection of the event loop's own thread would be opened again, and nobody would ever close it.
         if self._closed:
             raise StorageError(f"the database {self.place} is closed")
 
     @contextmanager
-    def _worded(self) -> Generator[None]:
+    def _translate_errors(self) -> Generator[None]:
         """Turns what the database says into StorageError."""
         try:
             yield
         except (DBAPIError, sqlite3.Error) as error:
             said = error.orig if isinstance(error, DBAPIError) else error
             words = f"the database {self.place} cannot be used: {said}"
-            kind = said.sqlite_errorcode & 0xFF if isinstance(said, sqlite3.Error) and hasattr(said, CODE) else None
-            if kind in LASTING or kind in PASSING:
-                self._fault = Fault(words, lasting=kind in LASTING, until=time.monotonic() + REMEMBERED)
+            kind = (
+                said.sqlite_errorcode & 0xFF
+                if isinstance(said, sqlite3.Error) and hasattr(said, ERROR_CODE_ATTRIBUTE)
+                else None
+            )
+            if kind in PERMANENT_ERRORS or kind in DISK_ERRORS:
+                self._fault = DiskFault(
+                    words, is_permanent=kind in PERMANENT_ERRORS, until=time.monotonic() + FAULT_SECONDS
+                )
             raise StorageError(words) from error
 
-    def _written_here(self) -> None:
+    def _count_brief_write(self) -> None:
         """Every so often, has the thread move what was written ahead into the file: that may wait for the disk."""
-        self._ahead += 1
-        if self._ahead >= CHECKPOINT_EVERY and not self._closed:
-            self._ahead = 0
+        self._brief_writes += 1
+        if self._brief_writes >= CHECKPOINT_EVERY and not self._closed:
+            self._brief_writes = 0
             self._writer.submit(self._checkpoint)
 
     def _checkpoint(self) -> None:
@@ -264,7 +274,7 @@ class SqliteDatabase:
                 _, ahead, moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
                 if before == moved < ahead:  # held back by somebody who reads; the next one comes soon
                     return
-                connection.exec_driver_sql(f"PRAGMA busy_timeout={READERS_MS}")
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={RESTART_WAIT_MS}")
                 busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(RESTART)").one()[0]
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
                 if busy:
@@ -287,7 +297,7 @@ class SqliteDatabase:
             try:
                 with self._engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                self._writes.transact(schema_version.prepare, "BEGIN IMMEDIATE")
+                self._write_connection.transact(schema_version.prepare, "BEGIN IMMEDIATE")
             except (OperationalError, sqlite3.OperationalError) as error:
                 # While another process switches the new file to WAL, SQLite answers "locked" without waiting.
                 if "locked" not in str(error) or time.monotonic() > deadline:
@@ -297,18 +307,18 @@ class SqliteDatabase:
                 break
         set_up(self._path, BUSY_SECONDS)
         try:
-            self._workers = FileWorkers(self._path.with_name(f"{self._path.name}.workers"), self.on_thread)
+            self._workers = FileWorkers(self._path.with_name(f"{self._path.name}.workers"), self.run_on_thread)
         except OSError as error:
             raise StorageError(f"{error.filename}, where processes show that they live: {error.strerror}") from error
 
     def _disconnect(self) -> None:
-        self._writes.close()
+        self._write_connection.close()
         self._engine.dispose()
         if self._workers is not None:
             self._workers.close()
 
 
-def _engine(path: Path) -> Engine:
+def _make_engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Engine
 
 T = TypeVar("T")
 
-Begin = Literal["BEGIN", "BEGIN IMMEDIATE"]
+BeginStatement = Literal["BEGIN", "BEGIN IMMEDIATE"]
 """For what only reads; for what writes. That one takes the write lock first: a transaction that reads and then writes
 would fail if another wrote in between."""
 
 
-class Road:
+class SqliteConnection:
     """The one connection of one thread."""
 
     def __init__(self, engine: Engine, *settings: str) -> None:
@@ -24,7 +24,7 @@ class Road:
         self._settings = settings
         self._connection: Connection | None = None
 
-    def transact(self, work: Callable[[Connection], T], begin: Begin) -> T:
+    def transact(self, work: Callable[[Connection], T], begin: BeginStatement) -> T:
         """What `work` returns, in a transaction of its own. Raises what SQLAlchemy and sqlite3 raise."""
         connection = self._connection
         if connection is None or connection.invalidated:

@@ -18,7 +18,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from sqlalchemy import Connection
 
 
-class Inside(SqliteSaver):
+class TransactionSaver(SqliteSaver):
     """The saver on a connection whose transactions are somebody else's."""
 
     def __init__(self, connection: sqlite3.Connection, serde: SerializerProtocol) -> None:
@@ -32,12 +32,12 @@ class Inside(SqliteSaver):
             yield cursor
 
 
-def inside(connection: Connection, serde: SerializerProtocol) -> SqliteSaver:
+def make_saver(connection: Connection, serde: SerializerProtocol) -> SqliteSaver:
     """The saver on a transaction under way; only its blocking methods are for use."""
-    saver = connection.info.get(Inside)
-    if not isinstance(saver, Inside) or saver.serde is not serde:
+    saver = connection.info.get(TransactionSaver)
+    if not isinstance(saver, TransactionSaver) or saver.serde is not serde:
         driver = cast(sqlite3.Connection, connection.connection.driver_connection)
-        saver = connection.info[Inside] = Inside(driver, serde)
+        saver = connection.info[TransactionSaver] = TransactionSaver(driver, serde)
     return saver
 
 

@@ -21,11 +21,11 @@ FOLDER = Path(__file__).parent
 FIRST = "0001_first"
 
 
-def known() -> list[str]:
+def list_revisions() -> list[str]:
     """All revisions, oldest first: the names of the files."""
     return sorted(path.stem for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
-def newest() -> str:
+def find_newest_revision() -> str:
     """The revision whose tables are those of `tables.py`."""
-    return known()[-1]
+    return list_revisions()[-1]

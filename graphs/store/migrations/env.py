@@ -11,7 +11,7 @@ from sqlalchemy import TypeDecorator
 from graphs.store import tables
 
 
-def plain(kind: str, item: Any, _: Any) -> str | Literal[False]:
+def render_plain_type(kind: str, item: Any, _: Any) -> str | Literal[False]:
     """How a type is written into a migration: without our classes, which may change later."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
@@ -22,7 +22,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=tables.metadata,
     version_table=tables.schema.name,
-    render_item=plain,
+    render_item=render_plain_type,
     transactional_ddl=True,
 )
 context.run_migrations()

@@ -13,10 +13,10 @@ from graphs.store import migrations
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Migrates to `revision`, in the transaction of `connection`."""
-    command.upgrade(config(connection), revision)
+    command.upgrade(build_config(connection), revision)
 
 
-def config(connection: Connection) -> Config:
+def build_config(connection: Connection) -> Config:
     """How Alembic finds the migrations and the database."""
     attributes: dict[str, Any] = {"connection": connection}
     found = Config(attributes=attributes)

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from server.demo.model.deciding import Reply
+from server.demo.model.deciding import ModelReply
 from server.demo.model.reading import ChatRequest
 
 Chunk = dict[str, Any]
@@ -19,7 +19,7 @@ PIECE = 24
 """Characters of a call's arguments that travel in one chunk."""
 
 
-def chunks(reply: Reply, request: ChatRequest, *, usage: bool) -> Iterator[Chunk]:
+def build_chunks(reply: ModelReply, request: ChatRequest, *, usage: bool) -> Iterator[Chunk]:
     """The chunks of one answer, word by word. Call ids are new each time, so the same reply is cut once."""
     head: Chunk = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -28,25 +28,27 @@ def chunks(reply: Reply, request: ChatRequest, *, usage: bool) -> Iterator[Chunk
         "model": request.model,
     }
 
-    def chunk(delta: Chunk, finish: str | None = None) -> Chunk:
+    def build_chunk(delta: Chunk, finish: str | None = None) -> Chunk:
         return {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
 
-    yield chunk({"role": "assistant", "content": None if reply.calls else ""})
+    yield build_chunk({"role": "assistant", "content": None if reply.calls else ""})
     for word in WORD.findall(reply.text):
-        yield chunk({"content": word})
+        yield build_chunk({"content": word})
     for index, call in enumerate(reply.calls):
         function = {"name": call.tool, "arguments": ""}
-        yield chunk({"tool_calls": [{"index": index, "id": _call_id(), "type": "function", "function": function}]})
+        yield build_chunk(
+            {"tool_calls": [{"index": index, "id": _make_call_id(), "type": "function", "function": function}]}
+        )
         arguments = json.dumps(call.args, ensure_ascii=False)
         for start in range(0, len(arguments), PIECE):
             piece = {"arguments": arguments[start : start + PIECE]}
-            yield chunk({"tool_calls": [{"index": index, "function": piece}]})
-    yield chunk({}, "tool_calls" if reply.calls else "stop")
+            yield build_chunk({"tool_calls": [{"index": index, "function": piece}]})
+    yield build_chunk({}, "tool_calls" if reply.calls else "stop")
     if usage:
-        yield {**head, "choices": [], "usage": _usage(reply, request)}
+        yield {**head, "choices": [], "usage": _count_usage(reply, request)}
 
 
-def completion(stream: Iterator[Chunk]) -> Chunk:
+def build_completion(stream: Iterator[Chunk]) -> Chunk:
     """The chunks of one answer as one `chat.completion`. The last one must carry the usage."""
     content: str | None = None
     calls: list[Chunk] = []
@@ -70,16 +72,18 @@ def completion(stream: Iterator[Chunk]) -> Chunk:
     return {**last, "object": "chat.completion", "choices": [choice]}
 
 
-def _call_id() -> str:
+def _make_call_id() -> str:
     return f"call_{uuid.uuid4().hex}"
 
 
-def _usage(reply: Reply, request: ChatRequest) -> Chunk:
+def _count_usage(reply: ModelReply, request: ChatRequest) -> Chunk:
     # There is no tokenizer here: words and signs are counted, which is near enough to see that counting works.
-    prompt = sum(_tokens(message.text) for message in request.messages)
-    spent = _tokens(reply.text) + sum(_tokens(call.tool) + _tokens(json.dumps(call.args)) for call in reply.calls)
+    prompt = sum(_count_tokens(message.text) for message in request.messages)
+    spent = _count_tokens(reply.text) + sum(
+        _count_tokens(call.tool) + _count_tokens(json.dumps(call.args)) for call in reply.calls
+    )
     return {"prompt_tokens": prompt, "completion_tokens": spent, "total_tokens": prompt + spent}
 
 
-def _tokens(text: str) -> int:
+def _count_tokens(text: str) -> int:
     return len(re.findall(r"\w+|[^\w\s]", text))

@@ -13,8 +13,8 @@ from typing import assert_never
 
 from server.demo.model import wording
 from server.demo.model.queries import count_in
-from server.demo.model.questions import asks_for_earlier, stages
-from server.demo.model.reading import Call, Conversation, Exchange
+from server.demo.model.questions import is_about_earlier, parse_stages
+from server.demo.model.reading import ParsedChat, PastCall, PlannedCall
 from server.demo.model.steps import (
     CountThere,
     Execute,
@@ -31,17 +31,17 @@ from server.demo.model.steps import (
     WriteFound,
 )
 from server.demo.model.tasks import answer_task
-from server.demo.results import Listing, Written
+from server.demo.results import ListingResult, WriteResult
 
 COUNTRY = re.compile(r"\bcountry\b[^:\n]{0,20}:\s*([^\W\d_][\w' -]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Reply:
+class ModelReply:
     """Either words, or calls by the names of this request."""
 
     text: str = ""
-    calls: tuple[Call, ...] = ()
+    calls: tuple[PlannedCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,48 +51,51 @@ class Trouble:
     text: str
 
 
-Finding = Exchange | Trouble
+Finding = PastCall | Trouble
 
 
-def decide(conversation: Conversation) -> Reply:
+def decide(conversation: ParsedChat) -> ModelReply:
     """The next move in a conversation."""
     if (task := answer_task(conversation.question)) is not None:
-        return Reply(task)
+        return ModelReply(task)
     if conversation.undecided:
-        return Reply(f"{wording.INTRODUCTION} Nothing waits for that decision here.")
-    if conversation.earlier and asks_for_earlier(conversation.question):
-        return Reply("From what the tools answered earlier in this conversation:\n\n" + _words(conversation.earlier))
-    plan = stages(conversation.question)
+        return ModelReply(f"{wording.INTRODUCTION} Nothing waits for that decision here.")
+    if conversation.earlier_calls and is_about_earlier(conversation.question):
+        return ModelReply(
+            "From what the tools answered earlier in this conversation:\n\n"
+            + _describe_findings(conversation.earlier_calls)
+        )
+    plan = parse_stages(conversation.question)
     if not plan:
-        return Reply(wording.introduction(conversation))
+        return ModelReply(wording.format_introduction(conversation))
     return _follow(plan, conversation)
 
 
-def _follow(plan: Sequence[Stage], conversation: Conversation) -> Reply:
-    unused = list(conversation.exchanges)
+def _follow(plan: Sequence[Stage], conversation: ParsedChat) -> ModelReply:
+    unused = list(conversation.past_calls)
     findings: list[Finding] = []
     for stage in plan:
         found: list[Finding] = []
-        missing: list[Call] = []
+        missing: list[PlannedCall] = []
         for step in stage:
-            wanted = _calls(step, findings)
+            wanted = _plan_calls(step, findings)
             if isinstance(wanted, Trouble):
                 found.append(wanted)
                 continue
             for call in wanted:
                 if (made := _take(unused, call)) is not None:
                     found.append(made)
-                elif call.tool in conversation.offered:
-                    missing.append(Call(conversation.offered[call.tool], call.args))
+                elif call.tool in conversation.tool_names:
+                    missing.append(PlannedCall(conversation.tool_names[call.tool], call.args))
                 else:
-                    found.append(_not_offered(call, conversation))
+                    found.append(_explain_missing_tool(call, conversation))
         if missing:
-            return Reply(calls=tuple(missing if conversation.parallel else missing[:1]))
+            return ModelReply(calls=tuple(missing if conversation.parallel else missing[:1]))
         findings.extend(found)
-    return Reply(_words(findings))
+    return ModelReply(_describe_findings(findings))
 
 
-def _take(unused: list[Exchange], call: Call) -> Exchange | None:
+def _take(unused: list[PastCall], call: PlannedCall) -> PastCall | None:
     # The same call first. Failing that the next of the same tool: a person may have changed the arguments.
     same = [made for made in unused if made.call == call] or [made for made in unused if made.call.tool == call.tool]
     if not same:
@@ -101,66 +104,66 @@ def _take(unused: list[Exchange], call: Call) -> Exchange | None:
     return same[0]
 
 
-def _not_offered(call: Call, conversation: Conversation) -> Trouble:
-    offered = ", ".join(f"`{name}`" for name in conversation.offered.values()) or "no tools at all"
+def _explain_missing_tool(call: PlannedCall, conversation: ParsedChat) -> Trouble:
+    offered = ", ".join(f"`{name}`" for name in conversation.tool_names.values()) or "no tools at all"
     return Trouble(f"For this I would need a tool named `{call.tool}`; this request offers me {offered}.")
 
 
-def _words(findings: Sequence[Finding]) -> str:
+def _describe_findings(findings: Sequence[Finding]) -> str:
     return "\n\n".join(
-        finding.text if isinstance(finding, Trouble) else wording.exchange(finding) for finding in findings
+        finding.text if isinstance(finding, Trouble) else wording.describe_call(finding) for finding in findings
     )
 
 
-def _calls(step: Step, findings: Sequence[Finding]) -> list[Call] | Trouble:
+def _plan_calls(step: Step, findings: Sequence[Finding]) -> list[PlannedCall] | Trouble:
     match step:
         case ListFiles(path=path):
-            return [Call("list_directory", {"path": path})]
+            return [PlannedCall("list_directory", {"path": path})]
         case ReadFile(path=path):
-            return [Call("read_file", {"path": path})]
+            return [PlannedCall("read_file", {"path": path})]
         case ReadFound():
-            return _read_found(step, findings)
+            return _plan_reads(step, findings)
         case WriteFile(path=path, content=content):
-            return [Call("write_file", {"path": path, "content": content})]
+            return [PlannedCall("write_file", {"path": path, "content": content})]
         case WriteFound(path=path):
-            if not any(isinstance(finding, Exchange) and not wording.failed(finding) for finding in findings):
+            if not any(isinstance(finding, PastCall) and not wording.has_failed(finding) for finding in findings):
                 return Trouble(f"I found nothing that I could write to `{path}`.")
-            return [Call("write_file", {"path": path, "content": _words(findings) + "\n"})]
+            return [PlannedCall("write_file", {"path": path, "content": _describe_findings(findings) + "\n"})]
         case ListTables():
-            return [Call("list_tables", {})]
+            return [PlannedCall("list_tables", {})]
         case Query(sql=sql):
-            return [Call("query", {"sql": sql})]
+            return [PlannedCall("query", {"sql": sql})]
         case CountThere():
-            return _count_there(findings)
+            return _plan_count(findings)
         case Execute(sql=sql):
-            return [Call("execute", {"sql": sql})]
+            return [PlannedCall("execute", {"sql": sql})]
         case Measure():
-            return [Call("metrics", {})]
+            return [PlannedCall("metrics", {})]
         case Unknown(text=text):
             return Trouble(f"No rule of mine fits “{text}”.")
         case _:
             assert_never(step)
 
 
-def _read_found(step: ReadFound, findings: Sequence[Finding]) -> list[Call] | Trouble:
+def _plan_reads(step: ReadFound, findings: Sequence[Finding]) -> list[PlannedCall] | Trouble:
     for finding in reversed(findings):
-        match wording.answer(finding) if isinstance(finding, Exchange) else None:
-            case Written(path=path):
-                return [Call("read_file", {"path": path})]
-            case Listing(path=folder, entries=entries):
+        match wording.parse_answer(finding) if isinstance(finding, PastCall) else None:
+            case WriteResult(path=path):
+                return [PlannedCall("read_file", {"path": path})]
+            case ListingResult(path=folder, entries=entries):
                 paths = [f"{folder.rstrip('/')}/{entry.name}" for entry in entries if entry.type == "file"]
                 position = step.which or 0
                 chosen = paths if step.every else paths[position:][:1]
                 if not chosen:
                     return Trouble(f"`{folder}` does not hold that many files, so I could not read the one you mean.")
-                return [Call("read_file", {"path": path}) for path in chosen]
+                return [PlannedCall("read_file", {"path": path}) for path in chosen]
             case _:
                 continue
     return Trouble("I know of no file to read: the step before gave me no list.")
 
 
-def _count_there(findings: Sequence[Finding]) -> list[Call] | Trouble:
+def _plan_count(findings: Sequence[Finding]) -> list[PlannedCall] | Trouble:
     for finding in reversed(findings):
-        if isinstance(finding, Exchange) and (match := COUNTRY.search(finding.result)) is not None:
-            return [Call("query", {"sql": count_in(match[1].strip())})]
+        if isinstance(finding, PastCall) and (match := COUNTRY.search(finding.result)) is not None:
+            return [PlannedCall("query", {"sql": count_in(match[1].strip())})]
     return Trouble("I could not count there: nothing that was read names a country, such as “country: Portugal”.")

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from server.demo.model.chunks import Chunk, chunks, completion
+from server.demo.model.chunks import Chunk, build_chunks, build_completion
 from server.demo.model.deciding import decide
-from server.demo.model.reading import ChatRequest, read
+from server.demo.model.reading import ChatRequest, parse_chat
 
 MODEL_ID = "demo"
 DEFAULT_DELAY = 0.015
@@ -30,7 +30,7 @@ def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
 
     async def model(request: Request) -> Response:
         asked = str(request.path_params["model"])
-        return JSONResponse(MODEL) if asked == MODEL_ID else _no_such_model(asked)
+        return JSONResponse(MODEL) if asked == MODEL_ID else _answer_unknown_model(asked)
 
     async def chat(request: Request) -> Response:
         try:
@@ -38,14 +38,16 @@ def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            return _error(400, f"{where or 'body'}: {first['msg']}", param=where or None)
+            return _build_error(400, f"{where or 'body'}: {first['msg']}", param=where or None)
         if asked.model != MODEL_ID:
-            return _no_such_model(asked.model)
-        reply = decide(read(asked))
+            return _answer_unknown_model(asked.model)
+        reply = decide(parse_chat(asked))
         if not asked.stream:
-            return JSONResponse(completion(chunks(reply, asked, usage=True)))
+            return JSONResponse(build_completion(build_chunks(reply, asked, usage=True)))
         usage = asked.stream_options is not None and asked.stream_options.include_usage
-        return StreamingResponse(_events(chunks(reply, asked, usage=usage), delay), media_type="text/event-stream")
+        return StreamingResponse(
+            _stream_events(build_chunks(reply, asked, usage=usage), delay), media_type="text/event-stream"
+        )
 
     # Addresses of OpenAI-compatible servers are given with and without /v1; LiteLLM answers both, so this does.
     routes = [
@@ -56,21 +58,21 @@ def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
     return Starlette(routes=[Mount("/v1", routes=routes), *routes])
 
 
-async def _events(stream: Iterator[Chunk], delay: float) -> AsyncIterator[str]:
+async def _stream_events(stream: Iterator[Chunk], delay: float) -> AsyncIterator[str]:
     for chunk in stream:
         yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
         await asyncio.sleep(delay)
     yield "data: [DONE]\n\n"
 
 
-def _no_such_model(asked: str) -> Response:
+def _answer_unknown_model(asked: str) -> Response:
     text = (
         f"There is no model {asked!r} here: this is Interlock's built-in demo model, and its name is {MODEL_ID!r}. "
         "Set LITELLM_BASE_URL to reach real models."
     )
-    return _error(404, text, code="model_not_found", param="model")
+    return _build_error(404, text, code="model_not_found", param="model")
 
 
-def _error(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Response:
+def _build_error(status: int, message: str, *, code: str | None = None, param: str | None = None) -> Response:
     body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return JSONResponse({"error": body}, status_code=status)

@@ -54,27 +54,27 @@ LATEST = re.compile(r"\b(?:latest|last|newest|recent)\s*(\d{1,3})?\b", re.IGNORE
 def to_sql(text: str) -> str | None:
     """`how many customers per country` → a SELECT for SQLite; None when it is not about the shop."""
     about_customers, about_orders, about_money = (bool(p.search(text)) for p in (CUSTOMERS, ORDERS, MONEY))
-    group = _group(text)
+    group = _find_group(text)
     top = TOP.search(text)
     if about_money or (about_customers and top):
-        return _revenue(text, "customers.name" if about_customers and group is None else group, top)
+        return _query_revenue(text, "customers.name" if about_customers and group is None else group, top)
     if about_orders and not (about_customers and group is None):
-        return _orders(text, group)
+        return _query_orders(text, group)
     if about_customers:
-        return _customers(text, group)
+        return _query_customers(text, group)
     return None
 
 
 def count_in(place: str) -> str:
     """How many customers are in one country or city."""
-    return f"SELECT count(*) AS customers FROM customers{_where(place)}"
+    return f"SELECT count(*) AS customers FROM customers{_build_where(place)}"
 
 
-def _revenue(text: str, group: str | None, top: re.Match[str] | None) -> str:
-    where = _where(_place(text))
+def _query_revenue(text: str, group: str | None, top: re.Match[str] | None) -> str:
+    where = _build_where(_find_place(text))
     if group is None:
         return f"SELECT {REVENUE} AS revenue FROM {JOINED}{where}"
-    name = _column(group)
+    name = _name_column(group)
     limit = f" LIMIT {top.group(1) or 5}" if top else ""
     order = f"{name}" if name in {"month", "year"} else f"revenue DESC, {name}"
     return (
@@ -82,10 +82,10 @@ def _revenue(text: str, group: str | None, top: re.Match[str] | None) -> str:
     )
 
 
-def _orders(text: str, group: str | None) -> str:
-    where = _where(_place(text))
+def _query_orders(text: str, group: str | None) -> str:
+    where = _build_where(_find_place(text))
     if group is not None:
-        name = _column(group)
+        name = _name_column(group)
         order = name if name in {"month", "year"} else f"orders DESC, {name}"
         return f"SELECT {group} AS {name}, count(*) AS orders FROM {JOINED}{where} GROUP BY {group} ORDER BY {order}"
     if COUNTING.search(text):
@@ -98,22 +98,22 @@ def _orders(text: str, group: str | None) -> str:
     )
 
 
-def _customers(text: str, group: str | None) -> str:
-    place = _place(text)
+def _query_customers(text: str, group: str | None) -> str:
+    place = _find_place(text)
     if group is not None and group.startswith("customers."):
-        name = _column(group)
+        name = _name_column(group)
         return (
-            f"SELECT {group} AS {name}, count(*) AS customers FROM customers{_where(place)} "
+            f"SELECT {group} AS {name}, count(*) AS customers FROM customers{_build_where(place)} "
             f"GROUP BY {group} ORDER BY customers DESC, {name}"
         )
     if COUNTING.search(text):
-        return f"SELECT count(*) AS customers FROM customers{_where(place)}"
+        return f"SELECT count(*) AS customers FROM customers{_build_where(place)}"
     first = FIRST.search(text)
     limit = first.group(1) if first else 50
-    return f"SELECT name, city, country FROM customers{_where(place)} ORDER BY name LIMIT {limit}"
+    return f"SELECT name, city, country FROM customers{_build_where(place)} ORDER BY name LIMIT {limit}"
 
 
-def _group(text: str) -> str | None:
+def _find_group(text: str) -> str | None:
     for found in GROUPING.finditer(text):
         word = found.group(1).lower()
         word = IRREGULAR.get(word, word)
@@ -122,12 +122,12 @@ def _group(text: str) -> str | None:
     return None
 
 
-def _column(group: str) -> str:
+def _name_column(group: str) -> str:
     names = {"customers.name": "customer", GROUPS["month"]: "month", GROUPS["year"]: "year"}
     return names.get(group) or group.split(".")[1]
 
 
-def _place(text: str) -> str | None:
+def _find_place(text: str) -> str | None:
     # "in New York" by its capitals, "in portugal" as one word.
     for found in (CAPITALISED.search(text), PLACE.search(text)):
         if found is not None:
@@ -137,7 +137,7 @@ def _place(text: str) -> str | None:
     return None
 
 
-def _where(place: str | None) -> str:
+def _build_where(place: str | None) -> str:
     if place is None:
         return ""
     quoted = "'" + place.lower().replace("'", "''") + "'"

@@ -86,16 +86,16 @@ EARLIER = re.compile(
 )
 
 
-def asks_for_earlier(question: str) -> bool:
+def is_about_earlier(question: str) -> bool:
     """True for words such as `what did the file say again?`."""
     return EARLIER.search(question) is not None
 
 
-def stages(question: str) -> tuple[Stage, ...]:
+def parse_stages(question: str) -> tuple[Stage, ...]:
     """`list the files, then read the first one` → two stages. Empty when no rule fits any of it."""
     found: list[Stage] = []
-    for text in _then(question):
-        steps = _steps(text)
+    for text in _split_stages(question):
+        steps = _parse_steps(text)
         # What leans on an earlier step waits for it, although the person said "and".
         alone = [step for step in steps if not isinstance(step, ReadFound | WriteFound | CountThere)]
         if alone:
@@ -103,10 +103,10 @@ def stages(question: str) -> tuple[Stage, ...]:
         found.extend((step,) for step in steps if step not in alone)
     if all(isinstance(step, Unknown) for stage in found for step in stage):
         return ()
-    return tuple(_listed_first(found))
+    return tuple(_insert_listing(found))
 
 
-def _listed_first(found: list[Stage]) -> Iterator[Stage]:
+def _insert_listing(found: list[Stage]) -> Iterator[Stage]:
     """`read the first file` needs a list that nobody asked for."""
     listed = False
     for stage in found:
@@ -117,7 +117,7 @@ def _listed_first(found: list[Stage]) -> Iterator[Stage]:
         yield stage
 
 
-def _then(question: str) -> list[str]:
+def _split_stages(question: str) -> list[str]:
     """Cuts at `then` and its like, but not inside quotation marks."""
     masked = QUOTED.sub(lambda quoted: "\0" * len(quoted.group()), question)
     parts: list[str] = []
@@ -129,10 +129,21 @@ def _then(question: str) -> list[str]:
     return [part.strip() for part in parts if part.strip(" \t\n,;.?!")]
 
 
-def _steps(text: str) -> list[Step]:
+def _parse_steps(text: str) -> list[Step]:
     """The steps of one stage in the order of the words. A rule takes its words away from the rules after it."""
     placed: list[tuple[int, Step]] = []
-    for rule in (_sql, _write, _refused, _count_there, _read_found, _read, _tables, _list, _shop, _metrics):
+    for rule in (
+        _parse_sql,
+        _parse_write,
+        _parse_impossible,
+        _parse_count,
+        _parse_read_found,
+        _parse_read,
+        _parse_tables,
+        _parse_list,
+        _parse_shop_query,
+        _parse_metrics,
+    ):
         for start, end, step in list(rule(text)):
             placed.append((start, step))
             text = text[:start] + "\0" * (end - start) + text[end:]
@@ -142,58 +153,58 @@ def _steps(text: str) -> list[Step]:
     return list(dict.fromkeys(steps))
 
 
-Found = Iterator[tuple[int, int, Step]]
+StepMatches = Iterator[tuple[int, int, Step]]
 
 
-def _sql(text: str) -> Found:
+def _parse_sql(text: str) -> StepMatches:
     if (match := SQL.search(text)) is not None:
         sql = match["sql"].strip().rstrip("?.!")
         reads = re.match(r"select|with", sql, FLAGS) is not None
         yield match.start(), match.end(), Query(sql) if reads else Execute(sql)
 
 
-def _write(text: str) -> Found:
+def _parse_write(text: str) -> StepMatches:
     for pattern in WRITES:
         if (match := pattern.search(text)) is not None:
-            path, content = _absolute(match["path"]), match["content"].strip()
-            step = WriteFound(path) if re.fullmatch(FOUND, content, FLAGS) else WriteFile(path, _unquoted(content))
+            path, content = _make_absolute(match["path"]), match["content"].strip()
+            step = WriteFound(path) if re.fullmatch(FOUND, content, FLAGS) else WriteFile(path, _unquote(content))
             yield match.start(), match.end(), step
             return
 
 
-def _refused(text: str) -> Found:
+def _parse_impossible(text: str) -> StepMatches:
     if CANNOT.search(text) is not None and "\0" not in text:
         yield 0, len(text), Unknown(text.strip())
 
 
-def _count_there(text: str) -> Found:
+def _parse_count(text: str) -> StepMatches:
     if (match := COUNT_THERE.search(text)) is not None:
         yield match.start(), match.end(), CountThere()
 
 
-def _read_found(text: str) -> Found:
+def _parse_read_found(text: str) -> StepMatches:
     if (match := READ_FOUND.search(text)) is not None:
         which = NTH[match["nth"].lower()] if match["nth"] else None
         yield match.start(), match.end(), ReadFound(which, every=match["every"] is not None)
 
 
-def _read(text: str) -> Found:
+def _parse_read(text: str) -> StepMatches:
     for match in NAMED_FILE.finditer(text):
-        yield match.start(), match.end(), ReadFile(_absolute(match["path"]))
+        yield match.start(), match.end(), ReadFile(_make_absolute(match["path"]))
 
 
-def _tables(text: str) -> Found:
+def _parse_tables(text: str) -> StepMatches:
     if (match := TABLES.search(text)) is not None:
         yield match.start(), match.end(), ListTables()
 
 
-def _list(text: str) -> Found:
+def _parse_list(text: str) -> StepMatches:
     if (match := LIST.search(text)) is not None:
         folder = match["dir"] or "workspace"
-        yield match.start(), match.end(), ListFiles(ROOT if folder.lower() in ROOT_WORDS else _absolute(folder))
+        yield match.start(), match.end(), ListFiles(ROOT if folder.lower() in ROOT_WORDS else _make_absolute(folder))
 
 
-def _shop(text: str) -> Found:
+def _parse_shop_query(text: str) -> StepMatches:
     start = 0
     for cut in (*CLAUSE.finditer(text), None):
         end = cut.start() if cut is not None else len(text)
@@ -202,16 +213,16 @@ def _shop(text: str) -> Found:
         start = cut.end() if cut is not None else end
 
 
-def _metrics(text: str) -> Found:
+def _parse_metrics(text: str) -> StepMatches:
     if (match := METRICS.search(text)) is not None:
         yield match.start(), match.end(), Measure()
 
 
-def _absolute(path: str) -> str:
+def _make_absolute(path: str) -> str:
     return path if path.startswith("/") else f"{ROOT}/{path}"
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     text = text.strip()
     for opening, closing in (("```", "```"), ('"', '"'), ("“", "”"), ("'", "'"), ("`", "`")):
         if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):

@@ -16,7 +16,7 @@ DECISION = re.compile(r"\s*(?:approve|reject)(?:\s+[a-z2-7]{8})?\s*\.?\s*", re.I
 Args = dict[str, Any]
 
 
-class Part(BaseModel):
+class WirePart(BaseModel):
     type: str
     text: str = ""
 
@@ -31,9 +31,9 @@ class WireToolCall(BaseModel):
     function: WireFunctionCall
 
 
-class Message(BaseModel):
+class WireMessage(BaseModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: str | list[WirePart] | None = None
     tool_calls: list[WireToolCall] | None = None
     tool_call_id: str | None = None
 
@@ -54,7 +54,7 @@ class WireTool(BaseModel):
     function: WireFunction | None = None
 
 
-class StreamOptions(BaseModel):
+class WireStreamOptions(BaseModel):
     include_usage: bool = False
 
 
@@ -62,16 +62,16 @@ class ChatRequest(BaseModel):
     """The fields that matter here; whatever else OpenAI's API knows is accepted and has no effect."""
 
     model: str
-    messages: list[Message] = Field(min_length=1)
+    messages: list[WireMessage] = Field(min_length=1)
     tools: list[WireTool] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: WireStreamOptions | None = None
 
 
 @dataclass(frozen=True)
-class Call:
+class PlannedCall:
     """A call that the rules want. `tool` is the tool's own name, without its server: `read_file`."""
 
     tool: str
@@ -79,71 +79,71 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class PastCall:
     """A call that was made, and what came back. A tool that was refused answers too, with the refusal."""
 
-    call: Call
+    call: PlannedCall
     result: str
 
 
 @dataclass(frozen=True)
-class Conversation:
+class ParsedChat:
     question: str
     """The last thing the person asked for; a decision such as `approve abcd2345` is no question."""
-    exchanges: tuple[Exchange, ...]
+    past_calls: tuple[PastCall, ...]
     """Since the question, oldest first."""
-    earlier: tuple[Exchange, ...]
+    earlier_calls: tuple[PastCall, ...]
     """Before the question."""
     undecided: bool
     """The person's last words are a decision, and nothing came of it."""
-    offered: dict[str, str]
+    tool_names: dict[str, str]
     """Tools that may be called now: own name to the name in this request (`read_file` to `filesystem__read_file`)."""
     parallel: bool
 
 
-def read(request: ChatRequest) -> Conversation:
+def parse_chat(request: ChatRequest) -> ParsedChat:
     """What the rules need of one request."""
     messages = request.messages
     asked = [index for index, message in enumerate(messages) if message.role == "user"]
     questions = [index for index in asked if not DECISION.fullmatch(messages[index].text)]
     start = questions[-1] if questions else len(messages)
     decided = bool(asked) and asked[-1] != start
-    return Conversation(
+    return ParsedChat(
         question=messages[start].text.strip() if questions else "",
-        exchanges=_exchanges(messages[start:]),
-        earlier=_exchanges(messages[:start]),
-        undecided=decided and not _exchanges(messages[start:]),
-        offered=_offered(request),
+        past_calls=_pair_calls(messages[start:]),
+        earlier_calls=_pair_calls(messages[:start]),
+        undecided=decided and not _pair_calls(messages[start:]),
+        tool_names=_find_offered_tools(request),
         parallel=request.parallel_tool_calls is not False,
     )
 
 
-def own_name(tool: str) -> str:
+def strip_server(tool: str) -> str:
     """`filesystem__read_file` → `read_file`."""
     return tool.rsplit("__", 1)[-1]
 
 
-def _offered(request: ChatRequest) -> dict[str, str]:
+def _find_offered_tools(request: ChatRequest) -> dict[str, str]:
     if request.tool_choice == "none":
         return {}
     offered: dict[str, str] = {}
     for tool in request.tools or []:
         if tool.function is not None:
-            offered.setdefault(own_name(tool.function.name), tool.function.name)
+            offered.setdefault(strip_server(tool.function.name), tool.function.name)
     return offered
 
 
-def _exchanges(messages: Sequence[Message]) -> tuple[Exchange, ...]:
+def _pair_calls(messages: Sequence[WireMessage]) -> tuple[PastCall, ...]:
     results = {message.tool_call_id: message.text for message in messages if message.role == "tool"}
     return tuple(
-        Exchange(Call(own_name(call.function.name), _args(call.function.arguments)), results[call.id])
+        PastCall(PlannedCall(strip_server(call.function.name), _parse_args(call.function.arguments)), results[call.id])
         for message in messages
         for call in message.tool_calls or []
         if call.id in results
     )
 
 
-def _args(text: str) -> Args:
+def _parse_args(text: str) -> Args:
     try:
         return TypeAdapter(Args).validate_python(json.loads(text or "{}"))
     except (ValueError, ValidationError):

@@ -31,7 +31,7 @@ async def serve_demo_model(port: int = 0, delay: float | None = None) -> AsyncGe
     `port` 0 takes a free one. `delay` is in seconds, by default `$INTERLOCK_DEMO_DELAY` milliseconds. Raises OSError
     when the port is taken, InterlockError when the variable is no number.
     """
-    app = create_demo_model(demo_delay(os.environ) if delay is None else delay)
+    app = create_demo_model(read_demo_delay(os.environ) if delay is None else delay)
     with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         server = GuestServer(config)
@@ -44,7 +44,7 @@ async def serve_demo_model(port: int = 0, delay: float | None = None) -> AsyncGe
             await serving
 
 
-def demo_delay(environ: Mapping[str, str]) -> float:
+def read_demo_delay(environ: Mapping[str, str]) -> float:
     """Seconds between two chunks, from `$INTERLOCK_DEMO_DELAY` in milliseconds. Raises InterlockError."""
     text = environ.get(DELAY)
     if not text:

@@ -21,13 +21,13 @@ def answer_task(question: str) -> str | None:
     if '"tags"' in instructions:
         return json.dumps({"tags": ["General"]})
     if '"title"' in instructions:
-        return json.dumps({"title": _title(question)}, ensure_ascii=False)
+        return json.dumps({"title": _build_title(question)}, ensure_ascii=False)
     if '"queries"' in instructions:
         return json.dumps({"queries": []})
     return json.dumps({"text": ""})
 
 
-def _title(question: str) -> str:
+def _build_title(question: str) -> str:
     said = FIRST_WORDS.search(question)
     words = said.group(1).split() if said is not None else []
     return " ".join(words[:6]).rstrip("?.,:;") or "Conversation with the demo model"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ValidationError
 
-from server.demo.model.reading import Conversation, Exchange
-from server.demo.results import Cell, Changed, Listing, Metrics, Rows, Share, Tables, Written
+from server.demo.model.reading import ParsedChat, PastCall
+from server.demo.results import Cell, ChangeResult, ListingResult, MetricsResult, Rows, Share, Tables, WriteResult
 
 INTRODUCTION = "I am Interlock's built-in demo model: a few rules, no intelligence."
 EXAMPLES = (
@@ -32,61 +32,61 @@ REFUSAL = re.compile(
 MAX_QUOTED = 6_000
 
 
-def introduction(conversation: Conversation) -> str:
+def format_introduction(conversation: ParsedChat) -> str:
     """What this model is, when it knows nothing better to say."""
     question = " ".join(conversation.question.split())
-    said = f" No rule of mine fits “{_shortened(question, 120)}”." if question and not _greets(question) else ""
-    if not conversation.offered:
+    said = f" No rule of mine fits “{_shorten(question, 120)}”." if question and not _is_greeting(question) else ""
+    if not conversation.tool_names:
         tools = "No tools were offered to me with this question, so there is nothing I can look up."
     else:
-        tools = "Tools offered to me here: " + ", ".join(f"`{name}`" for name in conversation.offered.values()) + "."
+        tools = "Tools offered to me here: " + ", ".join(f"`{name}`" for name in conversation.tool_names.values()) + "."
     examples = "\n".join(f"- {example}" for example in EXAMPLES)
     return f"{INTRODUCTION}{said}\n\nWhat I understand, for example:\n{examples}\n\n{tools} {CONNECT}"
 
 
-def exchange(made: Exchange) -> str:
+def describe_call(made: PastCall) -> str:
     """What one call found, in words."""
     tool, args, result = made.call.tool, made.call.args, made.result
-    if failed(made):
-        return f"`{tool}` did not give me what I asked for. It answered:\n\n{_fenced(result)}"
+    if has_failed(made):
+        return f"`{tool}` did not give me what I asked for. It answered:\n\n{_fence(result)}"
     if tool == "read_file":
-        return f"`{args.get('path', 'The file')}` says:\n\n{_fenced(result)}"
-    match answer(made):
-        case Listing() as listing:
-            return _listing(listing)
-        case Written(path=path, bytes=size, created=created):
+        return f"`{args.get('path', 'The file')}` says:\n\n{_fence(result)}"
+    match parse_answer(made):
+        case ListingResult() as listing:
+            return _describe_listing(listing)
+        case WriteResult(path=path, bytes=size, created=created):
             return f"I {'wrote' if created else 'replaced'} `{path}`: {size} bytes."
         case Tables(tables=tables):
             lines = [f"- `{table.name}`: {table.rows} rows; {', '.join(table.columns)}" for table in tables]
-            return "\n".join([f"The database has {_counted(len(tables), 'table')}:", "", *lines])
+            return "\n".join([f"The database has {_format_count(len(tables), 'table')}:", "", *lines])
         case Rows() as rows:
-            return _rows(rows)
-        case Changed(statement=statement, rows_changed=changed):
-            return f"The {statement or 'statement'} ran; {_counted(changed, 'row')} changed."
-        case Metrics() as metrics:
-            return _metrics(metrics)
+            return _describe_rows(rows)
+        case ChangeResult(statement=statement, rows_changed=changed):
+            return f"The {statement or 'statement'} ran; {_format_count(changed, 'row')} changed."
+        case MetricsResult() as metrics:
+            return _describe_metrics(metrics)
         case _:
-            return f"`{tool}` answered:\n\n{_fenced(result)}"
+            return f"`{tool}` answered:\n\n{_fence(result)}"
 
 
-def failed(made: Exchange) -> bool:
+def has_failed(made: PastCall) -> bool:
     """True when a call gave no result of its kind: it was refused, or went wrong."""
     if made.call.tool in KINDS:
-        return answer(made) is None
+        return parse_answer(made) is None
     return REFUSAL.match(made.result) is not None
 
 
 KINDS: dict[str, type[BaseModel]] = {
-    "list_directory": Listing,
-    "write_file": Written,
+    "list_directory": ListingResult,
+    "write_file": WriteResult,
     "list_tables": Tables,
     "query": Rows,
-    "execute": Changed,
-    "metrics": Metrics,
+    "execute": ChangeResult,
+    "metrics": MetricsResult,
 }
 
 
-def answer(made: Exchange) -> BaseModel | None:
+def parse_answer(made: PastCall) -> BaseModel | None:
     """A call's result as what it is; None when it is something else, such as a refusal."""
     kind = KINDS.get(made.call.tool)
     try:
@@ -95,32 +95,32 @@ def answer(made: Exchange) -> BaseModel | None:
         return None
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def format_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_format_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _listing(listing: Listing) -> str:
+def _describe_listing(listing: ListingResult) -> str:
     if not listing.entries:
         return f"`{listing.path}` is empty."
     lines = [
         f"- `{entry.name}` ({entry.bytes} bytes)" if entry.type == "file" else f"- `{entry.name}/`"
         for entry in listing.entries
     ]
-    return "\n".join([f"`{listing.path}` holds {_counted(len(lines), 'entry', 'entries')}:", "", *lines])
+    return "\n".join([f"`{listing.path}` holds {_format_count(len(lines), 'entry', 'entries')}:", "", *lines])
 
 
-def _rows(rows: Rows) -> str:
+def _describe_rows(rows: Rows) -> str:
     if not rows.rows:
         return "The database found no rows."
     if len(rows.rows) == 1 and len(rows.columns) == 1:
-        return f"The database says: {rows.columns[0]} = **{_cell(rows.rows[0][0])}**."
+        return f"The database says: {rows.columns[0]} = **{_format_cell(rows.rows[0][0])}**."
     more = "\n\nThere are more rows; these are the first." if rows.truncated else ""
-    return f"The database says:\n\n{table(rows.columns, rows.rows)}{more}"
+    return f"The database says:\n\n{format_table(rows.columns, rows.rows)}{more}"
 
 
-def _metrics(metrics: Metrics) -> str:
+def _describe_metrics(metrics: MetricsResult) -> str:
     load = ", ".join(f"{value:g}" for value in metrics.load)
     days, seconds = divmod(metrics.uptime_seconds, 86_400)
     hours, seconds = divmod(seconds, 3_600)
@@ -129,45 +129,46 @@ def _metrics(metrics: Metrics) -> str:
         f"This machine's processors are {metrics.cpu_percent:g} % busy.",
         "",
         f"- cores: {metrics.cores}; load over 1, 5 and 15 minutes: {load}",
-        f"- memory: {_share(metrics.memory)}",
-        f"- disk: {_share(metrics.disk)}",
+        f"- memory: {_format_share(metrics.memory)}",
+        f"- disk: {_format_share(metrics.disk)}",
         f"- up for {up}, {metrics.processes} processes; the busiest:",
     ]
     processes = [
-        (process.name, process.pid, process.cpu_percent, _size(process.memory_bytes)) for process in metrics.busiest
+        (process.name, process.pid, process.cpu_percent, _format_size(process.memory_bytes))
+        for process in metrics.busiest
     ]
-    return "\n".join([*lines, "", table(["process", "pid", "cpu %", "memory"], processes)])
+    return "\n".join([*lines, "", format_table(["process", "pid", "cpu %", "memory"], processes)])
 
 
-def _share(share: Share) -> str:
-    return f"{_size(share.used_bytes)} of {_size(share.total_bytes)} ({share.percent:g} %)"
+def _format_share(share: Share) -> str:
+    return f"{_format_size(share.used_bytes)} of {_format_size(share.total_bytes)} ({share.percent:g} %)"
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _cell(cell: Cell) -> str:
+def _format_cell(cell: Cell) -> str:
     return "–" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ")
 
 
-def _counted(count: int, one: str, many: str | None = None) -> str:
+def _format_count(count: int, one: str, many: str | None = None) -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def _fenced(text: str) -> str:
-    text = _shortened(text.strip("\n"), MAX_QUOTED)
+def _fence(text: str) -> str:
+    text = _shorten(text.strip("\n"), MAX_QUOTED)
     # A fence longer than any in the text keeps the text from ending it.
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
 
 
-def _shortened(text: str, limit: int) -> str:
+def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]} … ({len(text) - limit} more characters)"
 
 
-def _greets(question: str) -> bool:
+def _is_greeting(question: str) -> bool:
     return (
         re.fullmatch(r"(?:hi|hello|hey|good (?:morning|day|evening)|help|who are you)\W*", question, re.IGNORECASE)
         is not None

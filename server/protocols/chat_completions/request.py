@@ -30,7 +30,7 @@ class Part(TypedDict, total=False):
     text: str
 
 
-class Function(TypedDict, total=False):
+class FunctionCall(TypedDict, total=False):
     """What a tool call calls."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
@@ -46,7 +46,7 @@ class ToolCall(TypedDict, total=False):
 
     id: str
     type: str
-    function: Function
+    function: FunctionCall
 
 
 class Message(TypedDict, total=False):
@@ -73,7 +73,7 @@ class ChatBody(BaseModel):
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
 
-PASSED_ON = frozenset(
+MODEL_PARAMS = frozenset(
     {
         "temperature",
         "top_p",
@@ -104,11 +104,11 @@ PASSED_ON = frozenset(
 BODY = TypeAdapter(ChatBody)
 
 
-ABOUT_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
+TOOL_PARAMS = frozenset({"tool_choice", "parallel_tool_calls"})
 
 
-def passed_on(body: ChatBody, *, tools: bool = False) -> dict[str, Any]:
+def select_params(body: ChatBody, *, tools: bool = False) -> dict[str, Any]:
     """The sampling fields of a request, verbatim; those about tools only where the client brought its own (`tools`)."""
     extra = body.model_extra or {}
-    wanted = PASSED_ON if tools else PASSED_ON - ABOUT_TOOLS
+    wanted = MODEL_PARAMS if tools else MODEL_PARAMS - TOOL_PARAMS
     return {name: value for name, value in extra.items() if name in wanted and value is not None}

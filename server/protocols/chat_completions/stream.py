@@ -9,23 +9,23 @@ from typing import Any, Protocol
 import orjson
 
 from graphs.events import (
+    AnnotationsAdded,
     ApprovalNeeded,
-    Cited,
     ClientCalls,
     Event,
     Finished,
+    LogprobsDelta,
     ModelFinished,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
+    TokenUsage,
     ToolFinished,
     ToolProgress,
     ToolRefused,
     ToolStarted,
-    Usage,
-    Weighed,
 )
-from server.protocols.errors import Refusal
+from server.protocols.errors import HttpError
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": working\n\n"
@@ -34,42 +34,42 @@ HEARTBEAT = b": working\n\n"
 class ToolItems(Protocol):
     """How tool calls are shown to a client that wants to see them."""
 
-    def started(self, event: ToolStarted) -> bytes:
+    def start_call(self, event: ToolStarted) -> bytes:
         """A call begins."""
         ...
 
-    def progressed(self, event: ToolProgress) -> bytes:
+    def report_progress(self, event: ToolProgress) -> bytes:
         """A call says how far it is."""
         ...
 
-    def finished(self, event: ToolFinished) -> bytes:
+    def finish_call(self, event: ToolFinished) -> bytes:
         """A call ended."""
         ...
 
-    def refused(self, event: ToolRefused) -> bytes:
+    def refuse_call(self, event: ToolRefused) -> bytes:
         """A call was not run."""
         ...
 
-    def text(self) -> None:
+    def begin_text(self) -> None:
         """Text follows."""
         ...
 
-    def thoughts(self) -> None:
+    def begin_thoughts(self) -> None:
         """Thinking follows."""
         ...
 
 
-def sse(payload: dict[str, Any]) -> bytes:
+def encode_sse(payload: dict[str, Any]) -> bytes:
     """One server-sent event."""
     return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
-def call_deltas(event: ClientCalls) -> list[dict[str, Any]]:
+def build_call_deltas(event: ClientCalls) -> list[dict[str, Any]]:
     """The calls that the client is to run, whole, in OpenAI's words."""
-    return [{"index": index, **body} for index, body in enumerate(call_bodies(event))]
+    return [{"index": index, **body} for index, body in enumerate(build_call_bodies(event))]
 
 
-def call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
+def build_call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
     """The same as a whole message holds them."""
     return [
         {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
@@ -77,7 +77,7 @@ def call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
     ]
 
 
-def usage_body(usage: Usage) -> dict[str, Any]:
+def build_usage(usage: TokenUsage) -> dict[str, Any]:
     """Usage in OpenAI's words."""
     return {
         **(usage.details or {}),
@@ -109,69 +109,71 @@ class ChunkEncoder:
         self._after = b'},"finish_reason":null}]' + none + b"}\n\n"
         self._include_usage = include_usage
         self._items = items
-        self._opened = False
+        self._is_open = False
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """The bytes of these events; empty where the client sees nothing of them."""
-        parts: list[bytes] = [] if self._opened else [self.opening()]
+        parts: list[bytes] = [] if self._is_open else [self.encode_opening()]
         for event in events:
             match event:
                 case TextDelta(text):
                     if self._items:
-                        self._items.text()
+                        self._items.begin_text()
                     parts += (self._before, orjson.dumps(text), self._after)
                 case ReasoningDelta(text):
                     if self._items:
-                        self._items.thoughts()
+                        self._items.begin_thoughts()
                     parts += (self._before_thought, orjson.dumps(text), self._after)
                 case RefusalDelta(text):
                     # Open WebUI knows no refusal and would show an empty bubble.
-                    parts.append(self._chunk({"content" if self._items else "refusal": text}, None))
-                case Cited(annotations):
-                    parts.append(self._chunk({"annotations": orjson.Fragment(annotations)}, None))
-                case Weighed(logprobs):
-                    parts.append(self._chunk({}, None, logprobs))
+                    parts.append(self._encode_chunk({"content" if self._items else "refusal": text}, None))
+                case AnnotationsAdded(annotations):
+                    parts.append(self._encode_chunk({"annotations": orjson.Fragment(annotations)}, None))
+                case LogprobsDelta(logprobs):
+                    parts.append(self._encode_chunk({}, None, logprobs))
                 case ToolStarted():
                     if self._items:
-                        parts.append(self._items.started(event))
+                        parts.append(self._items.start_call(event))
                 case ToolProgress():
                     if self._items:
-                        parts.append(self._items.progressed(event))
+                        parts.append(self._items.report_progress(event))
                 case ToolFinished():
                     if self._items:
-                        parts.append(self._items.finished(event))
+                        parts.append(self._items.finish_call(event))
                 case ToolRefused():
                     if self._items:
-                        parts.append(self._items.refused(event))
+                        parts.append(self._items.refuse_call(event))
                 case ClientCalls():
-                    parts.append(self._chunk({"tool_calls": call_deltas(event)}, None))
+                    parts.append(self._encode_chunk({"tool_calls": build_call_deltas(event)}, None))
                 case Finished(reason, usage):
-                    parts += (self._chunk({}, reason), *self._usage(usage), DONE)
+                    parts += (self._encode_chunk({}, reason), *self._encode_usage(usage), DONE)
                 case ModelFinished() | ApprovalNeeded():
                     pass
         return b"".join(parts)
 
-    def opening(self) -> bytes:
+    def encode_opening(self) -> bytes:
         """The role delta, once, before everything else."""
-        self._opened = True
-        return self._chunk({"role": "assistant", "content": ""}, None)
+        self._is_open = True
+        return self._encode_chunk({"role": "assistant", "content": ""}, None)
 
-    def error(self, refusal: Refusal) -> bytes:
+    def encode_error(self, error: HttpError) -> bytes:
         """An error after the first byte: one error chunk, then the end."""
-        return sse(refusal.body()) + DONE
+        return encode_sse(error.build_body()) + DONE
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, bytes] | None = None) -> bytes:
+    def _encode_chunk(
+        self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, bytes] | None = None
+    ) -> bytes:
         choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
         if logprobs is not None:
             choice["logprobs"] = {kind: orjson.Fragment(entries) for kind, entries in logprobs.items()}
         body = {**self._head, "choices": [choice]}
         if self._include_usage:
             body["usage"] = None
-        return sse(body)
+        return encode_sse(body)
 
-    def _usage(self, usage: Usage) -> Iterable[bytes]:
+    def _encode_usage(self, usage: TokenUsage) -> Iterable[bytes]:
         if self._include_usage:
-            yield sse({**self._head, "choices": [], "usage": usage_body(usage)})
+            yield encode_sse({**self._head, "choices": [], "usage": build_usage(usage)})
 
 
 def join_lists(lists: Sequence[bytes]) -> orjson.Fragment:
@@ -205,10 +207,10 @@ class Collector:
                 case RefusalDelta(text):
                     self._refusal.write(text)
                 case ClientCalls():
-                    self._calls = call_bodies(event)
-                case Cited(annotations):
+                    self._calls = build_call_bodies(event)
+                case AnnotationsAdded(annotations):
                     self._annotations.append(annotations)
-                case Weighed(logprobs):
+                case LogprobsDelta(logprobs):
                     for kind, entries in logprobs.items():
                         known = self._logprobs.setdefault(kind, [])
                         if entries[:1] == b"[":
@@ -221,9 +223,9 @@ class Collector:
                     pass
         return self._finished is not None
 
-    def body(self) -> dict[str, Any]:
+    def build_body(self) -> dict[str, Any]:
         """The `chat.completion` object."""
-        finished = self._finished or Finished("stop", Usage())
+        finished = self._finished or Finished("stop", TokenUsage())
         message: dict[str, Any] = {"role": "assistant", "content": self._text.getvalue(), "refusal": None}
         if refusal := self._refusal.getvalue():
             message["refusal"] = refusal
@@ -244,5 +246,5 @@ class Collector:
             "choices": [
                 {"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": logprobs or None}
             ],
-            "usage": usage_body(finished.usage),
+            "usage": build_usage(finished.usage),
         }

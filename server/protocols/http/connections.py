@@ -37,7 +37,7 @@ LINES_A_MINUTE = 100
 """Lines on refusals in the log, whatever the number of addresses."""
 
 
-class Connection(Protocol):
+class ClientConnection(Protocol):
     """What the table knows of one."""
 
     address: str | None
@@ -112,12 +112,12 @@ class ConnectionTable:
         self.failed_keys = FailedKeys(lambda: self.limits.spec.failed_keys)
         self._files = raise_file_limit()
         self._limits = build_limits(spec(), max_body, self._files)
-        self._all: set[Connection] = set()
+        self._all: set[ClientConnection] = set()
         self._spare = 0
-        self._waiting: dict[Connection, float] = {}
+        self._waiting: dict[ClientConnection, float] = {}
         self._strangers: Counter[str] = Counter()
         """Connections without a valid key, by address."""
-        self._told: dict[str, int] = {}
+        self._refusals: dict[str, int] = {}
         """Refusals in this minute, by address."""
 
     @property
@@ -131,7 +131,7 @@ class ConnectionTable:
     def __len__(self) -> int:
         return len(self._all)
 
-    def admit(self, connection: Connection, now: float, file: int = 0) -> bool:
+    def admit(self, connection: ClientConnection, now: float, file: int = 0) -> bool:
         """Takes up a new connection, at the cost of the longest waiting one where all places or files are taken; False
         where each of them is at work. `file` is its descriptor, and systems give the lowest one that is free."""
         full = len(self._all) - self._spare >= self.limits.connections or file >= self._files - RESERVED_FILES
@@ -146,7 +146,7 @@ class ConnectionTable:
             self._strangers[connection.address] += 1
         return True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """It is closed, or will be; may be called again."""
         if connection not in self._all:
             return
@@ -155,16 +155,16 @@ class ConnectionTable:
         self._spare -= connection.spare
         self._leave_strangers(connection)
 
-    def start_request(self, connection: Connection) -> None:
+    def start_request(self, connection: ClientConnection) -> None:
         """It has brought a request: it is not in the way."""
         self._waiting.pop(connection, None)
 
-    def end_request(self, connection: Connection, now: float) -> None:
+    def end_request(self, connection: ClientConnection, now: float) -> None:
         """It has its answer."""
         if connection in self._all:
             self._waiting[connection] = now
 
-    def note_valid_key(self, connection: Connection) -> None:
+    def note_valid_key(self, connection: ClientConnection) -> None:
         """It is somebody's who is known; may be called again."""
         if not connection.authenticated:
             self._leave_strangers(connection)
@@ -172,16 +172,16 @@ class ConnectionTable:
 
     def note_refusal(self, address: str, reason: str) -> None:
         """Counts a refusal, and logs the first of an address in a minute."""
-        self._metrics.refused(reason)
-        count = self._told.get(address, 0)
-        if count == 0 and len(self._told) >= LINES_A_MINUTE:
+        self._metrics.count_refused_connection(reason)
+        count = self._refusals.get(address, 0)
+        if count == 0 and len(self._refusals) >= LINES_A_MINUTE:
             return
-        self._told[address] = count + 1
+        self._refusals[address] = count + 1
         if count == 0:
             log.warning("%s: refused (%s); what follows in this minute is counted, not logged", address, reason)
 
     @asynccontextmanager
-    async def watched(self) -> AsyncGenerator[None]:
+    async def watch(self) -> AsyncGenerator[None]:
         """Ends what is overdue, while the block lasts."""
         task = asyncio.create_task(self._sweep_forever(), name="connections")
         try:
@@ -221,8 +221,8 @@ class ConnectionTable:
                     over.discard(address)
 
     def _end_minute(self) -> None:
-        more = {address: count - 1 for address, count in self._told.items() if count > 1}
-        self._told.clear()
+        more = {address: count - 1 for address, count in self._refusals.items() if count > 1}
+        self._refusals.clear()
         if more:
             worst = max(more, key=lambda address: more[address])
             log.warning(
@@ -238,13 +238,13 @@ class ConnectionTable:
         self._evict(found, "connections")
         return True
 
-    def _evict(self, connection: Connection, reason: str) -> None:
+    def _evict(self, connection: ClientConnection, reason: str) -> None:
         address = connection.address or "a trusted proxy"
         self.remove(connection)
         connection.evict()
         self.note_refusal(address, reason)
 
-    def _leave_strangers(self, connection: Connection) -> None:
+    def _leave_strangers(self, connection: ClientConnection) -> None:
         address = connection.address
         if address is None or connection.authenticated:
             return

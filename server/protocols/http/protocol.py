@@ -19,7 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from server.auth.addresses import find_client, find_scheme, group_of, is_within
+from server.auth.addresses import find_client, find_group, find_scheme, is_within
 from server.protocols.http.connections import EXTENSION, ConnectionTable
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
@@ -89,7 +89,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         now = self.loop.time()
         self.host = self.client[0] if self.client else "unknown"
         self.trusted = is_within(self.host, self.limits.trusted)
-        self.address = None if self.trusted else group_of(self.host)
+        self.address = None if self.trusted else find_group(self.host)
         self.deadline = now + self.limits.spec.header_time
         if not self.table.admit(self, now, transport.get_extra_info("socket").fileno()):
             self.refuse(503, "connections", "All connections of this server are in use.")
@@ -148,7 +148,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._header_size or len(self.headers) > self._header_count:
-            self._stop(431, "header_size", self._too_large())
+            self._stop(431, "header_size", self._describe_too_large())
 
     def on_headers_complete(self) -> None:
         """A request, of which a body may follow."""
@@ -259,9 +259,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _refuse_head(self) -> None:
         if not self.headers and len(self.url) > self._url_size:
             self.refuse(414, "url_size", f"The path and query are longer than {self._url_size} bytes.")
-        self.refuse(431, "header_size", self._too_large())
+        self.refuse(431, "header_size", self._describe_too_large())
 
-    def _too_large(self) -> str:
+    def _describe_too_large(self) -> str:
         return f"The headers are more than {self._header_count}, or longer than {self._header_size} bytes."
 
     def _believe_proxy(self) -> None:
