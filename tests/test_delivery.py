@@ -22,8 +22,8 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 from test_takeover import Pair, approval_in, echo, pair, ran, write  # noqa: F401  (pair is a fixture)
 
-import graphs.runtime.turn
-from graphs.runtime.walk import Walk
+import graphs.runtime.turn_entry
+from graphs.runtime.turn import Turn
 from graphs.store.backends.sqlite import SqliteDatabase
 from graphs.store.rows import TurnRow
 from graphs.store.store import Store
@@ -116,7 +116,7 @@ def shape(raw: str, stream: bool) -> Any:
 @pytest.fixture
 async def undelivered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Pair:  # noqa: F811
     """Two processes, neither of which notes a delivery."""
-    monkeypatch.setattr(Walk, "delivered", lambda _: None)
+    monkeypatch.setattr(Turn, "mark_delivered", lambda _: None)
     return pair
 
 
@@ -208,7 +208,7 @@ async def test_another_request_is_another_turn(undelivered: Pair, model: Scripte
 async def test_much_later_it_is_another_turn(
     undelivered: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.runtime.turn, "RETRY_WINDOW", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn_entry, "RETRY_WINDOW", 0.0)
     model.script(*BRIEF, "Fresh.")
     await undelivered.first.say("look it up")
     undelivered.die()
@@ -265,7 +265,7 @@ async def test_deliveries_are_noted_together_off_the_way_of_every_answer(
     answered = len(written)
     await asyncio.sleep(0.5)
     assert answered >= 3 * 8
-    assert len(written) <= 3 * 8 + 4, "not one for each turn"
+    assert len(written) < 4 * 8, "not one for each turn"
 
 
 async def test_a_store_that_closes_notes_what_was_delivered(storage: str, tmp_path: Path) -> None:

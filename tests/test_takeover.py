@@ -20,7 +20,7 @@ from support.facade import ACCESS, ADMIN, Facade, content, events, said, serving
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
-import graphs.runtime.turn
+import graphs.runtime.turn_entry
 import graphs.store.backends.sqlite
 from graphs.llm.client import ChatModel
 from graphs.runtime import conversation
@@ -272,7 +272,7 @@ async def test_another_request_is_no_retry(
 async def test_a_request_that_comes_much_later_is_no_retry(
     pair: Pair, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs.runtime.turn, "RETRY_WINDOW", 0.0)
+    monkeypatch.setattr(graphs.runtime.turn_entry, "RETRY_WINDOW", 0.0)
     model.script(LOOK, STUCK, "Fresh.")
     async with hanging(pair, model, "look it up"):
         assert await pair.second.say("look it up") == "Fresh."

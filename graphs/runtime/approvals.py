@@ -52,6 +52,8 @@ class Resume:
     """As it was before: it waited, or its process died while it ran."""
     notice: str = ""
     """What the person must know first: that it goes on from another decision than theirs."""
+    addendum: str | None = None
+    """What the person said instead of deciding; the model reads it after the results."""
 
 
 @dataclass(frozen=True)

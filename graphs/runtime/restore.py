@@ -12,8 +12,8 @@ from graphs.llm.client import ChatModel
 from graphs.llm.messages import Message, calls_of, client_call_ids
 from graphs.nodes.tools import build_earlier_result
 from graphs.runtime import conversation as history
-from graphs.runtime.completion import TurnRequest
 from graphs.runtime.conversation import Conversation
+from graphs.runtime.turn_request import TurnRequest
 from graphs.store.rows import TurnRow, find_unanswered_calls
 from graphs.store.store import Store
 from graphs.store.tool_journal import ClaimResult

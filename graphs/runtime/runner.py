@@ -1,78 +1,105 @@
-"""Starts turns and keeps hold of them. What one turn does stands in `turn.py`."""
+"""Starting answers and keeping hold of them until they end. What one turn does is in `turn.py`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from graphs.errors import StorageError
 from graphs.llm.client import HOP_HEADER
 from graphs.runtime.admission import build_token_spend
 from graphs.runtime.compiler import ServedGraph
-from graphs.runtime.completion import Answering, Completion, TurnRequest
-from graphs.runtime.turn import Run
-from graphs.runtime.walk import MayUse, hold_services
+from graphs.runtime.completion import Completion
+from graphs.runtime.event_queue import EventQueue
+from graphs.runtime.tasks import TaskSet
+from graphs.runtime.turn import MayUse, Turn, TurnServices
+from graphs.runtime.turn_request import TurnRequest
 from graphs.store.store import Store
 from graphs.store.usage import TokenSpend
 from graphs.telemetry.instrument import Instrumentation, TurnSpan, find_current_turn
 
-__all__ = ["HOP_HEADER", "Answering", "Run", "Runner", "TurnRequest", "TurnSpan", "find_current_turn"]
+__all__ = ["HOP_HEADER", "Runner", "RunningAnswer", "TurnRequest", "TurnSpan", "find_current_turn"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningAnswer:
+    """An answer under way, for whoever passes it on to a client."""
+
+    events: EventQueue
+    """Its events, or its error."""
+    task: asyncio.Task[None]
+    turn: Turn | None
+    """None where the model alone answers."""
+
+    @property
+    def span(self) -> TurnSpan | None:
+        """What is measured of the turn."""
+        return self.turn.span if self.turn is not None else None
+
+    def stop(self) -> None:
+        """Cancels the model's stream, the tools and the rest: the client has left, or has all of it."""
+        self.task.cancel()
+
+    def mark_delivered(self) -> None:
+        """Notes that the last byte of the answer was handed to the server that writes it to the client."""
+        if self.turn is not None:
+            self.turn.mark_delivered()
 
 
 class Runner:
     """Starts turns and keeps hold of them until they have ended."""
 
     def __init__(
-        self, store: Store, graph: Callable[[str], ServedGraph | None], allowed: MayUse, seeing: Instrumentation
+        self,
+        store: Store,
+        find_graph: Callable[[str], ServedGraph | None],
+        may_use: MayUse,
+        instrumentation: Instrumentation,
     ) -> None:
-        self.store = store
-        self.seeing = seeing
-        self.graph = graph
-        self.allowed = allowed
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._store = store
+        self._instrumentation = instrumentation
+        self._answers = TaskSet()
+        self._records = TaskSet()
+        self._services = TurnServices(
+            store=store,
+            instrumentation=instrumentation,
+            find_graph=find_graph,
+            may_use=may_use,
+            records=self._records,
+        )
 
-    def start(self, request: TurnRequest) -> Run:
+    def start(self, request: TurnRequest) -> RunningAnswer:
         """Begins a turn at once."""
-        run = Run(self, request)
-        run.task = self.keep(self.seeing.run_turn(run.seen, run.work), name=f"turn-{run.id}")
-        hold_services(request.served_graph, run.task)
-        return run
+        events = EventQueue()
+        turn = Turn(self._services, request, events)
+        task = self._answers.start(self._instrumentation.run_turn(turn.span, turn.run))
+        return RunningAnswer(events=events, task=task, turn=turn)
 
-    def ask_model(self, request: TurnRequest) -> Answering:
+    def ask_model(self, request: TurnRequest) -> RunningAnswer:
         """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
-        completion = Completion(request)
-        completion.task = self.keep(self.seeing.run_without_turn(completion.run), name=f"turn-{uuid.uuid4().hex}")
+        events = EventQueue()
+        completion = Completion(request, events)
+        task = self._answers.start(self._instrumentation.run_without_turn(completion.run))
         if request.token_count is not None:
-            completion.task.add_done_callback(lambda _: self._count(build_token_spend(request.token_count)))
-        hold_services(request.served_graph, completion.task)
-        return completion
-
-    def _count(self, used: TokenSpend | None) -> None:
-        if used is not None:
-            self.keep(self._spend(used))
-
-    async def _spend(self, used: TokenSpend) -> None:
-        try:
-            await self.store.usage.spend(used)
-        except StorageError as error:
-            log.warning("tokens that a question used were not counted: %s", error)
-
-    def keep(self, work: Coroutine[Any, Any, None], name: str = "") -> asyncio.Task[None]:
-        """Runs something to its end even when nobody waits for it."""
-        task = asyncio.create_task(work, name=name or None)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+            task.add_done_callback(lambda _: self._spend_later(build_token_spend(request.token_count)))
+        return RunningAnswer(events=events, task=task, turn=None)
 
     async def close(self) -> None:
-        """Stops every turn under way and waits until each is recorded."""
-        for task in list(self._tasks):
-            if task.get_name().startswith("turn-"):
-                task.cancel()
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        """Stops every answer under way and waits until each turn is recorded."""
+        self._answers.cancel()
+        await self._answers.wait()
+        await self._records.wait()
+
+    def _spend_later(self, spend: TokenSpend | None) -> None:
+        if spend is not None:
+            self._records.start(self._spend(spend))
+
+    async def _spend(self, spend: TokenSpend) -> None:
+        try:
+            await self._store.usage.spend(spend)
+        except StorageError as error:
+            log.warning("tokens that a question used were not counted: %s", error)

@@ -1,5 +1,5 @@
-"""One turn: messages in, events out. A turn runs in a task of its own, can pause, be resumed and be stopped; what a
-process left when it died is taken up by the next one that is asked for it."""
+"""One turn: messages in, events out. It runs in a task of its own, can pause, go on and be stopped, and it is recorded
+however it ends; what a process left when it died is taken up by the next one that is asked for it."""
 
 from __future__ import annotations
 
@@ -7,234 +7,338 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command
 
 from graphs.errors import GraphUnavailable, InterlockError
-from graphs.events import ApprovalNeeded, TextDelta, ToolStarted
-from graphs.llm.messages import client_call_ids
+from graphs.events import ApprovalNeeded, ClientCall, PendingApproval, TextDelta, ToolStarted
+from graphs.llm.messages import Message, json_text
 from graphs.nodes.state import Context, find_client_calls
 from graphs.nodes.tools import build_tool_finished
-from graphs.runtime import approval_panel, approval_text, approvals, restore
-from graphs.runtime import conversation as history
-from graphs.runtime.completion import find_caller_key
-from graphs.runtime.replay import list_replayed_calls, replay
-from graphs.runtime.restore import RestoredHistory
-from graphs.runtime.walk import Walk
+from graphs.policy.rules import Caller
+from graphs.runtime import approval_panel, approval_text
+from graphs.runtime.answer import AnswerWriter
+from graphs.runtime.approvals import Reply, Resume, StillPending
+from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.conversation import parse_conversation
+from graphs.runtime.event_queue import EventQueue
+from graphs.runtime.execution import compute_deadline, stream_states, wait_for_decisions
+from graphs.runtime.tasks import TaskSet
+from graphs.runtime.turn_entry import (
+    Checkpointed,
+    Fresh,
+    Recover,
+    Replay,
+    Restarted,
+    choose_entry,
+    read_resume_request,
+    recover,
+)
+from graphs.runtime.turn_recorder import TurnOutcome, TurnPlace, TurnRecord, TurnRecorder
+from graphs.runtime.turn_request import TurnRequest, find_caller_key
 from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+from graphs.store.tool_journal import Claim, ClaimResult
+from graphs.telemetry.instrument import Instrumentation
 
 log = logging.getLogger(__name__)
 
-RETRY_WINDOW = 600.0
-"""Seconds since a turn's last tool call within which the same request is taken for another attempt of it."""
+TURN_ANSWER_FACTOR = 2
+"""How many times the longest answer of a model the answer of a turn, with all its rounds, may be."""
+
+MayUse = Callable[[str, str | None, Caller], bool]
+"""Whether a caller may use a graph, and a LiteLLM model where one was asked for by name."""
 
 
-class Run(Walk):
+@dataclass(frozen=True, kw_only=True)
+class TurnServices:
+    """What turns need that outlives each of them."""
+
+    store: Store
+    instrumentation: Instrumentation
+    find_graph: Callable[[str], ServedGraph | None]
+    """The graph of this name, as it is served now."""
+    may_use: MayUse
+    records: TaskSet
+    """Writes to the store, which end although their turn is cancelled."""
+
+
+class Turn:
     """One turn under way."""
 
-    async def work(self) -> None:
-        """The whole turn. Stopped or failed, it is recorded with what there was."""
-        try:
-            await self._turn()
-        except asyncio.CancelledError:
-            self.outbox.fail(GraphUnavailable("This turn was stopped before its end."))
-            await self._record("stopped")
-            raise
-        except InterlockError as error:
-            await self._failed(error)
-        except Exception as error:
-            log.exception("turn %s failed", self.id)
-            await self._failed(error)
+    def __init__(self, services: TurnServices, request: TurnRequest, events: EventQueue) -> None:
+        self._services = services
+        self._store = services.store
+        self._request = request
+        self._events = events
+        self._graph = request.served_graph
+        self._conversation = parse_conversation(request.messages)
+        self._place = TurnPlace(id=uuid.uuid4().hex, began=time.time())
+        self._recorder = TurnRecorder(services.store, request, self._conversation)
+        longest = TURN_ANSWER_FACTOR * self._graph.services.snapshot.gateway.models.max_answer
+        self._answer = AnswerWriter(events, longest=longest)
+        self._context: Context | None = None
+        self._messages: Sequence[AnyMessage] = ()
+        self._rounds = 0
+        self._is_recorded = False
+        self._is_undelivered = False
+        self._held_graphs = ExitStack()
+        self.span = services.instrumentation.begin_turn(self._place.id, self._graph.plan.id, request.chat)
 
-    async def _failed(self, error: Exception) -> None:
-        try:
-            await self._record("failed")
-        finally:  # whatever the store does, whoever waits for the answer must be told
-            self.outbox.fail(error)
+    async def run(self) -> None:
+        """Runs the whole turn. Stopped or failed, it is recorded with what there was."""
+        with self._held_graphs:
+            self._held_graphs.enter_context(self._graph.in_flight.hold())
+            try:
+                await self._start()
+            except asyncio.CancelledError:
+                self._answer.fail(GraphUnavailable("This turn was stopped before its end."))
+                await self._record("stopped")
+                raise
+            except InterlockError as error:
+                await self._fail(error)
+            except Exception as error:
+                log.exception("turn %s failed", self._place.id)
+                await self._fail(error)
 
-    async def _turn(self) -> None:
-        request = self._request
-        said = self._conversation.final_user_text
-        if await self._replay():
-            return
-        if (reply := approval_text.parse_reply(said) if said is not None else None) is not None:
-            await self._act(await approvals.decide_by_text(self._store, reply, request.caller, request.owner))
-            return
-        if (answered := approval_panel.parse_panel_answer(request.messages)) is not None:
-            await self._act(await approvals.decide_by_panel(self._store, answered, request.caller, request.owner))
-            return
-        before = await restore.find_history(self._store, request, self._conversation)
-        if (parent := before.parent) is not None:
-            self._kept.parent = parent.id
-            waiting = before.waiting_turn or parent
-            if self._conversation.open_exchange is None and self._surely_follows(parent) and await self._hold(waiting):
-                # Decided elsewhere meanwhile, or not at all: then this message takes its place.
-                await self._store.approvals.supersede_turns([waiting.id])
-                await self._resume(waiting, addendum=said)
-                return
-        woven, self._kept.earlier_messages = await restore.restore_messages(
-            self._store, before, self._served.services.model
-        )
-        context = self._context_of(woven, request.model)
-        if (attempt := await self._earlier_attempt(before)) is not None:
-            self._kept.take_over(attempt)
-            context = replace(context, turn=attempt.id, thread=attempt.thread or attempt.id, resumed=True)
-            await self._pick_up(attempt, context, told_before=0)
-            return
-        await self._run({"messages": []}, context)
+    def mark_delivered(self) -> None:
+        """Notes that the last byte of the answer went to the client: from now on the same request is another turn."""
+        if self._is_undelivered:
+            self._is_undelivered = False
+            self._store.deliveries.note(self._place.id)
 
-    async def _replay(self) -> bool:
-        """Says again what was said to this very request by a process that died before the last byte was written."""
-        request, store = self._request, self._store
-        if not request.remembers or store.workers.is_quiet():
-            return False
-        base, user = restore.build_turn_key(self._conversation)
-        for row in await store.turns.find_undelivered(request.owner, base, user, request.chat):
-            if time.time() - row.created > RETRY_WINDOW or not self._kept.is_attempt(row):
-                continue
-            if await store.take_delivery(row):
-                self._kept.take_over(row)
-                self._recorded = self._kept.undelivered = True
-                self._seen.status = "waiting" if row.status == "waiting" else "finished"
-                results = await store.journal.find_outcomes(list_replayed_calls(row))
-                for event in replay(row, results):
-                    self.outbox.put(event)
-                return True
-        return False
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
+        """Claims tool calls for this turn. See `nodes.state.Claims`. Raises TurnTakenUp."""
+        return await self._recorder.claim(calls, replace(self._build_record(), messages=messages))
 
-    async def _hold(self, row: TurnRow) -> bool:
-        """Makes this turn the one that goes on with a turn that waits, or with one that went on from its wait in a
-        process that died: of several that try, one gets True."""
-        if row.status == "waiting":
-            return await self._store.turns.advance(row.id, "waiting", status="running", worker=self._store.workers.id)
-        return await approvals.take_up(self._store, row)
+    async def _start(self) -> None:
+        match await choose_entry(self._store, self._request, self._conversation):
+            case Fresh() as fresh:
+                await self._execute({"messages": []}, self._begin(fresh))
+            case Recover(fresh=fresh, row=row):
+                context = self._begin(fresh, recovered=row)
+                await self._go_on(row, replace(context, thread=row.thread or row.id, resumed=True), delivered=0)
+            case Resume() as resume:
+                await self._resume(resume)
+            case StillPending(row, pending, notice):
+                await self._ask_again(row, pending, notice)
+            case Reply(text):
+                await self._finish("finished", text)
+            case Replay() as stored:
+                self._replay(stored)
 
-    async def _earlier_attempt(self, before: RestoredHistory) -> TurnRow | None:
-        """A turn that was begun for this very request in a process that died, and that is this process's now."""
-        for row in before.attempts:
-            if not self._kept.is_attempt(row):
-                continue
-            known = await self._store.journal.find_outcomes(client_call_ids(row.messages))
-            last = max((call.since or 0.0 for call in known.values()), default=row.created)
-            if time.time() - last < RETRY_WINDOW and await self._store.take_up(row):
-                return row
-        return None
+    def _begin(self, fresh: Fresh, recovered: TurnRow | None = None) -> Context:
+        self._place = replace(self._place, parent=fresh.parent, earlier=fresh.earlier)
+        if recovered is not None:
+            self._place = _take_place(self._place, recovered)
+        return self._build_context(fresh.history, self._request.model)
 
-    def _surely_follows(self, row: TurnRow) -> bool:
-        """Whether this conversation surely goes on with that turn: part of its text is not enough to run its calls."""
-        if row.message is not None and row.message == self._request.parent_message:
-            return True
-        texts = self._conversation.assistant_texts
-        return bool(texts) and "".join(row.text.split()) == "".join(texts[-1].split()) != ""
+    def _replay(self, stored: Replay) -> None:
+        """Says again what was said to this very request."""
+        self._place = _take_place(self._place, stored.row)
+        self._is_recorded = self._is_undelivered = True
+        self.span.set_status("waiting" if stored.row.status == "waiting" else "finished")
+        self._answer.repeat_all(stored.events)
 
-    async def _act(self, outcome: approvals.DecisionOutcome) -> None:
-        match outcome:
-            case approvals.Resume(row, words):
-                if words:
-                    self._take(TextDelta(words))
-                await self._resume(row, addendum=None)
-            case approvals.StillPending(row, pending, words):
-                # Whatever the person says next, this answer stands between it and the turn that waits.
-                self._kept.parent = row.id
-                if not self._request.buttons:
-                    waiting = " ".join(f"{entry.tool}: {approval_text.render_instructions(entry)}" for entry in pending)
-                    await self._answer(f"{words}. Still to be decided: {waiting}")
-                elif (panel := approval_panel.build_panel(row.id, pending)) is not None:
-                    await self._hand_over((panel,), "finished", approval_panel.render_preamble(pending))
-                else:
-                    await self._answer(f"{words}. {approval_text.render_question(ApprovalNeeded(pending))}")
-            case approvals.Reply(words):
-                await self._answer(words)
+    async def _ask_again(self, row: TurnRow, pending: tuple[PendingApproval, ...], notice: str) -> None:
+        # Whatever the person says next, this answer stands between it and the turn that waits.
+        self._place = replace(self._place, parent=row.id)
+        if not self._request.buttons:
+            waiting = " ".join(f"{entry.tool}: {approval_text.render_instructions(entry)}" for entry in pending)
+            await self._finish("finished", f"{notice}. Still to be decided: {waiting}")
+        elif (panel := approval_panel.build_panel(row.id, pending)) is not None:
+            await self._finish("finished", approval_panel.render_preamble(pending), (panel,))
+        else:
+            await self._finish("finished", f"{notice}. {approval_text.render_question(ApprovalNeeded(pending))}")
 
-    async def _resume(self, row: TurnRow, *, addendum: str | None) -> None:
+    async def _resume(self, resume: Resume) -> None:
         """Goes on with a turn that waited, whose calls are all decided by now."""
-        self._kept.parent = self._kept.continues = row.id
-        kept = row.request or {}
-        thread = row.thread or row.id
-        waits = row.status == "waiting"
-        if (problem := await self._turn_to_newest(row.graph, kept.get("model"), thread if waits else None)) is not None:
+        row, kept = resume.row, read_resume_request(resume.row)
+        self._place = replace(self._place, parent=row.id, continues=row.id)
+        if resume.notice:
+            self._answer.add(TextDelta(resume.notice))
+        thread, waits = row.thread or row.id, row.status == "waiting"
+        if (
+            problem := await self._use_newest_graph(row.graph, kept.get("model"), thread if waits else None)
+        ) is not None:
             await self._store.approvals.supersede_turns([row.id])
             await self._store.turns.update(row.id, status="finished", request=None)
-            await self._answer(problem)
+            await self._finish("finished", problem)
             return
-        self._kept.earlier_messages = kept.get("earlier", ())
-        context = self._context_of(kept.get("history", ()), kept.get("model"))
-        added = None if addendum is None else HumanMessage(addendum, id=f"addendum-{row.id}")
+        self._place = replace(self._place, earlier=kept.get("earlier", ()))
+        context = self._build_context(kept.get("history", ()), kept.get("model"))
+        added = None if resume.addendum is None else HumanMessage(resume.addendum, id=f"addendum-{row.id}")
         context = replace(context, thread=thread, addendum=added, resumed=True)
         if waits:
-            await self._run(Command(resume=True), context)
+            await self._execute(Command(resume=True), context)
         else:
-            await self._pick_up(row, context, told_before=kept.get("told", 0))
+            await self._go_on(row, context, delivered=kept.get("told", 0))
 
-    async def _pick_up(self, row: TurnRow, context: Context, *, told_before: int) -> None:
-        """Goes on, from its last checkpoint, with a turn whose process died.
+    async def _go_on(self, row: TurnRow, context: Context, *, delivered: int) -> None:
+        """Goes on with a turn whose process died. What its finished steps said is said again, but for the first
+        `delivered` messages: those stand in an answer that the client has."""
+        match await recover(self._store, self._request, self._graph, row, context, self._place.earlier):
+            case Checkpointed(messages=messages, is_over=is_over):
+                self._messages = messages
+                self._repeat_steps(messages[delivered:])
+                if is_over:
+                    self._context = context
+                    await self._close(context)
+                else:
+                    await self._execute(None, context)
+            case Restarted(context=again, earlier=earlier):
+                if not delivered:
+                    self._answer.repeat(row.text.removeprefix(self._recorder.earlier_text))
+                self._place = replace(self._place, earlier=earlier)
+                await self._execute({"messages": []}, replace(again, thread=uuid.uuid4().hex))
+                await self._store.delete_thread(context.thread)
 
-        What its finished steps said is said again, but for the first `told_before` messages: those stand in an answer
-        that the client has.
-        """
-        config: RunnableConfig = {"configurable": {"thread_id": context.thread}}
-        state = await self._served.graph.aget_state(config)
-        messages: list[AnyMessage] = state.values.get("messages", [])
-        begun = set(client_call_ids(row.messages)) - set(client_call_ids(self._kept.earlier_messages))
-        sound = self._kept.has_same_rules(row) and (state.tasks or is_answered(messages, context))
-        # Where the checkpoint is older than the last tool call, the model would ask for it once more.
-        if not sound or not begun.issubset(client_call_ids(history.collect_tool_calls(messages))):
-            await self._begin_again(row, context, told_before=told_before)
-            return
-        self._produced = messages
-        self._tell_again(messages[told_before:])
-        if state.tasks:
-            await self._run(None, context)
-        else:
-            self._kept.context = context
-            await self._close(context)
-
-    async def _begin_again(self, row: TurnRow, context: Context, *, told_before: int) -> None:
-        """The same where the checkpoint cannot be used: it is older than the last tool call, or the rules or the graph
-        have changed. The graph begins again, and its model has the tool calls and their results before it."""
-        known = set(client_call_ids(self._kept.earlier_messages))
-        messages = (await restore.complete_messages(self._store, [row], self._served.services.model))[row.id]
-        rest = [
-            message
-            for message in messages
-            if known.isdisjoint([*client_call_ids([message]), str(message.get("tool_call_id"))])
-        ]
-        if not told_before and (text := self._kept.repeat_text(row)):
-            self.outbox.put(TextDelta(text))
-        self._kept.earlier_messages = [*self._kept.earlier_messages, *rest]
-        added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
-        again = replace(
-            context, thread=uuid.uuid4().hex, history=[*context.history, *rest, *added], addendum=None, resumed=False
-        )
-        await self._run({"messages": []}, again)
-        await self._store.delete_thread(context.thread)
-
-    def _tell_again(self, messages: Sequence[AnyMessage]) -> None:
+    def _repeat_steps(self, messages: Sequence[AnyMessage]) -> None:
         """What finished steps said and did, for a client that has nothing of it."""
         calls = {
             call["id"]: call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls
         }
         for message in messages:
             if isinstance(message, AIMessage) and message.text:
-                self._take(TextDelta(message.text, new_paragraph=True))
+                self._answer.add(TextDelta(message.text, new_paragraph=True))
             elif isinstance(message, ToolMessage) and (call := calls.get(message.tool_call_id)) is not None:
-                people_name = self._served.services.tool_registry.get_people_name(call["name"])
-                self._take(ToolStarted(message.tool_call_id, people_name, call["args"]))
-                self._take(build_tool_finished(message, people_name))
+                people_name = self._graph.services.tool_registry.get_people_name(call["name"])
+                self._answer.add(ToolStarted(message.tool_call_id, people_name, call["args"]))
+                self._answer.add(build_tool_finished(message, people_name))
 
-    def _context_of(self, history: Sequence[Mapping[str, Any]], model: str | None) -> Context:
+    async def _execute(self, entry: Any, context: Context) -> None:
+        """Runs the compiled graph to its end, or to a pause, and ends the answer accordingly."""
+        self._context = context
+        if not await self._run_graph(entry, context):
+            return
+        while self._request.waits and (question := self._answer.take_question()) is not None:
+            await self._wait_in_stream(question)
+            if (
+                problem := await self._use_newest_graph(self._graph.plan.id, context.model, context.thread)
+            ) is not None:
+                await self._store.approvals.supersede_turns([context.turn])
+                await self._finish("stopped", problem)
+                return
+            context = replace(context, resumed=True, started=time.time())
+            if not await self._run_graph(Command(resume=True), context):
+                return
+        await self._close(context)
+
+    async def _run_graph(self, entry: Any, context: Context) -> bool:
+        """Runs steps of the graph until none is left. False where its time was up and the answer has ended."""
+        graph = self._graph
+        self._store.checkpoints.hold(context.thread, is_new=not context.resumed)
+        context = replace(context, listener=self._answer.add, flow=self._events)
+        try:
+            with graph.services.tool_registry.hold_open(context.verified_user):
+                async with asyncio.timeout(compute_deadline(graph.plan)):
+                    async for state in stream_states(graph, entry, context):
+                        self._messages = state.get("messages", self._messages)
+                        self._rounds = state.get("rounds", self._rounds)
+        except TimeoutError:
+            limit = graph.plan.spec.limits.seconds
+            await self._finish("stopped", f"_Stopped here: the limit of {limit:g} seconds for one turn is reached._")
+            return False
+        return True
+
+    async def _wait_in_stream(self, question: ApprovalNeeded) -> None:
+        """Keeps the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
+        self._answer.announce(question)
+        self._answer.add(TextDelta(approval_text.render_question(question), new_paragraph=True))
+        await self._recorder.pause(self._build_record())
+        try:
+            await wait_for_decisions(self._store.approvals, question)
+        except asyncio.CancelledError:
+            await self._record("waiting")
+            raise
+
+    async def _use_newest_graph(self, name: str, model: str | None, thread: str | None) -> str | None:
+        """What waited goes on with the rules and the graph of now. Why it cannot, in words; None where it can.
+
+        `thread`: where it paused.
+        """
+        graph = self._services.find_graph(name)
+        if graph is None:
+            return f"The graph {name!r} is gone, so what waited here cannot go on. Nothing was run."
+        if not self._services.may_use(name, model, self._request.caller):
+            return f"You may not use the graph {name!r} any more (access.yaml). Nothing was run."
+        if thread is not None and not (await graph.graph.aget_state({"configurable": {"thread_id": thread}})).next:
+            return (
+                f"The graph {name!r} was changed while this waited, and the node that asked is not in it any more. "
+                "Nothing was run."
+            )
+        if graph is not self._graph:
+            self._held_graphs.enter_context(graph.in_flight.hold())
+            self._graph = graph
+        return None
+
+    async def _close(self, context: Context) -> None:
+        """Ends the answer where the graph has come to its end or to a pause."""
+        if (question := self._answer.take_question()) is not None:
+            await self._pause(question)
+            return
+        owed = find_client_calls({"messages": list(self._messages)}, context)
+        calls = tuple(ClientCall(call["id"] or "", call["name"], json_text(call["args"])) for call in owed)
+        await self._finish("finished", calls=calls)
+
+    async def _pause(self, question: ApprovalNeeded) -> None:
+        """Ends the answer with a question; the turn waits."""
+        self._answer.announce(question)
+        if (
+            self._request.buttons
+            and (panel := approval_panel.build_panel(self._place.id, question.pending)) is not None
+        ):
+            await self._finish("waiting", approval_panel.render_preamble(question.pending), (panel,))
+        else:
+            await self._finish("waiting", approval_text.render_question(question))
+
+    async def _finish(self, outcome: TurnOutcome, text: str = "", calls: tuple[ClientCall, ...] = ()) -> None:
+        """Records the turn, then ends its answer with a text and the calls that the client is to run: nobody can read
+        the id of an approval, or ask on, before the row is there."""
+        text = self._answer.compose(text) if text else ""
+        reason = "tool_calls" if calls else self._answer.reason if outcome == "finished" else "stop"
+        await self._record(outcome, self._answer.close_script(reason, calls))
+        self._answer.end(reason, text, calls)
+
+    async def _fail(self, error: Exception) -> None:
+        try:
+            await self._record("failed")
+        finally:  # whatever the store does, whoever waits for the answer must be told
+            self._answer.fail(error)
+
+    async def _record(self, outcome: TurnOutcome, script: Mapping[str, Any] | None = None) -> None:
+        """Records the turn, once. What is begun here is done to its end, also when the client leaves in the middle."""
+        if self._is_recorded:
+            return
+        self._is_recorded = True
+        self.span.set_status(outcome)
+        script = script or self._answer.close_script("stop", ())
+        write = self._recorder.finish(self._build_record(), outcome, script)
+        self._is_undelivered = await asyncio.shield(self._services.records.start(write))
+
+    def _build_record(self) -> TurnRecord:
+        return TurnRecord(
+            place=self._place,
+            graph=self._graph,
+            context=self._context,
+            text=self._answer.text,
+            rounds=self._rounds,
+            messages=self._messages,
+        )
+
+    def _build_context(self, history: Sequence[Message], model: str | None) -> Context:
         request = self._request
         return Context(
             caller=request.caller,
             owner=request.owner,
             verified_user=request.owner if request.remembers else None,
-            turn=self.id,
-            thread=self.id,
+            turn=self._place.id,
+            thread=self._place.id,
             history=history,
             model=model,
             params=request.params,
@@ -242,14 +346,12 @@ class Run(Walk):
             client_names=frozenset(str(tool["function"]["name"]) for tool in request.tools),
             started=time.time(),
             key=find_caller_key(request),
-            claims=self._kept,
+            claims=self,
             token_count=request.token_count,
         )
 
 
-def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:
-    """Whether these messages of a turn end in an answer, or in calls of the client's own tools."""
-    if find_client_calls({"messages": list(messages)}, context):
-        return True
-    last = messages[-1] if messages else None
-    return isinstance(last, AIMessage) and not last.tool_calls and not last.invalid_tool_calls
+def _take_place(place: TurnPlace, row: TurnRow) -> TurnPlace:
+    """The place of a turn that goes on as that one."""
+    began = row.story["began"] if row.story else place.began
+    return replace(place, id=row.id, began=began, is_recovered=True)

@@ -40,6 +40,10 @@ class TurnSpan:
     tools: list[str] = field(default_factory=list[str])
     """Tools that ran, as `server/tool`."""
 
+    def set_status(self, status: TurnStatus) -> None:
+        """Notes how the turn ended."""
+        self.status = status
+
 
 _current_turn: ContextVar[TurnSpan | None] = ContextVar("turn", default=None)
 
@@ -127,6 +131,11 @@ class ModelCallSpan:
     usage: TokenUsage | None = None
     reason: FinishReason | None = None
     token_count: CallTokenCount | None = None
+
+    def note_answer(self, usage: TokenUsage | None, reason: FinishReason) -> None:
+        """Notes what the answer used, and why it ended."""
+        self.usage = usage
+        self.reason = reason
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from graphs.errors import InterlockError
 from graphs.policy.rules import Caller
-from graphs.runtime.runner import HOP_HEADER, Answering, TurnRequest
+from graphs.runtime.runner import HOP_HEADER, RunningAnswer, TurnRequest
 from server.auth.identity import Identity
 from server.auth.keys import parse_bearer
 from server.observability.request_log import get_request_note
@@ -81,7 +81,7 @@ async def answer(request: Request, parts: Facade, identity: Identity) -> Respons
         parent_message=client.parent_message,
     )
     run = parts.engine.runner.ask_model(asked) if client.task else parts.engine.runner.start(asked)
-    get_request_note().turn = run.seen
+    get_request_note().turn = run.span
     completion_id = f"chatcmpl-{secrets.token_hex(12)}"
     if not body.stream:
         return await collect_answer(request, run, Collector(completion_id, body.model, int(time.time())), parts)
@@ -121,11 +121,11 @@ async def read_body(request: Request, largest: int) -> ChatBody:
     return body
 
 
-async def collect_answer(request: Request, run: Answering, collector: Collector, parts: Facade) -> Response:
+async def collect_answer(request: Request, run: RunningAnswer, collector: Collector, parts: Facade) -> Response:
     """The events collected into one completion. The client leaving stops the run."""
     gone = watch_client(request, run)
     try:
-        while not collector.add(await run.outbox.take(parts.settings.heartbeat)):
+        while not collector.add(await run.events.take(parts.settings.heartbeat)):
             if gone.done():
                 raise BadRequest("The client closed the request.", status=499)
     finally:
@@ -135,12 +135,12 @@ async def collect_answer(request: Request, run: Answering, collector: Collector,
     return JSON(collector.build_body(), background=BackgroundTask(note_delivered, run))
 
 
-async def note_delivered(run: Answering) -> None:
+async def note_delivered(run: RunningAnswer) -> None:
     """After the response was written. (Starlette would send a plain function to a thread.)"""
-    run.delivered()
+    run.mark_delivered()
 
 
-def watch_client(request: Request, run: Answering) -> asyncio.Task[None]:
+def watch_client(request: Request, run: RunningAnswer) -> asyncio.Task[None]:
     """Watches for the client to leave, and stops the run then. Cancel it when somebody else watches."""
     gone = asyncio.create_task(wait_for_disconnect(request))
     gone.add_done_callback(lambda task: None if task.cancelled() else run.stop())
@@ -153,11 +153,11 @@ async def wait_for_disconnect(request: Request) -> None:
         pass
 
 
-async def stream_answer(request: Request, run: Answering, encoder: ChunkEncoder, parts: Facade) -> Response:
+async def stream_answer(request: Request, run: RunningAnswer, encoder: ChunkEncoder, parts: Facade) -> Response:
     """The events as they come. Waits a moment for the first, so that an early failure keeps its HTTP status."""
     gone = watch_client(request, run)
     try:
-        first = await run.outbox.take(parts.settings.heartbeat)
+        first = await run.events.take(parts.settings.heartbeat)
     except BaseException:
         run.stop()
         raise
@@ -177,9 +177,9 @@ async def stream_answer(request: Request, run: Answering, encoder: ChunkEncoder,
                     watch.is_sending = False
                     watch.sent_chunks += 1
                 if data.endswith(b"data: [DONE]\n\n"):
-                    run.delivered()
+                    run.mark_delivered()
                     return
-                events = await run.outbox.take(parts.settings.heartbeat)
+                events = await run.events.take(parts.settings.heartbeat)
         except InterlockError as error:
             yield encoder.encode_error(build_http_error(error))
         except Exception as error:

@@ -1,0 +1,199 @@
+"""How a turn begins: afresh, from a decision, from the last checkpoint of a process that died, or from a stored end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage
+
+from graphs.events import Event
+from graphs.llm.messages import Message, client_call_ids
+from graphs.nodes.state import Context, find_client_calls
+from graphs.runtime import approval_panel, approval_text, approvals, restore
+from graphs.runtime.approvals import Reply, Resume, StillPending
+from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.conversation import Conversation, collect_tool_calls
+from graphs.runtime.replay import list_replayed_calls, replay
+from graphs.runtime.restore import RestoredHistory
+from graphs.runtime.turn_request import TurnRequest, identify_request
+from graphs.store.rows import TurnRow
+from graphs.store.store import Store
+
+RETRY_WINDOW = 600.0
+"""Seconds since a turn's last tool call within which the same request is taken for another attempt of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """The graph starts."""
+
+    parent: str | None
+    """The turn that this one answers after."""
+    history: Sequence[Message]
+    """The conversation for the model."""
+    earlier: Sequence[Message]
+    """Tool messages of the exchange that the turn goes on with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover:
+    """The graph goes on with an earlier attempt of this very request, whose process died."""
+
+    fresh: Fresh
+    row: TurnRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Nothing runs: the answer ended in a process that died before the last byte of it was written."""
+
+    row: TurnRow
+    events: Sequence[Event]
+
+
+Entry = Fresh | Recover | Replay | Resume | StillPending | Reply
+
+
+async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation) -> Entry:
+    """Finds out how a turn begins, and takes what it goes on with: of several that try, one gets it.
+
+    Raises StorageError.
+    """
+    if (stored := await _take_undelivered(store, request, conversation)) is not None:
+        return stored
+    text = conversation.final_user_text
+    if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
+        return await approvals.decide_by_text(store, reply, request.caller, request.owner)
+    if (answer := approval_panel.parse_panel_answer(request.messages)) is not None:
+        return await approvals.decide_by_panel(store, answer, request.caller, request.owner)
+    found = await restore.find_history(store, request, conversation)
+    if (waiting := await _take_waiting(store, request, conversation, found)) is not None:
+        # Decided elsewhere meanwhile, or not at all: then this message takes its place.
+        await store.approvals.supersede_turns([waiting.id])
+        return Resume(waiting, addendum=text)
+    history, earlier = await restore.restore_messages(store, found, request.served_graph.services.model)
+    fresh = Fresh(parent=found.parent.id if found.parent else None, history=history, earlier=earlier)
+    attempt = await _take_attempt(store, request, found)
+    return fresh if attempt is None else Recover(fresh=fresh, row=attempt)
+
+
+async def _take_undelivered(store: Store, request: TurnRequest, conversation: Conversation) -> Replay | None:
+    if not request.remembers or store.workers.is_quiet():
+        return None
+    base, user = restore.build_turn_key(conversation)
+    for row in await store.turns.find_undelivered(request.owner, base, user, request.chat):
+        if time.time() - row.created > RETRY_WINDOW or not _is_attempt(row, request):
+            continue
+        if await store.take_delivery(row):
+            results = await store.journal.find_outcomes(list_replayed_calls(row))
+            return Replay(row=row, events=list(replay(row, results)))
+    return None
+
+
+async def _take_waiting(
+    store: Store, request: TurnRequest, conversation: Conversation, found: RestoredHistory
+) -> TurnRow | None:
+    """The turn that waits, or that went on from its wait in a process that died, where this request follows it."""
+    parent = found.parent
+    if parent is None or conversation.open_exchange is not None or not _surely_follows(request, conversation, parent):
+        return None
+    row = found.waiting_turn or parent
+    if row.status == "waiting":
+        is_taken = await store.turns.advance(row.id, "waiting", status="running", worker=store.workers.id)
+    else:
+        is_taken = await approvals.take_up(store, row)
+    return row if is_taken else None
+
+
+async def _take_attempt(store: Store, request: TurnRequest, found: RestoredHistory) -> TurnRow | None:
+    """A turn that was begun for this very request in a process that died."""
+    for row in found.attempts:
+        if not _is_attempt(row, request):
+            continue
+        outcomes = await store.journal.find_outcomes(client_call_ids(row.messages))
+        last = max((call.since or 0.0 for call in outcomes.values()), default=row.created)
+        if time.time() - last < RETRY_WINDOW and await store.take_up(row):
+            return row
+    return None
+
+
+def _is_attempt(row: TurnRow, request: TurnRequest) -> bool:
+    """Whether that turn was begun for this very request, whatever the rules were then."""
+    graph = request.served_graph
+    mine, theirs = identify_request(request, graph), row.request or {}
+    return row.graph == graph.plan.id and all(theirs.get(name) == mine[name] for name in ("model", "asked"))
+
+
+def _surely_follows(request: TurnRequest, conversation: Conversation, row: TurnRow) -> bool:
+    """Whether this conversation surely goes on with that turn: part of its text is not enough to run its calls."""
+    if row.message is not None and row.message == request.parent_message:
+        return True
+    texts = conversation.assistant_texts
+    return bool(texts) and "".join(row.text.split()) == "".join(texts[-1].split()) != ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointed:
+    """What the last checkpoint of a dead process's turn holds, fit to go on from."""
+
+    messages: list[AnyMessage]
+    """The turn's own so far."""
+    is_over: bool
+    """No step is left: only the end of the answer is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarted:
+    """The graph starts again; its model has the tool calls that were made, and their results, before it."""
+
+    context: Context
+    earlier: Sequence[Message]
+
+
+async def recover(
+    store: Store, request: TurnRequest, graph: ServedGraph, row: TurnRow, context: Context, earlier: Sequence[Message]
+) -> Checkpointed | Restarted:
+    """How a turn goes on whose process died.
+
+    Its checkpoint serves unless it is older than the last tool call (then the model would ask for it once more), or the
+    rules or the graph have changed since. `earlier`: tool messages of the exchange from before that turn.
+    """
+    state = await graph.graph.aget_state({"configurable": {"thread_id": context.thread}})
+    messages: list[AnyMessage] = state.values.get("messages", [])
+    made = set(client_call_ids(row.messages)) - set(client_call_ids(earlier))
+    has_same_rules = (row.request or {}).get("rules") == identify_request(request, graph)["rules"]
+    is_sound = has_same_rules and (state.tasks or is_answered(messages, context))
+    if is_sound and made.issubset(client_call_ids(collect_tool_calls(messages))):
+        return Checkpointed(messages=messages, is_over=not state.tasks)
+    return await _restart(store, graph, row, context, earlier)
+
+
+async def _restart(
+    store: Store, graph: ServedGraph, row: TurnRow, context: Context, earlier: Sequence[Message]
+) -> Restarted:
+    stored = (await restore.complete_messages(store, [row], graph.services.model))[row.id]
+    before = set(client_call_ids(earlier))
+    rest = [
+        message
+        for message in stored
+        if before.isdisjoint([*client_call_ids([message]), str(message.get("tool_call_id"))])
+    ]
+    added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
+    again = replace(context, history=[*context.history, *rest, *added], addendum=None, resumed=False)
+    return Restarted(context=again, earlier=[*earlier, *rest])
+
+
+def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:
+    """Whether these messages of a turn end in an answer, or in calls of the client's own tools."""
+    if find_client_calls({"messages": list(messages)}, context):
+        return True
+    last = messages[-1] if messages else None
+    return isinstance(last, AIMessage) and not last.tool_calls and not last.invalid_tool_calls
+
+
+def read_resume_request(row: TurnRow) -> dict[str, Any]:
+    """What the row of a turn that waits keeps for going on: `history`, `earlier`, `model`, `told`."""
+    return row.request or {}
