@@ -114,8 +114,8 @@ def test_any_graph_can_be_drawn_without_overlaps(data: st.DataObject) -> None:
 
 def test_the_same_graph_is_the_same_picture_in_every_process() -> None:
     program = (
-        "import sys; from pathlib import Path; from graphs.drawing import sketches, svg;"
-        "sys.stdout.write(svg(sketches(Path(sys.argv[1]), {})['graphs/desk.yaml']))"
+        "import sys; from pathlib import Path; from graphs.diagnostics.drawing import read_shapes, render_svg;"
+        "sys.stdout.write(render_svg(read_shapes(Path(sys.argv[1]), {})['graphs/desk.yaml']))"
     )
     command = [sys.executable, "-c", program, str(DRAWN)]
     said = subprocess.run(command, env={"PYTHONHASHSEED": "1"}, capture_output=True, check=True, cwd=HERE.parent)
@@ -298,12 +298,12 @@ def on_page(area: Rectangle, canvas: Rectangle) -> Rectangle:
 def test_a_machine_without_fonts_draws_the_texts_too(tmp_path: Path) -> None:
     (tmp_path / "fonts.conf").write_text(f'<?xml version="1.0"?><fontconfig><dir>{tmp_path}</dir></fontconfig>')
     program = (
-        "import sys, resvg_py; from pathlib import Path; from graphs.drawing import png, sketches\n"
+        "import sys, resvg_py; from pathlib import Path; from graphs.diagnostics.drawing import read_shapes, render_png\n"
         'blank = \'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="20">%s</svg>\'\n'
         'word = \'<text font-family="DejaVu Sans" y="15">word</text>\'\n'
         "drawn = [resvg_py.svg_to_bytes(svg_string=blank % text) for text in ('', word)]\n"
         "assert drawn[0] == drawn[1], 'there are fonts after all'\n"
-        "sys.stdout.buffer.write(png(sketches(Path(sys.argv[1]), {})['graphs/assistant.yaml'], scale=1))"
+        "sys.stdout.buffer.write(render_png(read_shapes(Path(sys.argv[1]), {})['graphs/assistant.yaml'], scale=1))"
     )
     said = subprocess.run(
         [sys.executable, "-c", program, str(CONFIGS)],

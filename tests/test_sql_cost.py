@@ -135,7 +135,7 @@ def test_no_sql_exhausts_the_stack_of_a_small_thread() -> None:
     """PostgreSQL's grammar checks no stack outside its server: an overflow would end the process."""
     program = """
 import threading
-from graphs.expressions.sqlcheck import sql_read_only
+from graphs.expressions.sqlcheck import is_read_only_sql
 from graphs.expressions.sqlpostgres import read_statements
 from graphs.expressions.sqltext import MAX_TOKENS
 nested = [("1+", ""), ("(", ")"), ("NOT ", ""), ("(SELECT ", ")"), ("CASE WHEN ", " THEN 1 END"), ("f(", ")"),
@@ -144,7 +144,7 @@ def run():
     for opening, closing in nested:
         for depth in (30, 500, MAX_TOKENS // 2):
             sql = "SELECT " + opening * depth + "1" + closing * depth
-            sql_read_only(sql)
+            is_read_only_sql(sql)
             try:
                 read_statements(sql)
             except ValueError:

@@ -84,13 +84,14 @@ async def test_a_disk_without_room_is_trouble(tmp_path: Path, monkeypatch: pytes
 FULL = """
 import asyncio, sys
 from pathlib import Path
-from graphs.store import Store, pulse
-pulse.FRESH = 0.0
+from graphs.store.backends import health
+from graphs.store.store import Store
+health.ANSWER_LIFETIME = 0.0
 
 async def main() -> None:
     folder = Path(sys.argv[1])
     store = await Store.open("", folder)
-    print(await store.trouble())
+    print(await store.find_trouble())
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as handle:
         try:
@@ -98,9 +99,9 @@ async def main() -> None:
                 handle.write(bytes(4096))
         except OSError:
             pass
-    print(await store.trouble())
+    print(await store.find_trouble())
     filler.unlink()
-    print(await store.trouble())
+    print(await store.find_trouble())
     await store.close()
 
 asyncio.run(main())

@@ -19,7 +19,7 @@ from graphs.store.store import DEATH_PATIENCE, Store
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from graphs.store import Store
+from graphs.store.store import Store
 
 async def main():
     store = await Store.open(sys.argv[1], Path())
