@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
 
-.PHONY: serve studio test hostile check lint e2e bench lock audit first-answer clean
+.PHONY: serve studio test hostile check lint e2e pictures bench lock audit first-answer clean
 
 serve: $(SERVE)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -32,6 +32,10 @@ hostile: $(DEV)
 # The whole road in a browser: Chromium, Open WebUI, Interlock, MCP. Installs Open WebUI the first time.
 e2e: $(DEV)
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+# The picture of the README, from the same browser tests.
+pictures: $(DEV)
+	INTERLOCK_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_picture.py $(ARGS)
 
 # CPU per request beside the floors, in one run. Shorter: make bench ARGS="--rounds 3 --only chat,tool".
 bench: $(DEV)
