@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
 
-.PHONY: serve studio test hostile check lint e2e pictures bench lock audit first-answer clean
+.PHONY: serve studio test hostile check lint e2e pictures reference bench lock audit first-answer clean
 
 serve: $(SERVE)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -36,6 +36,10 @@ e2e: $(DEV)
 # The picture of the README, from the same browser tests.
 pictures: $(DEV)
 	INTERLOCK_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest tests/e2e/test_picture.py $(ARGS)
+
+# The pages of docs/reference, from what the program says of itself.
+reference: $(DEV)
+	$(BIN)/python -m scripts.reference
 
 # CPU per request beside the floors, in one run. Shorter: make bench ARGS="--rounds 3 --only chat,tool".
 bench: $(DEV)
