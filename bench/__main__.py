@@ -13,7 +13,7 @@ import uvloop
 from bench import growth, scale, soak, written
 from bench import table as compared
 from bench.facts import facts, told
-from bench.kept import DOCS, PAGE, README, block, keep, keep_growth, save, write_into
+from bench.kept import DOCS, PAGE, block, keep, keep_growth, save, write_into
 from bench.table import TARGETS, WORDS
 
 Output = Annotated[Path | None, typer.Option(help="Where results go. Without it, a whole run's go to docs/bench.")]
@@ -185,7 +185,7 @@ async def run_table(plan: compared.Plan, output: Path | None) -> None:
         keep(kept, output)
     elif plan.whole:
         keep(kept, DOCS)
-        write_into(README, "results", block(kept))
+        write_into(PAGE, "results", block(kept))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is kept of a whole run: `docs/bench`, and the table in the README, which is written from it."""
+"""What is kept of a whole run: `docs/bench`, and the tables in its page, which are written from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from bench.written import measured
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "bench"
 PAGE = DOCS / "README.md"
-README = ROOT / "README.md"
 CURVES = {
     FLOORS["lean"]: COLOURS[1],
     INTERLOCK: COLOURS[3],
@@ -62,7 +61,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def block(results: Mapping[str, Any]) -> str:
-    """What stands in the README between its two marks."""
+    """The table of the page, and the machine that it was measured on."""
     return f"{markdown(results)}\n\n{measured(results)}"
 
 

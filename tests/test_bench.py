@@ -1,4 +1,4 @@
-"""The benchmark runs, measures what it says, and what the README and docs/bench tell of it is one and the same."""
+"""The benchmark runs, measures what it says, and what docs/bench tells of it is one and the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from bench import growth, scale, soak, written
-from bench.kept import CURVES, DOCS, PAGE, README, between, block
+from bench.kept import CURVES, DOCS, PAGE, between, block
 from bench.load import Target
 from bench.plot import Curves, curves
 from bench.rig import floors, interlock, upstream
@@ -77,7 +77,7 @@ def test_the_pages_tell_what_docs_bench_keeps() -> None:
     kept = {name: orjson.loads((DOCS / f"{name}.json").read_bytes()) for name in ("results", "growth", "scale", "soak")}
     assert kept["results"]["plan"]["rounds"] >= 5
     assert kept["soak"]["looks"][-1]["turns"] >= soak.TURNS
-    assert between(README, "results") == block(kept["results"]), "run make bench"
+    assert between(PAGE, "results") == block(kept["results"]), "run make bench"
     assert between(PAGE, "growth") == written.growth(kept["growth"]), "run make bench ARGS=growth"
     assert between(PAGE, "scale") == written.scale(kept["scale"]), "run make bench ARGS=scale"
     assert between(PAGE, "soak") == written.soak(kept["soak"]), "run make bench ARGS=soak"
