@@ -298,7 +298,8 @@ def on_page(area: Rectangle, canvas: Rectangle) -> Rectangle:
 def test_a_machine_without_fonts_draws_the_texts_too(tmp_path: Path) -> None:
     (tmp_path / "fonts.conf").write_text(f'<?xml version="1.0"?><fontconfig><dir>{tmp_path}</dir></fontconfig>')
     program = (
-        "import sys, resvg_py; from pathlib import Path; from graphs.diagnostics.drawing import read_shapes, render_png\n"
+        "import sys, resvg_py; from pathlib import Path\n"
+        "from graphs.diagnostics.drawing import read_shapes, render_png\n"
         'blank = \'<svg xmlns="http://www.w3.org/2000/svg" width="50" height="20">%s</svg>\'\n'
         'word = \'<text font-family="DejaVu Sans" y="15">word</text>\'\n'
         "drawn = [resvg_py.svg_to_bytes(svg_string=blank % text) for text in ('', word)]\n"

@@ -10,12 +10,18 @@ import yaml
 from support.configs import loaded
 
 from scripts.reference.expressions import EXAMPLES
-from scripts.reference.pages import BUILDERS, FOLDER, build_page
+from scripts.reference.pages import BUILDERS, FOLDER, ROOT, build_page
+from scripts.reference.tree import PAGE, insert_tree
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_committed_page_is_current(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == build_page(name), "run: make reference"
+
+
+def test_the_tree_of_the_architecture_is_current() -> None:
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert insert_tree(page, ROOT) == page, "run: make reference"
 
 
 def test_there_is_no_other_page() -> None:

@@ -1,52 +1,76 @@
-"""How far a request goes through the code before its first node runs: counted, so that it stays easy to follow."""
+"""The way of a request through the code, from its route to its first node: counted, so that it stays easy to follow.
+
+The way is the chain of calls that leads to the node: which function called which, over the borders of tasks. What a
+function looks up on the side and comes back from is not on the way.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Coroutine
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from weakref import WeakKeyDictionary
 
-import graphs
-import server
-from support.facade import Facade
+from support.facade import Facade, content
 from support.scripted_model import Answer, Call, ScriptedModel
 
-ROOTS = tuple(str(Path(package.__file__ or "").parent) for package in (graphs, server))
+ROOT = Path(__file__).resolve().parent.parent
+OURS = (f"{ROOT}/graphs/", f"{ROOT}/server/")
+MOST_CHANGES = 12
 
 
-class CallRecorder:
-    """The files of our own functions in the order in which they are called, from the route to the first node."""
+class PathRecorder:
+    """Remembers for each task the files that led to it, and stops at the first call of a node."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[str, str]] = []
-        self.is_over = False
-        self._has_begun = False
+        self.path: list[str] = []
+        self._origins: WeakKeyDictionary[asyncio.Task[Any], list[str]] = WeakKeyDictionary()
 
-    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+    def make_task(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **more: Any) -> Any:
+        """A task factory (`loop.set_task_factory`)."""
+        task = asyncio.Task(work, loop=loop, **more)
+        self._origins[task] = self._read_path(sys._getframe(1))
+        return task
+
+    def profile(self, frame: FrameType, event: str, _: Any) -> None:
+        """A profiler (`sys.setprofile`)."""
         code = frame.f_code
-        if event != "call" or self.is_over or not code.co_filename.startswith(ROOTS):
-            return
-        file = code.co_filename.rpartition("/interlock/")[2]
-        if code.co_qualname == "chat" and file.endswith("server/routes/chat.py"):
-            self._has_begun = True
-        if self._has_begun:
-            self.steps.append((file, code.co_qualname))
-            self.is_over = file.endswith("graphs/nodes/model.py")
+        if event == "call" and not self.path and code.co_filename == f"{ROOT}/graphs/nodes/model.py":
+            path = self._read_path(frame)
+            if any(file == "server/routes/chat.py" for file in path):
+                self.path = path
+
+    def _read_path(self, frame: FrameType | None) -> list[str]:
+        inner: list[str] = []
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(OURS):
+                inner.append(frame.f_code.co_filename.removeprefix(f"{ROOT}/"))
+            frame = frame.f_back
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        return [*(self._origins.get(task, []) if task else []), *reversed(inner)]
 
 
-async def test_between_the_route_and_the_first_node(facade: Facade, model: ScriptedModel) -> None:
-    model.script(Answer("Let me look.", calls=[Call("files__echo", {"text": "1"}), Call("files__echo", {"text": "2"})]), "Done.")
-    await facade.say("warm up")
-    model.script(Answer("Let me look.", calls=[Call("files__echo", {"text": "1"}), Call("files__echo", {"text": "2"})]), "Done.")
-    recorder = CallRecorder()
-    sys.setprofile(recorder)
+async def test_a_request_goes_one_way_to_its_first_node(facade: Facade, model: ScriptedModel) -> None:
+    calls = [Call("files__echo", {"text": "1"}), Call("files__echo", {"text": "2"})]
+    model.script(Answer("Let me look.", calls=calls), "Done.")
+    recorder = PathRecorder()
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(recorder.make_task)
+    sys.setprofile(recorder.profile)
     try:
-        await facade.stream("look twice")
+        answer = content(await facade.stream("look twice"))
     finally:
         sys.setprofile(None)
-    changes = 0; last=None
-    for f,n in recorder.steps:
-        if f!=last: changes+=1; last=f
-        print(changes, f, n)
-    raise SystemExit(changes)
+        loop.set_task_factory(None)
+    assert answer == "Let me look.\n\nDone."
+    way = [file for file, _ in groupby(recorder.path)]
+    way = way[way.index("server/routes/chat.py") :]
+    assert way[-1] == "graphs/nodes/model.py"
+    assert len(way) - 1 <= MOST_CHANGES, " → ".join(way)

@@ -1,8 +1,9 @@
-"""Writes the pages of docs/reference; tests/test_reference.py fails while one of them is out of date."""
+"""Writes the pages of docs/reference and the tree of docs/ARCHITECTURE.md; tests/test_reference.py holds them up to date."""
 
 from __future__ import annotations
 
-from scripts.reference.pages import BUILDERS, FOLDER, build_page
+from scripts.reference.pages import BUILDERS, FOLDER, ROOT, build_page
+from scripts.reference.tree import PAGE, insert_tree
 
 
 def main() -> None:
@@ -13,6 +14,11 @@ def main() -> None:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
             print(file)
+    page = ROOT / PAGE
+    before = page.read_text(encoding="utf-8")
+    if (after := insert_tree(before, ROOT)) != before:
+        page.write_text(after, encoding="utf-8")
+        print(page)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,6 @@ def mark(there: bool) -> str:
 
 def list_dialects() -> list[str]:
     """The dialects of SQL, as the function itself lists them."""
-    fault = FUNCTIONS["sql_read_only"].fault("no dialect")
+    fault = FUNCTIONS["sql_read_only"].find_fault("no dialect")
     assert fault is not None
     return fault.partition("choose one of: ")[2].split(", ")

@@ -65,7 +65,7 @@ def find_metrics() -> list[tuple[str, str, str, tuple[str, ...]]]:
         for family in metric.describe():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((name, family.type, family.documentation, tuple(metric._labelnames)))
-    page, _ = metrics.page("", {"pending": 1})
+    page, _ = metrics.render_page("", {"pending": 1})
     for family in text_string_to_metric_families(page.decode()):
         rows.append((family.name, family.type, family.documentation, tuple(family.samples[0].labels)))
     return rows
