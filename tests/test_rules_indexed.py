@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from support.configs import loaded
 
 from graphs.expressions import Condition, PreparedValues, compile_rule_condition
-from graphs.policy.pattern_index import PatternIndex
-from graphs.policy.patterns import matches
+from graphs.policy.patterns import PatternIndex, matches
 from graphs.policy.rules import Caller, CallFacts, Policy, ToolFacts, Verdict
 
 

@@ -1,14 +1,15 @@
-"""`access.yaml`, checked against the rest of the folder and compiled into a policy."""
+"""Compile `access.yaml` into a policy, and find the mistakes that need more than one entry to be seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RoleLimitsSpec, RoleSpec, RuleSpec
+from graphs.config.spec.servers import ServersSpec
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Condition, ExpressionError, compile_rule_condition
 from graphs.policy import patterns
@@ -31,7 +32,7 @@ class CompiledAccess:
 
 
 def compile_access(reading: ParsedFile[AccessSpec]) -> CompiledAccess:
-    """Compiles and checks the rules."""
+    """Compile and check the roles, keys and identities of the file."""
     if reading.spec is None:
         return CompiledAccess(None, [], {})
     builder = _AccessCompiler(reading.spec, reading.source, reading.list_names("roles"))
@@ -153,7 +154,7 @@ class _AccessCompiler:
                     self._report(path, f"roles include each other in a circle: {' → '.join(circle)}")
 
     def _find_cycle(self, name: str, other: str) -> list[str]:
-        """The way from `name` by `other` back to `name`; empty if there is none."""
+        """The path from `name` by `other` back to `name`; empty if there is none."""
         before: dict[str, str] = {other: name}
         waiting = [other]
         while waiting:
@@ -198,3 +199,55 @@ class _AccessCompiler:
         for at, issuer in enumerate(issuers):
             if issuer in issuers[:at]:
                 self._report(("identities", "oidc", at, "issuer"), "two entries have this issuer; keep one")
+
+
+def find_unknown_hints(
+    access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition], servers: ParsedFile[ServersSpec]
+) -> Iterator[Problem]:
+    """Find the rules whose condition looks at a hint (`tool.read_only`) that no server of theirs is trusted to give.
+
+    What tools say of themselves counts only from trusted servers. A server that servers.yaml does not have may be one
+    to come. `conditions` are those of the rules, by the rule's path.
+
+    A question about everything (`ask: [{tool: "*", when: "!tool.read_only"}]`) is no mistake, whoever is trusted: what
+    is not known is asked, which is what it is for.
+    """
+    if access.spec is None or servers.spec is None or not servers.is_complete:
+        return
+    trusts = {name: spec.trusted for name, spec in servers.spec.mcpServers.items()}
+    for path, rule in _iter_rules(access.spec):
+        condition = conditions.get(path)
+        if condition is None or not condition.hints or (path[2] == "ask" and _is_about_everything(rule)):
+            continue
+        doubted = _find_untrusted_servers(rule, trusts)
+        for name, at in condition.hints.items() if doubted else ():
+            message = f"{name} is never known here: {_describe_servers(doubted)} in servers.yaml"
+            yield access.source.build_text_problem((*path, "when"), at, message)
+
+
+def _iter_rules(spec: AccessSpec) -> Iterator[tuple[Path, RuleSpec]]:
+    for role, written in spec.roles.items():
+        for decision, rules in (("allow", written.allow), ("ask", written.ask), ("deny", written.deny)):
+            for at, rule in enumerate(rules):
+                yield ("roles", role, decision, at), rule
+
+
+def _is_about_everything(rule: RuleSpec) -> bool:
+    return all(not pattern.strip("*/") for pattern in rule.tool)
+
+
+def _find_untrusted_servers(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:
+    """The servers of those patterns of the rule that speak of no trusted server."""
+    doubted: list[str] = []
+    for pattern in rule.tool:
+        servers = [name for name in trusts if patterns.could_begin(pattern, f"{name}/")]
+        if not any(trusts[name] for name in servers):
+            doubted += servers
+    return list(dict.fromkeys(doubted))
+
+
+def _describe_servers(servers: list[str]) -> str:
+    if len(servers) == 1:
+        return f"server {servers[0]!r} is not trusted to say so; if it is to be, write 'trusted: true' under it"
+    known = ", ".join(map(repr, servers))
+    return f"none of {known} is trusted to say so; if one is to be, write 'trusted: true' under it"

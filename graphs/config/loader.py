@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graphs.config.compile_access import compile_access
+from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_graph import GraphPlan, compile_graph
-from graphs.config.compile_templates import Templates, compile_templates, render_braces
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
 from graphs.config.references import ToolReference, collect_node_references, collect_rule_references, format_position
 from graphs.config.secrets import collect_secrets, find_secret_variables
@@ -21,8 +20,7 @@ from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
-from graphs.config.templates import ServerTemplate
-from graphs.config.trust import find_unknown_hints
+from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
 from graphs.config.watcher import Signature, compute_signature
 from graphs.errors import ConfigError, Problem, did_you_mean
 from graphs.policy import patterns

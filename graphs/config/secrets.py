@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from graphs.config.environment import SecretUnreadable
 from graphs.config.spec.access import KeySpec
-from graphs.config.spec.confidential import find_passwords, find_server_secrets
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.servers import ServerSpec
 from graphs.redaction import is_secret_name
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
-_SHORTEST = 4
+_MIN_VARIABLE_LENGTH = 4
 """Characters of a variable's value that is looked for in the entries of servers."""
+_HARMLESS_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "origin", "user-agent"))
+_MIN_QUERY_LENGTH = 8
+"""Characters of a value in an address that is taken for a secret whatever its name: people call keys all sorts."""
 
 
 def collect_secrets(
     gateway: GatewaySpec, servers: Iterable[ServerSpec], keys: Iterable[KeySpec], env: Mapping[str, str]
 ) -> frozenset[str]:
-    """Keys, headers, passwords in addresses, and variables whose names say that they are secrets."""
+    """Collect keys, headers, passwords in addresses, and variables whose names say that they are secrets."""
     found = {gateway.models.api_key.get_secret_value(), *find_passwords(gateway.storage)}
     found.update(_read_variable(env, key.env) for key in keys if key.env is not None)
     found.add(_read_variable(env, "INTERLOCK_FORWARDED_JWT_SECRET"))
@@ -31,13 +36,64 @@ def collect_secrets(
 
 
 def find_secret_variables(texts: Iterable[str], env: Mapping[str, str]) -> frozenset[str]:
-    """The values of the variables in these texts whose names say that they are secrets."""
+    """Find the values of the variables in these texts whose names say that they are secrets."""
     names = {name for text in texts for name in _VARIABLE.findall(text) if is_secret_name(name)}
-    return frozenset(value for name in names if len(value := _read_variable(env, name)) >= _SHORTEST)
+    return frozenset(value for name in names if len(value := _read_variable(env, name)) >= _MIN_VARIABLE_LENGTH)
+
+
+def find_server_secrets(spec: ServerSpec) -> frozenset[str]:
+    """Find headers, passwords and keys in addresses, and the values of names that say they are secrets."""
+    found = set(spec.secret_values)
+    named = {value for name, value in spec.headers.items() if name.lower() not in _HARMLESS_HEADERS}
+    named.update(value for name, value in spec.env.items() if is_secret_name(name))
+    found.update(named)
+    if spec.per_user:
+        # What is really sent has a caller's name in it; what stands around the name stays as it is.
+        found.update(piece for value in named if "{{" in value for piece in re.split(r"\{\{.*?\}\}", value))
+    found.update(_find_argument_secrets(spec.args))
+    for text in (spec.url or "", *spec.args, *spec.env.values()):
+        found.update(find_passwords(text))
+    if spec.url is not None and (parts := _split(spec.url)) is not None:
+        found.update(_find_query_secrets(parts.query))
+    return frozenset(found - {""})
+
+
+def find_passwords(text: str) -> Iterator[str]:
+    """Yield the password of an address: as it is written, decoded, and as HTTP sends it."""
+    if "://" not in text or "@" not in text or (parts := _split(text)) is None or not parts.password:
+        return
+    yield parts.password
+    yield unquote(parts.password)
+    yield base64.b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode()
+
+
+def _split(text: str) -> SplitResult | None:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
+
+
+def _find_query_secrets(query: str) -> Iterator[str]:
+    for part, (name, value) in zip(query.split("&"), parse_qsl(query, keep_blank_values=True), strict=False):
+        if is_secret_name(name) or len(value) >= _MIN_QUERY_LENGTH:
+            yield value
+            yield part.partition("=")[2]
+
+
+def _find_argument_secrets(args: Sequence[str]) -> Iterator[str]:
+    """`--token VALUE`, `--token=VALUE` and `TOKEN=VALUE`."""
+    for before, after in pairwise(args):
+        if before.startswith("-") and "=" not in before and not after.startswith("-") and is_secret_name(before):
+            yield after
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if equals and len(name) <= 60 and " " not in name and is_secret_name(name):
+            yield value
 
 
 def _read_variable(env: Mapping[str, str], name: str) -> str:
-    """A variable's value; what cannot be read is said by whoever needs it."""
+    """A variable's value; empty where its file cannot be read, which whoever needs the value reports."""
     try:
         return env.get(name, "")
     except SecretUnreadable:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 from graphs.errors import did_you_mean
 
+Item = TypeVar("Item")
+_IndexEntry = tuple[int, Callable[[str], bool], Item]
 _FOREIGN_SYNTAX = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
 
 
@@ -118,3 +121,30 @@ def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
         return None
     hint = did_you_mean(server, names, cutoff=0.8)
     return f"there is no server {server!r} in servers.yaml{hint}" if hint else None
+
+
+class PatternIndex(Generic[Item]):
+    """What stands under patterns. The tools of servers need not be known when it is built."""
+
+    def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
+        """`items`: each with its pattern, in the order in which they are to be found again."""
+        self._exact: dict[str, list[tuple[int, Item]]] = {}
+        self._of_server: dict[str, list[_IndexEntry[Item]]] = {}
+        """Patterns that write their server out, by its name."""
+        self._of_any: list[_IndexEntry[Item]] = []
+        for at, (pattern, item) in enumerate(items):
+            if is_plain(pattern):
+                self._exact.setdefault(pattern, []).append((at, item))
+                continue
+            server, slash, _ = pattern.partition("/")
+            group = self._of_server.setdefault(server, []) if slash and is_plain(server) else self._of_any
+            group.append((at, build_matcher(pattern), item))
+
+    def find_matches(self, name: str) -> list[Item]:
+        """The items whose pattern matches, in their order."""
+        found = list(self._exact.get(name, ()))
+        server, slash, _ = name.partition("/")
+        for at, fits, item in (*(self._of_server.get(server, ()) if slash else ()), *self._of_any):
+            if fits(name):
+                found.append((at, item))
+        return [item for _, item in sorted(found, key=lambda pair: pair[0])]

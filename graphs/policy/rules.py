@@ -13,8 +13,7 @@ from graphs.expressions import Condition, PreparedValues
 from graphs.policy.caller import Caller, CallFacts, build_values
 from graphs.policy.caller import ToolFacts as ToolFacts  # for those who ask about a tool
 from graphs.policy.limits import NO_LIMITS, Limit, Limits, combine_limits, find_lowest
-from graphs.policy.pattern_index import PatternIndex
-from graphs.policy.patterns import could_begin, matches, matches_any
+from graphs.policy.patterns import PatternIndex, could_begin, matches, matches_any
 
 Decision = Literal["allow", "ask", "deny"]
 

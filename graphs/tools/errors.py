@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from mcp import McpError
 
-from graphs.config.spec.confidential import find_server_secrets
+from graphs.config.secrets import find_server_secrets
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
