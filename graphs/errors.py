@@ -13,6 +13,18 @@ class InterlockError(Exception):
 
 
 @dataclass(frozen=True, order=True)
+class Position:
+    """A place in a file. Lines and columns count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, order=True)
 class Problem:
     """One mistake in one file. Lines and columns count from 1; 0 means the file as a whole."""
 
@@ -23,10 +35,15 @@ class Problem:
     excerpt: str = field(default="", compare=False, repr=False)
     """The line as it is written with a caret beneath, for whoever may read the file; empty where there is none."""
 
+    @property
+    def position(self) -> Position:
+        """Where the mistake is."""
+        return Position(self.file, self.line, self.column)
+
     def __str__(self) -> str:
-        said = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        text = f"{self.position}: {self.message}"
         # One line whatever the file holds: scripts and logs rely on it.
-        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in said)
+        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 class ConfigError(InterlockError):

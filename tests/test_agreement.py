@@ -18,6 +18,7 @@ from graphs.config.loader import load
 from graphs.diagnostics.doctor import examine
 from graphs.diagnostics.probe import ServerProbe, probe_servers
 from graphs.diagnostics.tool_check import check_tools
+from graphs.errors import Position
 from server.cli.main import app
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -130,7 +131,12 @@ def judged(folder: Path, rule: str, *, down: tuple[str, ...] = (), **env: str) -
     }
     seen = [
         ServerProbe(
-            name=name, place="servers.yaml:2:3", up=name in TOOLS, message="", tools=TOOLS.get(name, {}), left_out=()
+            name=name,
+            position=Position("servers.yaml", 2, 3),
+            up=name in TOOLS,
+            message="",
+            tools=TOOLS.get(name, {}),
+            left_out=(),
         )
         for name in servers
     ]

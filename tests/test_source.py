@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.config.source import MAX_ALIASES, Source, parse_yaml
+from graphs.errors import Position
 
 
 def data(text: str, **env: str) -> Any:
@@ -77,16 +78,16 @@ def test_a_key_written_twice_is_refused_at_the_second_and_names_the_first() -> N
 
 def test_positions_are_of_the_key_and_of_the_item() -> None:
     source = parse_yaml("a:\n  - b: 1\n  -   c\n", "f.yaml", {})
-    assert source.find_position(("a",)) == (1, 1)
-    assert source.find_position(("a", 0)) == (2, 5)
-    assert source.find_position(("a", 0, "b")) == (2, 5)
-    assert source.find_position(("a", 1)) == (3, 7)
+    assert source.find_position(("a",)) == Position("f.yaml", 1, 1)
+    assert source.find_position(("a", 0)) == Position("f.yaml", 2, 5)
+    assert source.find_position(("a", 0, "b")) == Position("f.yaml", 2, 5)
+    assert source.find_position(("a", 1)) == Position("f.yaml", 3, 7)
 
 
 def test_the_position_of_what_is_not_there_is_that_of_what_is_around_it() -> None:
     source = parse_yaml("a:\n  b: {c: 1}\n", "f.yaml", {})
-    assert source.find_position(("a", "b", "missing", 3)) == (2, 3)
-    assert source.find_position(("missing",)) == (1, 1)
+    assert source.find_position(("a", "b", "missing", 3)) == Position("f.yaml", 2, 3)
+    assert source.find_position(("missing",)) == Position("f.yaml", 1, 1)
 
 
 def at(text: str, path: tuple[str | int, ...], piece: str, **env: str) -> tuple[int, int]:
@@ -183,8 +184,8 @@ three:
 
 def test_what_is_written_out_has_its_own_position_beside_a_merge() -> None:
     source = parse_yaml("x: &x {a: 1, b: 2}\ny:\n  a: 3\n  <<: *x\n", "f.yaml", {})
-    assert source.find_position(("y", "a")) == (3, 3)
-    assert source.find_position(("y", "b")) == (1, 14)
+    assert source.find_position(("y", "a")) == Position("f.yaml", 3, 3)
+    assert source.find_position(("y", "b")) == Position("f.yaml", 1, 14)
 
 
 def test_a_merge_of_something_that_is_no_mapping_is_refused() -> None:

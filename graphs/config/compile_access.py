@@ -62,7 +62,7 @@ class _AccessCompiler:
             self.problems.append(self.source.build_problem(path, message))
 
     def _locate(self, path: Path) -> str:
-        return f"{self.source.file}:{self.source.find_position(path)[0]}"
+        return f"{self.source.file}:{self.source.find_position(path).line}"
 
     def build_role(self, name: str, spec: RoleSpec) -> Role:
         path: Path = ("roles", name)
@@ -180,7 +180,7 @@ class _AccessCompiler:
                 if value is None:
                     continue
                 if (kind, value) in seen:
-                    line, _ = self.source.find_position(("keys", seen[kind, value], kind))
+                    line = self.source.find_position(("keys", seen[kind, value], kind)).line
                     self._report((*path, kind), f"two keys have this {kind!r}; the other is on line {line}")
                 else:
                     seen[kind, value] = at

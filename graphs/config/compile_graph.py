@@ -98,8 +98,7 @@ class _GraphCompiler:
                 when = compile_branch_condition(spec.when)
             except ExpressionError as error:
                 self._report_in_text((*path, "when"), error)
-        line, column = self.source.find_position(path)
-        return Branch(when=when, to=spec.to, where=f"{self.source.file}:{line}:{column}")
+        return Branch(when=when, to=spec.to, where=str(self.source.find_position(path)))
 
     def check_names(self) -> bool:
         """Checks every name that the graph uses; whether all targets exist."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_graph import GraphPlan, compile_graph
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
-from graphs.config.references import ToolReference, collect_node_references, collect_rule_references, format_position
+from graphs.config.references import ToolReference, collect_node_references, collect_rule_references
 from graphs.config.secrets import collect_secrets, find_secret_variables
 from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
@@ -22,7 +22,7 @@ from graphs.config.spec.identities import IdentitiesSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
 from graphs.config.watcher import Signature, compute_signature
-from graphs.errors import ConfigError, Problem, did_you_mean
+from graphs.errors import ConfigError, Position, Problem, did_you_mean
 from graphs.policy import patterns
 from graphs.policy.rules import Policy
 from graphs.redaction import Redaction
@@ -49,8 +49,11 @@ class Snapshot:
     keys: tuple[KeySpec, ...]
     identities: IdentitiesSpec
     graphs: Mapping[str, GraphPlan]
-    places: Mapping[str, str]
-    """`FILE:LINE:COL` of `server NAME`, also of disabled ones, `key NAME`, `models` and `storage`."""
+    server_positions: Mapping[str, Position]
+    """Of every server in servers.yaml, in order, of disabled ones too."""
+    key_positions: Mapping[str, Position]
+    models_position: Position
+    storage_position: Position
     secrets_digest: str = field(repr=False)
     """A digest of the secrets that the files name: it alone changes where the value of a key does."""
     redaction: Redaction = field(compare=False, repr=False)
@@ -62,11 +65,10 @@ class Snapshot:
     signature: Signature = field(compare=False, repr=False)
     """Of the folder, from before it was read: what is saved later differs from it."""
 
-    def build_problem(self, place: str, message: str) -> Problem:
-        """A problem at `FILE:LINE:COL`, with its line."""
-        file, line, column = place.rsplit(":", 2)
-        shown = build_excerpt(self.texts.get(file, ""), int(line), int(column))
-        return Problem(file, int(line), int(column), message, excerpt=shown)
+    def build_problem(self, position: Position, message: str) -> Problem:
+        """Return a problem at a position of these files, with its line for an excerpt."""
+        file, line, column = position.file, position.line, position.column
+        return Problem(file, line, column, message, excerpt=build_excerpt(self.texts.get(file, ""), line, column))
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
@@ -133,18 +135,14 @@ class _Loader:
             keys=tuple(access.spec.keys),
             identities=access.spec.identities,
             graphs=plans,
-            places={
-                **{
-                    f"server {name}": format_position(servers.source, ("mcpServers", name))
-                    for name in servers.spec.mcpServers
-                },
-                **{
-                    f"key {key.name}": format_position(access.source, ("keys", at))
-                    for at, key in enumerate(access.spec.keys)
-                },
-                "models": format_position(gateway.source, ("models",)),
-                "storage": format_position(gateway.source, ("storage",)),
+            server_positions={
+                name: servers.source.find_position(("mcpServers", name)) for name in servers.spec.mcpServers
             },
+            key_positions={
+                key.name: access.source.find_position(("keys", at)) for at, key in enumerate(access.spec.keys)
+            },
+            models_position=gateway.source.find_position(("models",)),
+            storage_position=gateway.source.find_position(("storage",)),
             secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),
             tool_references=(

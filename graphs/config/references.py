@@ -9,6 +9,7 @@ from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.errors import Position
 from graphs.expressions import Condition
 
 
@@ -17,8 +18,7 @@ class Pattern:
     """One pattern over `server/tool`."""
 
     text: str
-    place: str
-    """`FILE:LINE:COL`."""
+    position: Position
     raw_text: str
     """As it stands in the file: what a variable filled in is for nobody to read."""
 
@@ -28,14 +28,8 @@ class ToolReference:
     """One rule of a role, or what one model node shows its model."""
 
     patterns: tuple[Pattern, ...]
-    arguments: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The arguments of a call that its condition looks at, each with its place."""
-
-
-def format_position(source: Source, path: Path) -> str:
-    """`FILE:LINE:COL` of what is at `path`."""
-    line, column = source.find_position(path)
-    return f"{source.file}:{line}:{column}"
+    arguments: Mapping[str, Position] = field(default_factory=dict[str, Position])
+    """The arguments of a call that its condition looks at, each with its position."""
 
 
 def collect_rule_references(
@@ -64,17 +58,18 @@ def _locate_patterns(source: Source, path: Path, patterns: list[str]) -> tuple[P
         return source.raw_texts.get((*path, at), source.raw_texts.get(path, pattern))
 
     return tuple(
-        Pattern(text=pattern, place=format_position(source, (*path, at)), raw_text=find_raw_text(at, pattern))
+        Pattern(text=pattern, position=source.find_position((*path, at)), raw_text=find_raw_text(at, pattern))
         for at, pattern in enumerate(patterns)
     )
 
 
-def _locate_arguments(source: Source, path: Path, rule: RuleSpec, condition: Condition | None) -> Mapping[str, str]:
+def _locate_arguments(
+    source: Source, path: Path, rule: RuleSpec, condition: Condition | None
+) -> Mapping[str, Position]:
     if condition is None or rule.when is None or (*path, "when") in source.raw_texts:
         return {}
-    found: dict[str, str] = {}
+    found: dict[str, Position] = {}
     for name, near in condition.arguments.items():
         at = rule.when.find(name, near)
-        here = source.build_text_problem((*path, "when"), at if at >= 0 else near, "")
-        found[name] = f"{here.file}:{here.line}:{here.column}"
+        found[name] = source.build_text_problem((*path, "when"), at if at >= 0 else near, "").position
     return found

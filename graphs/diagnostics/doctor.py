@@ -56,7 +56,7 @@ async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple
     seen = await probe_servers(snapshot, patience)
     found = check_tools(snapshot, seen)
     down = [one for one in seen if not one.up and not one.per_user]
-    problems = [snapshot.build_problem(one.place, f"{one.name}: {one.message}") for one in down]
+    problems = [snapshot.build_problem(one.position, f"{one.name}: {one.message}") for one in down]
     notes = [f"{one.name}: {one.message}" for one in seen if one not in down]
     notes += [line for one in seen if one.up for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)]
     notes += [
@@ -79,7 +79,7 @@ async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Findi
     return [
         *(
             Finding(
-                where=one.place,
+                where=str(one.position),
                 subject=one.name,
                 sound=one.up or one.per_user,
                 message=f"{one.message.rstrip('.')}; not judged without it: {', '.join(about[one.name])}"
@@ -89,14 +89,14 @@ async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Findi
             for one in seen
         ),
         *(
-            Finding(where=one.place, subject="roles", sound=True, message=line)
+            Finding(where=str(one.position), subject="roles", sound=True, message=line)
             for one in seen
             if one.up
             for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)
         ),
         *(
             Finding(
-                where=f"{problem.file}:{problem.line}:{problem.column}",
+                where=str(problem.position),
                 subject="tools",
                 sound=False,
                 message=problem.message,
@@ -115,7 +115,7 @@ def _explain_unchecked(snapshot: Snapshot, server: str) -> str:
 async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
     """Whether LiteLLM answers, and whether it has the models that the graphs name."""
     gateway = snapshot.gateway.models
-    where = snapshot.places["models"]
+    where = str(snapshot.models_position)
     if not gateway.base_url:
         words = "the built-in demo model (LITELLM_BASE_URL is not set)"
         return [Finding(where=where, subject="models", sound=True, message=words)]
@@ -144,7 +144,7 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
 
 async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:
     """Whether the store opens and can be written."""
-    where = snapshot.places["storage"]
+    where = str(snapshot.storage_position)
     try:
         opened = await Store.open(storage or snapshot.gateway.storage, data, patience=STORE_PATIENCE)
     except InterlockError as error:
@@ -167,7 +167,7 @@ def examine_keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding
     on = [key for key in snapshot.keys if is_on(key)]
     found: list[Finding] = []
     for key in snapshot.keys:
-        where = snapshot.places[f"key {key.name}"]
+        where = str(snapshot.key_positions[key.name])
         subject = f"key {key.name}"
         if key.name in unreadable:
             found.append(Finding(where=where, subject=subject, sound=False, message=unreadable[key.name]))

@@ -217,7 +217,7 @@ async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> t
     server, slash, tool = name.partition("/")
     if not slash or not server or not tool or set("*?") & set(name):
         raise UnknownName(f"{name!r} is no tool; tools are written server/tool, such as filesystem/read_file")
-    configured = [each.removeprefix("server ") for each in snapshot.places if each.startswith("server ")]
+    configured = list(snapshot.server_positions)
     found = await build_catalog(snapshot, servers=[server], patience=patience) if server in configured else None
     known = {str(one): one for one in found.tools} if found is not None else {}
     if name in known and (found is None or not found.unavailable):

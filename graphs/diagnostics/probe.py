@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.config.loader import Snapshot
+from graphs.errors import Position
 from graphs.nodes.permission import build_tool_facts
 from graphs.policy.rules import ToolFacts
 from graphs.tools.registry import ServerStatus, ToolRegistry
@@ -21,8 +22,8 @@ class ServerProbe:
     """One server, as it was when the looking ended."""
 
     name: str
-    place: str
-    """`FILE:LINE:COL`."""
+    position: Position
+    """Of its entry in servers.yaml."""
     up: bool
     message: str
     """How it is, for a person: how many tools it offers, or why it does not come up and what cures that."""
@@ -56,7 +57,7 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
         seen = {
             name: ServerProbe(
                 name=name,
-                place=snapshot.places[f"server {name}"],
+                position=snapshot.server_positions[name],
                 up=status.status == "up",
                 message=_describe_status(status, took.get(name, patience), patience),
                 tools=_read_schemas(toolbox, name, status),
@@ -72,8 +73,8 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
 
 def _skip_per_user(snapshot: Snapshot, name: str) -> ServerProbe:
     words = "is per user: it is connected to when a user needs it, so it was not tried here"
-    place = snapshot.places[f"server {name}"]
-    return ServerProbe(name=name, place=place, up=False, per_user=True, message=words, tools={}, left_out=())
+    position = snapshot.server_positions[name]
+    return ServerProbe(name=name, position=position, up=False, per_user=True, message=words, tools={}, left_out=())
 
 
 def _describe_status(status: ServerStatus, took: float, patience: float) -> str:

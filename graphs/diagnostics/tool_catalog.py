@@ -50,7 +50,7 @@ async def build_catalog(
             if (wrong := judge(pattern)) is not None:
                 raise UnknownName(wrong)
     named = _find_named_tools(snapshot)
-    configured = [name.removeprefix("server ") for name in snapshot.places if name.startswith("server ")]
+    configured = list(snapshot.server_positions)
     every = list(dict.fromkeys([*configured, *named]))
     wanted = [
         name

@@ -24,7 +24,7 @@ class ToolCheck:
 
     problems: tuple[Problem, ...]
     unchecked: Mapping[str, tuple[str, ...]]
-    """By server that nobody could look at: the places of the patterns that only its tools could have matched."""
+    """By server that nobody could look at: where the patterns stand that only its tools could have matched."""
 
 
 def check_tools(snapshot: Snapshot, seen: Sequence[ServerProbe]) -> ToolCheck:
@@ -37,7 +37,7 @@ class _Checker:
         self.snapshot = snapshot
         self.servers = seen
         self.tools = {f"{server.name}/{tool}": schema for server in seen for tool, schema in server.tools.items()}
-        self.configured = [name.removeprefix("server ") for name in snapshot.places if name.startswith("server ")]
+        self.configured = list(snapshot.server_positions)
         self.down = [server.name for server in seen if not server.up]
         self.disabled = [name for name in self.configured if name not in snapshot.servers]
         self.unchecked: dict[str, list[str]] = {}
@@ -45,7 +45,7 @@ class _Checker:
     def check(self) -> ToolCheck:
         problems = [problem for mention in self.snapshot.tool_references for problem in self._check_mention(mention)]
         problems += [
-            self.snapshot.build_problem(server.place, f"{server.name}: {reason}")
+            self.snapshot.build_problem(server.position, f"{server.name}: {reason}")
             for server in self.servers
             for reason in server.left_out
         ]
@@ -66,9 +66,9 @@ class _Checker:
                 # What speaks of everything is right whatever there is.
                 continue
             for server in hidden:
-                self.unchecked.setdefault(server, []).append(pattern.place)
+                self.unchecked.setdefault(server, []).append(str(pattern.position))
             if not hidden:
-                yield self.snapshot.build_problem(pattern.place, self._describe_unmatched(pattern))
+                yield self.snapshot.build_problem(pattern.position, self._describe_unmatched(pattern))
         if certain and found:
             yield from self._check_arguments(mention, found)
 
@@ -97,10 +97,10 @@ class _Checker:
         known = list(dict.fromkeys(name for schema in found.values() for name in _read_properties(schema)))
         who = next(iter(found)) if len(found) == 1 else f"none of the {len(found)} tools of this rule"
         takes = "takes no" if len(found) == 1 else "takes an"
-        for name, place in mention.arguments.items():
+        for name, position in mention.arguments.items():
             if name not in known:
                 choices = f"there is {_format_names(known)}{did_you_mean(name, known)}"
-                yield self.snapshot.build_problem(place, f"{who} {takes} argument {name!r}; {choices}")
+                yield self.snapshot.build_problem(position, f"{who} {takes} argument {name!r}; {choices}")
 
 
 def _may_match(pattern: str, server: str) -> bool:

@@ -235,9 +235,9 @@ class Engine:
         if self._current_revision is not None and wanted != (
             self._storage or self._current_revision.snapshot.gateway.storage
         ):
-            file, line, column = snapshot.places["storage"].rsplit(":", 2)
+            position = snapshot.storage_position
             message = "the storage of a running Interlock cannot be changed; restart it to use this one"
-            raise ConfigError([Problem(file, int(line), int(column), message)])
+            raise ConfigError([Problem(position.file, position.line, position.column, message)])
 
 
 async def retire(revision: Revision) -> None:

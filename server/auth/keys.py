@@ -83,8 +83,9 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generat
         try:
             value = env.get(spec.env, "") if spec.env else ""
         except SecretUnreadable as error:
-            file, line, column = snapshot.places[f"key {spec.name}"].rsplit(":", 2)
-            raise ConfigError([Problem(file, int(line), int(column), f"key {spec.name}: {error}")]) from None
+            position = snapshot.key_positions[spec.name]
+            message = f"key {spec.name}: {error}"
+            raise ConfigError([Problem(position.file, position.line, position.column, message)]) from None
         if spec.sha256 is not None:
             digest = bytes.fromhex(spec.sha256)
         elif value:

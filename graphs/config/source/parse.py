@@ -11,7 +11,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from graphs.config.source.scalars import Plain, expand, find_key_fault, parse_plain
 from graphs.config.source.syntax_errors import YamlSyntaxError
 from graphs.config.source.yamlnodes import AliasNode, compose, find_tag
-from graphs.errors import Problem
+from graphs.errors import Position, Problem
 
 Path = tuple[str | int, ...]
 """Where something is in the data: `("nodes", "agent", "next", 0)`."""
@@ -33,7 +33,7 @@ class Scalar:
     indent: int = 0
     """The column (from 1) where the following lines of a block begin; 0: the value is of one line."""
 
-    def find_position(self, text: str, offset: int) -> tuple[int, int]:
+    def find_line_and_column(self, text: str, offset: int) -> tuple[int, int]:
         """Line and column of the character at `offset` of `text`; of the value's begin where that is not known."""
         if not self.literal:
             return self.line, self.column
@@ -60,8 +60,11 @@ class Source:
     broken_paths: frozenset[Path]
     """The places that `problems` speak of already."""
 
-    def find_position(self, path: Path) -> tuple[int, int]:
-        """Line and column of `path`, or of the nearest thing around it that is in the file."""
+    def find_position(self, path: Path) -> Position:
+        """Return the position of `path`, or of the nearest thing around it that is in the file."""
+        return Position(self.file, *self._find_line_and_column(path))
+
+    def _find_line_and_column(self, path: Path) -> tuple[int, int]:
         for end in range(len(path), 0, -1):
             if path[:end] in self.positions:
                 return self.positions[path[:end]]
@@ -72,7 +75,7 @@ class Source:
         value = self.find_value(path)
         if path in self.raw_texts and isinstance(value, str) and value:
             message = message.replace(value, self.raw_texts[path])
-        return Problem(self.file, *self.find_position(path), message)
+        return Problem(self.file, *self._find_line_and_column(path), message)
 
     def build_text_problem(self, path: Path, offset: int, message: str) -> Problem:
         """A problem with the character at `offset` of the text at `path`."""
@@ -80,7 +83,9 @@ class Source:
         if scalar is None:
             return self.build_problem(path, message)
         value = self.find_value(path)
-        return Problem(self.file, *scalar.find_position(value if isinstance(value, str) else "", offset), message)
+        return Problem(
+            self.file, *scalar.find_line_and_column(value if isinstance(value, str) else "", offset), message
+        )
 
     def find_value(self, path: Path) -> Any:
         """What is at `path`, or None."""
@@ -255,7 +260,7 @@ class _Reader:
         if filled.from_environment:
             self.raw_texts[path] = text
         for offset, message in filled.faults:
-            self._report(path, *mark.find_position(text, offset), message)
+            self._report(path, *mark.find_line_and_column(text, offset), message)
         self.scalars[path] = replace(mark, literal=mark.literal and filled.text == text)
         return filled.text
 
