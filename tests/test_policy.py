@@ -74,9 +74,9 @@ def test_nothing_said_means_deny_and_names_the_role(policy: Policy) -> None:
 
 def test_an_unknown_role_may_do_nothing(policy: Policy) -> None:
     assert decide(policy, "ghost", "monitoring/metrics").decision == "deny"
-    assert not policy.may_see("ghost", "monitoring", "metrics")
-    assert not policy.may_use_graph("ghost", "assistant")
-    assert not policy.may_use_model("ghost", "gpt-5")
+    assert not policy.may_role_see_tool("ghost", "monitoring", "metrics")
+    assert not policy.may_role_use_graph("ghost", "assistant")
+    assert not policy.may_role_use_model("ghost", "gpt-5")
 
 
 def test_a_condition_that_is_not_met_is_named_in_the_refusal(policy: Policy) -> None:
@@ -146,26 +146,26 @@ def test_hostile_paths_are_denied(policy: Policy, path: Any) -> None:
 
 
 def test_tools_that_could_never_be_called_are_not_seen(policy: Policy) -> None:
-    assert policy.may_see("developer", "monitoring", "metrics")
-    assert policy.may_see("developer", "files", "read_file")
-    assert policy.may_see("developer", "files", "write_file")
-    assert policy.may_see("careful", "x", "y")
-    assert not policy.may_see("developer", "files", "delete_old")
-    assert not policy.may_see("developer", "jira", "search")
-    assert not policy.may_see("nobody", "monitoring", "metrics")
+    assert policy.may_role_see_tool("developer", "monitoring", "metrics")
+    assert policy.may_role_see_tool("developer", "files", "read_file")
+    assert policy.may_role_see_tool("developer", "files", "write_file")
+    assert policy.may_role_see_tool("careful", "x", "y")
+    assert not policy.may_role_see_tool("developer", "files", "delete_old")
+    assert not policy.may_role_see_tool("developer", "jira", "search")
+    assert not policy.may_role_see_tool("nobody", "monitoring", "metrics")
 
 
 def test_graphs_and_models_are_all_allowed_unless_something_is_said(policy: Policy) -> None:
-    assert policy.may_use_graph("admin", "anything")
-    assert policy.may_use_model("admin", "anything")
-    assert not policy.may_use_graph("lister", "assistant")
-    assert policy.may_use_model("lister", "gpt-5")
-    assert not policy.may_use_model("lister", "claude")
+    assert policy.may_role_use_graph("admin", "anything")
+    assert policy.may_role_use_model("admin", "anything")
+    assert not policy.may_role_use_graph("lister", "assistant")
+    assert policy.may_role_use_model("lister", "gpt-5")
+    assert not policy.may_role_use_model("lister", "claude")
 
 
 def test_what_an_included_role_says_of_graphs_narrows_a_role_that_says_nothing(policy: Policy) -> None:
-    assert policy.may_use_graph("developer", "assistant")
-    assert not policy.may_use_graph("developer", "other")
+    assert policy.may_role_use_graph("developer", "assistant")
+    assert not policy.may_role_use_graph("developer", "other")
 
 
 def test_many_invented_names_are_decided_alike_and_not_all_remembered(policy: Policy) -> None:
@@ -265,11 +265,11 @@ def test_a_pattern_that_matches_a_tool_could_begin_with_its_server(pattern: str,
 
 
 def test_a_role_reaches_a_server_that_is_down_where_some_tool_of_it_could_be_called(policy: Policy) -> None:
-    assert policy.may_reach("developer", "files")
-    assert not policy.may_reach("developer", "elsewhere")
-    assert not policy.may_reach("nobody", "files")
-    assert not policy.may_reach("no such role", "files")
-    assert policy.may_reach("admin", "anything")
+    assert policy.may_role_reach_server("developer", "files")
+    assert not policy.may_role_reach_server("developer", "elsewhere")
+    assert not policy.may_role_reach_server("nobody", "files")
+    assert not policy.may_role_reach_server("no such role", "files")
+    assert policy.may_role_reach_server("admin", "anything")
     closed = Role(
         name="closed",
         where="access.yaml:1",
@@ -278,4 +278,4 @@ def test_a_role_reaches_a_server_that_is_down_where_some_tool_of_it_could_be_cal
             Rule(role="closed", decision="deny", pattern="*", where="access.yaml:3"),
         ),
     )
-    assert not Policy([closed]).may_reach("closed", "files")
+    assert not Policy([closed]).may_role_reach_server("closed", "files")

@@ -109,7 +109,7 @@ def test_a_cell_says_exactly_what_can_be_decided_over_all_arguments(
     assert {verdict.source_rule.where for verdict in decided if verdict.source_rule is not None} <= candidates
     if len(shown.candidates) + shown.has_default_deny == 1:
         assert {verdict.rule for verdict in decided} == {shown.rule}
-    assert policy.may_see("one", "files", "read") or "allow" not in shown.possible_decisions
+    assert policy.may_role_see_tool("one", "files", "read") or "allow" not in shown.possible_decisions
 
 
 def test_what_is_known_before_the_call_settles_conditions() -> None:

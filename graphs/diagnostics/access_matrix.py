@@ -79,7 +79,9 @@ async def build_access_matrix(
     # In the order of the file, whatever the order of the question.
     chosen = [name for name in policy.roles if not roles or name in roles]
     cells = tuple(build_cell(policy, role, narrowed_by, tool) for role in chosen for tool in found.tools)
-    idle = tuple(role for role in chosen if not any(policy.may_use_graph(role, graph) for graph in snapshot.graphs))
+    idle = tuple(
+        role for role in chosen if not any(policy.may_role_use_graph(role, graph) for graph in snapshot.graphs)
+    )
     return AccessMatrix(cells=cells, catalog=found, idle_roles=idle)
 
 

@@ -108,7 +108,7 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
     finally:
         await evaluator.close()
     hindrance = _find_hindrance(snapshot, caller, facts)
-    unable = [role for role in caller.roles if not policy.may_see(role, tool.server, tool.name)]
+    unable = [role for role in caller.roles if not policy.may_role_see_tool(role, tool.server, tool.name)]
     never = f"there are no arguments with which role {unable[0]} could call it, or ask to" if unable else None
     return Explanation(
         caller=caller,
@@ -241,13 +241,10 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
     if question.graph is not None and question.graph not in snapshot.graphs:
         raise build_unknown_name("graph", question.graph, snapshot.graphs)
 
-    def may_use(graph: str) -> bool:
-        return all(snapshot.policy.may_use_graph(role, graph) for role in caller.roles)
-
     default = snapshot.gateway.default_graph
     graphs = [question.graph] if question.graph is not None else [default, *snapshot.graphs]
     places = [
-        (graph, name, matches_any(node.tools, tool) and may_use(graph))
+        (graph, name, matches_any(node.tools, tool) and snapshot.policy.may_use_graph(caller, graph))
         for graph in graphs
         for name, node in snapshot.graphs[graph].spec.nodes.items()
         if isinstance(node, ModelNodeSpec) and question.node in (None, name)
@@ -271,7 +268,7 @@ def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str
     """Why it never comes to the rules."""
     policy = snapshot.policy
     for role in caller.roles:
-        if not policy.may_use_graph(role, facts.graph):
+        if not policy.may_role_use_graph(role, facts.graph):
             return f"role {role} may not use the graph {facts.graph!r} (its `graphs`, {policy.get_role(role).where})"
     node = snapshot.graphs[facts.graph].spec.nodes.get(facts.node)
     if not isinstance(node, ModelNodeSpec) or not matches_any(node.tools, str(facts.tool)):

@@ -86,14 +86,14 @@ def build_overview(
                 nodes={node: count for node, count in running.get(name, {}).items() if node and count},
             )
             for name, state in ready["graphs"].items()
-            if all(policy.may_use_graph(role, name) for role in caller.roles)
+            if policy.may_use_graph(caller, name)
         ],
         servers=[
             ServerView(
                 name=name,
                 status=state["status"],
                 reason=state["reason"],
-                tools=[tool for tool in state["tools"] if may_call(policy, caller, name, tool)],
+                tools=[tool for tool in state["tools"] if policy.may_see_tool(caller, name, tool)],
             )
             for name, state in ready["servers"].items()
             if may_know_server(policy, caller, name, state["tools"])
@@ -111,13 +111,8 @@ def build_overview(
     )
 
 
-def may_call(policy: Policy, caller: Caller, server: str, tool: str) -> bool:
-    """Whether there are any arguments with which the caller could call the tool, or ask to."""
-    return all(policy.may_see(role, server, tool) for role in caller.roles)
-
-
 def may_know_server(policy: Policy, caller: Caller, server: str, tools: Sequence[str]) -> bool:
     """Whether the caller could call anything of the server. One that is down serves no tools: then the rules tell."""
     if tools:
-        return any(may_call(policy, caller, server, tool) for tool in tools)
-    return all(policy.may_reach(role, server) for role in caller.roles)
+        return any(policy.may_see_tool(caller, server, tool) for tool in tools)
+    return policy.may_reach_server(caller, server)

@@ -37,6 +37,7 @@ from graphs.llm.stream import REASONS, Answer, PieceKind, RawCall, build_length_
 from graphs.nodes.base import NodeFunction, NodeSite, Services, find_emitter
 from graphs.nodes.reach import GraphToolAccess
 from graphs.nodes.state import Context, State, mint_call_id
+from graphs.policy.caller import Caller
 from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.telemetry.instrument import record_first_text, record_model_call
@@ -62,8 +63,8 @@ class ToolOffer:
         self._parts = services
         self._schemas: WeakKeyDictionary[Toolset, ToolSchemas] = WeakKeyDictionary()
 
-    def list_schemas(self, tools: Toolset, roles: tuple[str, ...]) -> list[dict[str, Any]]:
-        """The tools shown to a caller who has these tools and roles, in the order of their names."""
+    def list_schemas(self, tools: Toolset, caller: Caller) -> list[dict[str, Any]]:
+        """The tools shown to a caller who has these tools, in the order of their names."""
         shown = self._schemas.get(tools)
         if shown is None or shown.version != tools.version:
             schemas = {
@@ -72,16 +73,15 @@ class ToolOffer:
                 if matches_any(self._patterns, served.people_name)
             }
             self._schemas[tools] = shown = ToolSchemas(tools.version, schemas)
-        offered = shown.by_role.get(roles)
+        offered = shown.by_role.get(caller.roles)
         if offered is None:
-            may_see = self._parts.snapshot.policy.may_see
+            policy = self._parts.snapshot.policy
             offered = [
                 schema
                 for name, schema in shown.schemas.items()
-                if (served := tools.tools.get(name))
-                and all(may_see(role, served.server, served.name) for role in roles)
+                if (served := tools.tools.get(name)) and policy.may_see_tool(caller, served.server, served.name)
             ]
-            shown.by_role[roles] = offered
+            shown.by_role[caller.roles] = offered
         return offered
 
 
@@ -128,7 +128,7 @@ def build(site: NodeSite, services: Services) -> NodeFunction:
         own = await access.open_tools(context)
         if reached:
             messages.append({"role": "system", "content": build_last_answer_instruction(reached)})
-        elif tools := [*offer.list_schemas(own, context.caller.roles), *context.client_tools]:
+        elif tools := [*offer.list_schemas(own, context.caller), *context.client_tools]:
             request["tools"] = tools
         if not reached and (troubles := own.troubles):
             messages.append({"role": "system", "content": describe_troubles(troubles)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
 from graphs.nodes.base import Services
 from graphs.nodes.state import Context
+from graphs.policy.caller import Caller
 from graphs.policy.patterns import could_begin
 from graphs.tools.toolset import Toolset
 
@@ -25,14 +26,14 @@ class GraphToolAccess:
         if not self._own_servers:
             return self._parts.tool_registry
         tools = self._parts.find_tools(context)
-        await tools.open(self._find_servers(context.caller.roles))
+        await tools.open(self._find_servers(context.caller))
         return tools
 
-    def _find_servers(self, roles: tuple[str, ...]) -> list[str]:
+    def _find_servers(self, caller: Caller) -> list[str]:
         """A connection that no rule would let the caller use is not worth a process."""
-        found = self._by_roles.get(roles)
+        found = self._by_roles.get(caller.roles)
         if found is None:
-            may_reach = self._parts.snapshot.policy.may_reach
-            found = [name for name in self._own_servers if all(may_reach(role, name) for role in roles)]
-            self._by_roles[roles] = found
+            policy = self._parts.snapshot.policy
+            found = [name for name in self._own_servers if policy.may_reach_server(caller, name)]
+            self._by_roles[caller.roles] = found
         return found

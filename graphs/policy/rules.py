@@ -155,14 +155,30 @@ class Policy:
         """What is decided where no rule says anything. Raises KeyError."""
         return Verdict(decision="deny", rule=f"role {role} says nothing about it ({self._roles[role].where})")
 
-    def may_see(self, role: str, server: str, tool: str) -> bool:
+    def may_see_tool(self, caller: Caller, server: str, tool: str) -> bool:
+        """Whether there are any arguments with which the caller could call the tool, or ask to."""
+        return all(self.may_role_see_tool(role, server, tool) for role in caller.roles)
+
+    def may_reach_server(self, caller: Caller, server: str) -> bool:
+        """Whether the server could have a tool that the caller could call: for one that is down and names no tools."""
+        return all(self.may_role_reach_server(role, server) for role in caller.roles)
+
+    def may_use_graph(self, caller: Caller, graph: str) -> bool:
+        """Whether all of the caller's roles may use the graph."""
+        return all(self.may_role_use_graph(role, graph) for role in caller.roles)
+
+    def may_use_model(self, caller: Caller, model: str) -> bool:
+        """Whether all of the caller's roles may use the model."""
+        return all(self.may_role_use_model(role, model) for role in caller.roles)
+
+    def may_role_see_tool(self, role: str, server: str, tool: str) -> bool:
         """Whether there are any arguments with which the role could call the tool, or ask to."""
         if role not in self._roles:
             return False
         relevant = self._find_relevant(role, f"{server}/{tool}")
         return bool(relevant.allow or relevant.ask) and all(rule.when is not None for rule in relevant.deny)
 
-    def may_reach(self, role: str, server: str) -> bool:
+    def may_role_reach_server(self, role: str, server: str) -> bool:
         """Whether the server could have a tool that the role could call: for one that is down and names no tools."""
         rules = [rule for line in self._lines.get(role, ()) for rule in line.rules]
         opens = any(rule.decision != "deny" and could_begin(rule.pattern, f"{server}/") for rule in rules)
@@ -177,11 +193,11 @@ class Policy:
         """How many tool calls a turn may run for a caller of all these roles; None: the roles do not say."""
         return find_lowest(self.limits[role].tool_calls for role in roles if role in self.limits)
 
-    def may_use_graph(self, role: str, graph: str) -> bool:
+    def may_role_use_graph(self, role: str, graph: str) -> bool:
         """Whether the role may use the graph."""
         return self._is_named(role, graph, [line.graphs for line in self._lines.get(role, ())])
 
-    def may_use_model(self, role: str, model: str) -> bool:
+    def may_role_use_model(self, role: str, model: str) -> bool:
         """Whether the role may use the model."""
         return self._is_named(role, model, [line.models for line in self._lines.get(role, ())])
 

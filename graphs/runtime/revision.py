@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +15,7 @@ from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
 from graphs.nodes import Services
-from graphs.policy.rules import Caller, Policy
+from graphs.policy.rules import Caller
 from graphs.runtime.admission import Admission
 from graphs.runtime.compiler import ServedGraph, assemble
 from graphs.runtime.in_flight import InFlight
@@ -76,14 +77,14 @@ class Revision:
         graphs = [
             ModelListEntry(id=name, description=served.plan.spec.description, is_graph=True)
             for name, served in self.served_graphs.items()
-            if may_use_graph(policy, caller, name)
+            if policy.may_use_graph(caller, name)
         ]
-        if not may_use_graph(policy, caller, self.snapshot.gateway.default_graph):
+        if not policy.may_use_graph(caller, self.snapshot.gateway.default_graph):
             return graphs
         models = [
             ModelListEntry(id=name, description=f"{name} with your tools", is_graph=False)
             for name in await self._model_list.list_names()
-            if name not in self.served_graphs and may_use_model(policy, caller, name)
+            if name not in self.served_graphs and policy.may_use_model(caller, name)
         ]
         return graphs + models
 
@@ -94,7 +95,7 @@ class Revision:
         """
         policy = self.snapshot.policy
         if (served := self.served_graphs.get(name)) is not None:
-            if not may_use_graph(policy, caller, name):
+            if not policy.may_use_graph(caller, name):
                 raise NotAllowed(f"The role {caller.role} may not use the graph {name!r} (access.yaml).")
             return served, None
         if not await self._model_list.has(name):
@@ -104,20 +105,20 @@ class Revision:
                 + (f" LiteLLM's models are unknown at present: {problem}" if problem else "")
             )
         default = self.snapshot.gateway.default_graph
-        if not may_use_model(policy, caller, name) or not may_use_graph(policy, caller, default):
+        if not policy.may_use_model(caller, name) or not policy.may_use_graph(caller, default):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
         return self.served_graphs[default], name
 
     def find_plan(self, name: str, caller: Caller) -> GraphPlan:
         """The plan of a graph. Raises UnknownModel, also for one that the caller may not use."""
-        if name not in self.served_graphs or not may_use_graph(self.snapshot.policy, caller, name):
+        if name not in self.served_graphs or not self.snapshot.policy.may_use_graph(caller, name):
             raise UnknownModel(f"There is no graph {name!r} that the role {caller.role} may use.")
         return self.served_graphs[name].plan
 
     def may_use(self, graph: str, model: str | None, caller: Caller) -> bool:
         """Whether the caller may use a graph, and a LiteLLM model where one was asked for by name."""
         policy = self.snapshot.policy
-        return may_use_graph(policy, caller, graph) and (model is None or may_use_model(policy, caller, model))
+        return policy.may_use_graph(caller, graph) and (model is None or policy.may_use_model(caller, model))
 
     def is_taken(self, model_name: str, caller: Caller) -> bool:
         """Whether a client's tool may not have this name, since a tool that the caller may call here has it, or may.
@@ -125,14 +126,9 @@ class Revision:
         Of any other tool this tells nothing: a client's tool of its name stands, and is the client's.
         """
         policy = self.snapshot.policy
-
-        def may_see(server: str, tool: str) -> bool:
-            return all(policy.may_see(role, server, tool) for role in caller.roles)
-
-        def may_reach(server: str) -> bool:
-            return all(policy.may_reach(role, server) for role in caller.roles)
-
-        return self.tool_registry.is_taken(model_name, may_see, may_reach)
+        return self.tool_registry.is_taken(
+            model_name, partial(policy.may_see_tool, caller), partial(policy.may_reach_server, caller)
+        )
 
     def find_people_name(self, model_name: str, caller: Caller) -> str:
         """`server/tool` for a model's name of a tool that the caller may call; any other name as it is."""
@@ -168,13 +164,3 @@ class Revision:
                 for name, entry in servers.items()
             },
         }
-
-
-def may_use_graph(policy: Policy, caller: Caller, name: str) -> bool:
-    """Whether all of the caller's roles may use the graph."""
-    return all(policy.may_use_graph(role, name) for role in caller.roles)
-
-
-def may_use_model(policy: Policy, caller: Caller, name: str) -> bool:
-    """Whether all of the caller's roles may use the model."""
-    return all(policy.may_use_model(role, name) for role in caller.roles)
