@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
-import graphs
+from graphs.config.loader import find_shipped_configs
 
-SHIPPED = Path(graphs.__file__).parent / "defaults"
 GRAPH = "assistant"
 
 
@@ -39,7 +38,7 @@ def write(configs: Configs, folder: Path, upstream: str) -> None:
     access = {"roles": roles(configs.rules), "keys": keys}
     for name, content in (("gateway", gateway), ("servers", servers), ("access", access)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False, width=120))
-    shipped = SHIPPED / "graphs" / f"{GRAPH}.yaml"
+    shipped = find_shipped_configs() / "graphs" / f"{GRAPH}.yaml"
     shutil.copy(shipped, folder / "graphs")
     for number in range(1, configs.graphs):
         shutil.copy(shipped, folder / "graphs" / f"{GRAPH}-{number:03}.yaml")

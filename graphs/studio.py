@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from graphs.config.loader import DEFAULTS, Snapshot, load
+from graphs.config.loader import Snapshot, find_shipped_configs, load
 from graphs.errors import GraphUnavailable
 from graphs.nodes import Services
 from graphs.nodes.state import Context
@@ -39,7 +39,7 @@ def find_data_folder() -> Path:
 def list_graph_names(folder: Path) -> list[str]:
     """The ids of the graphs in a config folder; the shipped ones where it has none."""
     names = sorted(file.stem for file in (folder / "graphs").glob("*.yaml"))
-    return names or sorted(file.stem for file in (DEFAULTS / "graphs").glob("*.yaml"))
+    return names or sorted(file.stem for file in (find_shipped_configs() / "graphs").glob("*.yaml"))
 
 
 def build_variable_name(name: str) -> str:

@@ -1,18 +1,30 @@
-"""The shipped configs load, are the same in the package and the repository, and allow what the demo promises."""
+"""The shipped configs load, are in the wheel, and allow what the demo promises."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from graphs.config.loader import DEFAULTS, Snapshot, load
+from graphs.config.loader import Snapshot, find_shipped_configs, load
 from graphs.diagnostics.probe import probe_servers
+from graphs.errors import ConfigError
 from graphs.policy.rules import Caller, CallFacts, ToolFacts
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+LOAD = """
+import json, pathlib
+from graphs.config.loader import find_shipped_configs, load
+print(json.dumps([str(find_shipped_configs()), dict(load(pathlib.Path("empty"), {}).texts)]))
+"""
 
 
 @pytest.fixture
@@ -20,13 +32,41 @@ def shipped() -> Snapshot:
     return load(CONFIGS, {})
 
 
-def test_the_shipped_defaults_are_the_configs_of_the_repository() -> None:
-    def texts(folder: Path) -> dict[str, str]:
-        files = (path for path in folder.rglob("*.yaml") if path.is_file())
-        return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
+def read_texts(folder: Path) -> dict[str, str]:
+    """The YAML files below a folder, by their paths in it."""
+    files = (path for path in folder.rglob("*.yaml") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
 
-    assert texts(CONFIGS) == texts(DEFAULTS)
-    assert set(texts(CONFIGS)) == {"gateway.yaml", "servers.yaml", "access.yaml", "graphs/assistant.yaml"}
+
+def test_a_checkout_takes_its_defaults_from_its_configs() -> None:
+    assert find_shipped_configs() == CONFIGS
+    assert set(read_texts(CONFIGS)) == {"gateway.yaml", "servers.yaml", "access.yaml", "graphs/assistant.yaml"}
+
+
+def test_the_wheel_brings_the_configs_and_an_empty_folder_takes_them(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=CONFIGS.parent, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    (tmp_path / "empty").mkdir()
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, env=env, check=True, capture_output=True)
+    folder, texts = json.loads(done.stdout)
+    assert folder == str(tmp_path / "installed" / "graphs" / "config" / "shipped")
+    assert texts == read_texts(CONFIGS)
+
+
+def test_a_file_that_is_neither_there_nor_shipped_is_missed_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CONFIGS, tmp_path / "configs", ignore=shutil.ignore_patterns("data", "access.yaml"))
+    monkeypatch.setattr("graphs.config.loader.find_shipped_configs", lambda: tmp_path / "configs")
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path / "configs", {})
+    assert [str(problem) for problem in raised.value.problems] == [
+        "access.yaml:0:0: there is no such file, and no shipped one to stand in for it; restore it"
+    ]
 
 
 def test_the_environment_names_of_the_contract_fill_the_gateway() -> None:

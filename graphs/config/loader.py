@@ -27,9 +27,6 @@ from graphs.policy import patterns
 from graphs.policy.rules import Policy
 from graphs.redaction import Redaction
 
-DEFAULTS = Path(__file__).parent.parent / "defaults"
-"""The shipped files, the same as `configs/` of the repository."""
-
 _FILES = ("gateway.yaml", "servers.yaml", "access.yaml")
 _MAX_BYTES = 4_000_000
 
@@ -168,7 +165,7 @@ class _Loader:
 
     def _read_file(self, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
         path = self.folder / name
-        return self._read(path if path.exists() else DEFAULTS / name, name, spec)
+        return self._read(path if path.exists() else find_shipped_configs() / name, name, spec)
 
     def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
         found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
@@ -204,6 +201,9 @@ class _Loader:
             before = error.object[: error.start].decode("utf-8")
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
             self.problems.append(Problem(name, line, column, "the file is not UTF-8 from here on; save it as UTF-8"))
+        except FileNotFoundError:
+            message = "there is no such file, and no shipped one to stand in for it; restore it"
+            self.problems.append(Problem(name, 0, 0, message))
         except OSError as error:
             self.problems.append(Problem(name, 0, 0, f"the file cannot be read: {error.strerror}"))
         return ""
@@ -256,9 +256,15 @@ class _Loader:
         return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
 
 
+def find_shipped_configs() -> Path:
+    """Return the folder of the files that stand in for absent ones: the wheel's copy, or `configs/` of a checkout."""
+    packaged = Path(__file__).parent / "shipped"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
+
+
 def list_graph_files(folder: Path) -> list[Path]:
     """The graph files of a folder of configs, in order; the shipped ones where it has none. Raises OSError."""
-    return sorted(_list_graph_files(folder / "graphs")) or sorted(_list_graph_files(DEFAULTS / "graphs"))
+    return sorted(_list_graph_files(folder / "graphs")) or sorted(_list_graph_files(find_shipped_configs() / "graphs"))
 
 
 def _list_graph_files(folder: Path) -> list[Path]:

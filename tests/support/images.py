@@ -116,7 +116,7 @@ def interlock_image(folder: Path) -> Image:
             build(building, sources, home / "opt", binds, slice(0, 1))
     mine = folder / "interlock-image"
     shutil.copytree(home, mine, copy_function=os.link, symlinks=True)
-    code = {**sources, "graphs": ROOT / "graphs", "server": ROOT / "server"}
+    code = {**sources, **{name: ROOT / name for name in ("configs", "graphs", "server")}}
     for file in ("requirements.lock", "pyproject.toml", "README.md"):
         (mine / "opt-src" / file).unlink(missing_ok=True)
     build(building, code, mine / "opt", binds, slice(1, 2))
