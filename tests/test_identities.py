@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from aiohttp import web
 from support.elsewhere import CURVE, KEY, OTHER, Elsewhere, public
 from support.facade import ACCESS, ADMIN, Facade, said, serving, write_configs
+from support.hostile_endpoint import HostileEndpoint
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tools import Tools
 
@@ -377,6 +379,31 @@ async def test_a_hostile_answer_is_none(kind: str, monkeypatch: pytest.MonkeyPat
             await Issuer(spec, ["dev"], http).vouch(Elsewhere.token(Elsewhere.__new__(Named)))
         assert time.monotonic() - began < 10
     assert hit == []
+
+
+async def test_endless_interim_answers_are_no_answer() -> None:
+    with HostileEndpoint() as hostile:
+        hostile.answer = lambda wire: wire.interim(2_000_000)
+        root = hostile.url.removesuffix("/v1")
+        async with build_client() as http:
+            keys = LiteLLMKeys(LiteLLMKeysSpec(default="dev"), root, ["dev"], http)
+            assert await ask_about(keys, "sk-x") == "GraphUnavailable"
+            with pytest.raises(httpx.RemoteProtocolError, match="sent more than 16 interim answers"):
+                await ask(http, f"{root}/jwks")
+        assert hostile.sent < 40 * 2**20
+
+
+async def test_questions_go_through_the_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def told(request: web.Request) -> web.Response:
+        return web.json_response({"host": request.host})
+
+    async with answering({"/key/info": told}) as root:
+        monkeypatch.setenv("http_proxy", root)
+        monkeypatch.setenv("no_proxy", "localhost")
+        async with build_client() as http:
+            assert await ask(http, "http://litellm.invalid/key/info") == (200, {"host": "litellm.invalid"})
+            here = root.replace("127.0.0.1", "localhost")
+            assert await ask(http, f"{here}/key/info") == (200, {"host": here.removeprefix("http://")})
 
 
 class Named(Elsewhere):

@@ -1,8 +1,10 @@
-"""The client by which LangChain asks a model, for Studio: it goes nowhere else, keeps nothing, and reads no further."""
+"""Outgoing HTTP: interim answers are counted, and the client of Studio goes nowhere else and reads no further."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import repeat
 
@@ -12,10 +14,27 @@ import pytest
 from pydantic import SecretStr
 from support.hostile_endpoint import END, HostileEndpoint, Wire, delta
 
+from graphs.errors import ModelError
+from graphs.http_transport import MOST_INTERIM, OutboundTransport
 from graphs.llm.client import LONGEST_STUDIO_ANSWER, ChatModel
-from graphs.llm.http_client import build_client
+from graphs.llm.http_client import build_client, load_certificates
 
 WORD = delta(content="Hello.")
+MOST_UNREAD = 20 * 2**20
+"""Bytes that a socket takes before anybody reads them, or notices that nobody does."""
+
+
+class Silent:
+    """Hears an answer and does nothing."""
+
+    def add_text(self, kind: str, text: str) -> None:
+        pass
+
+    def add_annotations(self, annotations: object) -> None:
+        pass
+
+    def add_logprobs(self, logprobs: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -82,3 +101,53 @@ async def test_a_body_is_read_up_to_its_bound(hostile: HostileEndpoint, length: 
         else:
             with pytest.raises(httpx.ReadError, match="longer than 1000 bytes"):
                 await client.get(hostile.url)
+
+
+@pytest.mark.parametrize("count", [0, MOST_INTERIM])
+async def test_a_few_interim_answers_are_skipped(hostile: HostileEndpoint, chat: ChatModel, count: int) -> None:
+    hostile.answer = lambda wire: (wire.interim(count), wire.stream(WORD, END))
+    assert (await chat.stream({"messages": []}, Silent())).text == "Hello."
+    async with httpx.AsyncClient(transport=OutboundTransport(load_certificates())) as client:
+        assert (await client.get(hostile.url)).content == WORD + END
+
+
+@pytest.mark.parametrize("count", [MOST_INTERIM + 1, 2_000_000])
+async def test_more_interim_answers_than_that_end_the_request(
+    hostile: HostileEndpoint, chat: ChatModel, count: int
+) -> None:
+    hostile.answer = lambda wire: (wire.interim(count), wire.stream(WORD, END))
+    with pytest.raises(ModelError, match=r"sent more than 16 interim answers .* so it was left"):
+        await chat.stream({"messages": []}, Silent())
+    async with httpx.AsyncClient(transport=OutboundTransport(load_certificates())) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match=r"^sent more than 16 interim answers"):
+            await client.get(hostile.url)
+    assert hostile.sent < MOST_UNREAD
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 204 No\r\n\r\n"])
+async def test_answers_that_nobody_asked_for_end_the_connection(
+    hostile: HostileEndpoint, chat: ChatModel, piece: bytes
+) -> None:
+    left = threading.Event()
+
+    def answer(wire: Wire) -> None:
+        wire.whole(b"{}", b"400 Bad")
+        try:
+            for _ in range(2_000):
+                wire.send(piece * 1000)
+        except OSError:
+            left.set()
+
+    hostile.answer = answer
+    with pytest.raises(ModelError, match="status 400"):
+        await chat.stream({"messages": []}, Silent())
+    assert await asyncio.to_thread(left.wait, 10)
+    assert hostile.sent < MOST_UNREAD
+
+
+async def test_what_is_no_http_is_an_error_of_httpx(hostile: HostileEndpoint) -> None:
+    hostile.answer = lambda wire: wire.send(b"+OK POP3 ready\r\n\r\n")
+    async with httpx.AsyncClient(transport=OutboundTransport(load_certificates())) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match=r"^sent something that is no HTTP") as caught:
+            await client.get(hostile.url)
+    assert "POP3" not in str(caught.value)

@@ -24,6 +24,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from graphs.errors import ModelError, ModelErrorKind
+from graphs.http_transport import BoundedConnector, TooManyInterim
 from graphs.llm.http_client import build_client
 from graphs.llm.stream import (
     LONGEST_ANSWER,
@@ -231,7 +232,7 @@ class ChatModel:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+                connector=BoundedConnector(limit=0, keepalive_timeout=30),
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
@@ -240,6 +241,12 @@ class ChatModel:
         return self._session
 
     def _build_protocol_error(self, error: aiohttp.ClientResponseError) -> ModelError:
+        if isinstance(error.__cause__, TooManyInterim):
+            return ModelError(
+                f"The model endpoint {self.base_url} {error.__cause__}, so it was left. Does LITELLM_BASE_URL lead to "
+                "LiteLLM?",
+                kind="unavailable",
+            )
         # Not aiohttp's own words: they quote what was sent.
         return ModelError(
             f"The model endpoint {self.base_url} sent an answer that is no HTTP, or whose headers are longer than "

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.request import getproxies
 
-import aiohttp
 import anyio.to_thread
 import httpx
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from httpx_aiohttp import AiohttpTransport
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
 from graphs.config.spec.servers import ServerSpec
+from graphs.http_transport import OutboundTransport
 from graphs.tools.http_limits import ENCODINGS, BoundedTransport
 from graphs.tools.message_limits import Intake
 from graphs.tools.trace_context import repeat_in_header
@@ -78,21 +77,13 @@ def _make_client(
 
     aiohttp carries the requests: measured, a tool call costs half of what it costs over httpx's own transport.
     """
-
-    def make_session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=trusted),
-            cookie_jar=aiohttp.DummyCookieJar(),  # the client above has its own
-            trust_env=bool(getproxies()),
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept", "Content-Type"),
-        )
-
+    inner = OutboundTransport(trusted, trust_env=bool(getproxies()))
     own = httpx.Headers(headers)
     own["accept-encoding"] = ENCODINGS
     return httpx.AsyncClient(
         headers=own,
         event_hooks={"request": [repeat_in_header, strip_credentials]},
-        transport=BoundedTransport(AiohttpTransport(verify=trusted, client=make_session), intake, patience=patience),
+        transport=BoundedTransport(inner, intake, patience=patience),
         timeout=httpx.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT, write=60.0, pool=None),
         auth=auth,
     )

@@ -63,6 +63,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             if not limit.expired() or asked.id is None:
                 raise
             return _replace_content(None, request, asked.refuse(f"gave no whole answer within {self._patience:g} s"))
+        except httpx.RemoteProtocolError as error:
+            if asked.id is None:
+                raise
+            return _replace_content(None, request, asked.refuse(str(error)))
 
     async def aclose(self) -> None:
         """See httpx."""

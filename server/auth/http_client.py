@@ -9,6 +9,9 @@ from typing import Any
 
 import httpx
 import orjson
+from httpx._utils import get_environment_proxies
+
+from graphs.http_transport import OutboundTransport
 
 PATIENCE = 10.0
 """Seconds for a whole answer."""
@@ -22,7 +25,14 @@ class UnfitAnswer(Exception):
 
 def build_client() -> httpx.AsyncClient:
     """A client that follows nobody and remembers nothing: what one caller's answer sets is never sent for another."""
+    trusted = httpx.create_ssl_context()
     return httpx.AsyncClient(
+        transport=OutboundTransport(trusted),
+        # With a transport of one's own, httpx leaves the proxies of the environment out.
+        mounts={
+            pattern: None if proxy is None else OutboundTransport(trusted, proxy=proxy)
+            for pattern, proxy in get_environment_proxies().items()
+        },
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         headers={"accept-encoding": "identity"},
@@ -34,7 +44,7 @@ async def ask(
 ) -> tuple[int, Mapping[str, Any] | None]:
     """The status of an answer, and its JSON object where the status is 200.
 
-    Raises Unfit, httpx.HTTPError, and TimeoutError where the whole is not there in time.
+    Raises UnfitAnswer, httpx.HTTPError, and TimeoutError where the whole is not there in time.
     """
     asked = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
     async with (
@@ -55,7 +65,7 @@ async def ask(
 
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of an answer, of at most 1,024 levels, which is as far as the parser goes. Raises Unfit."""
+    """The JSON object of an answer, of at most 1,024 levels, which is as far as the parser goes. Raises UnfitAnswer."""
     try:
         value: Any = orjson.loads(body)
     except ValueError:

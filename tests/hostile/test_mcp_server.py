@@ -42,6 +42,8 @@ HTTP_ONLY = {
     "unfinished": "ended its answer before it was whole",
     "brotli": "compressed its answer in a way that was not asked for",
     "not_gzip": "compressed its answer in a way that cannot be read",
+    "interim": "sent more than 16 interim answers",
+    "no_http": "sent something that is no HTTP",
 }
 
 

@@ -194,6 +194,7 @@ ATTACKS: dict[str, tuple[Callable[[Wire], Any], str]] = {
         "headers are longer",
     ),
     "one header of 8 MB": (sends(A_WORD, END, headers=b"x: " + b"y" * 8 * MB + b"\r\n"), "headers are longer"),
+    "two million interim answers": (lambda wire: wire.interim(2_000_000), "more than 16 interim answers"),
     "trailers without end": (
         lambda wire: (
             wire.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"),

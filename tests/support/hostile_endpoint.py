@@ -70,6 +70,11 @@ class Wire:
         """An answer in one piece."""
         self.send(b"HTTP/1.1 " + status + b"\r\n" + headers + b"content-length: %d\r\n\r\n" % len(body) + body)
 
+    def interim(self, count: int) -> None:
+        """So many interim answers, for as long as somebody takes them."""
+        for start in range(0, count, 1000):
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n" * min(1000, count - start))
+
     def flood(self, pieces: Iterable[bytes]) -> None:
         """A stream of these pieces, for as long as there are any and somebody takes them."""
         self.send(STREAM + b"connection: close\r\n\r\n")

@@ -173,6 +173,8 @@ MORE = (
     "unfinished",
     "brotli",
     "not_gzip",
+    "interim",
+    "no_http",
     "noise",
     "exit",
     "mad_log",
@@ -328,6 +330,11 @@ class Handler(BaseHTTPRequestHandler):
             host = self.headers["host"].replace("127.0.0.1", "localhost")
             self.empty(307, ("location", f"http://{host}/stolen"))
             return
+        elif name == "interim":
+            for _ in range(2_000):
+                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        elif name == "no_http":
+            self.wfile.write(b"+OK POP3 ready\r\n\r\n")
         elif name == "cookies":
             self.begin("application/json", *(("set-cookie", f"c{at}-{time.time()}=x") for at in range(50)))
             self.send_all(iter([text(request_id, self.headers.get("cookie") or "none")]))
