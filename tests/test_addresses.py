@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.auth.addresses import find_client, find_group, find_scheme, is_within, parse_networks
+from server.auth.addresses import UNKNOWN, find_client, find_group, find_scheme, is_within, parse_networks
 
 PROXIES = parse_networks(["10.0.0.0/8", "::1"])
 
@@ -31,8 +31,9 @@ PROXIES = parse_networks(["10.0.0.0/8", "::1"])
         ([(b"forwarded", b"for=_hidden")], None),
         ([(b"forwarded", b"proto=https")], None),
         ([(b"forwarded", b"for=192.0.2.7"), (b"x-forwarded-for", b"192.0.2.7")], "192.0.2.7"),
-        ([(b"forwarded", b"for=6.6.6.6"), (b"x-forwarded-for", b"192.0.2.7")], None),
-        ([(b"forwarded", b"for=_hidden"), (b"x-forwarded-for", b"192.0.2.7")], None),
+        ([(b"forwarded", b"for=6.6.6.6"), (b"x-forwarded-for", b"192.0.2.7")], UNKNOWN),
+        ([(b"forwarded", b"for=_hidden"), (b"x-forwarded-for", b"192.0.2.7")], UNKNOWN),
+        ([(b"forwarded", b"for=_hidden"), (b"x-forwarded-for", b"unknown")], None),
         ([], None),
     ],
 )

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from server.auth import failed_keys
+from server.auth.addresses import UNKNOWN
 from server.auth.failed_keys import MOST_WAITING, AddressLocked, FailedKeys
 
 
@@ -55,6 +56,13 @@ def test_an_address_with_a_valid_key_is_never_locked(keys: FailedKeys, clock: Cl
     assert fail(keys, "a", 100) == 0
     clock.now += 2
     assert fail(keys, "a", 4) == 1
+
+
+def test_a_valid_key_frees_nobody_whose_address_is_unknown(keys: FailedKeys) -> None:
+    keys.note_valid(UNKNOWN)
+    assert fail(keys, UNKNOWN, 5) == 2
+    keys.note_valid(UNKNOWN)
+    assert fail(keys, UNKNOWN, 1) == 1
 
 
 def test_so_many_addresses_are_remembered(keys: FailedKeys, monkeypatch: pytest.MonkeyPatch) -> None:

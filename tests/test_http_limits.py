@@ -67,6 +67,24 @@ async def test_people_behind_a_trusted_proxy_are_told_apart(configs: Path, tmp_p
         assert await statuses(root, 3, **{"x-forwarded-for": "192.0.2.1"}) == [401, 401, 401]
 
 
+async def test_headers_that_contradict_each_other_buy_no_guesses(configs: Path, tmp_path: Path, keys: None) -> None:
+    write_http(configs, trusted_proxies=["127.0.0.1"], failed_keys=2)
+    async with limited(configs, tmp_path / "data") as root:
+        # The proxy itself shows a valid key, and so does one whose own proxy writes the other header.
+        assert await statuses(root, 1, ADMIN) == [200]
+        honest = {"x-forwarded-for": "192.0.2.2", "forwarded": "for=10.0.0.1"}
+        assert await statuses(root, 1, ADMIN, **honest) == [200]
+        found = [
+            (await statuses(root, 1, **{"x-forwarded-for": "192.0.2.1", "forwarded": f"for=9.9.9.{number}"}))[0]
+            for number in range(5)
+        ]
+        assert found == [401, 401, 429, 429, 429]
+        # Nobody else waits for that, and valid keys get in.
+        assert await statuses(root, 1, ADMIN, **honest) == [200]
+        assert await statuses(root, 1, **{"x-forwarded-for": "192.0.2.2"}) == [401]
+        assert await statuses(root, 3) == [401, 401, 401]
+
+
 async def test_nobody_else_is_believed(configs: Path, tmp_path: Path, keys: None) -> None:
     write_http(configs, failed_keys=2)
     async with limited(configs, tmp_path / "data") as root:

@@ -10,6 +10,8 @@ from functools import lru_cache
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Headers = Iterable[tuple[bytes, bytes]]
 
+UNKNOWN = "unknown"
+"""The address of clients whose proxies contradict themselves, and of connections that have none."""
 MOST_HOPS = 20
 """Proxies that are looked through; a longer list is made up."""
 FORWARDED_FOR = re.compile(r"(?:^|;)\s*for\s*=\s*(\"[^\"]*\"|[^;,\s]*)", re.IGNORECASE)
@@ -58,7 +60,7 @@ def find_client(headers: Headers, trusted: Sequence[Network]) -> str | None:
 
     Each proxy adds whom it heard from, so the last one that is no proxy of ours is the client; what is before it was
     written by that client. A client may also send the one of the two headers that its proxy does not write: where they
-    contradict each other, neither is believed.
+    contradict each other, neither is believed, and the client is UNKNOWN.
     """
     listed: list[str] = []
     forwarded: list[str] = []
@@ -70,7 +72,9 @@ def find_client(headers: Headers, trusted: Sequence[Network]) -> str | None:
                 found = FORWARDED_FOR.search(hop)
                 forwarded.append(found[1] if found else "")
     named = {client for hops in (listed, forwarded) if hops for client in [_last_untrusted(hops, trusted)]}
-    return named.pop() if len(named) == 1 else None
+    if len(named) > 1:
+        return UNKNOWN
+    return named.pop() if named else None
 
 
 def _last_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> str | None:

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from server.auth.addresses import UNKNOWN
+
 WINDOW = 60.0
 """Seconds for which failures are counted together."""
 TRUSTED_FOR = 3600.0
@@ -39,7 +41,7 @@ class AddressLocked(Exception):
 
 
 class FailedKeys:
-    """Failures by address, as `group_of` writes it. Not for several threads."""
+    """Failures by address, as `find_group` writes it. Not for several threads."""
 
     def __init__(self, most: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -48,7 +50,9 @@ class FailedKeys:
         self._valid: OrderedDict[str, float] = OrderedDict()
 
     def note_valid(self, address: str) -> None:
-        """A valid key was shown: forgets what failed."""
+        """A valid key was shown: forgets what failed. Not of UNKNOWN, which anybody behind a proxy can be."""
+        if address == UNKNOWN:
+            return
         if address not in self._valid:
             self._failures.pop(address, None)
             if len(self._valid) >= MOST_ADDRESSES:

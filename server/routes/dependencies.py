@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from graphs.runtime.engine import Engine
 from graphs.runtime.revision import Revision
-from server.auth.addresses import find_group
+from server.auth.addresses import UNKNOWN, find_group
 from server.auth.failed_keys import AddressLocked
 from server.auth.identity import Identities, Identity
 from server.auth.keys import UnknownKey
@@ -79,7 +79,7 @@ def find_address(request: Request, connection: ClientConnection | None) -> str:
     """Whose keys are counted together: the other end's, or the client's for whom a trusted proxy asks."""
     if connection is not None and connection.address is not None:
         return connection.address
-    return find_group(request.client.host if request.client else "unknown")
+    return find_group(request.client.host if request.client else UNKNOWN)
 
 
 IdentityDep = Annotated[Identity, Depends(identify_caller)]

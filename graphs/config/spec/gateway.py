@@ -98,7 +98,8 @@ class HttpSpec(Spec):
     """How long a connection stays open between two requests."""
     failed_keys: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     """Requests without a valid key that an address may make in a minute; further ones are answered 429. A valid key
-    is let in whatever was tried beside it, and from its address nothing is counted for an hour."""
+    is let in whatever was tried beside it, and from its address nothing is counted for an hour. Clients whose proxies'
+    headers contradict each other count as one address, without that hour."""
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -19,7 +19,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from server.auth.addresses import find_client, find_group, find_scheme, is_within
+from server.auth.addresses import UNKNOWN, find_client, find_group, find_scheme, is_within
 from server.protocols.http.connections import EXTENSION, ConnectionTable
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
@@ -87,7 +87,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Takes its place in the table, or is refused."""
         super().connection_made(transport)
         now = self.loop.time()
-        self.host = self.client[0] if self.client else "unknown"
+        self.host = self.client[0] if self.client else UNKNOWN
         self.trusted = is_within(self.host, self.limits.trusted)
         self.address = None if self.trusted else find_group(self.host)
         self.deadline = now + self.limits.spec.header_time
