@@ -89,6 +89,12 @@ class OutboundTransport(httpx.AsyncBaseTransport):
             interim = isinstance(error.__cause__, TooManyInterim)
             words = str(error.__cause__) if interim else "sent something that is no HTTP, or headers that are too long"
             raise httpx.RemoteProtocolError(words, request=request) from error
+        except httpx.ConnectTimeout as error:
+            # httpx_aiohttp says so of every broken connection, also of one on which the request was sent and may have
+            # been acted upon. Whoever repeats what was never sent must not repeat that.
+            if isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+                raise
+            raise httpx.ReadError(str(error), request=request) from error.__cause__
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -646,6 +646,33 @@ async def test_a_change_under_way_over_http_is_not_repeated(kind: str, tmp_path:
         assert lines(log).count("hang a") == 1
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_change_that_was_read_and_never_answered_is_not_repeated(how: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with (
+        http_server("http", log, SUPPORT / "mcp_hangup.py") as server,
+        opened({"web": spec(url=server.url)}) as toolbox,
+    ):
+        message = await ask(toolbox, f"web/{how}")
+        assert message.status == "error"
+        assert "Outcome unknown" in str(message.content)
+        assert "was not run" not in str(message.content)
+        await until(lambda: toolbox.tools)
+        assert lines(log) == [how]
+
+
+async def test_a_look_that_was_read_and_never_answered_is_repeated_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with (
+        http_server("http", log, SUPPORT / "mcp_hangup.py") as server,
+        opened({"web": spec(url=server.url)}) as toolbox,
+    ):
+        message = await ask(toolbox, "web/look")
+        assert message.status == "error"
+        assert "web/look failed twice" in str(message.content)
+        assert lines(log) == ["look", "look"]
+
+
 async def test_a_change_that_cannot_have_reached_a_restarted_server_is_run_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     patient = replace(QUICK, check=1000)

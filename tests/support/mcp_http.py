@@ -1,4 +1,4 @@
-"""The test server behind a real HTTP port, as a process that can be killed and started again on the same port."""
+"""A test server behind a real HTTP port, as a process that can be killed and started again on the same port."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ SCRIPT = Path(__file__).with_name("mcp_server.py")
 class HttpServer:
     """One server of the kind `http` or `sse`."""
 
-    def __init__(self, kind: str, log: Path) -> None:
+    def __init__(self, kind: str, log: Path, script: Path = SCRIPT) -> None:
         self.kind = kind
+        self._script = script
         self.port = 0
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -29,7 +30,7 @@ class HttpServer:
         """Start it, on the port it had before if it had one; returns when that port takes connections."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(SCRIPT),
+            str(self._script),
             self.kind,
             str(self._log),
             env={**os.environ, "PORT": str(self.port)},
@@ -45,8 +46,8 @@ class HttpServer:
 
 
 @asynccontextmanager
-async def http_server(kind: str, log: Path) -> AsyncGenerator[HttpServer, None]:
-    server = HttpServer(kind, log)
+async def http_server(kind: str, log: Path, script: Path = SCRIPT) -> AsyncGenerator[HttpServer, None]:
+    server = HttpServer(kind, log, script)
     await server.start()
     try:
         yield server
