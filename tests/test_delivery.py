@@ -34,7 +34,8 @@ from pathlib import Path
 
 if Path(sys.argv[0]).name == "interlock":
     from graphs.events import Finished
-    from server.protocols.chat_completions.stream import ChunkEncoder, Collector
+    from server.protocols.chat_completions.collect import Collector
+    from server.protocols.chat_completions.stream import ChunkEncoder
 
     flag, encode, body = Path(os.environ["DIES_ONCE"]), ChunkEncoder.encode, Collector.build_body
 

@@ -21,26 +21,28 @@ ASK_USER = "ask_user"
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """How this request is to be answered."""
+    """How a request is to be answered; by default, as a plain client of OpenAI expects it."""
 
-    kind: Literal["openai", "open-webui"]
-    items: bool
+    kind: Literal["openai", "open-webui"] = "openai"
+    items: bool = False
     """Tool calls are shown as Responses-API items."""
-    buttons: bool
+    buttons: bool = False
     """Approvals are asked for with `ask_user`."""
-    waits: bool
+    waits: bool = False
     """The stream stays open while an approval is pending, and goes on once it is decided."""
-    task: bool
+    task: bool = False
     """A background task (title, tags, follow-ups): for the model alone, not for the graph."""
-    tools: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
     """The client's own function tools. Open WebUI's are its injected ones, which are not for our models."""
-    chat: str | None
-    message: str | None
-    parent_message: str | None
+    chat: str | None = None
+    message: str | None = None
+    """The client's id for the answer to come."""
+    parent_message: str | None = None
+    """The client's id of the answer that this message follows."""
 
 
 def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool) -> Client:
-    """Reads headers (lower-case names) and body. Raises BadRequest for tools that are no function tools.
+    """Read headers (lower-case names) and body. Raises BadRequest for tools that are no function tools.
 
     `for_people`: the key belongs to a chat page that asks for its people. Any other client that calls its request a
     background task would only get past the graph's prompt and rules, so its request is an ordinary turn.

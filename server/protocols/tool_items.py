@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.text import escape_invisible, format_exact_json
-from server.protocols.chat_completions.stream import encode_sse
+from server.protocols.sse import encode_sse
 
 
 def encode_status(text: str, *, done: bool) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import httpx
 import openai
 import uvicorn
 import yaml
+from starlette.routing import BaseRoute
 from support.scripted_model import ScriptedModel
 
 from server.app import create_app
@@ -153,9 +154,13 @@ def content(raw: str) -> str:
 
 
 @asynccontextmanager
-async def serving(configs: Path, data: Path, **settings: Any) -> AsyncGenerator[Facade]:
-    """The facade while the block lasts. Its environment is the test's: set keys with monkeypatch."""
+async def serving(
+    configs: Path, data: Path, *, routes: Sequence[BaseRoute] = (), **settings: Any
+) -> AsyncGenerator[Facade]:
+    """The facade while the block lasts, with further `routes`. Its environment is the test's: set keys with
+    monkeypatch."""
     app = create_app(Settings(configs=configs, data=data, **settings))
+    app.router.routes[:0] = routes
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = GuestServer(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
         task = asyncio.create_task(server.serve(sockets=[listener]))

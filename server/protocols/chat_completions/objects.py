@@ -1,0 +1,25 @@
+"""Parts that a chunk and a whole completion have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphs.events import ClientCalls, TokenUsage
+
+
+def build_call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
+    """Build `tool_calls` of a message: the calls that the client is to run."""
+    return [
+        {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in event.calls
+    ]
+
+
+def build_usage(usage: TokenUsage) -> dict[str, Any]:
+    """Build the `usage` object."""
+    return {
+        **(usage.details or {}),
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+    }
