@@ -95,7 +95,14 @@ class StudioServices:
         storage = env.get("INTERLOCK_STORAGE", "")
         engine = await self._stack.enter_async_context(
             # `langgraph dev` stops whatever blocks its event loop, however short.
-            open_engine(snapshot, storage=storage, data=find_data_folder(), demo=self._find_model_url, may_block=False)
+            open_engine(
+                snapshot,
+                storage=storage,
+                data=find_data_folder(),
+                attach=lambda _: None,
+                demo=self._find_model_url,
+                may_block=False,
+            )
         )
         services = build_services(engine, caller)
         return {name: assemble(plan, services, checkpointer=None) for name, plan in snapshot.graphs.items()}
@@ -104,7 +111,7 @@ class StudioServices:
         return self.model_url
 
 
-def build_services(engine: Engine, caller: Caller) -> Services:
+def build_services(engine: Engine[object], caller: Caller) -> Services:
     """The library's services, with the standing caller."""
 
     def build_default_context(thread: str | None) -> Context:

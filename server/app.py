@@ -48,31 +48,31 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         snapshot = load(chosen.configs, env)
         async with AsyncExitStack() as stack:
             http = await stack.enter_async_context(build_client())
-            keeper = IdentityLoader(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
+            identities = IdentityLoader(env, chosen.data, chosen.forwarded_jwt_secret.get_secret_value(), http)
             tracing = await stack.enter_async_context(open_tracing(os.environ))
             opening = open_engine(
                 snapshot,
                 storage=chosen.storage,
                 data=chosen.data,
                 demo=DemoModel(stack).get_url,
-                attach=keeper.build_identities,
+                attach=identities.build_identities,
                 reload_with=env,
                 tracing=tracing,
                 describe_server=describe_server,
             )
             try:
-                library = await stack.enter_async_context(opening)
+                engine = await stack.enter_async_context(opening)
             except InterlockError as error:
                 # uvicorn says only that something failed.
                 log.critical("%s", error)
                 raise
             connections = ConnectionTable(
-                lambda: library.current_revision.snapshot.gateway.http, library.metrics, chosen.max_body
+                lambda: engine.current_revision.snapshot.gateway.http, engine.metrics, chosen.max_body
             )
             await stack.enter_async_context(connections.watch())
             if ready is not None:
                 ready()
-            yield {"settings": chosen, "library": library, "connections": connections}
+            yield {"settings": chosen, "engine": engine, "connections": connections}
 
     app = ObservedFastAPI(
         title="Interlock",

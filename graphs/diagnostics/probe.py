@@ -50,8 +50,8 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
         await toolbox.start()
         while len(took) < len(shared) and time.monotonic() - began < patience:
             for name, status in toolbox.get_status().items():
-                # One that may be downloading itself is down "yet": it is waited for.
-                if status.status != "starting" and (status.status == "up" or "yet" not in (status.reason or "")):
+                # One that is late may be downloading itself: it is waited for.
+                if status.status != "starting" and not status.is_late:
                     took.setdefault(name, time.monotonic() - began)
             await asyncio.sleep(_POLL)
         seen = {

@@ -1,4 +1,4 @@
-"""The graphs being served: the current edition, the swap to the next one when files change, and the end of the last."""
+"""The graphs being served: the current revision, the swap to the next when files change, and the end of the last."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from graphs.config.environment import Environment
 from graphs.config.loader import Snapshot, load
@@ -17,7 +17,7 @@ from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
-from graphs.runtime.revision import Revision
+from graphs.runtime.revision import Attachment, Revision
 from graphs.runtime.runner import Runner
 from graphs.store.approval import Approval, ApprovalDecision, ApprovalStatus
 from graphs.store.store import Store
@@ -35,12 +35,9 @@ SERVERS_PATIENCE = 5.0
 DescribeServer = Callable[[Snapshot, ToolRegistry, str], Awaitable[Sequence[str]]]
 """What the log says of a server that came up: its lines."""
 
-Attach = Callable[[Snapshot], object]
-"""Makes what the facade swaps together with a snapshot. Raises ConfigError where the snapshot cannot be served."""
 
-
-class Engine:
-    """What is served. Open it with `opened()`."""
+class Engine(Generic[Attachment]):
+    """What is served. Open it with `open_engine()`."""
 
     def __init__(
         self,
@@ -48,7 +45,7 @@ class Engine:
         *,
         storage: str,
         demo: Callable[[], Awaitable[str]],
-        attach: Attach,
+        attach: Callable[[Snapshot], Attachment],
         tracing: Tracing,
         describe_server: DescribeServer | None,
     ) -> None:
@@ -63,7 +60,7 @@ class Engine:
         self.evaluator = Evaluator()
         self.tracing = tracing
         self._connections = SharedConnections(on_change=self._update_servers)
-        self._current_revision: Revision | None = None
+        self._current_revision: Revision[Attachment] | None = None
         self._retire_tasks: set[asyncio.Task[None]] = set()
         self._described_servers: set[str] = set()
         """Servers of the current snapshot of which the log says what each role may do."""
@@ -77,14 +74,14 @@ class Engine:
         )
 
     @property
-    def current_revision(self) -> Revision:
-        """The newest edition. A request takes it once, holds its lease, and uses it throughout."""
+    def current_revision(self) -> Revision[Attachment]:
+        """The newest revision. A request takes it once, holds it while it lasts, and uses it throughout."""
         if self._current_revision is None:
-            raise RuntimeError("the library is used before its first snapshot")
+            raise RuntimeError("the engine is used before its first snapshot")
         return self._current_revision
 
     async def serve(self, snapshot: Snapshot) -> None:
-        """Makes `snapshot` the current one as a whole. Turns under way end on the edition on which they began.
+        """Makes `snapshot` the current one as a whole. Turns under way end on the revision on which they began.
 
         Raises ConfigError where it cannot take the place of the one before; then nothing has changed.
         """
@@ -157,7 +154,7 @@ class Engine:
                 )
 
     async def close(self) -> None:
-        """Ends turns under way, then every edition with its servers."""
+        """Ends turns under way, then every revision with its servers."""
         await self.runner.close()
         if self._describe_tasks:
             await asyncio.wait(self._describe_tasks)
@@ -224,7 +221,7 @@ class Engine:
                     self._describe_tasks.add(task)
                     task.add_done_callback(self._describe_tasks.discard)
 
-    async def _log_coverage(self, revision: Revision, server: str) -> None:
+    async def _log_coverage(self, revision: Revision[Attachment], server: str) -> None:
         """Says in the log what each role may do with the tools of a server that came up."""
         if self._describe_server is not None:
             for line in await self._describe_server(revision.snapshot, revision.tool_registry, server):
@@ -240,14 +237,14 @@ class Engine:
             raise ConfigError([Problem(position.file, position.line, position.column, message)])
 
 
-async def retire(revision: Revision) -> None:
-    """Closes an edition once its last turn has ended."""
+async def retire(revision: Revision[object]) -> None:
+    """Close a revision once its last turn has ended."""
     await revision.in_flight.wait_drained()
     await close_revision(revision)
 
 
-async def close_revision(revision: Revision) -> None:
-    """Closes an edition's servers and its way to the model."""
+async def close_revision(revision: Revision[object]) -> None:
+    """Close a revision's servers and its way to the model."""
     await revision.tool_registry.close()
     await revision.model.close()
 
@@ -264,14 +261,15 @@ async def open_engine(
     storage: str,
     data: Path,
     demo: Callable[[], Awaitable[str]] = provide_no_demo,
-    attach: Attach = lambda _: None,
+    attach: Callable[[Snapshot], Attachment],
     reload_with: Mapping[str, str] | None = None,
     tracing: Tracing | None = None,
     describe_server: DescribeServer | None = None,
     may_block: bool = True,
-) -> AsyncGenerator[Engine]:
-    """A library with its MCP servers, store and model endpoint; all are closed at the end.
+) -> AsyncGenerator[Engine[Attachment]]:
+    """Open an engine with its MCP servers, store and model endpoint; all are closed at the end.
 
+    `attach` makes what is swapped together with each snapshot; it raises ConfigError where that cannot be served.
     `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
     environment that config files read, the folder is watched and reloaded. `describe_server` makes lines for the log
     of each server that comes up. `may_block` is the store's. Raises InterlockError when the store cannot be opened.

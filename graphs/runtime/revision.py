@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
@@ -23,6 +23,9 @@ from graphs.store.store import Store
 from graphs.telemetry.metrics import Metrics
 from graphs.tools.registry import ToolRegistry
 
+Attachment = TypeVar("Attachment", covariant=True)
+"""What the facade makes of a snapshot and swaps together with it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelListEntry:
@@ -34,28 +37,32 @@ class ModelListEntry:
     """True for a graph, false for a LiteLLM model that runs through the default graph."""
 
 
-class Revision:
+class Revision(Generic[Attachment]):
     """One snapshot with everything that serves it. A request takes the current one once and stays with it."""
 
     def __init__(
         self,
         snapshot: Snapshot,
-        toolbox: ToolRegistry,
+        tool_registry: ToolRegistry,
         model: ChatModel,
         store: Store,
         metrics: Metrics,
         evaluator: Evaluator,
-        attached: object = None,
+        attachment: Attachment,
     ) -> None:
         self.snapshot = snapshot
-        self.tool_registry = toolbox
+        self.tool_registry = tool_registry
         self.model = model
-        self.attachment = attached
-        """What the facade makes of the snapshot, and swaps with it: the keys."""
+        self.attachment = attachment
         self.in_flight = InFlight()
-        """Held by every request and turn that uses this edition."""
+        """Held by every request and turn that uses this revision."""
         parts = Services(
-            snapshot=snapshot, tool_registry=toolbox, model=model, store=store, metrics=metrics, evaluator=evaluator
+            snapshot=snapshot,
+            tool_registry=tool_registry,
+            model=model,
+            store=store,
+            metrics=metrics,
+            evaluator=evaluator,
         )
         self.served_graphs: Mapping[str, ServedGraph] = MappingProxyType(
             {

@@ -91,6 +91,8 @@ class ServerConnection:
         self.spec = spec
         self.state: ServerState = "starting"
         self.reason: str | None = None
+        self.is_late = False
+        """Down because it did not answer in time, but its first greeting may still be answered."""
         self.last_output: str | None = None
         """What its program said last before it ended: for those who run it, not for a model."""
         self.tools: tuple[Tool, ...] = ()
@@ -325,10 +327,13 @@ class ServerConnection:
             describe_exit(status), self._find_last_note() if status is not None and status > 0 else None
         )
 
-    def _set_state(self, state: ServerState, reason: str | None, last_words: str | None = None) -> None:
+    def _set_state(
+        self, state: ServerState, reason: str | None, last_output: str | None = None, *, is_late: bool = False
+    ) -> None:
         self.state = state
         self.reason = reason
-        self.last_output = last_words
+        self.is_late = is_late
+        self.last_output = last_output
         if state != "up":
             self.tools = ()
         if state != "starting":
@@ -340,7 +345,8 @@ class ServerConnection:
     def _report_late(self) -> None:
         # It may still be downloading itself, so it is not given up yet; but who waits for it should know.
         if self.state == "starting" and self._session is None:
-            self._set_state("down", f"gave no answer to a greeting within {self.spec.timeout:g} s yet")
+            reason = f"gave no answer to a greeting within {self.spec.timeout:g} s yet"
+            self._set_state("down", reason, is_late=True)
 
     def _note(self, line: str) -> None:
         line = self._redact(line)

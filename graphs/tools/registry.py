@@ -35,6 +35,8 @@ class ServerStatus:
     status: ServerState
     reason: str | None
     """In words, while it is not up; of one that is per user, always."""
+    is_late: bool
+    """Down because it did not answer in time; it may still come up at its first attempt."""
     last_output: str | None
     """The last line of a program that ended badly: for its operator alone, since nobody knows what it may hold."""
     tools: tuple[str, ...]
@@ -175,13 +177,14 @@ class ToolRegistry:
             name: ServerStatus(
                 status=connection.state,
                 reason=connection.reason,
+                is_late=connection.is_late,
                 last_output=connection.last_output if connection.reason is not None else None,
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
                 left_out=connection.left_out,
             )
             for name, connection in self._connections.items()
         } | {
-            name: ServerStatus(status=state, reason=reason, last_output=None, tools=(), left_out=())
+            name: ServerStatus(status=state, reason=reason, is_late=False, last_output=None, tools=(), left_out=())
             for name, users in self._user_connections.items()
             for state, reason in [users.get_status()]
         }

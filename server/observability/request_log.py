@@ -99,12 +99,12 @@ class RequestLog:
         _current_note.set(
             request
         )  # for good: the server logs what this raises, in the same task, which is the request's own
-        library = cast(Engine, scope["state"]["library"])
+        engine = cast("Engine[object]", scope["state"]["engine"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         carried = {name.decode(): told[name] for name in TRACE_CONTEXT if name in told}
         token = attach_trace(carried) if carried else None
         try:
-            with start_span(library.tracing, scope, method, told.get(b"host", "")) as span:
+            with start_span(engine.tracing, scope, method, told.get(b"host", "")) as span:
                 try:
                     await self._app(scope, receive, send_message)
                 finally:
@@ -120,7 +120,7 @@ class RequestLog:
                     if request.status >= 500:
                         span.record_failure(str(request.status))
                     seconds = perf_counter() - began
-                    library.metrics.count_http_request(method, route, request.status, seconds)
+                    engine.metrics.count_http_request(method, route, request.status, seconds)
                     self._log(scope, request, method, route, seconds)
         finally:
             if token is not None:

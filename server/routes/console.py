@@ -116,13 +116,13 @@ router = APIRouter(prefix="/console/api")
 @router.get("/state")
 async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
     """Everything but the turns, as this key may see it."""
-    library, edition = parts.engine, parts.revision
-    ready = await edition.check_readiness()
+    engine, revision = parts.engine, parts.revision
+    ready = await revision.check_readiness()
     seen = build_overview(
-        edition.snapshot,
-        {**ready, "problems": [str(problem) for problem in library.problems]},
-        library.metrics.read_running_turns(),
-        await library.list_approvals(identity.caller, identity.owner, "pending"),
+        revision.snapshot,
+        {**ready, "problems": [str(problem) for problem in engine.problems]},
+        engine.metrics.read_running_turns(),
+        await engine.list_approvals(identity.caller, identity.owner, "pending"),
         identity.caller,
         identity.owner,
     )
@@ -146,9 +146,9 @@ async def turns(
     """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
     found: Sequence[TurnView] = ()
     if identity.remembers:
-        edition, caller = parts.revision, identity.caller
+        revision, caller = parts.revision, identity.caller
         found = await load_timeline(
-            parts.engine.store, identity.owner, limit, lambda name: edition.find_people_name(name, caller)
+            parts.engine.store, identity.owner, limit, lambda name: revision.find_people_name(name, caller)
         )
     return answer_if_changed(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
 

@@ -1,4 +1,4 @@
-"""What routes ask for: the library, the keys and the caller of this request."""
+"""What routes ask for: the engine, its current revision, and the caller of this request."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Facade:
     """Everything a route may need."""
 
     settings: Settings
-    engine: Engine
-    revision: Revision
+    engine: Engine[Identities]
+    revision: Revision[Identities]
     """The one that is current when the request comes: its keys, rules and graphs belong together."""
 
     @property
     def identities(self) -> Identities:
-        """All who are known to the edition."""
-        return cast(Identities, self.revision.attachment)
+        """All who are known to the revision."""
+        return self.revision.attachment
 
 
 class LifespanState(TypedDict):
@@ -41,13 +41,13 @@ class LifespanState(TypedDict):
 
     connections: ConnectionTable
     settings: Settings
-    library: Engine
+    engine: Engine[Identities]
 
 
 async def build_facade(request: Request) -> Facade:
     """The parts of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
-    library = cast(Engine, request.state.library)
-    return Facade(settings=cast(Settings, request.state.settings), engine=library, revision=library.current_revision)
+    engine = cast("Engine[Identities]", request.state.engine)
+    return Facade(settings=cast(Settings, request.state.settings), engine=engine, revision=engine.current_revision)
 
 
 FacadeDep = Annotated[Facade, Depends(build_facade)]

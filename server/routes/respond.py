@@ -88,7 +88,7 @@ async def start_turn(request: Request, parts: Facade, identity: Identity, asked:
     return turn
 
 
-def refuse_name_clashes(tools: Sequence[Mapping[str, Any]], revision: Revision, caller: Caller) -> None:
+def refuse_name_clashes(tools: Sequence[Mapping[str, Any]], revision: Revision[object], caller: Caller) -> None:
     """Refuse a client's tool that bears the name of one that runs here for this caller: nobody could tell whose it is.
 
     Raises BadRequest.
