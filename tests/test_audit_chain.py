@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from graphs.diagnostics.audit_reader import parse_moment, read_export, read_records
-from graphs.store.approval import Approval
+from graphs.store.approvals import Approval
 from graphs.store.audit.chain import ChainHead, check_export
 from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import RECORD_NAMES, AuditEntry, AuditRecord, compute_record_hash, to_line

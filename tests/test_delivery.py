@@ -25,8 +25,8 @@ from test_takeover import Pair, approval_in, echo, pair, ran, write  # noqa: F40
 import graphs.runtime.turn_entry
 from graphs.runtime.turn import Turn
 from graphs.store.backends.sqlite import SqliteDatabase
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
+from graphs.store.turns import TurnRow
 
 DIES = """
 import os, signal, sys

@@ -18,13 +18,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 
 from graphs.errors import StorageError
-from graphs.store.approval import Approval
+from graphs.store.approvals import Approval
 from graphs.store.backends.sqlite import BUSY_SECONDS, CHECKPOINT_EVERY, SqliteDatabase, parse_sqlite_path
 from graphs.store.digests import compute_call_digest
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
-from graphs.store.turns import TurnEnd, TurnProgress
+from graphs.store.turns import TurnEnd, TurnProgress, TurnRow
 
 DAY = 86_400.0
 
@@ -301,7 +300,7 @@ async def test_a_closed_store_says_so_and_opens_nothing(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is closed"):
         await store.turns.end(TurnEnd(row=turn("t", 1.0), may_exist=False))
     with pytest.raises(StorageError, match="is closed"):
-        await store.turns.find_parents("ada", call_ids=["c"])
+        await store.turn_lookup.find_parents("ada", call_ids=["c"])
     with pytest.raises(StorageError, match="is closed"):
         await store.turns.get("t")
     assert not list(tmp_path.glob("interlock.db-*")), "a connection is open"

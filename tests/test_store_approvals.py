@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from graphs.store.approval import AlreadyDecided, Approval, ApprovalExpired, ApprovalNotFound, generate_approval_id
+from graphs.store.approvals import AlreadyDecided, Approval, ApprovalExpired, ApprovalNotFound, generate_approval_id
 from graphs.store.digests import compute_call_digest
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim

@@ -14,8 +14,8 @@ from support.environments import program
 
 from graphs.errors import StorageError
 from graphs.store.backends import health as pulse_module
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
+from graphs.store.turns import TurnRow
 
 
 def turn(id: str) -> TurnRow:

@@ -23,9 +23,9 @@ from graphs.store.backends.base import Database
 from graphs.store.backends.locks import hold
 from graphs.store.backends.postgres import PostgresDatabase
 from graphs.store.backends.sqlite import SqliteDatabase
-from graphs.store.rows import TurnRow, to_row
 from graphs.store.store import Store
 from graphs.store.tables import turns
+from graphs.store.turns import TurnRow, to_row
 
 KILL = text("SELECT pg_terminate_backend(pg_backend_pid())")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from graphs.store.approval import AlreadyDecided, Approval
+from graphs.store.approvals import AlreadyDecided, Approval
 from graphs.store.audit.record import AuditEntry
 from graphs.store.digests import compute_call_digest
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
+from graphs.store.turns import TurnRow
 
 PROCESSES = 4
 TOOL = "filesystem/write_file"

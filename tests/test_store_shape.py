@@ -22,9 +22,9 @@ from graphs.store import migrations, tables
 from graphs.store.backends.schema_version import is_newest, prepare
 from graphs.store.migrations.__main__ import write_migration
 from graphs.store.migrations.upgrade import build_config, upgrade
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
+from graphs.store.turns import TurnRow
 
 VERSION_1 = Path(__file__).parent / "support" / "store_version_1.sql"
 
@@ -82,7 +82,7 @@ async def test_a_file_from_before_migrations_is_taken_over_with_all_its_rows(tmp
         row = await store.turns.get("t1")
         assert row is not None
         assert (row.text, row.created, row.request) == ("It is 12 °C.", 1755000000.25, {"model": "assistant"})
-        assert (await store.turns.find_parents("ada", call_ids=["call_1"])).parent == row
+        assert (await store.turn_lookup.find_parents("ada", call_ids=["call_1"])).parent == row
         (asked,) = await store.approvals.list("pending", "ada")
         assert (asked.id, asked.args, asked.approver) == ("abcdefgh", {"path": "a"}, "admin")
         claim = Claim(

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from graphs.errors import StorageError
-from graphs.store import turn_lookup_sql
+from graphs.store import turn_lookup
 from graphs.store.backends.postgres import SESSION_SETTINGS
 from graphs.store.digests import build_digest_chain, compute_call_digest, extend_digest, remove_space
-from graphs.store.rows import TurnRow, TurnStatus
 from graphs.store.store import Store
 from graphs.store.turn_lookup import HistoryMatch
+from graphs.store.turns import TurnRow, TurnStatus
 
 
 def calls(*ids: str) -> list[dict[str, Any]]:
@@ -131,8 +131,8 @@ async def test_a_nul_is_not_kept_and_its_answer_is_found_nevertheless(store: Sto
     kept = await store.turns.get("t1")
     assert kept is not None
     assert kept.text == "ab"
-    assert (await store.turns.find_parents("ada", chat="c\x00", assistant_texts=["a\x00b"])).parent == kept
-    assert (await store.turns.find_parents("ada", call_ids=["c\x00"])).parent == kept
+    assert (await store.turn_lookup.find_parents("ada", chat="c\x00", assistant_texts=["a\x00b"])).parent == kept
+    assert (await store.turn_lookup.find_parents("ada", call_ids=["c\x00"])).parent == kept
 
 
 async def test_a_text_that_utf8_cannot_say_is_kept_as_far_as_it_can(store: Store) -> None:
@@ -172,7 +172,9 @@ async def test_the_turns_behind_a_resent_history_are_found_by_its_texts(store: S
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one", call_ids=["c1"])
     await talk.say("t2", "q2", ["one"], "two", parent="t1")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "two"], user_digests=asked("q1", "q2"))
+    restored = await store.turn_lookup.find_parents(
+        "ada", assistant_texts=["one", "two"], user_digests=asked("q1", "q2")
+    )
     assert ids(restored) == {0: "t1", 1: "t2"}
     assert parent(restored) == ("t2", 1)
     assert restored.rows[0].messages[1]["content"] == "result of c1"
@@ -180,20 +182,20 @@ async def test_the_turns_behind_a_resent_history_are_found_by_its_texts(store: S
 
 async def test_white_space_does_not_matter(store: Store) -> None:
     await Talk(store).say("t1", "q1", [], "a list:\n\n- one\n- two\n")
-    restored = await store.turns.find_parents("ada", assistant_texts=["  a list: - one\r\n -  two"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["  a list: - one\r\n -  two"])
     assert parent(restored) == ("t1", 0)
 
 
 async def test_a_history_that_nobody_here_wrote_has_no_parent(store: Store) -> None:
     await Talk(store).say("t1", "q1", [], "one")
-    assert await store.turns.find_parents("ada", assistant_texts=["another"]) == HistoryMatch()
-    assert await store.turns.find_parents("ada") == HistoryMatch()
+    assert await store.turn_lookup.find_parents("ada", assistant_texts=["another"]) == HistoryMatch()
+    assert await store.turn_lookup.find_parents("ada") == HistoryMatch()
 
 
 async def test_two_owners_never_mix(store: Store) -> None:
     await Talk(store, "ada", chat="c").say("t1", "q1", [], "one", message="m1", call_ids=["c1"])
     for owner in ("bob", ""):
-        restored = await store.turns.find_parents(
+        restored = await store.turn_lookup.find_parents(
             owner,
             call_ids=["c1"],
             chat="c",
@@ -203,13 +205,13 @@ async def test_two_owners_never_mix(store: Store) -> None:
         )
         assert restored == HistoryMatch()
     await Talk(store, "").say("t2", "q1", [], "one")
-    assert await store.turns.find_parents("", assistant_texts=["one"]) == HistoryMatch()
+    assert await store.turn_lookup.find_parents("", assistant_texts=["one"]) == HistoryMatch()
 
 
 async def test_not_even_a_wrong_parent_link_opens_the_turn_of_another(store: Store) -> None:
     await Talk(store, "bob").say("t1", "q1", [], "one")
     await Talk(store, "ada").say("t2", "q2", ["one"], "two", parent="t1")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "two"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", "two"])
     assert ids(restored) == {1: "t2"}
 
 
@@ -217,7 +219,7 @@ async def test_the_longest_match_walking_back_is_the_parent(store: Store) -> Non
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one")
     await talk.say("t2", "q2", ["one"], "two", parent="t1")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "two", "said by another model"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", "two", "said by another model"])
     assert ids(restored) == {0: "t1", 1: "t2"}
     assert parent(restored) == ("t2", 1)
 
@@ -227,9 +229,9 @@ async def test_an_edited_question_makes_a_branch_after_the_same_parent(store: St
     await talk.say("t1", "q1", [], "one")
     await talk.say("t2", "q2", ["one"], "two", parent="t1")
     await talk.say("t3", "q2 edited", ["one"], "two, differently", parent="t1")
-    assert parent(await store.turns.find_parents("ada", assistant_texts=["one"])) == ("t1", 0)
+    assert parent(await store.turn_lookup.find_parents("ada", assistant_texts=["one"])) == ("t1", 0)
     for text, id in (("two", "t2"), ("two, differently", "t3")):
-        restored = await store.turns.find_parents("ada", assistant_texts=["one", text])
+        restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", text])
         assert ids(restored) == {0: "t1", 1: id}
 
 
@@ -237,8 +239,8 @@ async def test_of_answers_generated_again_the_one_that_the_client_shows_counts(s
     talk = Talk(store)
     await talk.say("t1", "q1", [], "first try", call_ids=["c1"])
     await talk.say("t2", "q1", [], "second try", call_ids=["c2"])
-    assert parent(await store.turns.find_parents("ada", assistant_texts=["first try"])) == ("t1", 0)
-    assert parent(await store.turns.find_parents("ada", assistant_texts=["second try"])) == ("t2", 0)
+    assert parent(await store.turn_lookup.find_parents("ada", assistant_texts=["first try"])) == ("t1", 0)
+    assert parent(await store.turn_lookup.find_parents("ada", assistant_texts=["second try"])) == ("t2", 0)
 
 
 async def test_of_equal_answers_the_newest_to_the_same_question_counts_else_none(store: Store) -> None:
@@ -246,13 +248,13 @@ async def test_of_equal_answers_the_newest_to_the_same_question_counts_else_none
     await talk.say("t1", "delete a", [], "Done.")
     await talk.say("t2", "delete b", [], "Done.")
     await talk.say("t3", "delete c", [], "Done.")
-    found = await store.turns.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
+    found = await store.turn_lookup.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
     assert parent(found) == ("t2", 0)
     await talk.say("t4", "delete b", [], "Done.")
-    found = await store.turns.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
+    found = await store.turn_lookup.find_parents("ada", assistant_texts=["Done."], user_digests=asked("delete b"))
     assert parent(found) == ("t4", 0)
     for chat in (None, "c", "c2"):
-        found = await store.turns.find_parents(
+        found = await store.turn_lookup.find_parents(
             "ada", chat=chat, assistant_texts=["Done."], user_digests=asked("delete z")
         )
         assert found == HistoryMatch()
@@ -261,7 +263,7 @@ async def test_of_equal_answers_the_newest_to_the_same_question_counts_else_none
 async def test_an_only_answer_is_found_though_its_question_was_rewritten(store: Store) -> None:
     talk = Talk(store)
     await talk.say("t1", "delete a", [], "Deleted a.")
-    found = await store.turns.find_parents(
+    found = await store.turn_lookup.find_parents(
         "ada", assistant_texts=["Deleted a."], user_digests=asked("From the documents: … delete a")
     )
     assert parent(found) == ("t1", 0)
@@ -273,7 +275,7 @@ async def test_several_answers_in_a_chat_are_not_told_apart_by_one_outside_of_it
     await Talk(store).say("t3", "delete c", [], "Done.")
 
     async def found(question: str) -> str | None:
-        restored = await store.turns.find_parents(
+        restored = await store.turn_lookup.find_parents(
             "ada", chat="c", assistant_texts=["Done."], user_digests=asked(question)
         )
         return parent(restored)[0]
@@ -289,7 +291,9 @@ async def test_an_earlier_answer_that_many_chats_know_gets_its_turn_by_the_later
         await talk.say(f"t{number}", f"delete {number}", [], "Done.", call_ids=[f"c{number}"])
     await talk.say("t9", "and then?", ["Done."], "Number 3 is gone.", parent="t3")
     history = ["Done.", "Number 3 is gone."]
-    restored = await store.turns.find_parents("ada", assistant_texts=history, user_digests=asked("rewritten", "too"))
+    restored = await store.turn_lookup.find_parents(
+        "ada", assistant_texts=history, user_digests=asked("rewritten", "too")
+    )
     assert ids(restored) == {0: "t3", 1: "t9"}
 
 
@@ -300,7 +304,9 @@ async def test_of_several_beginnings_none_counts_where_no_question_matches(store
     await talk.say("t2", "delete b", [], "It is gone", status=status)
 
     async def found(text: str, question: str) -> str | None:
-        restored = await store.turns.find_parents("ada", chat="c", assistant_texts=[text], user_digests=asked(question))
+        restored = await store.turn_lookup.find_parents(
+            "ada", chat="c", assistant_texts=[text], user_digests=asked(question)
+        )
         return parent(restored)[0]
 
     assert await found("It is", "delete z") is None
@@ -312,7 +318,7 @@ async def test_of_several_beginnings_none_counts_where_no_question_matches(store
 async def test_of_equal_answers_the_one_in_the_same_chat_counts_first(store: Store) -> None:
     await Talk(store, chat="c1").say("t1", "go", [], "Done.")
     await Talk(store, chat="c2").say("t2", "go", [], "Done.")
-    found = await store.turns.find_parents("ada", chat="c1", assistant_texts=["Done."], user_digests=asked("go"))
+    found = await store.turn_lookup.find_parents("ada", chat="c1", assistant_texts=["Done."], user_digests=asked("go"))
     assert parent(found) == ("t1", 0)
 
 
@@ -323,7 +329,7 @@ async def test_equal_answers_in_one_history_each_get_their_own_turn(store: Store
         above = f"t{number - 1}" if said else None
         await talk.say(f"t{number}", f"q{number}", said, "Done.", parent=above)
         said.append("Done.")
-    restored = await store.turns.find_parents("ada", assistant_texts=said)
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=said)
     assert ids(restored) == {0: "t1", 1: "t2", 2: "t3", 3: "t4"}
 
 
@@ -331,7 +337,7 @@ async def test_a_stopped_answer_is_found_by_the_part_that_the_client_kept(store:
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one")
     await talk.say("t2", "q2", ["one"], "two, and a lot that was under way", parent="t1", status="stopped")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "two, and a "])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", "two, and a "])
     assert ids(restored) == {0: "t1", 1: "t2"}
     assert parent(restored) == ("t2", 1)
 
@@ -340,30 +346,30 @@ async def test_a_stopped_answer_is_still_known_when_the_conversation_went_on(sto
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one, and more", status="stopped", call_ids=["c1"])
     await talk.say("t2", "q2", ["one,"], "two", parent="t1")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one,", "two"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one,", "two"])
     assert ids(restored) == {0: "t1", 1: "t2"}
 
 
 async def test_a_finished_answer_is_not_found_by_a_part_of_it(store: Store) -> None:
     await Talk(store).say("t1", "q1", [], "one two three")
-    assert (await store.turns.find_parents("ada", assistant_texts=["one"])).parent is None
+    assert (await store.turn_lookup.find_parents("ada", assistant_texts=["one"])).parent is None
 
 
 async def test_of_several_stopped_answers_the_one_to_the_same_question_counts(store: Store) -> None:
     talk = Talk(store)
     for number in range(1, 20):
         await talk.say(f"t{number}", f"q{number}", [], "The answer is long", status="stopped")
-    found = await store.turns.find_parents("ada", assistant_texts=["The answer"], user_digests=asked("q2"))
+    found = await store.turn_lookup.find_parents("ada", assistant_texts=["The answer"], user_digests=asked("q2"))
     assert parent(found) == ("t2", 0)
-    assert (await store.turns.find_parents("ada", assistant_texts=["The answer"])).parent is None
+    assert (await store.turn_lookup.find_parents("ada", assistant_texts=["The answer"])).parent is None
 
 
 async def test_a_tool_call_that_we_named_leads_to_its_turn_whatever_the_texts(store: Store) -> None:
     talk = Talk(store)
     await talk.say("t1", "q1", [], "", call_ids=["call_1"])
-    restored = await store.turns.find_parents("ada", call_ids=["foreign", "call_1"], assistant_texts=["wrapped"])
+    restored = await store.turn_lookup.find_parents("ada", call_ids=["foreign", "call_1"], assistant_texts=["wrapped"])
     assert parent(restored) == ("t1", 0)
-    assert parent(await store.turns.find_parents("ada", call_ids=["call_1"])) == ("t1", None)
+    assert parent(await store.turn_lookup.find_parents("ada", call_ids=["call_1"])) == ("t1", None)
 
 
 async def test_the_latest_tool_call_counts_and_the_newest_turn_that_holds_it(store: Store) -> None:
@@ -371,7 +377,7 @@ async def test_the_latest_tool_call_counts_and_the_newest_turn_that_holds_it(sto
     await talk.say("t1", "q1", [], "a", call_ids=["call_1"])
     await talk.say("t2", "q2", ["a"], "b", call_ids=["call_2"], parent="t1")
     await talk.say("t3", "q3", ["a"], "b", call_ids=["call_2"], parent="t1")
-    restored = await store.turns.find_parents("ada", call_ids=["call_1", "call_2"], assistant_texts=["a", "b"])
+    restored = await store.turn_lookup.find_parents("ada", call_ids=["call_1", "call_2"], assistant_texts=["a", "b"])
     assert parent(restored) == ("t3", 1)
 
 
@@ -379,23 +385,25 @@ async def test_calls_that_come_with_an_update_lead_back_too(store: Store) -> Non
     await Talk(store).say("t1", "q1", [], "", status="running")
     await store.turns.update("t1", status="finished", messages=calls("call_7"))
     await store.turns.update("t1", status="finished", messages=calls("call_7", "call_8"))
-    assert parent(await store.turns.find_parents("ada", call_ids=["call_8"])) == ("t1", None)
+    assert parent(await store.turn_lookup.find_parents("ada", call_ids=["call_8"])) == ("t1", None)
 
 
 async def test_the_messages_id_of_the_client_is_stronger_than_the_texts(store: Store) -> None:
     talk = Talk(store, chat="c")
     await talk.say("t1", "q1", [], "Done.", message="m1")
     await talk.say("t2", "q1", [], "Done.", message="m2")
-    found = await store.turns.find_parents("ada", chat="c", parent_message="m1", assistant_texts=["Done."])
+    found = await store.turn_lookup.find_parents("ada", chat="c", parent_message="m1", assistant_texts=["Done."])
     assert parent(found) == ("t1", 0)
-    edited = await store.turns.find_parents("ada", chat="c", parent_message="m1", assistant_texts=["I edited this"])
+    edited = await store.turn_lookup.find_parents(
+        "ada", chat="c", parent_message="m1", assistant_texts=["I edited this"]
+    )
     assert parent(edited) == ("t1", 0)
 
 
 async def test_a_message_id_of_another_chat_leads_nowhere(store: Store) -> None:
     await Talk(store, chat="c1").say("t1", "q1", [], "one", message="m1")
-    assert (await store.turns.find_parents("ada", chat="c2", parent_message="m1")).parent is None
-    assert (await store.turns.find_parents("ada", parent_message="m1")).parent is None
+    assert (await store.turn_lookup.find_parents("ada", chat="c2", parent_message="m1")).parent is None
+    assert (await store.turn_lookup.find_parents("ada", parent_message="m1")).parent is None
 
 
 async def test_an_edited_answer_between_two_known_ones_keeps_its_turn(store: Store) -> None:
@@ -403,11 +411,11 @@ async def test_an_edited_answer_between_two_known_ones_keeps_its_turn(store: Sto
     await talk.say("t1", "q1", [], "one", call_ids=["c1"])
     await talk.say("t2", "q2", ["one"], "two", parent="t1", call_ids=["c2"])
     await talk.say("t3", "q3", ["one", "two"], "three", parent="t2", message="m3")
-    restored = await store.turns.find_parents(
+    restored = await store.turn_lookup.find_parents(
         "ada", chat="c", parent_message="m3", assistant_texts=["one", "two, corrected", "three"]
     )
     assert ids(restored) == {0: "t1", 1: "t2", 2: "t3"}
-    restored = await store.turns.find_parents(
+    restored = await store.turn_lookup.find_parents(
         "ada", chat="c", parent_message="m3", assistant_texts=["one, corrected", "two", "three"]
     )
     assert ids(restored) == {0: "t1", 1: "t2", 2: "t3"}
@@ -418,7 +426,9 @@ async def test_a_deleted_answer_takes_nobody_elses_place(store: Store) -> None:
     await talk.say("t1", "q1", [], "one", call_ids=["c1"])
     await talk.say("t2", "q2", ["one"], "two", parent="t1", call_ids=["c2"])
     await talk.say("t3", "q3", ["one", "two"], "three", parent="t2", message="m3")
-    restored = await store.turns.find_parents("ada", chat="c", parent_message="m3", assistant_texts=["one", "three"])
+    restored = await store.turn_lookup.find_parents(
+        "ada", chat="c", parent_message="m3", assistant_texts=["one", "three"]
+    )
     assert ids(restored) == {0: "t1", 1: "t3"}
 
 
@@ -429,7 +439,7 @@ async def test_a_history_cut_at_its_beginning_keeps_the_turns_of_the_rest(store:
         above = f"t{number - 1}" if said else None
         await talk.say(f"t{number}", f"q{number}", said, f"answer {number}", parent=above, message=f"m{number}")
         said.append(f"answer {number}")
-    restored = await store.turns.find_parents("ada", chat="c", parent_message="m30", assistant_texts=said[-3:])
+    restored = await store.turn_lookup.find_parents("ada", chat="c", parent_message="m30", assistant_texts=said[-3:])
     assert ids(restored) == {0: "t28", 1: "t29", 2: "t30"}
 
 
@@ -437,7 +447,7 @@ async def test_earlier_answers_are_found_by_their_own_digests_where_a_link_is_mi
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one")
     await talk.say("t3", "q3", ["one", "foreign"], "three", parent="pruned")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "foreign", "three"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", "foreign", "three"])
     assert ids(restored) == {0: "t1", 2: "t3"}
 
 
@@ -445,7 +455,7 @@ async def test_links_that_go_in_a_circle_end(store: Store) -> None:
     talk = Talk(store)
     await talk.say("t1", "q1", [], "one", parent="t2")
     await talk.say("t2", "q2", ["one"], "two", parent="t1")
-    restored = await store.turns.find_parents("ada", assistant_texts=["one", "two"])
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=["one", "two"])
     assert ids(restored) == {0: "t1", 1: "t2"}
 
 
@@ -456,13 +466,13 @@ async def test_a_long_history_is_restored_whole(store: Store) -> None:
         above = f"t{number - 1}" if said else None
         await talk.say(f"t{number}", f"q{number}", said, f"answer {number}", parent=above)
         said.append(f"answer {number}")
-    restored = await store.turns.find_parents("ada", assistant_texts=said)
+    restored = await store.turn_lookup.find_parents("ada", assistant_texts=said)
     assert ids(restored) == {index: f"t{index + 1}" for index in range(300)}
 
 
 async def test_hostile_ids_fail_nothing(store: Store) -> None:
     odd = ["\ud800", "\x00", "'; DROP TABLE turns; --", "x" * 100_000]
-    assert await store.turns.find_parents("ada", call_ids=odd, assistant_texts=odd) == HistoryMatch()
+    assert await store.turn_lookup.find_parents("ada", call_ids=odd, assistant_texts=odd) == HistoryMatch()
 
 
 LISTS = ("calls", "wanted", "starts", "others")
@@ -470,10 +480,10 @@ HISTORY: dict[str, Any] = dict.fromkeys(("owner", "chat", "message", "base", "us
 HISTORY |= dict.fromkeys(LISTS, "[]") | {"depth": 9}
 
 
-@pytest.mark.parametrize("words", [turn_lookup_sql.IDS_SQL, turn_lookup_sql.ROWS_SQL])
+@pytest.mark.parametrize("words", [turn_lookup.IDS_SQL, turn_lookup.ROWS_SQL])
 async def test_no_look_up_reads_all_turns_of_an_owner(tmp_path: Path, words: str) -> None:
     store = await Store.open("", tmp_path)
-    statement = words.format(**turn_lookup_sql.DIALECT_FRAGMENTS["sqlite"])
+    statement = words.format(**turn_lookup.DIALECT_FRAGMENTS["sqlite"])
     with closing(sqlite3.connect(store.place)) as connection:
         steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", HISTORY)]
     assert [step for step in steps if " turns" in step or " turn_calls" in step] != []
@@ -490,9 +500,9 @@ ANALYZE turns, turn_calls
 """
 
 
-@pytest.mark.parametrize("words", [turn_lookup_sql.IDS_SQL, turn_lookup_sql.ROWS_SQL])
+@pytest.mark.parametrize("words", [turn_lookup.IDS_SQL, turn_lookup.ROWS_SQL])
 def test_no_look_up_reads_all_turns_of_an_owner_in_postgresql(postgres_url: str, words: str) -> None:
-    statement = words.format(**turn_lookup_sql.DIALECT_FRAGMENTS["postgresql"])
+    statement = words.format(**turn_lookup.DIALECT_FRAGMENTS["postgresql"])
     values = HISTORY | {
         "owner": "ada",
         "calls": '["c1", "c2"]',

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
-from graphs.store.turns import TurnEnd
+from graphs.store.turns import TurnEnd, TurnRow
 from graphs.store.usage import DAY, MINUTE, ExhaustedLimit, RoleLimits, Slots, TokenSpend, Window
 
 NOON = 1_800_000_000.0

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from graphs.store.backends.postgres_liveness import compute_worker_key
-from graphs.store.rows import TurnRow
 from graphs.store.store import DEATH_PATIENCE, Store
+from graphs.store.turns import TurnRow
 
 CHILD = """
 import asyncio, sys

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from graphs.diagnostics.timeline import MOST_CALLS, load_timeline
-from graphs.store.approval import Approval
-from graphs.store.rows import TurnRow, TurnStatus, TurnSummary
+from graphs.store.approvals import Approval
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim
+from graphs.store.turns import TurnRow, TurnStatus, TurnSummary
 
 
 def row(

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphs.config.loader import Snapshot
 from graphs.policy.rules import Caller, Policy
-from graphs.store.approval import Approval
+from graphs.store.approvals import Approval
 
 TurnCounts = Mapping[str, Mapping[str, int]]
 """Graph → node → turns in that node now; the node "" counts the graph's turns."""

@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import orjson
 
 from graphs.llm.messages import calls_of, client_call_ids, text_of
-from graphs.store.approval import Approval
+from graphs.store.approvals import Approval
 from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import AuditRecord
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tables import make_storable
 from graphs.store.tool_journal import JournalEntry
+from graphs.store.turns import TurnRow
 
 CallOutcome = Literal[
     "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"

@@ -26,7 +26,7 @@ from graphs.policy.caller import build_values
 from graphs.policy.limits import limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.policy.rules import CallFacts, ToolFacts, Verdict
-from graphs.store.approval import AlreadyDecided, Approval, ApprovalExpired, generate_approval_id
+from graphs.store.approvals import AlreadyDecided, Approval, ApprovalExpired, generate_approval_id
 from graphs.store.audit.record import AuditEntry
 from graphs.store.digests import compute_call_digest
 from graphs.text import format_exact_json

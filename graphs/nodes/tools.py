@@ -25,7 +25,7 @@ from graphs.nodes.permission import CallVerdict, build_judge, warn_of_redefiniti
 from graphs.nodes.permission import build_verdict_record as verdict_record
 from graphs.nodes.reach import GraphToolAccess
 from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
-from graphs.store.approval import Approval
+from graphs.store.approvals import Approval
 from graphs.store.audit.record import AuditEntry
 from graphs.store.digests import compute_call_digest
 from graphs.store.tool_journal import Claim, ClaimResult

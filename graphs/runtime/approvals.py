@@ -12,7 +12,7 @@ from graphs.llm.messages import client_call_ids
 from graphs.nodes.permission import build_pending_approval
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_panel, approval_text
-from graphs.store.approval import (
+from graphs.store.approvals import (
     AlreadyDecided,
     Approval,
     ApprovalDecision,
@@ -20,8 +20,8 @@ from graphs.store.approval import (
     ApprovalNotFound,
     ApprovalStatus,
 )
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
+from graphs.store.turns import TurnRow
 
 __all__ = [
     "STATUS_BY_DECISION",

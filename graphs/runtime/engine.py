@@ -19,7 +19,7 @@ from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
 from graphs.runtime.revision import Attachment, Revision
 from graphs.runtime.runner import Runner
-from graphs.store.approval import Approval, ApprovalDecision, ApprovalStatus
+from graphs.store.approvals import Approval, ApprovalDecision, ApprovalStatus
 from graphs.store.store import Store
 from graphs.telemetry.instrument import Instrumentation
 from graphs.telemetry.metrics import Metrics

@@ -23,8 +23,8 @@ from graphs.events import (
 )
 from graphs.llm.messages import calls_of, text_of
 from graphs.nodes.tools import build_earlier_result, build_tool_finished
-from graphs.store.rows import TurnRow
 from graphs.store.tool_journal import ClaimResult
+from graphs.store.turns import TurnRow
 
 REPLAY_KEY = "replay"
 """Where it stands in a row's `request`."""

@@ -14,10 +14,10 @@ from graphs.nodes.tools import build_earlier_result
 from graphs.runtime import conversation as history
 from graphs.runtime.conversation import Conversation
 from graphs.runtime.turn_request import TurnRequest
-from graphs.store.rows import TurnRow, find_unanswered_calls
 from graphs.store.store import Store
 from graphs.store.tool_journal import ClaimResult
 from graphs.store.turn_lookup import HistoryMatch
+from graphs.store.turns import TurnRow, find_unanswered_calls
 
 UNSTARTED_RESULT = "Not run: the turn was cut off before this call began."
 
@@ -63,7 +63,7 @@ async def find_history(store: Store, request: TurnRequest, conversation: Convers
         return RestoredHistory(conversation=conversation, lookup=HistoryMatch())
     # An answer that waits for the client's results is one more text than the closed exchanges have.
     begun, texts, users = conversation.open_exchange, conversation.assistant_texts, conversation.user_digests
-    found = await store.turns.find_parents(
+    found = await store.turn_lookup.find_parents(
         request.owner,
         call_ids=client_call_ids(request.messages),
         chat=request.chat,

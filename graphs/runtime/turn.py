@@ -41,9 +41,9 @@ from graphs.runtime.turn_entry import (
 )
 from graphs.runtime.turn_recorder import TurnOutcome, TurnPlace, TurnRecord, TurnRecorder
 from graphs.runtime.turn_request import TurnRequest, find_caller_key
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
+from graphs.store.turns import TurnRow
 from graphs.telemetry.instrument import Instrumentation
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from graphs.runtime.conversation import Conversation, collect_tool_calls
 from graphs.runtime.replay import list_replayed_calls, replay
 from graphs.runtime.restore import RestoredHistory
 from graphs.runtime.turn_request import TurnRequest, identify_request
-from graphs.store.rows import TurnRow
 from graphs.store.store import Store
+from graphs.store.turns import TurnRow
 
 RETRY_WINDOW = 600.0
 """Seconds since a turn's last tool call within which the same request is taken for another attempt of it."""

@@ -27,10 +27,9 @@ from graphs.runtime.conversation import (
 from graphs.runtime.replay import REPLAY_KEY
 from graphs.runtime.turn_request import TurnRequest, identify_request
 from graphs.store.digests import extend_digest
-from graphs.store.rows import TurnRow, TurnSummary
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
-from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnTakenUp
+from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnRow, TurnSummary, TurnTakenUp
 
 LONGEST_QUESTION = 400
 """Characters of the person's words that are kept with a turn, to tell its owner which one it is."""

@@ -2,28 +2,90 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from graphs.store.approval import (
-    AlreadyDecided,
-    Approval,
-    ApprovalDecision,
-    ApprovalExpired,
-    ApprovalNotFound,
-    ApprovalStatus,
-    generate_approval_id,
-)
-from graphs.store.audit.approvals import attach_approval_id, record_outcomes
-from graphs.store.audit.log import append_entries
+from graphs.errors import InterlockError
+from graphs.redaction import Redaction
+from graphs.store.audit.log import append_entries, find_ask_records
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, approvals
+
+ApprovalStatus = Literal["pending", "approved", "rejected", "expired", "superseded"]
+ApprovalDecision = Literal["approve", "reject"]
+
+APPROVAL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """One call that somebody must decide, and what was decided. Times are seconds since the epoch."""
+
+    id: str
+    turn: str
+    thread: str
+    call_id: str
+    graph: str
+    snapshot: str
+    """Id of the configuration under which it was asked for."""
+    tool: str
+    """`server/tool`."""
+    args: Mapping[str, Any]
+    digest: str
+    """`call_digest(tool, args)`: only this call may use the approval."""
+    rule: str
+    caller_owner: str
+    caller: str
+    """The caller's name for people."""
+    approver: str | None = None
+    """The role that may decide; None: whoever asked."""
+    created: float
+    expires: float | None = None
+    status: ApprovalStatus = "pending"
+    decided: float | None = None
+    decided_by: str | None = None
+    note: str | None = None
+    used: float | None = None
+    """When the call ran."""
+    definition: str | None = None
+    """Digest of the tool's definition when it was asked for; None in rows from before it was kept."""
+
+
+class ApprovalError(InterlockError):
+    """A decision that cannot be taken."""
+
+
+class ApprovalNotFound(ApprovalError):
+    """There is no approval with this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"there is no approval {id!r}")
+        self.id = id
+
+
+class AlreadyDecided(ApprovalError):
+    """It was decided before, or its conversation went on without it."""
+
+    def __init__(self, approval: Approval) -> None:
+        by = f" by {approval.decided_by}" if approval.decided_by else ""
+        super().__init__(f"approval {approval.id} is already {approval.status}{by}; it cannot be decided again")
+        self.approval = approval
+
+
+class ApprovalExpired(ApprovalError):
+    """Nobody decided in time."""
+
+    def __init__(self, approval: Approval) -> None:
+        super().__init__(f"approval {approval.id} has expired; ask for the call again")
+        self.approval = approval
+
 
 _NAMES = tuple(item.name for item in fields(Approval))
 _ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
@@ -45,6 +107,11 @@ _SUPERSEDE = (
     .values(status=case((_NOT_EXPIRED, "superseded"), else_="expired"))
     .returning(*(approvals.c[name] for name in _NAMES))
 )
+
+
+def generate_approval_id() -> str:
+    """Eight characters of `[a-z2-7]`: short enough to type."""
+    return "".join(secrets.choice(APPROVAL_ID_ALPHABET) for _ in range(8))
 
 
 class Approvals:
@@ -74,7 +141,7 @@ class Approvals:
                     _ADD, [_to_row(replace(approval, id=generate_approval_id())) for approval in missing]
                 )
                 stored = _find_by_calls(connection, [approval.call_id for approval in requests])
-            append_entries(connection, [attach_approval_id(record, stored) for record in records], once=True)
+            append_entries(connection, [_attach_approval_id(record, stored) for record in records], once=True)
             return stored
 
         stored = await self._database.write(work)
@@ -154,7 +221,7 @@ class Approvals:
                 after = replace(before, status=status, decided=moment, decided_by=by, note=note)
             changed = {"status": after.status, "decided": after.decided, "decided_by": after.decided_by}
             connection.execute(_DECIDE, {"which": id, **changed, "note": after.note})
-            record_outcomes(connection, [after], moment, key=key, role=role)
+            _record_outcomes(connection, [after], moment, key=key, role=role)
             return after.status != "expired", after
 
         decided, approval = await self._database.write(work)
@@ -205,7 +272,7 @@ def _find_by_calls(connection: Connection, call_ids: Sequence[str]) -> dict[str,
 
 def _supersede(connection: Connection, which: ColumnElement[bool], moment: float) -> None:
     closed = [_from_row(row) for row in connection.execute(_SUPERSEDE.where(which), {"now": moment})]
-    record_outcomes(connection, closed, moment)
+    _record_outcomes(connection, closed, moment)
 
 
 def _apply_expiry(approval: Approval, now: float | None) -> Approval:
@@ -222,3 +289,45 @@ def _from_row(row: AnyRow) -> Approval:
 
 def _to_row(approval: Approval) -> dict[str, Any]:
     return {name: getattr(approval, name) for name in _NAMES}
+
+
+def _attach_approval_id(record: AuditEntry, stored: Mapping[str, Approval]) -> AuditEntry:
+    """A record of a question, with the id under which it was asked."""
+    if record.verdict != "ask" or record.call_id not in stored:
+        return record
+    return replace(record, approval=stored[record.call_id].id)
+
+
+def _record_outcomes(
+    connection: Connection, closed: Sequence[Approval], moment: float, *, key: str = "", role: str = ""
+) -> None:
+    """What became of approvals, for the audit: with who decided them, or else whose call it was."""
+    questions = find_ask_records(connection, [approval.call_id for approval in closed])
+    entries: list[AuditEntry] = []
+    for approval in closed:
+        question = questions.get(approval.call_id)
+        decided = approval.decided_by is not None
+        entries.append(
+            AuditEntry(
+                time=moment,
+                kind="approval",
+                turn=approval.turn,
+                thread=approval.thread,
+                user=approval.decided_by or approval.caller,
+                owner=approval.caller_owner,
+                key=key if decided or question is None else question.key,
+                role=role if decided or question is None else question.role,
+                graph=approval.graph,
+                snapshot=approval.snapshot,
+                node=question.node if question is not None else "",
+                tool=approval.tool,
+                call_id=approval.call_id,
+                args_digest=approval.digest,
+                args=question.args if question is not None else None,
+                verdict=approval.status,
+                rule=question.rule if question is not None else Redaction().redact_text(approval.rule),
+                approval=approval.id,
+                note=None if approval.note is None else Redaction().redact_text(approval.note),
+            )
+        )
+    append_entries(connection, entries)

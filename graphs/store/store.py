@@ -14,9 +14,9 @@ from graphs.store.backends.health import Health
 from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
-from graphs.store.rows import TurnRow
 from graphs.store.tool_journal import ToolJournal
-from graphs.store.turns import Turns
+from graphs.store.turn_lookup import TurnLookup
+from graphs.store.turns import TurnRow, Turns
 from graphs.store.usage import RoleUsage
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Store:
         self.checkpoints = Checkpoints(database)
         self.workers = database.workers
         self.turns = Turns(database)
+        self.turn_lookup = TurnLookup(database)
         self.approvals = Approvals(database)
         self.journal = ToolJournal(database)
         self.audit = AuditLog(database)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from graphs.store import prepared_statements
 from graphs.store.audit.log import append_entries
 from graphs.store.audit.record import AuditEntry
+from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.tables import AnyRow, approvals, journal
 from graphs.store.turns import TurnProgress, write_progress

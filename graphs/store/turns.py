@@ -1,23 +1,75 @@
-"""Turns: added when they begin, brought up to date when they end, found again by what a client sends."""
+"""Turns: added when they begin, brought up to date when they end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypedDict, Unpack
 
 from sqlalchemy import Connection, bindparam, delete, false, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
-from graphs.store import prepared_statements
+from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.checkpoints import TransactionWork
-from graphs.store.rows import ALL, NAMES, TurnRow, TurnStatus, TurnSummary, collect_call_ids, from_row, to_row
-from graphs.store.tables import AnySelect, turn_calls, turns
-from graphs.store.turn_lookup import HistoryMatch, HistoryQuery, match_history
-from graphs.store.turn_lookup_sql import FIND_UNDELIVERED
+from graphs.store.tables import AnySelect, make_storable, turn_calls, turns
 from graphs.store.usage import TokenSpend, write_token_spend
+
+TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
+
+
+class TurnSummary(TypedDict):
+    """What is told of a turn to its owner; nothing that it does depends on it. Times are seconds since the epoch."""
+
+    question: str
+    """The beginning of what the person said."""
+    began: float
+    rounds: int
+    """Model calls, those before a pause included."""
+    continues: str | None
+    """The turn that waited and goes on in this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnRow:
+    """What one turn said and did. Times are seconds since the epoch; digests are those of `digests.py`."""
+
+    id: str
+    parent: str | None = None
+    """The turn that this one answers after."""
+    owner: str
+    """Whose it is; nobody else ever gets it."""
+    chat: str | None = None
+    message: str | None = None
+    """The client's own id of the assistant message that holds this answer."""
+    graph: str
+    created: float
+    status: TurnStatus
+    base: str
+    """Digest of the assistant texts before this answer."""
+    digest: str = ""
+    """`base` extended by this answer; empty as long as there is none."""
+    text: str = ""
+    user_digest: str = ""
+    """Digest of the user's text that this turn answers: tells apart conversations where the assistant said the same."""
+    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What the client will not send again: assistant messages with tool calls, and their results, in OpenAI's form."""
+    thread: str | None = None
+    request: dict[str, Any] | None = None
+    """What going on with this turn needs: the history before it where it waits, else what tells its request apart."""
+    story: TurnSummary | None = None
+    worker: str | None = None
+    """The process that runs it; see `workers.py`."""
+    delivered: bool | None = None
+    """False as long as nobody knows that the last byte of its answer was written; None where it does not matter."""
+
+
+NAMES = tuple(item.name for item in fields(TurnRow))
+ALL: AnySelect = select(*(turns.c[name] for name in NAMES))
+
+MOST_UNDELIVERED = 64
+"""How many turns of one person with the same beginning are looked through."""
 
 _ADD = insert(turns)
 _ADD_CALL = insert_new(turn_calls).on_conflict_do_nothing()
@@ -37,10 +89,18 @@ _OF_OWNER = _WITHOUT_REQUEST.where(
     turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True))
 )
 _WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
-
-
-MAX_BRIEF_TEXTS = 40
-"""Texts of a history whose turns are found in well under a millisecond."""
+_FIND_UNDELIVERED = (
+    ALL.where(
+        turns.c.owner == bindparam("owner"),
+        turns.c.base == bindparam("base"),
+        turns.c.delivered.is_(false()),
+        turns.c.user_digest == bindparam("user"),
+        turns.c.status.in_(("finished", "waiting")),
+        turns.c.chat.is_not_distinct_from(bindparam("chat")),
+    )
+    .order_by(turns.c.created.desc())
+    .limit(MOST_UNDELIVERED)
+)
 
 
 class TurnFields(TypedDict, total=False):
@@ -176,7 +236,7 @@ class Turns:
         which = {"owner": owner, "base": base, "user": user, "chat": chat}
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
-            return tuple(map(from_row, connection.execute(FIND_UNDELIVERED, which)))
+            return tuple(map(from_row, connection.execute(_FIND_UNDELIVERED, which)))
 
         return await self._database.read(work)
 
@@ -225,39 +285,6 @@ class Turns:
             return {row.id: row for row in rows}
 
         return await self._database.read(work)
-
-    async def find_parents(
-        self,
-        owner: str,
-        *,
-        call_ids: Sequence[str] = (),
-        chat: str | None = None,
-        parent_message: str | None = None,
-        assistant_texts: Sequence[str] = (),
-        user_digests: Sequence[str] = (),
-        unfinished: Sequence[tuple[str, str]] = (),
-    ) -> HistoryMatch:
-        """The turns behind a history; sequences run from the oldest to the newest.
-
-        `call_ids` are the tool calls in the history, whoever minted them; `chat` and `parent_message` are the client's
-        ids (of the chat and of its newest assistant message); `user_digests` belong to the `assistant_texts` from the
-        newest back, each the digest of the user's text before it; `unfinished` are (base, user digest) of turns to be
-        looked for among those that nobody ended. An empty `owner` (a caller who cannot be told from others) gets
-        nothing.
-        """
-        history = HistoryQuery(
-            owner=owner,
-            call_ids=call_ids,
-            chat=chat,
-            parent_message=parent_message,
-            assistant_texts=assistant_texts,
-            user_digests=user_digests,
-            unfinished=unfinished,
-        )
-        if not owner or not (call_ids or parent_message or assistant_texts or unfinished):
-            return HistoryMatch()
-        brief = len(assistant_texts) <= MAX_BRIEF_TEXTS and is_brief(*assistant_texts)
-        return await self._database.read(lambda connection: match_history(connection, history), brief=brief)
 
     async def find_older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
         """Id and thread of up to `limit` turns that began before `time`, oldest first."""
@@ -310,3 +337,29 @@ def _add_calls(connection: Connection, turn: str, calls: Iterable[str]) -> None:
     rows = [{"call_id": call, "turn": turn} for call in calls]
     if rows:
         prepared_statements.write(connection, _ADD_CALL, *rows)
+
+
+def from_row(row: Sequence[Any]) -> TurnRow:
+    """A row of `ALL`."""
+    return TurnRow(**dict(zip(NAMES, row, strict=True)))
+
+
+def to_row(turn: TurnRow) -> dict[str, Any]:
+    return {name: getattr(turn, name) for name in NAMES}
+
+
+def find_unanswered_calls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the calls in these messages whose results are not among them, in their order."""
+    answered = {str(message.get("tool_call_id")) for message in messages if message.get("role") == "tool"}
+    calls = (str(call.get("id")) for message in messages for call in message.get("tool_calls") or ())
+    return [call for call in calls if call not in answered]
+
+
+def collect_call_ids(messages: Sequence[dict[str, Any]]) -> set[str]:
+    """The ids of all tool calls that these messages make."""
+    return {
+        make_storable(str(call["id"]))
+        for message in messages
+        for call in message.get("tool_calls") or ()
+        if call.get("id")
+    }

@@ -26,8 +26,8 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.told import what_the_tools_said
 from support.tools import Tools
 
-from graphs.store.rows import TurnRow, TurnSummary
 from graphs.store.store import Store
+from graphs.store.turns import TurnRow, TurnSummary
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 WAITING = {"x-interlock-approvals": "wait"}

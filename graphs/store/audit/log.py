@@ -16,7 +16,6 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select,
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.policy.patterns import matches
-from graphs.store import prepared_statements
 from graphs.store.audit.chain import ChainHead, ChainReport, check_chain
 from graphs.store.audit.record import (
     GENESIS_HASH,
@@ -28,6 +27,7 @@ from graphs.store.audit.record import (
     seal_entry,
     to_canonical_json,
 )
+from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, audit, audit_head
 
