@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference and the tree of docs/ARCHITECTURE.md; tests/test_reference.py holds them up to date."""
+"""Writes docs/reference and the tree of docs/ARCHITECTURE.md; tests/test_reference.py holds them up to date."""
 
 from __future__ import annotations
 
