@@ -14,8 +14,8 @@ import pytest
 from pydantic import SecretStr
 from support.hostile_endpoint import END, HostileEndpoint, Wire, delta
 
+from graphs.config.http_transport import MOST_INTERIM, OutboundTransport
 from graphs.errors import ModelError
-from graphs.http_transport import MOST_INTERIM, OutboundTransport
 from graphs.llm.client import LONGEST_STUDIO_ANSWER, ChatModel
 from graphs.llm.http_client import build_client, load_certificates
 

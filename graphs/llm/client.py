@@ -23,8 +23,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
+from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError, ModelErrorKind
-from graphs.http_transport import BoundedConnector, TooManyInterim
 from graphs.llm.http_client import build_client
 from graphs.llm.stream import (
     LONGEST_ANSWER,

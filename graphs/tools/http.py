@@ -16,8 +16,8 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
+from graphs.config.http_transport import OutboundTransport
 from graphs.config.spec.servers import ServerSpec
-from graphs.http_transport import OutboundTransport
 from graphs.tools.http_limits import ENCODINGS, BoundedTransport
 from graphs.tools.message_limits import Intake
 from graphs.tools.trace_context import repeat_in_header

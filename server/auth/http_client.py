@@ -11,7 +11,7 @@ import httpx
 import orjson
 from httpx._utils import get_environment_proxies
 
-from graphs.http_transport import OutboundTransport
+from graphs.config.http_transport import OutboundTransport
 
 PATIENCE = 10.0
 """Seconds for a whole answer."""
