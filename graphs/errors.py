@@ -116,6 +116,13 @@ def did_you_mean(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> 
     return f". Did you mean {near[0]!r}?" if near else ""
 
 
+def list_some(names: Iterable[str], most: int) -> str:
+    """`a, b and 3 more`: at most so many of the names; `none` where there is none."""
+    every = list(names)
+    shown = ", ".join(every[:most]) or "none"
+    return f"{shown} and {len(every) - most} more" if len(every) > most else shown
+
+
 def describe_kind(value: object) -> str:
     """What sort of thing a value of a YAML file is, without the value."""
     match value:

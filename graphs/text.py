@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a person's eyes: a log, a terminal, a page, an approval.
+"""Text that others wrote, made fit for a person's eyes and for a database, and JSON in the forms that are shown.
 
 Arguments of a call are shown as exact JSON in which every character shows, each value shortened by itself where there
 is no room for all of it, in Markdown code that no value can end.
@@ -6,6 +6,7 @@ is no room for all of it, in Markdown code that no value can end.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -67,6 +68,26 @@ def strip_invisible(text: str) -> str:
     return "".join(char for char in text if (char.isprintable() or char.isspace()) and _BLANK.match(char) is None)
 
 
+def truncate(text: str, longest: int) -> str:
+    """Return `text`, cut to `longest` characters with `…` as the last of them."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def format_cut(beginning: str, length: int) -> str:
+    """Return the beginning of a text of `length` characters with a mark that says so."""
+    return f"{beginning}… [{length} characters]"
+
+
+def replace_surrogates(text: str) -> str:
+    """Return `text` with "?" for each half of a surrogate pair, which UTF-8 cannot encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def make_storable(text: str, *, nul: str = "") -> str:
+    """Return `text` as every database keeps it: UTF-8, and `nul` for NUL, which PostgreSQL does not keep."""
+    return replace_surrogates(text).replace("\0", nul)
+
+
 def _is_picture(base: str, after: str) -> bool:
     """Whether a variation selector between the two chooses how an emoji looks."""
     if base and base in "0123456789#*":
@@ -84,7 +105,15 @@ def format_exact_json(value: Any) -> str:
 
     Raises TypeError for what is not JSON, such as a number over 64 bits.
     """
-    return escape_json(_dump(value))
+    return escape_json(dump_json(value))
+
+
+def dump_canonical_json(value: Any) -> str:
+    """Return the one way to write a JSON value, to be hashed: keys sorted, no blanks, ASCII.
+
+    Raises TypeError or ValueError for what is not JSON.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def escape_json(text: str) -> str:
@@ -105,7 +134,11 @@ def _escape_in_json(char: str) -> str:
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
-def _dump(value: Any, *, indent: bool = False) -> str:
+def dump_json(value: Any, *, indent: bool = False) -> str:
+    """Return a value as JSON: on one line without blanks, or indented for people.
+
+    Raises TypeError for what orjson does not write, such as a number over 64 bits or half a surrogate pair.
+    """
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
     return orjson.dumps(value, option=option).decode()
 
@@ -118,7 +151,7 @@ def fit_json(value: Any, room: int) -> str | None:
     # Indented, what is deeply nested is mostly white space.
     for indent in (True, False):
         # Escapes only make a text longer: what is far too long is not looked at.
-        if len(text := _dump(value, indent=indent)) > room:
+        if len(text := dump_json(value, indent=indent)) > room:
             continue
         text = _PADDING.sub(lambda match: r"\u0020" * len(match[0]), escape_json(text))
         if len(text) <= room:
@@ -160,9 +193,9 @@ class _Value:
         """`longest`: characters that will be shown at most. No more is looked at than that takes."""
         self._quote = '"' if isinstance(value, str) else ""
         if isinstance(value, str):
-            self._length, dumped = len(value), _dump(value[: longest + 1])
+            self._length, dumped = len(value), dump_json(value[: longest + 1])
         else:
-            dumped = _dump(value)
+            dumped = dump_json(value)
             self._length, dumped = len(dumped), dumped[: longest + LONGEST_ESCAPE]
         text = _SECOND_SPACE.sub(r"\\u0020", escape_json(dumped))
         self.text = _OUR_MARK.sub(r"\\u2026", text)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
+from graphs.config.source import find_value
 from graphs.config.spec.base import Spec
 from graphs.errors import describe_kind, did_you_mean
 
@@ -55,7 +56,7 @@ def _convert_location(location: Sequence[str | int], data: Any) -> Path:
         if step == "[key]":
             continue
         # Only nodes are tagged: `('nodes', NAME, TAG, …)` stands for what is at `('nodes', NAME, …)`.
-        if not skipped and len(path) == 2 and path[0] == "nodes" and step == _find_value((*path, "type"), data):
+        if not skipped and len(path) == 2 and path[0] == "nodes" and step == find_value(data, (*path, "type")):
             skipped = True
             continue
         path.append(step)
@@ -66,7 +67,7 @@ def _describe_error(
     kind: str, context: Mapping[str, Any], message: str, path: Path, spec: type[Spec], data: Any
 ) -> str:
     name = ("this item" if isinstance(path[-1], int) else repr(path[-1])) if path else "the file"
-    found = _find_value(path, data)
+    found = find_value(data, path)
     match kind:
         case "extra_forbidden":
             return _describe_unknown_key(str(path[-1]), path[:-1], spec, data)
@@ -126,7 +127,7 @@ def _list_node_types(path: Path, spec: type[Spec], data: Any) -> list[str]:
 
 
 def _describe_unknown_key(name: str, path: Path, spec: type[Spec], data: Any) -> str:
-    holder = _choose_member(_find_annotation(path, spec, data), _find_value(path, data))
+    holder = _choose_member(_find_annotation(path, spec, data), find_value(data, path))
     if not (isinstance(holder, type) and issubclass(holder, Spec)):
         return f"there is no setting {name!r} here"
     if name in holder.unsupported:
@@ -147,7 +148,7 @@ def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
     """What the spec says of the place `path`."""
     here: Any = spec
     for depth, step in enumerate(path):
-        here = _choose_member(here, _find_value(path[:depth], data))
+        here = _choose_member(here, find_value(data, path[:depth]))
         if isinstance(here, type) and issubclass(here, Spec):
             described = here.model_fields.get(str(step))
             here = described.annotation if described is not None else None
@@ -181,15 +182,3 @@ def _list_types(model: Any) -> list[str]:
         return []
     described = model.model_fields.get("type")
     return list(get_args(described.annotation)) if described is not None and described.is_required() else []
-
-
-def _find_value(path: Path, data: Any) -> Any:
-    found = data
-    for step in path:
-        if isinstance(found, dict):
-            found = cast("dict[Any, Any]", found).get(step)
-        elif isinstance(found, list) and isinstance(step, int) and step < len(cast("list[Any]", found)):
-            found = cast("list[Any]", found)[step]
-        else:
-            return None
-    return found

@@ -9,13 +9,14 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import ValidationError
 
 from graphs.config.messages import describe_errors
-from graphs.config.source import Path, Source
+from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.base import Spec
 from graphs.errors import Problem, describe_kind
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
 _ROUNDS = 50
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -73,27 +74,9 @@ def read_spec(source: Source, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
 def _find_wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> Iterable[Path]:
     """What to leave out: the nearest thing that is there."""
     for path, _ in describe_errors(error, spec, data):
-        while path and not _is_there(path, data):
+        while path and find_value(data, path, _MISSING) is _MISSING:
             path = path[:-1]
         yield path
-
-
-def _is_there(path: Path, data: Any) -> bool:
-    found = data
-    for step in path:
-        if isinstance(found, dict):
-            mapping = cast("dict[str | int, Any]", found)
-            if step not in mapping:
-                return False
-            found = mapping[step]
-        elif isinstance(found, list):
-            items = cast("list[Any]", found)
-            if not isinstance(step, int) or step >= len(items):
-                return False
-            found = items[step]
-        else:
-            return False
-    return True
 
 
 def _remove_places(source: Source, wrong: set[Path]) -> Source:

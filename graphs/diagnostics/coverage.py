@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from graphs.config.loader import Snapshot
 from graphs.diagnostics.access_matrix import AccessCell, build_cell
 from graphs.diagnostics.probe import list_tool_facts
+from graphs.errors import list_some
 from graphs.policy.rules import Policy, ToolFacts
 from graphs.tools.registry import ToolRegistry
 
@@ -46,5 +47,4 @@ def _explain_refusals(refused: Sequence[AccessCell], total: int) -> Iterator[str
 
 
 def _list(cells: Sequence[AccessCell], most: int = 5) -> str:
-    names = [one.tool.partition("/")[2] for one in cells]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return list_some((one.tool.partition("/")[2] for one in cells), most)

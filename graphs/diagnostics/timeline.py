@@ -14,9 +14,9 @@ from graphs.store.approvals import Approval
 from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import AuditRecord
 from graphs.store.store import Store
-from graphs.store.tables import make_storable
 from graphs.store.tool_journal import JournalEntry
 from graphs.store.turns import TurnRow
+from graphs.text import dump_json, make_storable
 
 CallOutcome = Literal[
     "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"
@@ -259,7 +259,7 @@ def format_arguments(text: str) -> str:
     """A call's arguments, indented where they are JSON, and shortened where they are long."""
     # What is no JSON, or holds numbers that only the standard library reads, is shown as it was written.
     with suppress(ValueError):
-        text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+        text = dump_json(orjson.loads(text), indent=True)
     return shorten(text, LONGEST_ARGUMENTS)
 
 

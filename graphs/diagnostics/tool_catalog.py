@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from graphs.config.loader import Snapshot
 from graphs.diagnostics.probe import probe_servers
-from graphs.errors import InterlockError, did_you_mean
+from graphs.errors import InterlockError, did_you_mean, list_some
 from graphs.policy.patterns import could_begin, find_fault, find_tool_fault, matches_any
 from graphs.policy.rules import ToolFacts
 
-_MOST_SHOWN = 12
+MOST_LISTED = 12
+"""Names that an error lists."""
 
 
 class UnknownName(InterlockError):
@@ -32,9 +33,8 @@ class ToolCatalog:
 def build_unknown_name(kind: str, name: str, choices: Iterable[str]) -> UnknownName:
     """The error for a name that is none of `choices`, with those, or the nearest of them."""
     names = list(choices)
-    shown = ", ".join(names[:_MOST_SHOWN]) or "none"
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return UnknownName(f"there is no {kind} {name!r}; there is {shown}{more}{did_you_mean(name, names)}")
+    listed = list_some(names, MOST_LISTED)
+    return UnknownName(f"there is no {kind} {name!r}; there is {listed}{did_you_mean(name, names)}")
 
 
 async def build_catalog(

@@ -10,10 +10,10 @@ from typing import Any, cast
 from graphs.config.loader import Snapshot
 from graphs.config.references import Pattern, ToolReference
 from graphs.diagnostics.probe import ServerProbe
-from graphs.errors import Problem, did_you_mean
+from graphs.diagnostics.tool_catalog import MOST_LISTED
+from graphs.errors import Problem, did_you_mean, list_some
 from graphs.policy.patterns import matches
 
-_MOST_SHOWN = 12
 _OPEN_KEYWORDS = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")
 """What else a schema may say of arguments: those that it does not list may then be right too."""
 
@@ -82,13 +82,13 @@ class _Checker:
         if pattern.text != pattern.raw_text:
             return f"no tool of any server matches {pattern.raw_text!r}, with its variables filled in"
         if not set("*?") & set(server) and server not in self.configured:
-            hint = did_you_mean(server, self.configured) or f"; there is {_format_names(self.configured)}"
+            hint = did_you_mean(server, self.configured) or f"; there is {list_some(self.configured, MOST_LISTED)}"
             return f"no server is called {server!r}, so {pattern.text!r} matches no tool{hint}"
         message = f"no tool of any server matches {pattern.text!r}"
         if hint := _suggest_nearest(pattern.text, self.tools):
             return message + hint
         own = [name for name in self.tools if name.startswith(f"{server}/")]
-        return f"{message}; there is {_format_names(own or self.tools)}"
+        return f"{message}; there is {list_some(own or self.tools, MOST_LISTED)}"
 
     def _check_arguments(self, mention: ToolReference, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
         """A rule about several tools may look at what only some of them take."""
@@ -99,7 +99,7 @@ class _Checker:
         takes = "takes no" if len(found) == 1 else "takes an"
         for name, position in mention.arguments.items():
             if name not in known:
-                choices = f"there is {_format_names(known)}{did_you_mean(name, known)}"
+                choices = f"there is {list_some(known, MOST_LISTED)}{did_you_mean(name, known)}"
                 yield self.snapshot.build_problem(position, f"{who} {takes} argument {name!r}; {choices}")
 
 
@@ -130,9 +130,3 @@ def _is_open(schema: Mapping[str, Any]) -> bool:
     """Whether the tool may take arguments that its schema does not list."""
     more = schema.get("additionalProperties", False)
     return not _read_properties(schema) or more not in (False, None) or any(word in schema for word in _OPEN_KEYWORDS)
-
-
-def _format_names(names: Iterable[str]) -> str:
-    all_names = list(names)
-    shown = ", ".join(all_names[:_MOST_SHOWN]) or "none"
-    return f"{shown} and {len(all_names) - _MOST_SHOWN} more" if len(all_names) > _MOST_SHOWN else shown

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, cast
 
+from graphs.text import make_storable
+
 MAX_TEXT = 65_536
 """Characters of a text in arguments; a rule that looks at a longer one cannot be evaluated."""
 MAX_ITEMS = 1_000
@@ -29,7 +31,7 @@ def clean_text(value: Any) -> Any:
     """
     if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    return make_storable(value, nul="\ufffd")
 
 
 def find_fault(value: Any) -> str | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import orjson
-
 Message = Mapping[str, Any]
 """One message of the Chat Completions API: `role`, `content`, `tool_calls`, `tool_call_id`."""
 
@@ -36,8 +34,3 @@ def client_call_ids(messages: Sequence[Message]) -> list[str]:
         for call in calls_of(message)
         if call.get("id")
     ]
-
-
-def json_text(value: Any) -> str:
-    """A value as JSON text."""
-    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()

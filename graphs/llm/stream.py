@@ -15,6 +15,7 @@ import orjson
 from graphs.errors import ModelError
 from graphs.events import FinishReason, TokenUsage
 from graphs.telemetry.token_count import CallTokenCount
+from graphs.text import replace_surrogates
 
 LONGEST_ANSWER = 1_000_000
 """Characters of one answer, where the gateway file says nothing else: about 250,000 tokens."""
@@ -481,7 +482,7 @@ def parse_text(content: object) -> str:
     if not isinstance(content, str):
         raise TypeError("text is a string")
     # Half a surrogate pair cannot be sent on.
-    return content if content.isascii() else content.encode("utf-8", "replace").decode()
+    return replace_surrogates(content)
 
 
 def find_error_text(error: object) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 from graphs.redaction.names import classify_name, is_secret_name
 from graphs.redaction.shapes import ValueShape
 from graphs.redaction.texts import REDACTED, build_redactor, scrub_text
+from graphs.text import format_cut
 
 LONGEST = 1000
 """Characters of one text that are kept."""
@@ -50,7 +51,7 @@ class Redaction:
         window = longest + _AHEAD
         clean = self._scrub(text[:window])
         kept = min(longest, len(clean) - _TAIL) if len(text) > window else longest
-        return f"{clean[: max(0, kept)]}… [{len(text)} characters]"
+        return format_cut(clean[: max(0, kept)], len(text))
 
     def redact_known(self, text: str) -> str:
         """`text` without the known secrets, and otherwise as it is."""

@@ -15,7 +15,7 @@ import orjson
 
 from graphs.events import ClientCall, PendingApproval
 from graphs.runtime.approval_text import describe_call, is_shown_whole
-from graphs.text import escape_invisible, fit_members, format_code_span
+from graphs.text import escape_invisible, fit_members, format_code_span, truncate
 
 NAME = "ask_user"
 MOST_QUESTIONS = 3
@@ -102,11 +102,11 @@ def build_question(entry: PendingApproval) -> dict[str, Any] | None:
     description = f"Runs exactly {runs}, once. {escape_invisible(entry.rule)}"
     return {
         "id": entry.approval_id,
-        "header": cut(escape_invisible(entry.tool), HEADER),
+        "header": truncate(escape_invisible(entry.tool), HEADER),
         "question": fitted[0],
         "options": [
             {"label": "Reject", "description": "Nothing is run, and the model is told so."},
-            {"label": "Approve", "description": cut(description, DESCRIPTION)},
+            {"label": "Approve", "description": truncate(description, DESCRIPTION)},
         ],
     }
 
@@ -132,11 +132,6 @@ def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
             if len(text) <= QUESTION:
                 return text, fitted[1]
     return None
-
-
-def cut(text: str, longest: int) -> str:
-    """The text, shortened visibly where it is longer than the page takes."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def is_ours(call: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from langgraph.types import Command
 
 from graphs.errors import GraphUnavailable, InterlockError
 from graphs.events import ApprovalNeeded, ClientCall, PendingApproval, TextDelta, ToolStarted
-from graphs.llm.messages import Message, json_text
+from graphs.llm.messages import Message
 from graphs.nodes.state import Context, find_client_calls
 from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
@@ -45,6 +45,7 @@ from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.store.turns import TurnRow
 from graphs.telemetry.instrument import Instrumentation
+from graphs.text import dump_json
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ class Turn:
             await self._pause(question)
             return
         owed = find_client_calls({"messages": list(self._messages)}, context)
-        calls = tuple(ClientCall(call["id"] or "", call["name"], json_text(call["args"])) for call in owed)
+        calls = tuple(ClientCall(call["id"] or "", call["name"], dump_json(call["args"])) for call in owed)
         await self._finish("finished", calls=calls)
 
     async def _pause(self, question: ApprovalNeeded) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from graphs.llm.messages import json_text
 from graphs.policy.rules import Caller
 from graphs.runtime.compiler import ServedGraph
 from graphs.telemetry.token_count import TokenCount
+from graphs.text import dump_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,6 @@ def identify_request(request: TurnRequest, graph: ServedGraph) -> dict[str, Any]
 
     `asked` is a digest of the last message, whole; `rules` says by which files and for which roles `graph` ran.
     """
-    asked = hashlib.sha256(json_text(request.messages[-1]).encode()).hexdigest()
+    asked = hashlib.sha256(dump_json(request.messages[-1]).encode()).hexdigest()
     rules = [graph.services.snapshot.id, *request.caller.roles]
     return {"model": request.model, "asked": asked, "rules": rules}

@@ -7,9 +7,10 @@ space, and nothing else.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from graphs.text import dump_canonical_json
 
 WHITE_SPACE = (
     "\0\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -49,5 +50,5 @@ def compute_call_digest(tool: str, args: Mapping[str, Any]) -> str:
 
     Raises TypeError or ValueError where the arguments are not JSON.
     """
-    canonical = json.dumps(args, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    canonical = dump_canonical_json(args)
     return hashlib.sha256(f"{tool}\n{canonical}".encode("utf-8", "surrogatepass")).hexdigest()

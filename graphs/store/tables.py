@@ -25,6 +25,8 @@ from sqlalchemy import (
     false,
 )
 
+from graphs.text import make_storable
+
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
@@ -37,11 +39,6 @@ class StorableText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else make_storable(value)
-
-
-def make_storable(text: str) -> str:
-    """`text` with "?" for what UTF-8 cannot say, and without NUL, which PostgreSQL does not keep."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 class Json(TypeDecorator[Any]):

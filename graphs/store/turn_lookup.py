@@ -18,8 +18,9 @@ from sqlalchemy.types import TypeEngine
 from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.digests import build_digest_chain, remove_space
-from graphs.store.tables import make_storable, turns
+from graphs.store.tables import turns
 from graphs.store.turns import ALL, TurnRow, from_row
+from graphs.text import make_storable
 
 UNFINISHED_STATUSES = ("running", "waiting", "stopped", "failed")
 MAX_DELETED_MESSAGES = 16

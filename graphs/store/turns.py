@@ -13,8 +13,9 @@ from graphs.errors import InterlockError
 from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.checkpoints import TransactionWork
-from graphs.store.tables import AnySelect, make_storable, turn_calls, turns
+from graphs.store.tables import AnySelect, turn_calls, turns
 from graphs.store.usage import TokenSpend, write_token_spend
+from graphs.text import make_storable
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, cast
 from urllib.parse import unquote
 
+from graphs.errors import list_some
 from graphs.expressions.functions import full_match
 from graphs.text import escape_invisible, strip_invisible
 
@@ -263,5 +264,4 @@ def _list_declared(level: _Level) -> str:
     names = list(level.declared)
     if not names:
         return "none is declared there"
-    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
-    return f"declared there: {', '.join(map(_show, names[:_MOST_SHOWN]))}{more}"
+    return f"declared there: {list_some(map(_show, names), _MOST_SHOWN)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from graphs.errors import NotAllowed
+from graphs.text import replace_surrogates
 
 LONGEST = 1_000
 """Characters of a name, an address or a subject."""
@@ -57,7 +58,7 @@ def clean_text(value: object, longest: int = LONGEST) -> str:
     """
     if not isinstance(value, str) or len(value) > longest:
         return ""
-    return value.encode("utf-8", "replace").decode()
+    return replace_surrogates(value)
 
 
 def read_field(facts: Mapping[str, Any], field: str) -> object:

@@ -33,6 +33,7 @@ from graphs.diagnostics.audit_reader import (
 )
 from graphs.errors import InterlockError
 from graphs.runtime.engine import build_environment
+from graphs.text import truncate
 from server.cli.options import Configs, load_settings, report_error
 from server.cli.output import escape_line, format_csv_line
 from server.settings import Settings
@@ -168,14 +169,9 @@ def format_row(record: AuditRecord) -> str:
     said += f"; note: {record.note}" if record.note else ""
     row = (
         f"{record.seq:>6}  {when}  {record.kind:<8} {what:<12} {who if record.user else '':<24} "
-        f"{record.tool} {shorten(args)}  {'' if record.kind == 'call' else said}"
+        f"{record.tool} {truncate(args, LONGEST_ARGS)}  {'' if record.kind == 'call' else said}"
     )
     return escape_line(row.rstrip())
-
-
-def shorten(text: str) -> str:
-    """At most LONGEST_ARGS characters of it."""
-    return text if len(text) <= LONGEST_ARGS else f"{text[: LONGEST_ARGS - 1]}…"
 
 
 COLUMNS = tuple(item.name for item in fields(AuditRecord))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
@@ -18,6 +17,7 @@ from graphs.diagnostics.drawing.looks import build_dark_style
 from graphs.diagnostics.overview import Overview, build_overview
 from graphs.diagnostics.timeline import TurnView, load_timeline
 from graphs.runtime.approvals import Approval
+from graphs.text import dump_json
 from server.protocols.json import JSON
 from server.routes import approvals
 from server.routes.dependencies import FacadeDep, Identity, IdentityDep
@@ -189,15 +189,11 @@ def format_arguments(entry: Approval) -> dict[str, Any]:
     """Arguments as texts: a browser would round whole numbers over 2⁵³, and reorder names that are numbers."""
     return {
         "values": [
-            [name, value if isinstance(value, str) else format_json(value)] for name, value in entry.args.items()
+            [name, value if isinstance(value, str) else dump_json(value, indent=True)]
+            for name, value in entry.args.items()
         ],
-        "json": format_json(entry.args),
+        "json": dump_json(entry.args, indent=True),
     }
-
-
-def format_json(value: Any) -> str:
-    """A value as JSON for people."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def answer_if_changed(request: Request, content: dict[str, Any]) -> Response:

@@ -1,6 +1,6 @@
 """YAML text into plain data that remembers line and column."""
 
 from graphs.config.source.excerpts import build_excerpt, mask_random
-from graphs.config.source.parse import MAX_ALIASES, Path, Source, parse_yaml
+from graphs.config.source.parse import MAX_ALIASES, Path, Source, find_value, parse_yaml
 
-__all__ = ["MAX_ALIASES", "Path", "Source", "build_excerpt", "mask_random", "parse_yaml"]
+__all__ = ["MAX_ALIASES", "Path", "Source", "build_excerpt", "find_value", "mask_random", "parse_yaml"]

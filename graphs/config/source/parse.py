@@ -88,20 +88,25 @@ class Source:
         )
 
     def find_value(self, path: Path) -> Any:
-        """What is at `path`, or None."""
-        found = self.data
-        for step in path:
-            if isinstance(found, dict):
-                found = cast("dict[Any, Any]", found).get(step)
-            elif isinstance(found, list) and isinstance(step, int) and step < len(cast("list[Any]", found)):
-                found = cast("list[Any]", found)[step]
-            else:
-                return None
-        return found
+        """Return what is at `path`, or None."""
+        return find_value(self.data, path)
 
     def is_broken(self, path: Path) -> bool:
         """Whether `problems` speak of `path`, something around it or something in it."""
         return any(path[: len(other)] == other or other[: len(path)] == path for other in self.broken_paths)
+
+
+def find_value(data: Any, path: Path, default: Any = None) -> Any:
+    """Return what is at `path` of plain data, or `default` where there is nothing."""
+    found = data
+    for step in path:
+        if isinstance(found, dict) and step in found:
+            found = cast("dict[Any, Any]", found)[step]
+        elif isinstance(found, list) and isinstance(step, int) and step < len(cast("list[Any]", found)):
+            found = cast("list[Any]", found)[step]
+        else:
+            return default
+    return found
 
 
 def parse_yaml(text: str, file: str, env: Mapping[str, str]) -> Source:

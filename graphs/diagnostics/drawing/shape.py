@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from graphs.config.compile_graph import GraphPlan
-from graphs.config.source import Path
+from graphs.config.source import Path, find_value
 from graphs.config.spec.graph import END, LimitsSpec
 from graphs.diagnostics.drawing.faults import OutEdge, OutEdges, find_faults
 
@@ -159,12 +159,5 @@ class _ShapeReader:
         return len(cast("list[object]", self._find_value(path, list) or []))
 
     def _find_value(self, path: Path, kind: type = object) -> object:
-        found: Any = self.data
-        for step in path:
-            if isinstance(found, dict) and isinstance(step, str):
-                found = cast("dict[str, Any]", found).get(step)
-            elif isinstance(found, list) and isinstance(step, int) and step < len(cast("list[Any]", found)):
-                found = cast("list[Any]", found)[step]
-            else:
-                return None
+        found = find_value(self.data, path)
         return found if isinstance(found, kind) else None

@@ -25,11 +25,11 @@ from graphs.store.audit.record import (
     AuditRecord,
     fit_text,
     seal_entry,
-    to_canonical_json,
 )
 from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, audit, audit_head
+from graphs.text import dump_canonical_json
 
 PRUNE_BATCH = 1000
 
@@ -98,7 +98,7 @@ def append_entries(connection: Connection, entries: Sequence[AuditEntry], *, onc
         values = seal_entry(entry, head.seq + 1, head.hash)
         head = ChainHead(seq=values["seq"], hash=values["hash"])
         args = values["args"]
-        rows.append({**values, "args": None if args is None else to_canonical_json(args)})
+        rows.append({**values, "args": None if args is None else dump_canonical_json(args)})
     prepared_statements.write(connection, _ADD, *rows)
     prepared_statements.write(connection, _MOVE_HEAD, {"seq": head.seq, "hash": head.hash})
 
@@ -215,7 +215,7 @@ def _read_records(connection: Connection) -> Iterator[tuple[AuditRecord, bool]]:
     """All records, and whether their arguments are written as we write them."""
     for row in connection.execute(_IN_ORDER.execution_options(yield_per=1000)):
         record = _from_row(row)
-        yield record, row.args is None or to_canonical_json(record.args) == row.args
+        yield record, row.args is None or dump_canonical_json(record.args) == row.args
 
 
 def _from_row(row: AnyRow) -> AuditRecord:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
+from graphs.text import dump_canonical_json, format_cut, make_storable
+
 AuditKind = Literal["decision", "call", "approval", "pruned"]
 
 GENESIS_HASH = "0" * 64
@@ -81,16 +83,11 @@ class InvalidRecord(ValueError):
     """A text that is no record, and why."""
 
 
-def to_canonical_json(value: Any) -> str:
-    """The one way to write a JSON value: keys sorted, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
 def compute_record_hash(values: Mapping[str, Any]) -> str:
     """The hash of a record, from its fields but `hash` itself. What is None does not count, so that a field which
     comes later leaves older hashes as they are."""
     hashed = {name: values[name] for name in RECORD_NAMES if name != "hash" and values[name] is not None}
-    return hashlib.sha256(to_canonical_json(hashed).encode()).hexdigest()
+    return hashlib.sha256(dump_canonical_json(hashed).encode()).hexdigest()
 
 
 def seal_entry(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
@@ -104,15 +101,15 @@ def seal_entry(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
             value = round(float(value), 6)
         values[name] = value
     # As it will be read again: tuples become lists, names become texts.
-    values["args"] = None if entry.args is None else json.loads(to_canonical_json(entry.args))
+    values["args"] = None if entry.args is None else json.loads(dump_canonical_json(entry.args))
     values["hash"] = compute_record_hash(values)
     return values
 
 
 def fit_text(text: str) -> str:
     """`text` as every database can keep it: UTF-8, no NUL, not endless."""
-    cut = text if len(text) <= MAX_FIELD_LENGTH else f"{text[:MAX_FIELD_LENGTH]}… [{len(text)} characters]"
-    return cut.encode("utf-8", "replace").decode().replace("\0", "�")
+    cut = text if len(text) <= MAX_FIELD_LENGTH else format_cut(text[:MAX_FIELD_LENGTH], len(text))
+    return make_storable(cut, nul="�")
 
 
 def to_values(record: AuditRecord) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from graphs.store.backends.address import PostgresAddress
 from graphs.store.backends.postgres_liveness import PostgresWorkers
 from graphs.store.backends.postgres_saver import get_driver_connection, is_set_up, make_saver, set_up
 from graphs.store.backends.retry import Retry
-from graphs.store.tables import make_storable
+from graphs.text import make_storable
 
 T = TypeVar("T")
 
