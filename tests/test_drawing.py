@@ -19,7 +19,7 @@ from support.pictures import SVG, Picture, Pixels, Rectangle
 from graphs.config.loader import load
 from graphs.config.spec.graph import LimitsSpec
 from graphs.diagnostics.drawing import GraphShape, read_shapes, render_mermaid, render_png, render_svg
-from graphs.diagnostics.drawing.faults import NO_PATH_TO_END
+from graphs.diagnostics.drawing.labels import NO_PATH_TO_END
 from graphs.diagnostics.drawing.shape import read_shape
 
 HERE = Path(__file__).parent

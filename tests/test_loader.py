@@ -205,7 +205,7 @@ def graph_problems(folder: Path, text: str) -> list[str]:
 def test_a_plan_holds_what_is_compiled_and_where_it_is_written(tmp_path: Path) -> None:
     plan = load(tmp_path, {}).graphs["assistant"]
     assert plan.id == "assistant"
-    assert set(plan.prompts) == {"agent"}
+    assert set(plan.templates) == {("agent", "prompt")}
     first, second = plan.branches["agent"]
     assert (first.to, second.to) == ("check", "end")
     assert first.when is not None

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.gateway import GatewaySpec, RetentionSpec
-from graphs.config.spec.graph import BranchSpec, GraphSpec, ModelNodeSpec
+from graphs.config.spec.graph import BranchSpec, ModelNodeSpec, get_graph_spec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 
-PAGES = [GatewaySpec, ServersSpec, AccessSpec, GraphSpec]
+PAGES = [GatewaySpec, ServersSpec, AccessSpec, get_graph_spec()]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (gateway.default_graph, gateway.storage) == ("assistant", "")
     assert gateway.retention.conversations == 30 * 86_400
     assert gateway.retention.audit == 365 * 86_400
-    limits = GraphSpec.model_validate({"start": "a", "nodes": {"a": {"type": "model", "next": "end"}}}).limits
+    limits = get_graph_spec().model_validate({"start": "a", "nodes": {"a": {"type": "model", "next": "end"}}}).limits
     assert (limits.rounds, limits.tool_calls, limits.seconds) == (12, 40, 300)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from graphs.config import graph_checks
+from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
-from graphs.config.spec.graph import END, BranchSpec, GraphSpec, ModelNodeSpec
-from graphs.errors import Problem, did_you_mean
+from graphs.config.spec.graph import END, BranchSpec, GraphSpec
+from graphs.errors import Problem
 from graphs.expressions import Condition, ExpressionError, Template, compile_branch_condition, compile_template
 from graphs.policy import patterns
 
@@ -33,8 +34,8 @@ class GraphPlan:
 
     id: str
     spec: GraphSpec
-    prompts: Mapping[str, Template]
-    """The prompt of each model node that has one."""
+    templates: Mapping[tuple[str, str], Template]
+    """The texts that hold CEL, by node and field."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The ways on from every node, in order; never empty."""
     raw_texts: Mapping[Path, str]
@@ -42,18 +43,15 @@ class GraphPlan:
 
 
 def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
-    """Compiles and checks one graph; the plan is None if there are problems.
-
-    What a file with mistakes in it says of the shape of its graph is not judged: half a graph always looks wrong.
-    """
+    """Compile and check one graph; the plan is None if there are problems."""
     if reading.spec is None:
         return None, []
     planner = _GraphCompiler(reading.spec, reading.source, reading.list_names("nodes"))
-    prompts, branches = planner.compile_prompts(), planner.compile_branches()
-    if planner.check_names() and reading.is_complete and not planner.problems:
-        planner.check_shape()
+    templates, branches = planner.compile_templates(), planner.compile_branches()
+    planner.check_names()
+    planner.check_shape(is_complete=reading.is_complete)
     written = reading.source.raw_texts
-    made = GraphPlan(id=graph, spec=reading.spec, prompts=prompts, branches=branches, raw_texts=written)
+    made = GraphPlan(id=graph, spec=reading.spec, templates=templates, branches=branches, raw_texts=written)
     return (made if reading.is_complete and not planner.problems else None), planner.problems
 
 
@@ -73,14 +71,15 @@ class _GraphCompiler:
         if not self.source.is_broken(path):
             self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
 
-    def compile_prompts(self) -> Mapping[str, Template]:
-        found: dict[str, Template] = {}
+    def compile_templates(self) -> Mapping[tuple[str, str], Template]:
+        found: dict[tuple[str, str], Template] = {}
         for name, node in self.spec.nodes.items():
-            if isinstance(node, ModelNodeSpec) and node.prompt:
-                try:
-                    found[name] = compile_template(node.prompt)
-                except ExpressionError as error:
-                    self._report_in_text(("nodes", name, "prompt"), error)
+            for field_name in node.templates:
+                if text := getattr(node, field_name):
+                    try:
+                        found[name, field_name] = compile_template(text)
+                    except ExpressionError as error:
+                        self._report_in_text(("nodes", name, field_name), error)
         return found
 
     def compile_branches(self) -> Mapping[str, tuple[Branch, ...]]:
@@ -100,37 +99,34 @@ class _GraphCompiler:
                 self._report_in_text((*path, "when"), error)
         return Branch(when=when, to=spec.to, where=str(self.source.find_position(path)))
 
-    def check_names(self) -> bool:
-        """Checks every name that the graph uses; whether all targets exist."""
+    def check_names(self) -> None:
+        """Check how nodes are called, and the patterns of tools."""
         for name in self.node_names:
             if name == END:
                 self._report(("nodes", name), f"{name!r} is the name of the turn's end; choose another for this node")
             elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name, re.ASCII):
                 self._report(("nodes", name), f"{name!r} is no name for a node; use letters, digits, '_' and '-'")
         for name, node in self.spec.nodes.items():
-            for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
+            for path, pattern in node.locate_tool_patterns().items():
                 if (wrong := patterns.find_tool_fault(pattern)) is not None:
-                    self._report(("nodes", name, "tools", at), wrong)
-        all_known = self._check_target(("start",), self.spec.start, self.node_names) and END not in self.node_names
-        for name, node in self.spec.nodes.items():
-            for at, branch in enumerate(node.next):
-                path: Path = ("nodes", name, "next", at)
-                all_known &= self._check_target((*path, "to"), branch.to, [*self.node_names, END])
-                if at and node.next[at - 1].when is None:
-                    self._report(path, "this branch is never taken: the one before it has no 'when', so it always is")
-        return all_known
+                    self._report(("nodes", name, *path), wrong)
 
-    def _check_target(self, path: Path, target: str, known: list[str]) -> bool:
-        if target in known:
-            return True
-        if target == END:
-            self._report(path, "'end' ends the turn, so a graph cannot start there")
-        else:
-            hint = did_you_mean(target, known)
-            self._report(path, f"there is no node {target!r}; there is {', '.join(known)}{hint}")
-        return False
+    def check_shape(self, *, is_complete: bool) -> None:
+        """Check that edges lead to nodes; and, where nothing else is wrong with the file, the paths that they make."""
+        outline = self._build_outline()
+        faults = graph_checks.find_faults(outline)
+        misled = [fault for fault in faults if fault.kind in ("missing_start", "missing_target", "dead_edge")]
+        for fault in misled or (graph_checks.select_first_faults(faults) if is_complete and not self.problems else ()):
+            self._report(*graph_checks.describe_fault(fault, outline))
 
-    def check_shape(self) -> None:
-        """Every node has its use, every way comes to the end, and no call runs past its verdict."""
-        for path, message in graph_checks.find_faults(self.spec):
-            self._report(path, message)
+    def _build_outline(self) -> GraphOutline:
+        unread = NodeOutline(role=None, edges=(), is_complete=False)
+        outlines = {
+            name: NodeOutline(
+                role=node.role,
+                edges=[EdgeOutline(branch.to, is_conditional=branch.when is not None) for branch in node.next],
+                has_tools=bool(node.locate_tool_patterns()),
+            )
+            for name, node in self.spec.nodes.items()
+        }
+        return GraphOutline(self.spec.start, {name: outlines.get(name, unread) for name in self.node_names})

@@ -1,208 +1,360 @@
-"""The shape of one graph: every node has its use, every way comes to the end, and no call runs past its verdict."""
+"""Check the shape of a graph: every node has its use, every path comes to the end, and no call runs past its verdict.
+
+`find_faults` works on an outline, which can be made of a graph file with mistakes in it too: drawings show what it
+finds in a few words, `check` in a sentence. Of what cannot be read the best is assumed: half a graph always looks
+wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 from graphs.config.source import Path
-from graphs.config.spec.graph import END, GraphSpec, ModelNodeSpec
+from graphs.config.spec.graph import END, NodeRole
+from graphs.errors import did_you_mean
 
-Fault = tuple[Path, str]
-"""Where in the file, and what is wrong."""
+FaultKind = Literal[
+    "missing_start",
+    "missing_target",
+    "dead_edge",
+    "unreachable",
+    "no_edge",
+    "no_path_to_end",
+    "unlimited_cycle",
+    "executor_without_calls",
+    "executor_without_gate",
+    "edge_past_gates",
+    "gate_without_calls",
+    "gate_without_executor",
+    "tools_without_executor",
+    "executor_without_tools",
+]
 
 
-def find_faults(spec: GraphSpec) -> list[Fault]:
-    """What is wrong with a graph of which every name is right.
+@dataclass(frozen=True, slots=True)
+class EdgeOutline:
+    """One edge from a node."""
 
-    Where the ways themselves are wrong, what travels on them is not judged: one mistake would be told many times.
-    """
-    graph = _Graph(spec)
-    return (
-        [*graph.find_unreachable_nodes(), *graph.find_nodes_without_end()]
-        or [*graph.find_unlimited_cycles()]
-        or [*graph.find_tools_without_calls_or_verdicts()]
-        or [*graph.find_verdicts_without_use()]
-        or [*graph.find_models_without_tools()]
-    )
+    to: str
+    """The name of a node, or `end`."""
+    is_conditional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOutline:
+    """What the checks look at in a node."""
+
+    role: NodeRole | None
+    """None: the type of the node cannot be read."""
+    edges: Sequence[EdgeOutline]
+    is_complete: bool = True
+    """Whether no edge was left out because it cannot be read."""
+    has_tools: bool = False
+    """Whether it may use tools."""
+
+    @property
+    def live_edges(self) -> Sequence[EdgeOutline]:
+        """The edges without those behind one that is always taken."""
+        always = next((at for at, edge in enumerate(self.edges) if not edge.is_conditional), len(self.edges))
+        return self.edges[: always + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutline:
+    """What the checks look at in a graph."""
+
+    start: str
+    """The name of the first node; empty: the file does not say it."""
+    nodes: Mapping[str, NodeOutline]
+    """In the order of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a graph."""
+
+    kind: FaultKind
+    nodes: tuple[str, ...] = ()
+    """The nodes that it is about, the first of which is the place to name; empty: it is about the start."""
+    edge: int | None = None
+    """The index of the edge that is wrong, among those of the first node; None: the node itself is."""
+    others: tuple[str, ...] = ()
+    """Further nodes that the explanation names."""
+
+
+def find_faults(graph: GraphOutline) -> list[Fault]:
+    """Find everything that is wrong with the shape of a graph; `select_first_faults` says what of it to cure first."""
+    checker = _Checker(graph)
+    faults = [*checker.check_edges(), *checker.check_paths(), *checker.check_gates()]
+    if checker.is_complete:
+        faults += [*checker.check_cycles(), *checker.check_calls()]
+    return faults
+
+
+_STAGES: Mapping[FaultKind, int] = {
+    "missing_start": 0,
+    "missing_target": 0,
+    "dead_edge": 0,
+    "unreachable": 1,
+    "no_edge": 1,
+    "no_path_to_end": 1,
+    "unlimited_cycle": 2,
+    "executor_without_calls": 3,
+    "executor_without_gate": 3,
+    "edge_past_gates": 3,
+    "gate_without_calls": 4,
+    "gate_without_executor": 4,
+    "tools_without_executor": 5,
+    "executor_without_tools": 5,
+}
+
+
+def select_first_faults(faults: Sequence[Fault]) -> list[Fault]:
+    """Select what to cure first: while the edges are wrong, a fault in what travels along them is only their result."""
+    first = min((_STAGES[fault.kind] for fault in faults), default=0)
+    idle = {fault.nodes for fault in faults if fault.kind == "executor_without_calls"}
+    return [
+        fault
+        for fault in faults
+        if _STAGES[fault.kind] == first and not (fault.kind == "executor_without_gate" and fault.nodes in idle)
+    ]
+
+
+def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
+    """Say where in the file a fault is, what is wrong, and what cures it."""
+    name = fault.nodes[0] if fault.nodes else ""
+    others = _join_names(fault.others)
+    node: Path = ("nodes", name)
+    at = fault.edge or 0
+    edge: Path = (*node, "next", at)
+    match fault.kind:
+        case "missing_start":
+            if graph.start == END:
+                return ("start",), "'end' ends the turn, so a graph cannot start there"
+            return ("start",), _describe_missing_node(graph.start, [*graph.nodes])
+        case "missing_target":
+            return (*edge, "to"), _describe_missing_node(graph.nodes[name].edges[at].to, [*graph.nodes, END])
+        case "dead_edge":
+            which = "one" if graph.nodes[name].edges[at - 1].is_conditional else "the one"
+            return edge, f"this branch is never taken: {which} before it has no 'when', so it always is"
+        case "unreachable":
+            return node, f"no path from {graph.start!r} leads to node {name!r}; lead one to it, or remove it"
+        case "no_edge" | "no_path_to_end":
+            which = f"node {name!r}" if len(fault.nodes) == 1 else f"nodes {_join_names(fault.nodes)}"
+            return node, f"no path leads from {which} to 'end', so a turn could not finish; give one a way there"
+        case "unlimited_cycle":
+            circle = " → ".join(map(repr, [*fault.nodes, name]))
+            return node, (
+                f"{circle} goes round without a model node, and only there are limits counted; lead it through one"
+            )
+        case "executor_without_calls":
+            return node, f"no model node comes before {name!r}, so there is no call for it to run"
+        case "executor_without_gate":
+            return node, (
+                f"no verdict can reach {name!r}: no permission node stands between {others} and it, so"
+                " every call would be refused; lead the way through a permission node"
+            )
+        case "edge_past_gates":
+            executor, gate = fault.others
+            return edge, (
+                f"this way leads from {name!r} to {executor!r} past every permission node, so the calls that take it"
+                f" are refused; lead it to {gate!r}"
+            )
+        case "gate_without_calls":
+            return node, f"no model node comes before {name!r}, so there is no call for it to judge"
+        case "gate_without_executor":
+            return node, f"no tools node comes after {name!r}, so what it allows never runs; lead it to one"
+        case "tools_without_executor":
+            return (*node, "tools"), (
+                f"node {name!r} shows its model tools, and nothing behind it runs them; lead it to a permission"
+                " node and that to a tools node, or remove 'tools'"
+            )
+        case "executor_without_tools":
+            return node, (
+                f"node {name!r} shows its model no tools, so there is nothing to do for {others};"
+                ' write tools: ["*"], or the patterns of those that it may use'
+            )
 
 
 @dataclass(frozen=True)
 class _CallPaths:
-    """The ways on from one model node up to the next model node or the end: those of the calls that it asks for."""
+    """The paths from one model node up to the next model node or the end: those of the calls that it asks for."""
 
-    without_verdict: Mapping[str, tuple[str, int]]
-    """The nodes that are come to without a verdict, each with the node and branch that it is come to by."""
-    with_verdict: frozenset[str]
-    """The nodes that are come to with one."""
+    unjudged: Mapping[str, tuple[str, int]]
+    """The nodes that are reached without a verdict, each with the node and the edge that lead to it."""
+    judged: frozenset[str]
+    """The nodes that are reached with a verdict."""
 
     @property
     def nodes(self) -> frozenset[str]:
-        return self.with_verdict | self.without_verdict.keys()
+        return self.judged | self.unjudged.keys()
 
 
-class _Graph:
-    def __init__(self, spec: GraphSpec) -> None:
-        self.nodes = spec.nodes
-        self.start = spec.start
-        self.reachable = self._find_reachable([spec.start])
-        self.call_paths = {name: self._trace_calls(name) for name in self._list_nodes("model")}
+class _Checker:
+    """Finds the faults of one graph."""
 
-    def find_unreachable_nodes(self) -> Iterator[Fault]:
-        for name in self.nodes:
-            if name not in self.reachable:
-                yield (
-                    ("nodes", name),
-                    f"no path from {self.start!r} leads to node {name!r}; lead one to it, or remove it",
-                )
+    def __init__(self, graph: GraphOutline) -> None:
+        self.graph = graph
+        self.nodes = graph.nodes
+        self.targets = {name: [edge.to for edge in node.live_edges] for name, node in self.nodes.items()}
+        unsure = {name for name, node in self.nodes.items() if not node.is_complete}
+        self.reachable = self._find_reachable([graph.start]) if graph.start in self.nodes else {*self.nodes}
+        self.is_sure = not unsure & self.reachable
+        """Whether all edges of the nodes that the start leads to are known."""
+        if not self.is_sure:
+            self.reachable = {*self.nodes}
+        self.is_complete = (
+            not unsure
+            and graph.start in self.nodes
+            and all(node.role is not None for node in self.nodes.values())
+            and all(self._has_target(edge) for node in self.nodes.values() for edge in node.edges)
+        )
 
-    def find_nodes_without_end(self) -> Iterator[Fault]:
+    def check_edges(self) -> Iterator[Fault]:
+        """Every edge leads to a node or to the end, and can be taken."""
+        if self.graph.start not in self.nodes:
+            yield Fault("missing_start")
+        for name, node in self.nodes.items():
+            for at, edge in enumerate(node.edges):
+                if not self._has_target(edge):
+                    yield Fault("missing_target", (name,), at)
+                if at >= len(node.live_edges):
+                    yield Fault("dead_edge", (name,), at)
+
+    def check_paths(self) -> Iterator[Fault]:
+        """Every node is reached, and can reach the end."""
         ending = self._find_nodes_with_end()
-        stuck = [name for name in self.nodes if name in self.reachable and name not in ending]
+        stuck: list[str] = []
+        for name, node in self.nodes.items():
+            if name not in self.reachable:
+                yield Fault("unreachable", (name,))
+            elif not node.edges and not node.is_complete:
+                yield Fault("no_edge", (name,))
+            elif name not in ending:
+                stuck.append(name)
         if stuck:
-            which = f"node {stuck[0]!r}" if len(stuck) == 1 else f"nodes {_join_names(stuck)}"
-            yield (
-                ("nodes", stuck[0]),
-                f"no path leads from {which} to 'end', so a turn could not finish; give one a way there",
-            )
+            yield Fault("no_path_to_end", tuple(stuck))
 
-    def find_unlimited_cycles(self) -> Iterator[Fault]:
-        """Limits are counted where a model is asked: a circle without one would go round for ever."""
-        told: set[str] = set()
+    def check_gates(self) -> Iterator[Fault]:
+        """A gate stands before every executor."""
+        for name in self._list_nodes("executor") if self.is_sure else ():
+            if not self._find_gates(name):
+                models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
+                yield Fault("executor_without_gate", (name,), others=tuple(models))
+
+    def check_cycles(self) -> Iterator[Fault]:
+        """Limits are counted where a model is asked: a cycle without one would never end."""
+        found: set[str] = set()
         for name in self.nodes:
-            if name in told or (circle := self._find_cycle(name)) is None:
-                continue
-            told.update(circle)
-            way = " → ".join(map(repr, circle))
-            message = f"{way} goes round without a model node, and only there are limits counted; lead it through one"
-            yield ("nodes", name), message
+            if name not in found and (cycle := self._find_cycle(name)) is not None:
+                found.update(cycle)
+                yield Fault("unlimited_cycle", tuple(cycle))
 
-    def find_tools_without_calls_or_verdicts(self) -> Iterator[Fault]:
-        for name in self._list_nodes("tools"):
-            walks = {model: walk for model, walk in self.call_paths.items() if name in walk.nodes}
-            if not walks:
-                yield ("nodes", name), f"no model node comes before {name!r}, so there is no call for it to run"
-            elif not any(name in walk.with_verdict for walk in walks.values()):
-                yield (
-                    ("nodes", name),
-                    f"no verdict can reach {name!r}: no permission node stands between {_join_names(walks)} and it, so"
-                    " every call would be refused; lead the way through a permission node",
-                )
-            else:
-                yield from self._find_paths_past_verdicts(name, walks)
+    def check_calls(self) -> Iterator[Fault]:
+        """Calls come to every gate and executor, with a verdict to every executor, and none is left unanswered."""
+        executors, gates = self._list_nodes("executor"), self._list_nodes("gate")
+        for name in executors:
+            models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
+            if not models:
+                yield Fault("executor_without_calls", (name,))
+            for model in models:
+                node, at = self.call_paths[model].unjudged.get(name, ("", 0))
+                if node == model and (before := self._find_gates(name)):
+                    yield Fault("edge_past_gates", (model,), at, (name, before[0]))
+        for name in gates:
+            if not any(name in paths.nodes for paths in self.call_paths.values()):
+                yield Fault("gate_without_calls", (name,))
+            elif self._find_reachable([name], past_models=False).isdisjoint(executors):
+                yield Fault("gate_without_executor", (name,))
+        for name, paths in self.call_paths.items():
+            behind = [other for other in (*self.nodes,) if other in paths.nodes and other in (*gates, *executors)]
+            if self.nodes[name].has_tools and not behind:
+                yield Fault("tools_without_executor", (name,))
+            elif behind and not self.nodes[name].has_tools:
+                yield Fault("executor_without_tools", (name,), others=tuple(behind))
 
-    def _find_paths_past_verdicts(self, name: str, walks: Mapping[str, _CallPaths]) -> Iterator[Fault]:
-        gates = [
-            gate for gate in self._list_nodes("permission") if name in self._find_reachable([gate], past_models=False)
+    @cached_property
+    def call_paths(self) -> Mapping[str, _CallPaths]:
+        """By model node."""
+        return {name: self._trace_calls(name) for name in self._list_nodes("model")}
+
+    def _has_target(self, edge: EdgeOutline) -> bool:
+        return edge.to == END or edge.to in self.nodes
+
+    def _list_nodes(self, role: NodeRole) -> list[str]:
+        return [name for name, node in self.nodes.items() if node.role == role and name in self.reachable]
+
+    def _find_gates(self, executor: str) -> list[str]:
+        """The gates whose verdicts can reach an executor; a node that cannot be read may be one."""
+        return [
+            name
+            for name, node in self.nodes.items()
+            if node.role in ("gate", None)
+            and name in self.reachable
+            and executor in self._find_reachable([name], past_models=False)
         ]
-        for model, walk in walks.items():
-            node, at = walk.without_verdict.get(name, ("", 0))
-            if node == model:
-                yield (
-                    ("nodes", node, "next", at),
-                    f"this way leads from {model!r} to {name!r} past every permission node, so the calls that take it"
-                    f" are refused; lead it to {gates[0]!r}",
-                )
-
-    def find_verdicts_without_use(self) -> Iterator[Fault]:
-        for name in self._list_nodes("permission"):
-            if not any(name in walk.nodes for walk in self.call_paths.values()):
-                yield ("nodes", name), f"no model node comes before {name!r}, so there is no call for it to judge"
-            elif all(self.nodes[other].type != "tools" for other in self._find_reachable([name], past_models=False)):
-                yield (
-                    ("nodes", name),
-                    f"no tools node comes after {name!r}, so what it allows never runs; lead it to one",
-                )
-
-    def find_models_without_tools(self) -> Iterator[Fault]:
-        for name, walk in self.call_paths.items():
-            node = self.nodes[name]
-            shown = isinstance(node, ModelNodeSpec) and node.tools
-            behind = [other for other in self.nodes if other in walk.nodes]
-            if shown and not behind:
-                yield (
-                    ("nodes", name, "tools"),
-                    f"node {name!r} shows its model tools, and nothing behind it runs them; lead it to a permission"
-                    " node and that to a tools node, or remove 'tools'",
-                )
-            elif behind and not shown:
-                yield (
-                    ("nodes", name),
-                    f"node {name!r} shows its model no tools, so there is nothing to do for {_join_names(behind)};"
-                    ' write tools: ["*"], or the patterns of those that it may use',
-                )
-
-    def _list_nodes(self, kind: str) -> list[str]:
-        return [name for name, node in self.nodes.items() if node.type == kind and name in self.reachable]
-
-    def _iter_branches(self, name: str) -> Iterator[tuple[int, str]]:
-        """The branches that can be taken: what comes after one that always is, is not."""
-        for at, branch in enumerate(self.nodes[name].next):
-            if branch.to != END:
-                yield at, branch.to
-            if branch.when is None:
-                return
-
-    def _list_targets(self, name: str) -> list[str]:
-        return [to for _, to in self._iter_branches(name)]
 
     def _find_reachable(self, names: Iterable[str], *, past_models: bool = True) -> set[str]:
-        """These nodes, and all that they lead to; the ways end before model nodes if they may not be passed."""
+        """These nodes and all that they lead to; the paths end before model nodes where they may not pass them."""
         found: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name not in found and (past_models or self.nodes[name].type != "model"):
+            if name in self.nodes and name not in found and (past_models or self.nodes[name].role != "model"):
                 found.add(name)
-                waiting += self._list_targets(name)
+                waiting += self.targets[name]
         return found
 
     def _find_nodes_with_end(self) -> set[str]:
-        def has_end(name: str) -> bool:
-            node = self.nodes[name]
-            taken = node.next[: next((at + 1 for at, way in enumerate(node.next) if way.when is None), None)]
-            return any(way.to == END for way in taken)
-
-        return self._add_predecessors({name for name in self.nodes if has_end(name)}, self._list_targets)
-
-    def _add_predecessors(self, found: set[str], targets: Callable[[str], Iterable[str]]) -> set[str]:
-        """These nodes, and all that lead to them."""
-        while more := {name for name in self.nodes if name not in found and not found.isdisjoint(targets(name))}:
+        """The nodes from which the end can be reached; where an edge leads nowhere or is not known, it may be."""
+        found = {
+            name
+            for name, node in self.nodes.items()
+            if not node.is_complete or any(to == END or to not in self.nodes for to in self.targets[name])
+        }
+        while more := {name for name in self.nodes if name not in found and not found.isdisjoint(self.targets[name])}:
             found |= more
         return found
 
     def _find_cycle(self, name: str) -> list[str] | None:
-        """The shortest way from a node back to itself that asks no model."""
-        if self.nodes[name].type == "model" or name not in self.reachable:
+        """The nodes of the shortest path from a node back to itself that asks no model."""
+        if self.nodes[name].role == "model" or name not in self.reachable:
             return None
-        ways: list[list[str]] = [[name]]
-        seen: set[str] = set()
-        while ways:
-            way = ways.pop(0)
-            for to in self._list_targets(way[-1]):
+        paths: list[list[str]] = [[name]]
+        passed: set[str] = set()
+        while paths:
+            path = paths.pop(0)
+            for to in self.targets[path[-1]]:
                 if to == name:
-                    return [*way, to]
-                if to not in seen and self.nodes[to].type != "model":
-                    seen.add(to)
-                    ways.append([*way, to])
+                    return path
+                if to != END and to not in passed and self.nodes[to].role != "model":
+                    passed.add(to)
+                    paths.append([*path, to])
         return None
 
     def _trace_calls(self, model: str) -> _CallPaths:
-        without: dict[str, tuple[str, int]] = {}
+        unjudged: dict[str, tuple[str, int]] = {}
         judged: set[str] = set()
         waiting: list[tuple[str, bool]] = [(model, False)]
         while waiting:
-            name, verdict = waiting.pop(0)
-            for at, to in self._iter_branches(name):
-                kind = self.nodes[to].type
-                if kind == "model" or to in (judged if verdict else without):
+            name, has_verdict = waiting.pop(0)
+            for at, to in enumerate(self.targets[name]):
+                role = self.nodes[to].role if to in self.nodes else "model"
+                if role == "model" or to in (judged if has_verdict else unjudged):
                     continue
-                if verdict:
+                if has_verdict:
                     judged.add(to)
                 else:
-                    without[to] = (name, at)
-                waiting.append((to, verdict or kind == "permission"))
-        return _CallPaths(without, frozenset(judged))
+                    unjudged[to] = (name, at)
+                waiting.append((to, has_verdict or role == "gate"))
+        return _CallPaths(unjudged, frozenset(judged))
+
+
+def _describe_missing_node(name: str, known: Sequence[str]) -> str:
+    return f"there is no node {name!r}; there is {', '.join(known)}{did_you_mean(name, known)}"
 
 
 def _join_names(names: Iterable[str]) -> str:

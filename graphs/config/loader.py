@@ -17,7 +17,7 @@ from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
 from graphs.config.spec.gateway import GatewaySpec
-from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.config.spec.graph import GraphSpec, get_graph_spec
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
@@ -56,7 +56,7 @@ class Snapshot:
     redaction: Redaction = field(compare=False, repr=False)
     """Makes copies of arguments without the secrets of these files."""
     tool_references: tuple[ToolReference, ...]
-    """What rules and model nodes say of tools."""
+    """What rules and nodes say of tools."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
@@ -176,7 +176,7 @@ class _Loader:
                 self.problems.append(Problem(name, 0, 0, message))
             if path.stem in found:
                 self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
-            reading = self._read(path, name, GraphSpec)
+            reading = self._read(path, name, get_graph_spec())
             made, problems = compile_graph(path.stem, reading)
             self.problems += problems
             found[path.stem] = (reading, made)
@@ -286,5 +286,5 @@ def _iter_node_patterns(
 ) -> Iterator[tuple[Source, At, str]]:
     for reading, _ in graphs.values():
         for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
-            for at, pattern in enumerate(node.tools if isinstance(node, ModelNodeSpec) else ()):
-                yield reading.source, ("nodes", name, "tools", at), pattern
+            for path, pattern in node.locate_tool_patterns().items():
+                yield reading.source, ("nodes", name, *path), pattern

@@ -1,4 +1,4 @@
-"""What the files say of tools, and where: to be held against the tools that there really are."""
+"""The tools and arguments that the files name, each with its place, to compare with the tools that there really are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RuleSpec
-from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.config.spec.graph import GraphSpec
 from graphs.errors import Position
 from graphs.expressions import Condition
 
@@ -25,7 +25,7 @@ class Pattern:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolReference:
-    """One rule of a role, or what one model node shows its model."""
+    """One rule of a role, or the tools that one node may use."""
 
     patterns: tuple[Pattern, ...]
     arguments: Mapping[str, Position] = field(default_factory=dict[str, Position])
@@ -35,31 +35,35 @@ class ToolReference:
 def collect_rule_references(
     access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition]
 ) -> Iterator[ToolReference]:
-    """What the rules say. `conditions` are those of the rules, by the rule's path."""
+    """Collect what the rules say of tools. `conditions` are those of the rules, by the rule's path."""
     for role, spec in access.spec.roles.items() if access.spec is not None else ():
         for decision, rules in (("allow", spec.allow), ("ask", spec.ask), ("deny", spec.deny)):
             for at, rule in enumerate(rules):
                 path: Path = ("roles", role, decision, at)
                 yield ToolReference(
-                    patterns=_locate_patterns(access.source, (*path, "tool"), rule.tool),
+                    patterns=_locate_patterns(
+                        access.source, {(*path, "tool", index): pattern for index, pattern in enumerate(rule.tool)}
+                    ),
                     arguments=_locate_arguments(access.source, path, rule, conditions.get(path)),
                 )
 
 
 def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolReference]:
-    """What the model nodes show."""
+    """Collect what the nodes of a graph say of tools."""
     for name, node in graph.spec.nodes.items() if graph.spec is not None else ():
-        if isinstance(node, ModelNodeSpec) and node.tools:
-            yield ToolReference(patterns=_locate_patterns(graph.source, ("nodes", name, "tools"), node.tools))
+        if patterns := node.locate_tool_patterns():
+            places = {("nodes", name, *path): pattern for path, pattern in patterns.items()}
+            yield ToolReference(patterns=_locate_patterns(graph.source, places))
 
 
-def _locate_patterns(source: Source, path: Path, patterns: list[str]) -> tuple[Pattern, ...]:
-    def find_raw_text(at: int, pattern: str) -> str:
-        return source.raw_texts.get((*path, at), source.raw_texts.get(path, pattern))
+def _locate_patterns(source: Source, patterns: Mapping[Path, str]) -> tuple[Pattern, ...]:
+    def find_raw_text(path: Path, pattern: str) -> str:
+        # A rule may name a single pattern without a list around it.
+        return source.raw_texts.get(path, source.raw_texts.get(path[:-1], pattern))
 
     return tuple(
-        Pattern(text=pattern, position=source.find_position((*path, at)), raw_text=find_raw_text(at, pattern))
-        for at, pattern in enumerate(patterns)
+        Pattern(text=pattern, position=source.find_position(path), raw_text=find_raw_text(path, pattern))
+        for path, pattern in patterns.items()
     )
 
 

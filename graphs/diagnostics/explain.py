@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graphs.config.loader import Snapshot
-from graphs.config.spec.graph import ModelNodeSpec
 from graphs.diagnostics.tool_catalog import UnknownName, build_catalog, build_unknown_name
 from graphs.expressions import Evaluator, PreparedValues
 from graphs.policy.patterns import matches, matches_any
@@ -244,17 +243,21 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
     default = snapshot.gateway.default_graph
     graphs = [question.graph] if question.graph is not None else [default, *snapshot.graphs]
     places = [
-        (graph, name, matches_any(node.tools, tool) and snapshot.policy.may_use_graph(caller, graph))
+        (
+            graph,
+            name,
+            matches_any([*node.locate_tool_patterns().values()], tool) and snapshot.policy.may_use_graph(caller, graph),
+        )
         for graph in graphs
         for name, node in snapshot.graphs[graph].spec.nodes.items()
-        if isinstance(node, ModelNodeSpec) and question.node in (None, name)
+        if node.role == "model" and question.node in (None, name)
     ]
     if not places:
         nodes = [
             name
             for graph in dict.fromkeys(graphs)
             for name, node in snapshot.graphs[graph].spec.nodes.items()
-            if isinstance(node, ModelNodeSpec)
+            if node.role == "model"
         ]
         where = f" in graph {question.graph!r}" if question.graph is not None else ""
         if question.node is not None:
@@ -271,6 +274,6 @@ def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str
         if not policy.may_role_use_graph(role, facts.graph):
             return f"role {role} may not use the graph {facts.graph!r} (its `graphs`, {policy.get_role(role).where})"
     node = snapshot.graphs[facts.graph].spec.nodes.get(facts.node)
-    if not isinstance(node, ModelNodeSpec) or not matches_any(node.tools, str(facts.tool)):
+    if node is None or not matches_any([*node.locate_tool_patterns().values()], str(facts.tool)):
         return f"node {facts.node!r} of graph {facts.graph!r} may not use {facts.tool} (its `tools`)"
     return None

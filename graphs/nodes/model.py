@@ -88,7 +88,7 @@ class ToolOffer:
 def build(site: NodeSite, services: Services) -> NodeFunction:
     """The function of one model node."""
     spec = cast(ModelNodeSpec, site.plan.spec.nodes[site.name])
-    prompt = site.plan.prompts.get(site.name)
+    prompt = site.plan.templates.get((site.name, "prompt"))
     limits = site.plan.spec.limits
     policy = services.snapshot.policy
     offer = ToolOffer(spec.tools, services)

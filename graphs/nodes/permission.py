@@ -14,8 +14,6 @@ from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from graphs.config.compile_graph import GraphPlan
-from graphs.config.spec.graph import ModelNodeSpec
 from graphs.config.spec.servers import ServerSpec
 from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.nodes.audit_entries import Ruling, build_audit_entry
@@ -58,7 +56,9 @@ def build_judge(site: NodeSite, services: Services) -> JudgeRound:
     whoever may use LangGraph's API can write.
     """
 
-    offered = {name: node.tools for name, node in list_model_nodes(site.plan)}
+    nodes = site.plan.spec.nodes.items()
+    usable = {name: tuple(node.locate_tool_patterns().values()) for name, node in nodes}
+    model_nodes = [name for name, node in nodes if node.role == "model"]
 
     policy = services.snapshot.policy
 
@@ -80,7 +80,7 @@ def build_judge(site: NodeSite, services: Services) -> JudgeRound:
             unknown = f"there is no tool {call['name']!r}; use only the tools that you were given"
             verdict = build_denial(next(troubles, unknown))
             return CallVerdict(call, call_id, digest, call["name"], verdict)
-        if not matches_any(offered.get(asker, ()), served.people_name):
+        if not matches_any(usable.get(asker, ()), served.people_name):
             verdict = build_denial(
                 f"node {asker!r} of graph {site.plan.id!r} may not use {served.people_name} (its `tools`)"
             )
@@ -115,7 +115,7 @@ def build_judge(site: NodeSite, services: Services) -> JudgeRound:
 
     async def judge_round(calls: Sequence[ToolCall], state: State, context: Context) -> list[CallVerdict]:
         if context.claims is None:
-            state = await services.attest_state(state, site.plan.id, calls, context, [*offered])
+            state = await services.attest_state(state, site.plan.id, calls, context, model_nodes)
         judged = await judge_in_order(calls, state, context)
         most, whose = limit_turn_calls(
             site.plan.spec.limits.tool_calls, policy.find_turn_call_limit(context.caller.roles)
@@ -319,11 +319,6 @@ def describe_refusal(verdict: Verdict) -> str:
 def build_denial(rule: str) -> Verdict:
     """A denial that no access rule gave."""
     return Verdict(decision="deny", rule=rule, approver=None, expires=None, reason=None)
-
-
-def list_model_nodes(plan: GraphPlan) -> list[tuple[str, ModelNodeSpec]]:
-    """The graph's model nodes by name."""
-    return [(name, node) for name, node in plan.spec.nodes.items() if isinstance(node, ModelNodeSpec)]
 
 
 def build_approval(item: CallVerdict, context: Context, site: NodeSite, services: Services) -> Approval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphs.config.spec.graph import GraphSpec, ModelNodeSpec
+from graphs.config.spec.graph import GraphSpec
 from graphs.nodes.base import Services
 from graphs.nodes.state import Context
 from graphs.policy.caller import Caller
@@ -15,7 +15,7 @@ class GraphToolAccess:
 
     def __init__(self, spec: GraphSpec, services: Services) -> None:
         self._parts = services
-        patterns = [each for node in spec.nodes.values() if isinstance(node, ModelNodeSpec) for each in node.tools]
+        patterns = [pattern for node in spec.nodes.values() for pattern in node.locate_tool_patterns().values()]
         self._own_servers = [
             name for name in services.tool_registry.fillings if any(could_begin(each, f"{name}/") for each in patterns)
         ]

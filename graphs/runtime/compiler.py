@@ -64,11 +64,12 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
             function, graph=plan.id, name=name, kind=node.type, metrics=services.metrics
         )
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
-            name, cast(Any, function), retry_policy=MODEL_RETRY if node.type == "model" else None
+            name, cast(Any, function), retry_policy=MODEL_RETRY if node.retries else None
         )
         branches = plan.branches[name]
-        # After a model or tools node the turn may have to be handed to the client, whatever the file says.
-        if node.type == "permission" and len(branches) == 1 and branches[0].when is None:
+        # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
+        # says.
+        if node.role in ("gate", "step") and len(branches) == 1 and branches[0].when is None:
             builder.add_edge(name, resolve_target(branches[0].to))
         else:
             targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
@@ -118,7 +119,7 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     would be worse.
     """
     branches = plan.branches[name]
-    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].type == "model" else None
+    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].role == "model" else None
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
         context = services.find_context(runtime)

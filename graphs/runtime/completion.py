@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from graphs.config.spec.graph import ModelNodeSpec
 from graphs.errors import InterlockError, ModelError
 from graphs.events import AnnotationsAdded, Finished, LogprobsDelta, ReasoningDelta, RefusalDelta, TextDelta
 from graphs.llm.stream import PieceKind
@@ -26,9 +25,7 @@ class Completion:
         self._services = served_graph.services
         self._graph = served_graph.plan.id
         default = served_graph.services.snapshot.gateway.models.default
-        own = next(
-            (node.model for node in served_graph.plan.spec.nodes.values() if isinstance(node, ModelNodeSpec)), None
-        )
+        own = served_graph.plan.spec.find_model()
         self._request = {**request.params, "model": request.model or own or default, "messages": request.messages}
         self._key = find_caller_key(request)
         self._token_count = request.token_count

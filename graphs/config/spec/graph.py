@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
 from graphs.config.spec.base import Seconds, Spec
 
@@ -42,8 +43,41 @@ Next = Annotated[
 """Where to go: the name of a node, or a list of which the first branch that is true is taken."""
 
 
-class ModelNodeSpec(Spec):
+NodeRole = Literal["model", "gate", "executor", "step"]
+"""What a node does for the tool calls of a turn: asks for them, decides them, runs them, or leaves them alone."""
+
+
+# Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
+class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
+    """What every node type has. A type is a subclass, its entry in `NODE_SPECS`, and a class in `graphs/nodes/`."""
+
+    role: ClassVar[NodeRole] = "step"
+    """What the checks, the compiler and the drawings know this type by."""
+    templates: ClassVar[tuple[str, ...]] = ()
+    """The fields whose text holds CEL in `{{ … }}`."""
+    retries: ClassVar[bool] = False
+    """Whether the node runs again after an error of the model endpoint that may pass."""
+
+    type: str
+    """The name of the node type."""
+    next: Next
+    """Where to go then."""
+
+    def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
+        """The patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
+        return {}
+
+    def find_model(self) -> str | None:
+        """The model that the node asks; None: it names none."""
+        return None
+
+
+class ModelNodeSpec(NodeSpec, frozen=True):
     """Asks a model, which answers or calls tools."""
+
+    role = "model"
+    templates = ("prompt",)
+    retries = True
 
     type: Literal["model"]
     """Asks a model, which answers or calls tools."""
@@ -57,29 +91,40 @@ class ModelNodeSpec(Spec):
     """How freely the model picks its words."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """The longest answer."""
-    next: Next
-    """Where to go then."""
+
+    def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
+        """The patterns under `tools`."""
+        return {("tools", at): pattern for at, pattern in enumerate(self.tools)}
+
+    def find_model(self) -> str | None:
+        """The model under `model`."""
+        return self.model
 
 
-class PermissionNodeSpec(Spec):
+class PermissionNodeSpec(NodeSpec, frozen=True):
     """Decides every tool call that was asked for: allow, ask or deny."""
+
+    role = "gate"
 
     type: Literal["permission"]
     """Decides every tool call that was asked for: allow, ask or deny."""
-    next: Next
-    """Where to go then."""
 
 
-class ToolsNodeSpec(Spec):
+class ToolsNodeSpec(NodeSpec, frozen=True):
     """Runs the tool calls that carry an allow, and no others."""
+
+    role = "executor"
 
     type: Literal["tools"]
     """Runs the tool calls that carry an allow, and no others."""
-    next: Next
-    """Where to go then."""
 
 
-NodeSpec = Annotated[ModelNodeSpec | PermissionNodeSpec | ToolsNodeSpec, Field(discriminator="type")]
+NODE_SPECS: dict[str, type[NodeSpec]] = {
+    "model": ModelNodeSpec,
+    "permission": PermissionNodeSpec,
+    "tools": ToolsNodeSpec,
+}
+"""The node types that a graph file may use, by name, in the order in which messages list them."""
 
 
 class LimitsSpec(Spec):
@@ -111,3 +156,20 @@ class GraphSpec(Spec):
     """The nodes, by name."""
     limits: LimitsSpec = LimitsSpec()
     """Where a turn ends at the latest."""
+
+    def find_model(self) -> str | None:
+        """The model of the first node that asks one; None: it names none, or there is no such node."""
+        return next((node.find_model() for node in self.nodes.values() if node.role == "model"), None)
+
+
+def get_graph_spec() -> type[GraphSpec]:
+    """The page to read a graph file with: `GraphSpec`, its nodes told apart by their `type` among `NODE_SPECS`."""
+    return _build_graph_spec(tuple(NODE_SPECS.values()))
+
+
+@cache
+def _build_graph_spec(node_specs: tuple[type[NodeSpec], ...]) -> type[GraphSpec]:
+    described = GraphSpec.model_fields["nodes"].description
+    node: Any = Annotated[Union[node_specs], Field(discriminator="type")]  # noqa: UP007
+    nodes: Any = Annotated[dict[str, node], Field(min_length=1, description=described)]
+    return create_model(GraphSpec.__name__, __base__=GraphSpec, __doc__=GraphSpec.__doc__, nodes=(nodes, ...))

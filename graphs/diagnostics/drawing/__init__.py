@@ -21,8 +21,8 @@ def render_mermaid(graph: GraphPlan | GraphShape) -> str:
 def render_svg(graph: GraphPlan | GraphShape) -> str:
     """An SVG document of one picture, without script and without anything from elsewhere.
 
-    Every node is `<g class="node model|permission|tools" id="node-NAME" data-node="NAME">` and holds an empty
-    `<text class="count">` for a number that a page may write there; every way on is
+    Every node is `<g class="node model|permission|tools|step" id="node-NAME" data-node="NAME">` and holds an empty
+    `<text class="count">` for a number that a page may write there; every edge is
     `<g class="edge" data-from="NODE" data-to="NODE">`, with `data-from=""` for the one from the start mark.
     """
     return as_svg.draw(_to_shape(graph))

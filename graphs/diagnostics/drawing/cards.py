@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.faults import DEAD_EDGE
+from graphs.diagnostics.drawing.labels import DEAD_EDGE
 from graphs.diagnostics.drawing.layout import BoxSize
 from graphs.diagnostics.drawing.shape import Edge, Node
 from graphs.diagnostics.drawing.words import clean, fit_list, fit_text, measure_width, wrap_text
@@ -32,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Lines of text, the room that they need, and what is told to who asks for more."""
+    """Lines of text, the room that they need, and the text in full."""
 
     lines: tuple[Line, ...]
     size: BoxSize
@@ -42,22 +42,21 @@ class Card:
 
 def build_node_card(node: Node) -> Card:
     """What stands in the box of a node."""
-    kind = {"unread": "", "missing": ""}.get(node.kind, node.kind)
     model = f" · {node.model}" if node.model else ""
     lines = [Line(text=fit_text(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
-    if kind:
-        lines.append(Line(text=fit_text(kind + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
+    if node.type:
+        lines.append(Line(text=fit_text(node.type + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     seen = fit_list("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in seen]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
     head = ICON + 6 + measure_width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
     widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
-    told = [f"{clean(node.name)}: {kind}{clean(model)}" if kind else clean(node.name)]
-    told += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
+    full = [f"{clean(node.name)}: {node.type}{clean(model)}" if node.type else clean(node.name)]
+    full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     return Card(
         lines=tuple(lines),
         size=BoxSize(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
-        full_text="\n".join([*told, *node.faults]),
+        full_text="\n".join([*full, *node.faults]),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from graphs.config.loader import list_graph_files
 from graphs.config.reader import read_spec
 from graphs.config.source import parse_yaml
-from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.graph import get_graph_spec
 from graphs.diagnostics.drawing.shape import GraphShape, read_shape
 
 
@@ -25,7 +25,7 @@ def _read_shape_file(path: Path, env: Mapping[str, str]) -> GraphShape | None:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    reading = read_spec(parse_yaml(text, path.name, env), GraphSpec)
+    reading = read_spec(parse_yaml(text, path.name, env), get_graph_spec())
     shape = read_shape(
         path.stem,
         reading.original.data,

@@ -1,4 +1,4 @@
-"""What there is to draw of one graph, as plain data: its nodes, its ways, and what is wrong with each in words."""
+"""One graph as it is drawn, as plain data: its nodes, its edges, and what is wrong with each in words."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.source import Path, find_value
-from graphs.config.spec.graph import END, LimitsSpec
-from graphs.diagnostics.drawing.faults import OutEdge, OutEdges, find_faults
+from graphs.config.spec.graph import END, NODE_SPECS, LimitsSpec, NodeRole, NodeSpec
+from graphs.diagnostics.drawing.labels import NO_SUCH_NODE, UNREADABLE_TYPE, label_faults
 
-NodeKind = Literal["model", "permission", "tools", "unread", "missing"]
-"""The type of a node; `unread`: the file does not say it in a way that can be read; `missing`: a way leads there, and
-there is no such node."""
+NodeKind = Literal["model", "permission", "tools", "step", "unread", "missing"]
+"""How a node looks. `step`: of a type that does nothing for tool calls; `unread`: of a type that cannot be read;
+`missing`: an edge leads there, and there is no such node."""
 
-NODE_KINDS: tuple[NodeKind, ...] = ("model", "permission", "tools")
+NODE_KINDS: Mapping[NodeRole, NodeKind] = {
+    "model": "model",
+    "gate": "permission",
+    "executor": "tools",
+    "step": "step",
+}
+"""How nodes of a known type look."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,8 @@ class Node:
 
     name: str
     kind: NodeKind
+    type: str = ""
+    """The name of its type; empty: it is not known."""
     model: str = ""
     """The model that the node names; empty: it names none."""
     tools: tuple[str, ...] = ()
@@ -33,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """One way on."""
+    """One edge."""
 
     source: str
     target: str
@@ -58,31 +67,30 @@ class GraphShape:
 
 
 def build_shape(plan: GraphPlan) -> GraphShape:
-    """What there is to draw of a graph that is sound."""
+    """Describe a graph without mistakes."""
     # As plain data, because a file with mistakes in it is no more than that: one reader for both.
     return read_shape(plan.id, plan.spec.model_dump(), plan.raw_texts, plan.spec.limits)
 
 
 def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: LimitsSpec | None) -> GraphShape:
-    """What can be read of a graph file's data, whatever it is; nothing in it has to be right.
+    """Describe what can be read of a graph file's data, whatever it is; nothing in it has to be right.
 
     `written` are the texts that variables went into: drawn as they are written, for what went in may be secret.
     """
     reader = _ShapeReader(data, written)
-    ways = {name: reader.read_edges(name) for name in reader.list_names()}
     start = reader.read_target(("start",))
-    faults = find_faults(start, {name: reader.read_kind(name) for name in ways}, ways)
-    nodes = [reader.read_node(name, faults.nodes[name]) for name in ways]
-    targets = dict.fromkeys([start, *(way.to for all_ways in ways.values() for way in all_ways.edges)])
-    nodes += [
-        Node(name=name, kind="missing", faults=("no such node",))
-        for name in targets
-        if name not in ways and name not in ("", END)
-    ]
+    outline = GraphOutline(start, {name: reader.read_outline(name) for name in reader.list_names()})
+    labels = label_faults(outline)
+    nodes = [reader.read_node(name, labels.nodes.get(name, ())) for name in outline.nodes]
     edges = [
-        Edge(source=name, target=way.to, when=way.when, faults=faults.edges.get((name, at), ()))
-        for name, all_ways in ways.items()
-        for at, way in enumerate(all_ways.edges)
+        Edge(source=name, target=target, when=when, faults=labels.edges.get((name, at), ()))
+        for name in outline.nodes
+        for at, (target, when) in enumerate(reader.read_edges(name))
+    ]
+    nodes += [
+        Node(name=name, kind="missing", faults=(NO_SUCH_NODE,))
+        for name in dict.fromkeys([start, *(edge.target for edge in edges)])
+        if name not in outline.nodes and name not in ("", END)
     ]
     return GraphShape(
         id=graph,
@@ -108,41 +116,45 @@ class _ShapeReader:
 
     def read_node(self, name: str, faults: tuple[str, ...]) -> Node:
         at: Path = ("nodes", name)
-        kind = self.read_kind(name)
-        unread = ("its type cannot be read",) if kind == "unread" else ()
-        tools = self._count_items((*at, "tools")) if kind == "model" else 0
+        if (spec := self._find_spec(name)) is None:
+            return Node(name=name, kind="unread", faults=(UNREADABLE_TYPE, *faults))
+        tools = self._count_items((*at, "tools")) if "tools" in spec.model_fields else 0
         return Node(
             name=name,
-            kind=kind,
-            model=self.read_text((*at, "model")) if kind == "model" else "",
+            kind=NODE_KINDS[spec.role],
+            type=self.read_text((*at, "type")),
+            model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
             tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
-            faults=(*unread, *faults),
+            faults=faults,
         )
 
-    def read_kind(self, name: str) -> NodeKind:
-        found = self._find_value(("nodes", name, "type"))
-        for kind in NODE_KINDS:
-            if kind == found:
-                return kind
-        return "unread"
+    def read_outline(self, name: str) -> NodeOutline:
+        """What there is to check in a node."""
+        spec = self._find_spec(name)
+        edges = self.read_edges(name)
+        written = 1 if self.read_target(("nodes", name, "next")) else self._count_items(("nodes", name, "next"))
+        return NodeOutline(
+            role=spec.role if spec is not None else None,
+            edges=[EdgeOutline(target, is_conditional=bool(when)) for target, when in edges],
+            is_complete=0 < written == len(edges),
+        )
 
-    def read_edges(self, name: str) -> OutEdges:
-        """The ways on from a node, as far as they can be read."""
+    def read_edges(self, name: str) -> list[tuple[str, str]]:
+        """The target and the condition of each edge from a node that can be read."""
         at: Path = ("nodes", name, "next")
         if to := self.read_target(at):
-            return OutEdges([OutEdge(to=to)], is_complete=True)
-        count = self._count_items(at)
-        found = [
-            OutEdge(
-                to=to,
-                # What is there and is no text is a condition all the same: without one, the way would be taken always.
-                when=self.read_text((*at, index, "when"))
-                or ("?" if self._find_value((*at, index, "when")) is not None else ""),
-            )
-            for index in range(count)
+            return [(to, "")]
+        return [
+            # What is there and is no text is a condition all the same: without one, the edge would be taken always.
+            (to, self.read_text((*at, index, "when")) or "?" * (self._find_value((*at, index, "when")) is not None))
+            for index in range(self._count_items(at))
             if (to := self.read_target((*at, index, "to")))
         ]
-        return OutEdges(found, is_complete=0 < count == len(found))
+
+    def _find_spec(self, name: str) -> type[NodeSpec] | None:
+        """The type of a node; None: it cannot be read."""
+        found = self._find_value(("nodes", name, "type"), str)
+        return NODE_SPECS.get(found) if isinstance(found, str) else None
 
     def read_text(self, path: Path) -> str:
         """The text at `path`; empty where there is none."""
