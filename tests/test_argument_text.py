@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from graphs.events import PendingApproval
-from graphs.runtime import approval_panel, approval_text
+from graphs.runtime import approval_text
 from graphs.store.digests import compute_call_digest
 from graphs.text import escape_invisible
+from server.protocols import approval_panel
 
 HIDDEN = "\x00\x1b\x7f\x85\u00a0\u00ad\u200b\u200d\u202e\u2066\u2800\u3164\ufe0f\ufeff\U000e0041"
 PIECES = st.sampled_from(

@@ -11,7 +11,8 @@ from graphs.events import PendingApproval
 from graphs.llm.messages import client_call_ids
 from graphs.nodes.permission import build_pending_approval
 from graphs.policy.rules import Caller
-from graphs.runtime import approval_panel, approval_text
+from graphs.runtime import approval_text
+from graphs.runtime.chat_page import ChatPage, PanelAnswer
 from graphs.store.approvals import (
     AlreadyDecided,
     Approval,
@@ -125,7 +126,7 @@ async def follow_earlier_decision(
 
 
 async def decide_by_panel(
-    store: Store, panel_answer: approval_panel.PanelAnswer, caller: Caller, owner: str
+    store: Store, panel_answer: PanelAnswer, page: ChatPage, caller: Caller, owner: str
 ) -> DecisionOutcome:
     """An answered `ask_user` panel. It counts only where it is what was asked, of this caller, and still waits."""
     row = await store.turns.get(panel_answer.turn)
@@ -133,8 +134,8 @@ async def decide_by_panel(
         return Reply("This question was not asked of you, or is not known any more. Nothing was run.")
     found = [await store.approvals.get(key) for key in panel_answer.approval_ids]
     shown = [entry for entry in found if entry is not None and entry.turn == row.id]
-    expected = approval_panel.build_panel(row.id, [build_pending_approval(entry) for entry in shown])
-    if expected is None or not approval_panel.is_same_panel(panel_answer.arguments, expected.arguments):
+    expected = page.build_panel(row.id, [build_pending_approval(entry) for entry in shown])
+    if expected is None or not page.is_same_panel(panel_answer.arguments, expected.arguments):
         return Reply("The question that came back is not the one that was asked. Nothing was run; it still waits.")
     notes: list[str] = []
     contradicted: list[str] = []

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from graphs.llm.client import ChatModel
 from graphs.llm.messages import Message, calls_of, client_call_ids, text_of
-from graphs.runtime import approval_panel
+from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.store.digests import build_digest_chain, extend_digest
 
 INTERRUPTED_RESULT = "The turn was stopped before this call ended. Whether it took effect is unknown."
@@ -47,6 +47,8 @@ class Conversation:
     """The last one, where it ends with tool results that the client sent back: this turn goes on with it."""
     last_user_text: str
     """What the person said last."""
+    page: ChatPage
+    """Tells which messages and calls are the page's own."""
     unanswered_text: str | None = None
     """What the person had said right before that, and got no answer to."""
 
@@ -76,14 +78,14 @@ class Conversation:
         return text_of(last) if last.get("role") == "user" else None
 
 
-def parse_conversation(messages: Sequence[Message]) -> Conversation:
+def parse_conversation(messages: Sequence[Message], page: ChatPage = NO_PAGE) -> Conversation:
     """Cuts the client's messages into exchanges."""
     found: list[Exchange] = []
     user, start, texts = "", None, list[str]()
     unanswered: str | None = None
     for index, message in enumerate(messages):
         role = message.get("role")
-        if role == "user" and not (start is not None and is_tool_images(message)):
+        if role == "user" and not (start is not None and page.is_tool_images(message)):
             if start is not None:
                 found.append(Exchange(start, index, "".join(texts), user))
             unanswered = user if index and start is None and messages[index - 1].get("role") == "user" else None
@@ -104,19 +106,7 @@ def parse_conversation(messages: Sequence[Message]) -> Conversation:
             pending = last
         else:
             found.append(last)
-    return Conversation(messages, tuple(found), pending, user, unanswered)
-
-
-TOOL_IMAGES_PREFIX = "Here are the images from the tool results above."
-
-
-def is_tool_images(message: Message) -> bool:
-    """Whether a user message is none: Open WebUI shows tool images to models this way."""
-    content = message.get("content")
-    if not isinstance(content, list):
-        return False
-    parts = cast("list[Mapping[str, Any]]", content)
-    return text_of(message).startswith(TOOL_IMAGES_PREFIX) and any(part.get("type") == "image_url" for part in parts)
+    return Conversation(messages, tuple(found), pending, user, page, unanswered)
 
 
 def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
@@ -144,13 +134,15 @@ def merge_stored_messages(
         woven += conversation.messages[at : exchange.start]
         if exchange is conversation.open_exchange:
             begins = len(woven)
-        woven += restore_exchange(conversation.messages[exchange.start : exchange.end], stored.get(index, ()))
+        woven += restore_exchange(
+            conversation.messages[exchange.start : exchange.end], stored.get(index, ()), conversation.page
+        )
         at = exchange.end
     woven += conversation.messages[at:]
     return woven, len(woven) if begins < 0 else begins
 
 
-def restore_exchange(sent: Sequence[Message], stored: Sequence[Message]) -> list[Message]:
+def restore_exchange(sent: Sequence[Message], stored: Sequence[Message], page: ChatPage = NO_PAGE) -> list[Message]:
     """One exchange for the model: the stored rounds first, then what the client sent beside them.
 
     The client's text wins, and so do the results of calls that are its own; a stored turn adds what the history lacks.
@@ -159,7 +151,7 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message]) -> list
     results = {str(message.get("tool_call_id")): message for message in sent if message.get("role") == "tool"}
     ours = {str(m.get("tool_call_id")): m for m in stored if m.get("role") == "tool"}
     known = set(client_call_ids(stored))
-    beside, moved = find_texts_beside_calls(sent, known)
+    beside, moved = find_texts_beside_calls(sent, known, page)
     made: list[Message] = []
     for message in stored:
         if message.get("role") == "assistant":
@@ -172,7 +164,7 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message]) -> list
             made.append(message)  # an old kind of result, or tool images of calls that we know nothing of
         if message.get("role") != "assistant":
             continue
-        calls = [call for call in calls_of(message) if not approval_panel.is_ours(call)]
+        calls = [call for call in calls_of(message) if not page.is_panel(call)]
         unknown = [rename_call(call) for call in calls if str(call.get("id")) not in known]
         if unknown:
             made.append({**message, "tool_calls": unknown})
@@ -182,7 +174,9 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message]) -> list
     return made
 
 
-def find_texts_beside_calls(sent: Sequence[Message], known: Collection[str]) -> tuple[dict[str, str], set[int]]:
+def find_texts_beside_calls(
+    sent: Sequence[Message], known: Collection[str], page: ChatPage
+) -> tuple[dict[str, str], set[int]]:
     """What the client sent beside each known call, by call id, and which messages (by identity) that used up.
 
     The page puts the text that came before an approval beside its own panel; it belongs to the call that was approved.
@@ -195,7 +189,7 @@ def find_texts_beside_calls(sent: Sequence[Message], known: Collection[str]) -> 
             continue
         ids = client_call_ids([message])
         text = text_of(message)
-        if ids and all(approval_panel.is_ours(call) for call in calls_of(message)):
+        if ids and all(page.is_panel(call) for call in calls_of(message)):
             held = message if text else held
             continue
         if held is not None and any(key in known for key in ids):

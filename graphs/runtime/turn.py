@@ -21,7 +21,7 @@ from graphs.llm.messages import Message
 from graphs.nodes.state import Context, find_client_calls
 from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
-from graphs.runtime import approval_panel, approval_text
+from graphs.runtime import approval_text
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
@@ -78,7 +78,7 @@ class Turn:
         self._request = request
         self._events = events
         self._graph = request.served_graph
-        self._conversation = parse_conversation(request.messages)
+        self._conversation = parse_conversation(request.messages, request.page)
         self._place = TurnPlace(id=uuid.uuid4().hex, began=time.time())
         self._recorder = TurnRecorder(services.store, request, self._conversation)
         longest = TURN_ANSWER_FACTOR * self._graph.services.snapshot.gateway.models.max_answer
@@ -152,8 +152,8 @@ class Turn:
         if not self._request.buttons:
             waiting = " ".join(f"{entry.tool}: {approval_text.render_instructions(entry)}" for entry in pending)
             await self._finish("finished", f"{notice}. Still to be decided: {waiting}")
-        elif (panel := approval_panel.build_panel(row.id, pending)) is not None:
-            await self._finish("finished", approval_panel.render_preamble(pending), (panel,))
+        elif (panel := self._request.page.build_panel(row.id, pending)) is not None:
+            await self._finish("finished", self._request.page.render_preamble(pending), (panel,))
         else:
             await self._finish("finished", f"{notice}. {approval_text.render_question(ApprovalNeeded(pending))}")
 
@@ -292,9 +292,9 @@ class Turn:
         self._answer.announce(question)
         if (
             self._request.buttons
-            and (panel := approval_panel.build_panel(self._place.id, question.pending)) is not None
+            and (panel := self._request.page.build_panel(self._place.id, question.pending)) is not None
         ):
-            await self._finish("waiting", approval_panel.render_preamble(question.pending), (panel,))
+            await self._finish("waiting", self._request.page.render_preamble(question.pending), (panel,))
         else:
             await self._finish("waiting", approval_text.render_question(question))
 

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 from graphs.events import Event
 from graphs.llm.messages import Message, client_call_ids
 from graphs.nodes.state import Context, find_client_calls
-from graphs.runtime import approval_panel, approval_text, approvals, restore
+from graphs.runtime import approval_text, approvals, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import Conversation, collect_tool_calls
@@ -67,8 +67,8 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
     text = conversation.final_user_text
     if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
         return await approvals.decide_by_text(store, reply, request.caller, request.owner)
-    if (answer := approval_panel.parse_panel_answer(request.messages)) is not None:
-        return await approvals.decide_by_panel(store, answer, request.caller, request.owner)
+    if (answer := request.page.parse_panel_answer(request.messages)) is not None:
+        return await approvals.decide_by_panel(store, answer, request.page, request.caller, request.owner)
     found = await restore.find_history(store, request, conversation)
     if (waiting := await _take_waiting(store, request, conversation, found)) is not None:
         # Decided elsewhere meanwhile, or not at all: then this message takes its place.

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from graphs.policy.rules import Caller
+from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.runtime.compiler import ServedGraph
 from graphs.telemetry.token_count import TokenCount
 from graphs.text import dump_json
@@ -30,8 +31,10 @@ class TurnRequest:
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tools: Sequence[Mapping[str, Any]] = ()
     """The client's own function tools (OpenAI tool objects)."""
+    page: ChatPage = NO_PAGE
+    """The habits of the chat page that asks."""
     buttons: bool = False
-    """The client has `ask_user`: approvals are asked for with buttons."""
+    """Approvals are asked for with the page's buttons."""
     waits: bool = False
     """The answer stays open while an approval is pending, and goes on once it is decided."""
     model: str | None = None

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from graphs.events import ClientCall, PendingApproval
+from graphs.runtime.chat_page import PanelAnswer
+from server.protocols import approval_panel
 from server.protocols.chat_completions.request import ChatBody
 from server.protocols.errors import BadRequest
 
@@ -93,3 +96,42 @@ def is_task(headers: Mapping[str, str], body: ChatBody) -> bool:
         and isinstance(content, str)
         and content.lstrip().startswith(TASK_PROMPT)
     )
+
+
+TOOL_IMAGES_PREFIX = "Here are the images from the tool results above."
+
+
+class OpenWebUIPage:
+    """Open WebUI's habits, as the engine asks for them (`graphs/runtime/chat_page.py`)."""
+
+    def build_panel(self, turn: str, pending: Sequence[PendingApproval]) -> ClientCall | None:
+        """The call of `ask_user` that asks about the first of these."""
+        return approval_panel.build_panel(turn, pending)
+
+    def render_preamble(self, pending: Sequence[PendingApproval]) -> str:
+        """Whole, each call of which the panel shows only the beginnings."""
+        return approval_panel.render_preamble(pending)
+
+    def is_same_panel(self, arguments: str, expected: str) -> bool:
+        """Whether both ask the same: the page orders keys in its own way, adds some and strips texts."""
+        return approval_panel.is_same_panel(arguments, expected)
+
+    def parse_panel_answer(self, messages: Sequence[Mapping[str, Any]]) -> PanelAnswer | None:
+        """The panel that the last message answers; None where it answers none of ours."""
+        return approval_panel.parse_panel_answer(messages)
+
+    def is_panel(self, call: Mapping[str, Any]) -> bool:
+        """Whether a tool call in a history is a panel of ours."""
+        return approval_panel.is_panel(call)
+
+    def is_tool_images(self, message: Mapping[str, Any]) -> bool:
+        """Whether a user message is the page's way to show a tool's images to models."""
+        content = message.get("content")
+        if not isinstance(content, list):
+            return False
+        parts = cast("list[Mapping[str, Any]]", content)
+        texts = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
+        return texts.startswith(TOOL_IMAGES_PREFIX) and any(part.get("type") == "image_url" for part in parts)
+
+
+OPEN_WEBUI = OpenWebUIPage()

@@ -28,7 +28,7 @@ from server.observability.request_log import get_request_note
 from server.protocols.encoder import ResponseCollector, ResponseEncoder
 from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.json import JSON
-from server.protocols.openwebui import Client
+from server.protocols.openwebui import OPEN_WEBUI, Client
 from server.routes.dependencies import Facade
 from server.settings import Settings
 
@@ -73,6 +73,7 @@ async def start_turn(request: Request, parts: Facade, identity: Identity, asked:
         messages=asked.messages,
         params=asked.params,
         tools=client.tools,
+        page=OPEN_WEBUI,
         buttons=client.buttons,
         waits=client.waits,
         model=model,

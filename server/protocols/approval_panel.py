@@ -1,20 +1,20 @@
-"""Asking for approval with buttons: the chat page's own `ask_user` tool, called by us, answered by the person.
+"""Asking for approval with buttons: Open WebUI's own `ask_user` tool, called by us, answered by the person.
 
 The answer comes back inside a history that the client writes, so it counts only where it matches what was asked, and
-what still waits (DESIGN §4.4).
+what still waits (`graphs/runtime/approvals.py`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
 from graphs.events import ClientCall, PendingApproval
 from graphs.runtime.approval_text import describe_call, is_shown_whole
+from graphs.runtime.chat_page import PanelAnswer
 from graphs.text import escape_invisible, fit_members, format_code_span, truncate
 
 NAME = "ask_user"
@@ -24,20 +24,6 @@ QUESTION, HEADER, DESCRIPTION = 500, 48, 240
 """Longest texts, in characters, that the page takes."""
 
 CALL_ID = re.compile(r"call_([0-9a-f]{32})_([a-z2-7]{8})")
-
-
-@dataclass(frozen=True)
-class PanelAnswer:
-    """A panel that came back."""
-
-    turn: str
-    """Id of the turn that asked."""
-    arguments: str
-    """The arguments as the client sends them back."""
-    approval_ids: Sequence[str]
-    """The approval ids in them; whatever the client wrote, so to be looked up."""
-    decisions: Mapping[str, bool]
-    """By approval id: true only for an exact `Approve`."""
 
 
 def select_askable(pending: Sequence[PendingApproval]) -> tuple[PendingApproval, ...]:
@@ -134,7 +120,7 @@ def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
     return None
 
 
-def is_ours(call: Mapping[str, Any]) -> bool:
+def is_panel(call: Mapping[str, Any]) -> bool:
     """Whether a tool call in a history is a panel of ours: the model is not told of it."""
     function = cast("Mapping[str, Any]", call.get("function") or {})
     return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
@@ -149,7 +135,7 @@ def parse_panel_answer(messages: Sequence[Mapping[str, Any]]) -> PanelAnswer | N
         return None
     for message in reversed(messages[:-1]):
         for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
-            if call.get("id") == match[0] and is_ours(call):
+            if call.get("id") == match[0] and is_panel(call):
                 arguments = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
                 given = parse_decisions(messages[-1].get("content"))
                 return PanelAnswer(
