@@ -145,7 +145,7 @@ async def test_a_tool_that_changes_while_its_approval_waits_is_asked_again(
             again = await facade.say("send hi", said(asked), f"approve {approval_in(asked)}")
         assert changing.ran() == []
         assert approval_in(again) != approval_in(asked)
-        (warning,) = [record for record in caplog.records if record.name == "graphs.nodes.permission"]
+        (warning,) = [record for record in caplog.records if record.name == "graphs.nodes.judge"]
         assert warning.levelname == "WARNING"
         assert "server post changed its tool send" in warning.getMessage()
 

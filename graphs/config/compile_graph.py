@@ -1,4 +1,4 @@
-"""One graph file, checked: its spec, with prompts and conditions compiled."""
+"""Compile and check one graph file: its templates, its conditions and its shape."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from graphs.policy import patterns
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """One way on from a node."""
+    """One edge from a node."""
 
     when: Condition | None
     """None: always."""
@@ -30,14 +30,14 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphPlan:
-    """One graph, ready to be assembled. Every name in it exists."""
+    """One graph without mistakes, ready to be compiled for LangGraph."""
 
     id: str
     spec: GraphSpec
     templates: Mapping[tuple[str, str], Template]
     """The texts that hold CEL, by node and field."""
     branches: Mapping[str, tuple[Branch, ...]]
-    """The ways on from every node, in order; never empty."""
+    """The edges from every node, in order; never empty."""
     raw_texts: Mapping[Path, str]
     """The texts of the spec that variables went into, as they are written: what went in may be secret."""
 

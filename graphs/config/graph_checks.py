@@ -57,7 +57,7 @@ class NodeOutline:
 
     @property
     def live_edges(self) -> Sequence[EdgeOutline]:
-        """The edges without those behind one that is always taken."""
+        """The edges that can be taken: none that stands behind one without a condition."""
         always = next((at for at, edge in enumerate(self.edges) if not edge.is_conditional), len(self.edges))
         return self.edges[: always + 1]
 
@@ -214,7 +214,7 @@ class _Checker:
         )
 
     def check_edges(self) -> Iterator[Fault]:
-        """Every edge leads to a node or to the end, and can be taken."""
+        """Check that every edge leads to a node or to the end, and can be taken."""
         if self.graph.start not in self.nodes:
             yield Fault("missing_start")
         for name, node in self.nodes.items():
@@ -225,7 +225,7 @@ class _Checker:
                     yield Fault("dead_edge", (name,), at)
 
     def check_paths(self) -> Iterator[Fault]:
-        """Every node is reached, and can reach the end."""
+        """Check that every node is reached, and can reach the end."""
         ending = self._find_nodes_with_end()
         stuck: list[str] = []
         for name, node in self.nodes.items():
@@ -239,14 +239,14 @@ class _Checker:
             yield Fault("no_path_to_end", tuple(stuck))
 
     def check_gates(self) -> Iterator[Fault]:
-        """A gate stands before every executor."""
+        """Check that a gate stands before every executor."""
         for name in self._list_nodes("executor") if self.is_sure else ():
             if not self._find_gates(name):
                 models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
                 yield Fault("executor_without_gate", (name,), others=tuple(models))
 
     def check_cycles(self) -> Iterator[Fault]:
-        """Limits are counted where a model is asked: a cycle without one would never end."""
+        """Check that every cycle asks a model, where limits are counted: it would never end otherwise."""
         found: set[str] = set()
         for name in self.nodes:
             if name not in found and (cycle := self._find_cycle(name)) is not None:
@@ -254,7 +254,7 @@ class _Checker:
                 yield Fault("unlimited_cycle", tuple(cycle))
 
     def check_calls(self) -> Iterator[Fault]:
-        """Calls come to every gate and executor, with a verdict to every executor, and none is left unanswered."""
+        """Check that calls come to every gate and executor, and that every model's calls come to both."""
         executors, gates = self._list_nodes("executor"), self._list_nodes("gate")
         for name in executors:
             models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
@@ -278,7 +278,7 @@ class _Checker:
 
     @cached_property
     def call_paths(self) -> Mapping[str, _CallPaths]:
-        """By model node."""
+        """The paths of calls, by the model node that asks for them."""
         return {name: self._trace_calls(name) for name in self._list_nodes("model")}
 
     def _has_target(self, edge: EdgeOutline) -> bool:
@@ -288,7 +288,7 @@ class _Checker:
         return [name for name, node in self.nodes.items() if node.role == role and name in self.reachable]
 
     def _find_gates(self, executor: str) -> list[str]:
-        """The gates whose verdicts can reach an executor; a node that cannot be read may be one."""
+        """List the gates whose verdicts can reach an executor; a node that cannot be read may be one."""
         return [
             name
             for name, node in self.nodes.items()
@@ -298,7 +298,7 @@ class _Checker:
         ]
 
     def _find_reachable(self, names: Iterable[str], *, past_models: bool = True) -> set[str]:
-        """These nodes and all that they lead to; the paths end before model nodes where they may not pass them."""
+        """Find these nodes and all that they lead to; the paths end before model nodes unless they may pass them."""
         found: set[str] = set()
         waiting = list(names)
         while waiting:
@@ -309,7 +309,7 @@ class _Checker:
         return found
 
     def _find_nodes_with_end(self) -> set[str]:
-        """The nodes from which the end can be reached; where an edge leads nowhere or is not known, it may be."""
+        """Find the nodes from which the end can be reached; it may be where an edge is missing or leads nowhere."""
         found = {
             name
             for name, node in self.nodes.items()
@@ -320,7 +320,7 @@ class _Checker:
         return found
 
     def _find_cycle(self, name: str) -> list[str] | None:
-        """The nodes of the shortest path from a node back to itself that asks no model."""
+        """Find the nodes of the shortest path from a node back to itself that asks no model."""
         if self.nodes[name].role == "model" or name not in self.reachable:
             return None
         paths: list[list[str]] = [[name]]

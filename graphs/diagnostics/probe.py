@@ -10,7 +10,7 @@ from typing import Any
 
 from graphs.config.loader import Snapshot
 from graphs.errors import Position
-from graphs.nodes.permission import build_tool_facts
+from graphs.nodes.judge import build_tool_facts
 from graphs.policy.rules import ToolFacts
 from graphs.tools.registry import ServerStatus, ToolRegistry
 

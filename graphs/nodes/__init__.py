@@ -1,12 +1,19 @@
-"""The node types a graph file may use, one file each."""
+"""The nodes that graphs are made of, one file a node type; `NODE_CLASSES` is the registry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
-from graphs.nodes import model, permission, tools
-from graphs.nodes.base import Builder, NodeFunction, NodeSite, Services, find_emitter
+from graphs.nodes.base import Node, NodeSite, Services, find_emitter
+from graphs.nodes.model import ModelNode
+from graphs.nodes.permission import PermissionNode
+from graphs.nodes.tools import ToolsNode
 
-BUILDERS: Mapping[str, Builder] = {"model": model.build, "permission": permission.build, "tools": tools.build}
+NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
+    "model": ModelNode,
+    "permission": PermissionNode,
+    "tools": ToolsNode,
+}
+"""What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
 
-__all__ = ["BUILDERS", "NodeFunction", "NodeSite", "Services", "find_emitter"]
+__all__ = ["NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]

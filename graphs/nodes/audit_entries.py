@@ -1,4 +1,4 @@
-"""What the audit is told of a call: who asked for it, where, with which arguments, and what the rules said."""
+"""Audit entries for tool calls: who asked for a call, where, with which arguments, and what the rules said."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_RULE = 1500
 
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
-    """What was decided of one call."""
+    """The decision on one call."""
 
     decision: Decision
     rule: str
@@ -38,7 +38,7 @@ def build_audit_entry(
     digest: str,
     ruling: Ruling,
 ) -> AuditEntry:
-    """The record of a decision, without secrets."""
+    """Build the record of a decision, without secrets."""
     redaction = services.snapshot.redaction
     served = services.find_tools(context).find(call["name"] or "")
     args = call["args"]

@@ -1,21 +1,24 @@
-"""What every node is built from: the snapshot it belongs to and the services it may use."""
+"""What node classes have in common: the services they use, their place in a graph, the tools of a caller."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
+from graphs.config.spec.graph import GraphSpec, NodeSpec
 from graphs.events import Event
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.nodes.attestation import CallAttestation
 from graphs.nodes.state import Context, State
+from graphs.policy.caller import Caller
+from graphs.policy.patterns import could_begin
 from graphs.store.store import Store
 from graphs.telemetry.metrics import Metrics
 from graphs.tools.registry import ToolRegistry
@@ -24,7 +27,7 @@ from graphs.tools.toolset import Toolset
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Services of one snapshot."""
+    """What the nodes of one snapshot may use."""
 
     snapshot: Snapshot
     tool_registry: ToolRegistry
@@ -34,16 +37,16 @@ class Services:
     evaluator: Evaluator = field(default_factory=Evaluator)
     """Evaluates what may take long, off the event loop."""
     default_context: Callable[[str | None], Context] | None = None
-    """Makes the context, from a thread id, where no request brings one (Studio)."""
+    """Makes the context of a run from its thread's id, where no request brings one (Studio)."""
     attestations: CallAttestation = field(default_factory=CallAttestation)
-    """What model nodes did in runs whose state others can write (Studio)."""
+    """What model nodes did in runs whose state others can write (Studio); empty elsewhere."""
 
     def find_tools(self, context: Context) -> Toolset:
-        """The caller's tools, with what is open of the caller's own connections."""
+        """Find the caller's tools, with those of the caller's own connections that are open."""
         return self.tool_registry.get_toolset(context.caller, context.verified_user)
 
     def find_context(self, runtime: Runtime[Context]) -> Context:
-        """The run's context. Raises RuntimeError where a graph is run without one."""
+        """Find the run's context. Raises RuntimeError where a graph is run without one."""
         context = runtime.context
         # Under `langgraph dev` it is None, or what the client sent as `context`, whatever its type says.
         if not isinstance(context, Context):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -56,8 +59,10 @@ class Services:
     async def attest_state(
         self, state: State, graph: str, calls: Sequence[ToolCall], context: Context, model_nodes: Sequence[str]
     ) -> State:
-        """The state with what rules and limits look at as it really was: who asked, how many rounds and calls there
-        were. For runs whose state others can write."""
+        """Correct the state by what really happened: who asked for the calls, how many rounds and calls there were.
+
+        For runs whose state others can write.
+        """
         ids = [call["id"] or "" for call in calls]
         noted = self.attestations
         return {
@@ -69,7 +74,7 @@ class Services:
 
 
 def find_emitter(context: Context | None, writer: Callable[[Any], None]) -> Callable[[Event], None]:
-    """Where a node says what it does: to the turn itself, else into LangGraph's stream, which is `writer`.
+    """Find where a node sends its events: to the turn itself, else into LangGraph's stream, which is `writer`.
 
     LangGraph makes a task and a tuple of each piece that goes through its stream: for every word of every answer.
     """
@@ -78,13 +83,51 @@ def find_emitter(context: Context | None, writer: Callable[[Any], None]) -> Call
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSite:
-    """Where a node stands: its graph's plan and its own name."""
+    """Where a node stands: the plan of its graph, and its own name."""
 
     plan: GraphPlan
     name: str
 
+    @property
+    def spec(self) -> NodeSpec:
+        """The page of this node."""
+        return self.plan.spec.nodes[self.name]
 
-NodeFunction = Callable[..., Awaitable[Mapping[str, Any]]]
-Builder = Callable[[NodeSite, Services], NodeFunction]
 
-__all__ = ["Builder", "Context", "NodeFunction", "NodeSite", "Services", "State"]
+class Node(Protocol):
+    """One node of a graph. It is made once and runs in many turns at the same time, so it keeps nothing of a run."""
+
+    @property
+    def run(self) -> Callable[..., Awaitable[Mapping[str, Any]]]:
+        """Run the node: `async (state)`, with `runtime` and `config` if it names them; returns what changes in the
+        state."""
+        ...
+
+
+class ToolAccess:
+    """The tools that callers have at the nodes of one graph: everybody's, and those of their own connections."""
+
+    def __init__(self, spec: GraphSpec, services: Services) -> None:
+        self._services = services
+        patterns = [pattern for node in spec.nodes.values() for pattern in node.locate_tool_patterns().values()]
+        self._own_servers = [
+            name for name in services.tool_registry.fillings if any(could_begin(each, f"{name}/") for each in patterns)
+        ]
+        self._by_roles: dict[tuple[str, ...], list[str]] = {}
+
+    async def open_tools(self, context: Context) -> Toolset:
+        """Open the caller's own connections, as far as they can be, and return the caller's tools."""
+        if not self._own_servers:
+            return self._services.tool_registry
+        tools = self._services.find_tools(context)
+        await tools.open(self._find_servers(context.caller))
+        return tools
+
+    def _find_servers(self, caller: Caller) -> list[str]:
+        """A connection that no rule would let the caller use is not worth a process."""
+        found = self._by_roles.get(caller.roles)
+        if found is None:
+            policy = self._services.snapshot.policy
+            found = [name for name in self._own_servers if policy.may_reach_server(caller, name)]
+            self._by_roles[caller.roles] = found
+        return found

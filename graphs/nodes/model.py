@@ -34,8 +34,7 @@ from graphs.events import (
 from graphs.expressions import ExpressionError
 from graphs.llm.client import build_endpoint_messages, build_openai_tool
 from graphs.llm.stream import REASONS, Answer, PieceKind, RawCall, build_length_error, read_count
-from graphs.nodes.base import NodeFunction, NodeSite, Services, find_emitter
-from graphs.nodes.reach import GraphToolAccess
+from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.state import Context, State, mint_call_id
 from graphs.policy.caller import Caller
 from graphs.policy.limits import Limit, limit_turn_calls
@@ -46,7 +45,7 @@ from graphs.tools.toolset import Toolset
 
 @dataclass
 class ToolSchemas:
-    """What is shown of one set of tools."""
+    """The schemas of one set of tools, as models are shown them."""
 
     version: int
     schemas: Mapping[str, dict[str, Any]]
@@ -56,15 +55,15 @@ class ToolSchemas:
 
 
 class ToolOffer:
-    """The tools a model node shows to a role, as OpenAI tool objects; worked out once per set of tools."""
+    """The tools that a model node shows to a role, as OpenAI tool objects; computed once for each set of tools."""
 
-    def __init__(self, globs: Sequence[str], services: Services) -> None:
-        self._patterns = tuple(globs)
-        self._parts = services
+    def __init__(self, patterns: Sequence[str], services: Services) -> None:
+        self._patterns = tuple(patterns)
+        self._services = services
         self._schemas: WeakKeyDictionary[Toolset, ToolSchemas] = WeakKeyDictionary()
 
     def list_schemas(self, tools: Toolset, caller: Caller) -> list[dict[str, Any]]:
-        """The tools shown to a caller who has these tools, in the order of their names."""
+        """List what this caller is shown of these tools, in the order of their names."""
         shown = self._schemas.get(tools)
         if shown is None or shown.version != tools.version:
             schemas = {
@@ -75,7 +74,7 @@ class ToolOffer:
             self._schemas[tools] = shown = ToolSchemas(tools.version, schemas)
         offered = shown.by_role.get(caller.roles)
         if offered is None:
-            policy = self._parts.snapshot.policy
+            policy = self._services.snapshot.policy
             offered = [
                 schema
                 for name, schema in shown.schemas.items()
@@ -85,21 +84,25 @@ class ToolOffer:
         return offered
 
 
-def build(site: NodeSite, services: Services) -> NodeFunction:
-    """The function of one model node."""
-    spec = cast(ModelNodeSpec, site.plan.spec.nodes[site.name])
-    prompt = site.plan.templates.get((site.name, "prompt"))
-    limits = site.plan.spec.limits
-    policy = services.snapshot.policy
-    offer = ToolOffer(spec.tools, services)
-    access = GraphToolAccess(site.plan.spec, services)
-    own_params = {
-        name: value
-        for name, value in (("temperature", spec.temperature), ("max_tokens", spec.max_tokens))
-        if value is not None
-    }
+class ModelNode:
+    """Asks LiteLLM for the next message, and puts the tool calls of the answer into the state."""
 
-    async def run_model(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        spec = cast(ModelNodeSpec, site.spec)
+        own_params = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
+        self._site = site
+        self._services = services
+        self._model = spec.model
+        self._params = {name: value for name, value in own_params.items() if value is not None}
+        self._prompt = site.plan.templates.get((site.name, "prompt"))
+        self._limits = site.plan.spec.limits
+        self._offer = ToolOffer([*spec.locate_tool_patterns().values()], services)
+        self._access = ToolAccess(site.plan.spec, services)
+
+    async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        """Ask the model once, sending the answer out as it comes. Raises GraphUnavailable where the prompt cannot be
+        evaluated, and ModelError."""
+        services = self._services
         context = services.find_context(runtime)
         emit = find_emitter(context, runtime.stream_writer)
         if context.flow is not None and context.flow.full:
@@ -107,30 +110,61 @@ def build(site: NodeSite, services: Services) -> NodeFunction:
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)
-        reached = find_reached_limit(
-            limits, policy.find_turn_call_limit(context.caller.roles), rounds, state.get("calls", 0), now - started
-        )
-        request: dict[str, Any] = {
-            "model": spec.model or context.model or services.snapshot.gateway.models.default,
-            **own_params,
-            **context.params,
+        role_limit = services.snapshot.policy.find_turn_call_limit(context.caller.roles)
+        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
+        messages = self._build_messages(state, context)
+        tools = await self._access.open_tools(context)
+        request = self._build_request(messages, tools, context, rounds, reached)
+        emitter = AnswerEmitter(emit, new_paragraph=rounds > 0)
+        answer = await self._ask(request, emitter, context, config)
+        if reached:
+            answer.calls.clear()
+            emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
+        emit(ModelFinished(request["model"], answer.usage, answer.reason))
+        message = build_message(answer)
+        if context.claims is None:
+            calls = [call["id"] or "" for call in message.tool_calls]
+            services.attestations.note(context.thread, self._site.plan.id, self._site.name, calls)
+        return {
+            "messages": [message],
+            "asker": self._site.name,
+            "rounds": rounds + 1,
+            "started": started,
+            "verdicts": {},
         }
+
+    def _build_messages(self, state: State, context: Context) -> list[Mapping[str, Any]]:
+        """Build the messages: the prompt, the conversation, and what the turn has added to it."""
+        graph = self._site.plan.id
         messages: list[Mapping[str, Any]] = []
-        if prompt is not None:
-            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": site.plan.id}
+        if self._prompt is not None:
+            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": graph}
             try:
-                messages.append({"role": "system", "content": prompt.render(values)})
+                messages.append({"role": "system", "content": self._prompt.render(values)})
             except ExpressionError as error:
-                where = f"graphs/{site.plan.id}.yaml: the prompt of node {site.name!r}"
+                where = f"graphs/{graph}.yaml: the prompt of node {self._site.name!r}"
                 raise GraphUnavailable(f"{where} could not be evaluated: {error}") from error
         messages += context.history
-        messages += services.model.convert_messages(state.get("messages", []))
-        own = await access.open_tools(context)
+        messages += self._services.model.convert_messages(state.get("messages", []))
+        return messages
+
+    def _build_request(
+        self, messages: list[Mapping[str, Any]], tools: Toolset, context: Context, rounds: int, reached: str | None
+    ) -> dict[str, Any]:
+        """Build the request to the model endpoint, with the tools that the model may use now.
+
+        `reached` is the limit that leaves it none.
+        """
+        request: dict[str, Any] = {
+            "model": self._model or context.model or self._services.snapshot.gateway.models.default,
+            **self._params,
+            **context.params,
+        }
         if reached:
             messages.append({"role": "system", "content": build_last_answer_instruction(reached)})
-        elif tools := [*offer.list_schemas(own, context.caller), *context.client_tools]:
-            request["tools"] = tools
-        if not reached and (troubles := own.troubles):
+        elif schemas := [*self._offer.list_schemas(tools, context.caller), *context.client_tools]:
+            request["tools"] = schemas
+        if not reached and (troubles := tools.troubles):
             messages.append({"role": "system", "content": describe_troubles(troubles)})
         request["messages"] = build_endpoint_messages(messages)
         if "tools" not in request:
@@ -139,39 +173,27 @@ def build(site: NodeSite, services: Services) -> NodeFunction:
         elif rounds and request.get("tool_choice") != "none":
             # What was forced was forced once: the model must be free to answer after it.
             request.pop("tool_choice", None)
+        return request
 
-        saying = AnswerEmitter(emit, new_paragraph=rounds > 0)
+    async def _ask(
+        self, request: Mapping[str, Any], emitter: AnswerEmitter, context: Context, config: RunnableConfig
+    ) -> Answer:
+        services = self._services
         with record_model_call(
-            services.metrics, site.plan.id, request, services.model.base_url, context.token_count
-        ) as seen:
+            services.metrics, self._site.plan.id, request, services.model.base_url, context.token_count
+        ) as span:
             if has_token_handler(config):
-                answer = await ask_through_langchain(services, request, config, limits.seconds)
+                answer = await ask_through_langchain(services, request, config, self._limits.seconds)
             else:
                 answer = await services.model.stream(
-                    request, saying, key=context.key, token_count=seen.token_count, flow=context.flow
+                    request, emitter, key=context.key, token_count=span.token_count, flow=context.flow
                 )
-            seen.usage, seen.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
-        if reached:
-            answer.calls.clear()
-            saying.add_text("text", f"{saying.build_gap()}_{reached}_")
-        emit(ModelFinished(request["model"], answer.usage, answer.reason))
-        message = build_message(answer)
-        if context.claims is None:
-            calls = [call["id"] or "" for call in message.tool_calls]
-            services.attestations.note(context.thread, site.plan.id, site.name, calls)
-        return {
-            "messages": [message],
-            "asker": site.name,
-            "rounds": rounds + 1,
-            "started": started,
-            "verdicts": {},
-        }
-
-    return run_model
+            span.usage, span.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
+        return answer
 
 
 class AnswerEmitter:
-    """Turns the model's pieces into events, and keeps this round's text apart from the text of the round before."""
+    """Emits the pieces of a model's answer as events, its text apart from that of the round before."""
 
     def __init__(self, emit: Any, *, new_paragraph: bool) -> None:
         self._emit = emit
@@ -179,11 +201,11 @@ class AnswerEmitter:
         self._has_text = False
 
     def build_gap(self) -> str:
-        """What goes between text already said and a remark of ours."""
+        """Build what goes between the model's text and a remark of ours."""
         return "\n\n" if self._has_text else ""
 
     def add_text(self, kind: PieceKind, text: str) -> None:
-        """The next piece."""
+        """Emit the next piece of text."""
         if kind != "text":
             self._emit(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
             return
@@ -194,16 +216,16 @@ class AnswerEmitter:
         self._emit(TextDelta(text, new_paragraph=first and self._new_paragraph))
 
     def add_annotations(self, annotations: bytes) -> None:
-        """Where it comes from."""
+        """Emit where the text comes from."""
         self._emit(AnnotationsAdded(annotations))
 
     def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
-        """How likely the last piece was."""
+        """Emit how likely the last piece was."""
         self._emit(LogprobsDelta(logprobs))
 
 
 def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
-    """The limit that makes this model call the turn's last, in words for the person; None while there is room."""
+    """Find the limit that makes this model call the turn's last, in words for people; None: there is room."""
     if rounds >= limits.rounds:
         return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
     most, whose = limit_turn_calls(limits.tool_calls, role)
@@ -215,17 +237,17 @@ def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, call
 
 
 def build_last_answer_instruction(reached: str) -> str:
-    """What the model is told when no more tools are to be had."""
+    """Tell the model that it can use no more tools."""
     return f"{reached} No more tools can be used. Answer now from what you have, and say what is missing."
 
 
 def describe_troubles(troubles: Mapping[str, str]) -> str:
-    """What the model is told of servers that are not there for this caller: it may be asked why."""
+    """Tell the model which servers are not there for this caller: it may be asked why."""
     return "\n".join(f"The tools of {server!r} are missing: the server {why}." for server, why in troubles.items())
 
 
 def has_token_handler(config: RunnableConfig) -> bool:
-    """True where somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
+    """Whether somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
     callbacks = config.get("callbacks")
     handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
     return any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
@@ -234,8 +256,10 @@ def has_token_handler(config: RunnableConfig) -> bool:
 async def ask_through_langchain(
     services: Services, request: Mapping[str, Any], config: RunnableConfig, seconds: float
 ) -> Answer:
-    """The same request through ChatOpenAI, so that LangChain's callbacks see every token. Raises ModelError, and
-    TimeoutError after `seconds`."""
+    """Send the request through ChatOpenAI, so that LangChain's callbacks see every token.
+
+    Raises ModelError, and TimeoutError after `seconds`.
+    """
     options = {name: value for name, value in request.items() if name != "messages"}
     # Chunks are added up at the end: added one by one, each would copy all before it.
     chunks: list[AIMessageChunk] = []
@@ -263,12 +287,12 @@ async def ask_through_langchain(
 
 
 def reject_constant(name: str) -> float:
-    """`NaN` and `Infinity` are no JSON (RFC 8259), though Python reads them."""
+    """Refuse `NaN` and `Infinity`, which are no JSON (RFC 8259), though Python reads them. Raises ValueError."""
     raise ValueError(f"{name} is no JSON number")
 
 
 def parse_finite(number: str) -> float:
-    """A number with a fraction or an exponent. Raises ValueError where it is larger than any that can be kept."""
+    """Parse a number with a fraction or an exponent. Raises ValueError where it is larger than any that can be kept."""
     if math.isinf(value := float(number)):
         raise ValueError(f"{number} is too large a number")
     return value
@@ -281,7 +305,7 @@ LONG_ARGUMENTS = 16 * 1024
 
 
 def count_values(value: object, most: int) -> int:
-    """How many values JSON holds, counted no further than just above `most`."""
+    """Count the values in JSON data, no further than just above `most`."""
     found = 0
     open_values = [value]
     while open_values and found <= most:
@@ -295,7 +319,7 @@ def count_values(value: object, most: int) -> int:
 
 
 def build_message(answer: Answer) -> AIMessage:
-    """The model's answer as the state keeps it: call ids are ours, so that nobody can guess or replay them."""
+    """Build the message that the state keeps: call ids are ours, so that nobody can guess or replay them."""
     calls: list[ToolCall] = []
     room = MOST_VALUES
     invalid: list[InvalidToolCall] = []

@@ -1,4 +1,4 @@
-"""What travels from node to node: the turn's own messages, and the verdicts that its tool calls carry."""
+"""The state that travels from node to node, and the context of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphs.telemetry.token_count import TokenCount
 
 
 class VerdictRecord(TypedDict):
-    """What the permission node says of one call. Only `decision == "allow"` with a matching `digest` runs."""
+    """The permission node's verdict on one call. Only `decision == "allow"` with a matching `digest` runs."""
 
     decision: str
     digest: str
@@ -31,7 +31,7 @@ class VerdictRecord(TypedDict):
 
 
 class State(TypedDict, total=False):
-    """One turn. Only what the turn itself adds is kept: the conversation before it is in `Context.history`."""
+    """The state of one turn: only what the turn adds; the conversation before it is in `Context.history`."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     verdicts: dict[str, VerdictRecord]
@@ -50,13 +50,13 @@ class Claims(Protocol):
     """Claims tool calls for a turn that is kept as a row."""
 
     async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
-        """Decides for each call, by call id, whether to run it. `messages` are the turn's own so far."""
+        """Decide for each call, by call id, whether to run it. `messages` are the turn's own so far."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a run knows and a checkpoint does not keep."""
+    """The context of a run, which no checkpoint keeps."""
 
     caller: Caller
     owner: str
@@ -97,17 +97,17 @@ class Context:
 
 
 def mint_call_id() -> str:
-    """An id for a tool call that no client can guess: 128 random bits."""
+    """Mint an id for a tool call that no client can guess: 128 random bits."""
     return f"call_{secrets.token_hex(16)}"
 
 
 def find_last_answer(state: State) -> AIMessage | None:
-    """The turn's latest model message."""
+    """Find the turn's latest model message; None: there is none."""
     return next((m for m in reversed(state.get("messages", [])) if isinstance(m, AIMessage)), None)
 
 
 def find_client_calls(state: State, context: Context) -> list[ToolCall]:
-    """The latest round's calls of the client's own tools, once every other call of the round has its result.
+    """Find the latest round's calls of the client's own tools, once every other call of the round has its result.
 
     A turn with such calls ends here: it goes on when the client sends the results.
     """
@@ -122,7 +122,7 @@ def find_client_calls(state: State, context: Context) -> list[ToolCall]:
 
 
 def find_last_request(state: State) -> AIMessage | None:
-    """The model message whose tool calls are still to be answered; None when nothing waits."""
+    """Find the model message whose tool calls are still to be answered; None: nothing waits."""
     for message in reversed(state.get("messages", [])):
         if isinstance(message, ToolMessage):
             return None

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
 
-from langchain_core.messages import AnyMessage, InvalidToolCall, ToolMessage
+from langchain_core.messages import AnyMessage, InvalidToolCall, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.prebuilt import ToolNode, ToolRuntime
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -18,12 +18,10 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from graphs.errors import StorageError
-from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.events import Event, ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.nodes.audit_entries import Ruling, build_audit_entry
-from graphs.nodes.base import NodeFunction, NodeSite, Services, find_emitter
-from graphs.nodes.permission import CallVerdict, build_judge, warn_of_redefinition
-from graphs.nodes.permission import build_verdict_record as verdict_record
-from graphs.nodes.reach import GraphToolAccess
+from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
+from graphs.nodes.judge import CallVerdict, Judge, build_verdict_record, warn_of_redefinition
 from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
 from graphs.store.approvals import Approval
 from graphs.store.audit.record import AuditEntry
@@ -48,7 +46,7 @@ OUTCOME_UNKNOWN = (
 
 
 class _Round(State):
-    """The state as LangGraph's node gets it."""
+    """The state as LangGraph's ToolNode gets it."""
 
     records: Mapping[str, AuditEntry]
     """By call id."""
@@ -60,10 +58,126 @@ class _Round(State):
     """The caller's."""
 
 
-def build(site: NodeSite, services: Services) -> NodeFunction:
-    """The function of one tools node: LangGraph's ToolNode behind a guard."""
+class ToolsNode:
+    """Runs the tool calls that carry an allow in LangGraph's ToolNode, and answers the others with a refusal."""
 
-    async def guard(request: ToolCallRequest, execute: Execute) -> ToolMessage | Command[Any]:
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._services = services
+        self._judge = Judge(site, services)
+        self._access = ToolAccess(site.plan.spec, services)
+        self._tool_node = ToolNode([], name=site.name, handle_tool_errors=False, awrap_tool_call=self._handle_call)
+
+    async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        """Answer every call of the latest round that is not the client's to run."""
+        context = self._services.find_context(runtime)
+        if context.flow is not None and context.flow.full:
+            await context.flow.wait_for_room()  # before a call is claimed: what does not begin needs no end
+        tools = await self._access.open_tools(context)
+        request = find_last_request(state)
+        messages: list[AnyMessage] = []
+        ran = 0
+        if request is not None:
+            calls = [call for call in request.tool_calls if call["name"] not in context.client_names]
+            objections, records = await self._rule_on_calls(calls, state, context, tools)
+            unreadable = [(call, describe_unreadable(call)) for call in request.invalid_tool_calls]
+            await self._record_refusals(unreadable, records, state, context)
+            emit = find_emitter(context, runtime.stream_writer)
+            messages += [self._refuse_unreadable(call, why, emit) for call, why in unreadable]
+            if calls:
+                allowed = [record for record in records.values() if record.verdict == "allow"]
+                round_state: Mapping[str, Any] = {
+                    **state,
+                    "messages": [request.model_copy(update={"tool_calls": calls})],
+                    "records": records,
+                    "claimed": await self._claim(allowed, state.get("messages", []), context, config),
+                    "tools": tools,
+                    "objections": objections,
+                }
+                output: Mapping[str, list[AnyMessage]] = await self._tool_node.ainvoke(round_state, config)
+                messages += output["messages"]
+                ran = sum(verdict["decision"] == "allow" for verdict in state.get("verdicts", {}).values())
+        if context.addendum is not None:
+            messages.append(context.addendum)
+        return {"messages": messages, "calls": state.get("calls", 0) + ran}
+
+    async def _rule_on_calls(
+        self, calls: Sequence[ToolCall], state: State, context: Context, tools: Toolset
+    ) -> tuple[dict[str, str | None], dict[str, AuditEntry]]:
+        """Decide once more what may run: the objections, and the records for the audit, by call id."""
+        judged = await self._judge.judge_round(calls, state, context)
+        approvals = await self._load_approvals(judged, state, context)
+        objections: dict[str, str | None] = {}
+        records: dict[str, AuditEntry] = {}
+        for item in judged:
+            why, ruling = rule_on(item, state, approvals.get(item.call_id), tools.find(item.call["name"]))
+            objections[item.call_id] = why
+            records[item.call_id] = self._build_entry(item.call, item.people_name, item.digest, ruling, state, context)
+        return objections, records
+
+    async def _load_approvals(
+        self, judged: Sequence[CallVerdict], state: State, context: Context
+    ) -> Mapping[str, Approval]:
+        """Load the approvals of these calls by call id, but only where one of them may have some."""
+        verdicts = state.get("verdicts", {})
+        is_asked = any(
+            item.verdict.decision == "ask" or "approval" in (verdicts.get(item.call_id) or {}) for item in judged
+        )
+        if not is_asked and context.claims is not None:
+            return {}
+        return await self._services.store.approvals.find_by_calls([item.call_id for item in judged])
+
+    async def _record_refusals(
+        self,
+        unreadable: Sequence[tuple[InvalidToolCall, str]],
+        records: Mapping[str, AuditEntry],
+        state: State,
+        context: Context,
+    ) -> None:
+        """Record the refusals of this node's own: the permission node has recorded what it refused."""
+        refused: list[AuditEntry] = []
+        for call, why in unreadable:
+            name, ruling = call["name"] or "", Ruling(decision="deny", rule=why)
+            digest = compute_call_digest(name, {"text": call["args"]})
+            refused.append(self._build_entry(call, name, digest, ruling, state, context))
+        refused += [
+            record
+            for record in records.values()
+            if record.verdict == "deny" and not is_denied_by_verdict(record, state)
+        ]
+        await self._services.store.audit.append(refused)
+
+    def _refuse_unreadable(self, call: InvalidToolCall, why: str, emit: Callable[[Event], None]) -> ToolMessage:
+        """Answer a call whose arguments cannot be read."""
+        name, call_id = call["name"] or "", call["id"] or ""
+        record_tool_refusal(self._services.metrics, None, None, call_id)
+        emit(ToolRefused(call_id, name, {"text": call["args"]}, why))
+        return build_refusal(call_id, name, name, why)
+
+    async def _claim(
+        self, records: Sequence[AuditEntry], messages: Sequence[AnyMessage], context: Context, config: RunnableConfig
+    ) -> Mapping[str, ClaimResult]:
+        """Claim all calls of a round in one transaction, together with the turn's row."""
+        if not records:
+            return {}
+        claims = [
+            Claim(
+                call_id=record.call_id,
+                thread=config.get("configurable", {}).get("thread_id", ""),
+                tool=record.tool,
+                digest=record.args_digest,
+                needs_approval=record.approval is not None,
+                now=record.time,
+                record=record,
+            )
+            for record in records
+        ]
+        if context.claims is None:
+            return await self._services.store.journal.claim(claims)
+        return await context.claims.claim(claims, messages)
+
+    async def _handle_call(self, request: ToolCallRequest, execute: Execute) -> ToolMessage | Command[Any]:
+        """Run one call if it is claimed, for LangGraph's ToolNode; else answer why it does not run."""
         state = cast(_Round, request.state)
         call = request.tool_call
         call_id = call["id"] or ""
@@ -74,43 +188,66 @@ def build(site: NodeSite, services: Services) -> NodeFunction:
         record, claimed = state["records"][call_id], state["claimed"].get(call_id)
         if served is None or claimed is None:
             why = state["objections"][call_id] or SERVER_GONE
-            record_tool_refusal(services.metrics, served and served.server, served and served.name, call_id)
+            record_tool_refusal(self._services.metrics, served and served.server, served and served.name, call_id)
             emit(ToolRefused(call_id, people_name, call["args"], why))
             return build_refusal(call_id, call["name"], people_name, why)
-
         if claimed.state != "claimed":
-            message = build_earlier_result(claimed, call_id, call["name"])
-            if claimed.state == "running":
-                await services.store.audit.append([replace(record, kind="call", time=time.time(), outcome="unknown")])
-            elif claimed.state == "refused":
-                await services.store.audit.append([replace(record, verdict="deny", rule=APPROVAL_USED_UP)])
-            if claimed.state == "done":
-                # It ran in an attempt of this turn of which whoever reads this stream has seen nothing.
-                emit(ToolStarted(call_id, people_name, call["args"]))
-                emit(build_tool_finished(message, people_name))
-            else:
-                record_tool_refusal(services.metrics, served.server, served.name, call_id)
-                emit(ToolRefused(call_id, people_name, call["args"], str(message.content)))
-            return message
+            return await self._answer_earlier_call(claimed, call, served, record, emit)
+        return await self._execute(request, execute, served, record, emit)
 
-        emit(ToolStarted(call_id, people_name, call["args"]))
+    async def _answer_earlier_call(
+        self,
+        claimed: ClaimResult,
+        call: ToolCall,
+        served: ServedTool,
+        record: AuditEntry,
+        emit: Callable[[Event], None],
+    ) -> ToolMessage:
+        """Answer a call that ran, or began to run, before, or whose approval is gone."""
+        call_id = call["id"] or ""
+        message = build_earlier_result(claimed, call_id, call["name"])
+        if claimed.state == "running":
+            unknown = replace(record, kind="call", time=time.time(), outcome="unknown")
+            await self._services.store.audit.append([unknown])
+        elif claimed.state == "refused":
+            await self._services.store.audit.append([replace(record, verdict="deny", rule=APPROVAL_USED_UP)])
+        if claimed.state == "done":
+            # It ran in an attempt of this turn of which whoever reads this stream has seen nothing.
+            emit(ToolStarted(call_id, served.people_name, call["args"]))
+            emit(build_tool_finished(message, served.people_name))
+        else:
+            record_tool_refusal(self._services.metrics, served.server, served.name, call_id)
+            emit(ToolRefused(call_id, served.people_name, call["args"], str(message.content)))
+        return message
+
+    async def _execute(
+        self,
+        request: ToolCallRequest,
+        execute: Execute,
+        served: ServedTool,
+        record: AuditEntry,
+        emit: Callable[[Event], None],
+    ) -> ToolMessage:
+        """Run a claimed call, and keep its result and its end. Raises CancelledError once its stop is recorded."""
+        services, people_name = self._services, served.people_name
+        call_id = request.tool_call["id"] or ""
+        emit(ToolStarted(call_id, people_name, request.tool_call["args"]))
         approved = record.approval is not None
         began = time.monotonic()
         # Progress arrives in the connection's own task, where the stream writer would not know its run.
         here = copy_context()
         try:
             with (
-                record_tool_call(services.metrics, served.server, served.name, call_id, approved=approved) as seen,
+                record_tool_call(services.metrics, served.server, served.name, call_id, approved=approved) as span,
                 listen_to_progress(lambda text: here.run(emit, ToolProgress(call_id, people_name, text))),
             ):
                 message = await execute(request.override(tool=served.tool))
                 if not isinstance(message, ToolMessage):
                     raise TypeError(f"{people_name} returned a {type(message).__name__}; an MCP tool returns a message")
-                failed = seen.failed = message.status == "error"
+                failed = span.failed = message.status == "error"
         except asyncio.CancelledError:
-            stopped = replace(
-                record, kind="call", time=time.time(), outcome="stopped", seconds=time.monotonic() - began
-            )
+            seconds = time.monotonic() - began
+            stopped = replace(record, kind="call", time=time.time(), outcome="stopped", seconds=seconds)
             await asyncio.shield(services.store.audit.append([stopped]))
             raise
         seconds = time.monotonic() - began
@@ -127,110 +264,27 @@ def build(site: NodeSite, services: Services) -> NodeFunction:
         emit(build_tool_finished(message, people_name, seconds))
         return message
 
-    judge_round = build_judge(site, services)
-    access = GraphToolAccess(site.plan.spec, services)
-    node = ToolNode([], name=site.name, handle_tool_errors=False, awrap_tool_call=guard)
-
-    async def run_tools(state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
-        context = services.find_context(runtime)
-        if context.flow is not None and context.flow.full:
-            await context.flow.wait_for_room()  # before a call is claimed: what does not begin needs no end
-        own = await access.open_tools(context)
-        request = find_last_request(state)
-        messages: list[AnyMessage] = []
-        ran = 0
-        if request is not None:
-            mine = [call for call in request.tool_calls if call["name"] not in context.client_names]
-            judged_now = await judge_round(mine, state, context)
-            approvals = await load_approvals(judged_now, state, context)
-            objections: dict[str, str | None] = {}
-            records: dict[str, AuditEntry] = {}
-            for item in judged_now:
-                why, ruling = rule_on(item, state, approvals.get(item.call_id), own.find(item.call["name"]))
-                objections[item.call_id] = why
-                records[item.call_id] = build_audit_entry(
-                    site, services, context, state.get("asker", ""), item.call, item.people_name, item.digest, ruling
-                )
-            unreadable = [(call, describe_unreadable(call)) for call in request.invalid_tool_calls]
-            refused = [build_unreadable_entry(call, why, state, context) for call, why in unreadable]
-            # What the permission node refused, it has recorded; here are the refusals of this node's own.
-            refused += [
-                record
-                for record in records.values()
-                if record.verdict == "deny" and not is_denied_by_verdict(record, state)
-            ]
-            await services.store.audit.append(refused)
-            for call, why in unreadable:
-                name = call["name"] or ""
-                record_tool_refusal(services.metrics, None, None, call["id"] or "")
-                find_emitter(context, runtime.stream_writer)(
-                    ToolRefused(call["id"] or "", name, {"text": call["args"]}, why)
-                )
-                messages.append(build_refusal(call["id"] or "", name, name, why))
-            if mine:
-                asked = [request.model_copy(update={"tool_calls": mine})]
-                allowed = [record for record in records.values() if record.verdict == "allow"]
-                claimed = await claim(allowed, state.get("messages", []), context, config)
-                only_mine = {**state, "messages": asked, "records": records, "claimed": claimed, "tools": own}
-                only_mine["objections"] = objections
-                output: Mapping[str, list[AnyMessage]] = await node.ainvoke(only_mine, config)
-                messages += output["messages"]
-                verdicts = state.get("verdicts", {})
-                ran = sum(verdict["decision"] == "allow" for verdict in verdicts.values())
-        if context.addendum is not None:
-            messages.append(context.addendum)
-        return {"messages": messages, "calls": state.get("calls", 0) + ran}
-
-    async def claim(
-        records: Sequence[AuditEntry], messages: Sequence[AnyMessage], context: Context, config: RunnableConfig
-    ) -> Mapping[str, ClaimResult]:
-        """Claims all calls of a round in one transaction, together with the turn's row."""
-        if not records:
-            return {}
-        claims = [
-            Claim(
-                call_id=record.call_id,
-                thread=config.get("configurable", {}).get("thread_id", ""),
-                tool=record.tool,
-                digest=record.args_digest,
-                needs_approval=record.approval is not None,
-                now=record.time,
-                record=record,
-            )
-            for record in records
-        ]
-        if context.claims is None:
-            return await services.store.journal.claim(claims)
-        return await context.claims.claim(claims, messages)
-
-    async def load_approvals(
-        judged_now: Sequence[CallVerdict], state: State, context: Context
-    ) -> Mapping[str, Approval]:
-        """The approvals of these calls by call id, read only where one of them may have some."""
-        verdicts = state.get("verdicts", {})
-        asked = any(
-            item.verdict.decision == "ask" or "approval" in (verdicts.get(item.call_id) or {}) for item in judged_now
-        )
-        if not asked and context.claims is not None:
-            return {}
-        return await services.store.approvals.find_by_calls([item.call_id for item in judged_now])
-
-    def build_unreadable_entry(call: InvalidToolCall, why: str, state: State, context: Context) -> AuditEntry:
-        name, digest = call["name"] or "", compute_call_digest(call["name"] or "", {"text": call["args"]})
-        ruling = Ruling(decision="deny", rule=why)
-        return build_audit_entry(site, services, context, state.get("asker", ""), call, name, digest, ruling)
-
-    return run_tools
+    def _build_entry(
+        self,
+        call: ToolCall | InvalidToolCall,
+        people_name: str,
+        digest: str,
+        ruling: Ruling,
+        state: State,
+        context: Context,
+    ) -> AuditEntry:
+        asker = state.get("asker", "")
+        return build_audit_entry(self._site, self._services, context, asker, call, people_name, digest, ruling)
 
 
 def rule_on(
     item: CallVerdict, state: State, approval: Approval | None, served: ServedTool | None
 ) -> tuple[str | None, Ruling]:
-    """Why a call may not run, None where it may, and the ruling for the audit.
+    """Decide whether a call may run: the objection, None where there is none, and the ruling for the audit.
 
     It runs where it carries an allow and would get one now: the state can only take rights away.
     """
-    now = verdict_record(item, approval)
+    now = build_verdict_record(item, approval)
     why = find_objection(state.get("verdicts", {}).get(item.call_id), item.digest, served)
     if why is None and now["decision"] != "allow":
         why = now["rule"]
@@ -246,12 +300,12 @@ def is_denied_by_verdict(record: AuditEntry, state: State) -> bool:
 
 
 def describe_unreadable(call: InvalidToolCall) -> str:
-    """Why a call is refused whose arguments could not be read."""
+    """Say why a call is refused whose arguments cannot be read."""
     return f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
 
 
 def find_objection(verdict: VerdictRecord | None, digest: str, served: ServedTool | None) -> str | None:
-    """Why this call may not run; None when it carries an allow for exactly these arguments."""
+    """Find why this call may not run; None: it carries an allow for exactly these arguments."""
     if verdict is None:
         return NO_VERDICT
     if verdict["decision"] != "allow":
@@ -262,12 +316,12 @@ def find_objection(verdict: VerdictRecord | None, digest: str, served: ServedToo
 
 
 def build_refusal(call_id: str, name: str, people_name: str, why: str) -> ToolMessage:
-    """What the model is told of a call that was not run."""
+    """Build the model's answer to a call that was not run."""
     return ToolMessage(f"{people_name} was not run: {why}.", tool_call_id=call_id, name=name, status="error")
 
 
 def build_earlier_result(claimed: ClaimResult, call_id: str, name: str) -> ToolMessage:
-    """The answer to a call that ran, or began to run, before."""
+    """Build the model's answer to a call that ran, or began to run, before."""
     if claimed.state == "done" and claimed.result is not None:
         stored = claimed.result
         return ToolMessage(
@@ -282,13 +336,13 @@ def build_earlier_result(claimed: ClaimResult, call_id: str, name: str) -> ToolM
 
 
 def build_tool_finished(message: ToolMessage, people_name: str, seconds: float = 0.0) -> ToolFinished:
-    """A result as an event. `seconds` is 0 where the call ran in an earlier attempt of its turn."""
+    """Build the event of a result. `seconds` is 0 where the call ran in an earlier attempt of its turn."""
     failed = message.status == "error"
     return ToolFinished(message.tool_call_id, people_name, message.text, failed, seconds, list_images(message))
 
 
 def list_images(message: ToolMessage) -> tuple[str, ...]:
-    """The images of a result as addresses."""
+    """List the images of a result as addresses."""
     blocks = cast("list[dict[str, Any]]", message.content) if isinstance(message.content, list) else []
     return tuple(
         block.get("url") or f"data:{block.get('mime_type', 'image/png')};base64,{block.get('base64', '')}"
@@ -298,5 +352,5 @@ def list_images(message: ToolMessage) -> tuple[str, ...]:
 
 
 def build_stored_result(message: ToolMessage) -> dict[str, Any]:
-    """A tool's result as the journal keeps it."""
+    """Build what the journal keeps of a result."""
     return {"content": message.content, "status": message.status, "artifact": message.artifact}

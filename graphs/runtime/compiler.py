@@ -1,4 +1,4 @@
-"""A graph file's plan into a compiled LangGraph."""
+"""Compile the plan of a graph file into a LangGraph graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
 from graphs.errors import ModelError
 from graphs.events import TextDelta
-from graphs.nodes import BUILDERS, NodeSite, Services, find_emitter
+from graphs.nodes import NODE_CLASSES, NodeSite, Services, find_emitter
 from graphs.nodes.state import Context, State, find_client_calls, find_last_answer
 from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
@@ -53,15 +53,15 @@ MODEL_RETRY = RetryPolicy(
 
 
 def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
-    """Compiles one graph.
+    """Compile one graph.
 
     `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
     """
     builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
     for name, node in plan.spec.nodes.items():
-        function = BUILDERS[node.type](NodeSite(plan=plan, name=name), services)
+        runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
         function = instrument.instrument_node(
-            function, graph=plan.id, name=name, kind=node.type, metrics=services.metrics
+            runner.run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics
         )
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), retry_policy=MODEL_RETRY if node.retries else None
@@ -81,39 +81,39 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
 
 
 def resolve_target(name: str) -> str:
-    """LangGraph's name for where a branch leads."""
+    """Return LangGraph's name for where a branch leads."""
     return END if name == THE_END else name
 
 
 def compute_step_limit(plan: GraphPlan) -> int:
-    """The most supersteps a turn of this graph may take: our own limits, in words, come first."""
+    """Compute the most supersteps of a turn: so many that our own limits, which end it in words, come first."""
     return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
 
 
 class UntracedRouter(Runnable[State, str]):
-    """A router as LangGraph takes it, without a run of its own in LangChain's traces, which costs two tasks."""
+    """A router that LangGraph runs without a run of its own in LangChain's traces, which would cost two tasks."""
 
     def __init__(self, route: Callable[[State, Runtime[Context]], Awaitable[str]]) -> None:
         self._route = route
         self.name = "route"
 
     def invoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
-        """Where to go next. Raises TypeError: graphs run asynchronously."""
+        """Raise TypeError: graphs run asynchronously."""
         raise TypeError("a graph runs asynchronously: its conditions may have to wait")
 
     async def ainvoke(self, input: State, config: RunnableConfig | None = None, **_: Any) -> str:
-        """Where to go next, decided here and not on another thread."""
+        """Decide where to go next, here and not on another thread."""
         return await self._route(input, find_runtime(config))
 
 
 def find_runtime(config: RunnableConfig | None) -> Runtime[Context]:
-    """The runtime of a step; an empty one where none runs: Studio writes a state in the name of a node."""
+    """Find the runtime of a step; an empty one where none runs: Studio writes a state in the name of a node."""
     found = (config or {}).get("configurable", {}).get(CONFIG_KEY_RUNTIME)
     return cast("Runtime[Context]", found or Runtime())
 
 
 def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
-    """The function that picks the first branch that is true.
+    """Build the function that picks the first branch that is true.
 
     A condition that fails, or no branch that is true, ends the turn in words that name the line: going on by chance
     would be worse.
@@ -149,13 +149,13 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
 
 
 def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
-    """Ends the turn, telling the person why."""
+    """End the turn, telling the person why."""
     find_emitter(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
     return THE_END
 
 
 def build_condition_values(state: State, context: Context, services: Services) -> dict[str, Any]:
-    """What a condition under `next` may look at."""
+    """Build the values that a condition under `next` may look at."""
     answer = find_last_answer(state)
     verdicts = state.get("verdicts", {})
     calls: list[dict[str, Any]] = []

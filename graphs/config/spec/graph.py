@@ -49,7 +49,11 @@ NodeRole = Literal["model", "gate", "executor", "step"]
 
 # Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
 class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
-    """What every node type has. A type is a subclass, its entry in `NODE_SPECS`, and a class in `graphs/nodes/`."""
+    """The base of every node type.
+
+    A new type is a subclass here with its entry in `NODE_SPECS`, and a class in `graphs/nodes/` with its entry in
+    `NODE_CLASSES` there. Nothing else has to know of it.
+    """
 
     role: ClassVar[NodeRole] = "step"
     """What the checks, the compiler and the drawings know this type by."""
@@ -64,11 +68,11 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """Where to go then."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
-        """The patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
+        """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
         return {}
 
     def find_model(self) -> str | None:
-        """The model that the node asks; None: it names none."""
+        """Find the model that the node names; None: it names none."""
         return None
 
 
@@ -93,11 +97,11 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """The longest answer."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
-        """The patterns under `tools`."""
+        """List the patterns under `tools`."""
         return {("tools", at): pattern for at, pattern in enumerate(self.tools)}
 
     def find_model(self) -> str | None:
-        """The model under `model`."""
+        """Find the model under `model`."""
         return self.model
 
 
@@ -158,12 +162,12 @@ class GraphSpec(Spec):
     """Where a turn ends at the latest."""
 
     def find_model(self) -> str | None:
-        """The model of the first node that asks one; None: it names none, or there is no such node."""
+        """Find the model of the first node that asks one; None: it names none, or there is no such node."""
         return next((node.find_model() for node in self.nodes.values() if node.role == "model"), None)
 
 
 def get_graph_spec() -> type[GraphSpec]:
-    """The page to read a graph file with: `GraphSpec`, its nodes told apart by their `type` among `NODE_SPECS`."""
+    """Build the page of a graph file: `GraphSpec`, with nodes of the types in `NODE_SPECS`."""
     return _build_graph_spec(tuple(NODE_SPECS.values()))
 
 

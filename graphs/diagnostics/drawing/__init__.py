@@ -14,12 +14,12 @@ __all__ = ["GraphShape", "read_shapes", "render_mermaid", "render_png", "render_
 
 
 def render_mermaid(graph: GraphPlan | GraphShape) -> str:
-    """A flowchart in Mermaid's language; ends with a new line."""
+    """Render a flowchart in Mermaid's language; it ends with a new line."""
     return as_mermaid.draw(_to_shape(graph))
 
 
 def render_svg(graph: GraphPlan | GraphShape) -> str:
-    """An SVG document of one picture, without script and without anything from elsewhere.
+    """Render an SVG document without script and without anything from elsewhere.
 
     Every node is `<g class="node model|permission|tools|step" id="node-NAME" data-node="NAME">` and holds an empty
     `<text class="count">` for a number that a page may write there; every edge is
@@ -29,7 +29,7 @@ def render_svg(graph: GraphPlan | GraphShape) -> str:
 
 
 def render_png(graph: GraphPlan | GraphShape, *, scale: float = 2.0) -> bytes:
-    """The same as a PNG, `scale` pixels for each of the SVG's."""
+    """Render the SVG as a PNG, `scale` pixels for each of its pixels."""
     return as_png.draw(_to_shape(graph), scale=scale)
 
 

@@ -1,4 +1,4 @@
-"""A graph as Mermaid text, for READMEs, wikis and merge requests."""
+"""Draw a graph as Mermaid text, for READMEs, wikis and merge requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INDENT = "    "
 
 
 def draw(shape: GraphShape) -> str:
-    """The flowchart. The same shape gives the same text, whose lines follow those of the file."""
+    """Write the flowchart. Equal shapes give equal texts, whose lines follow those of the file."""
     return "".join(f"{line}\n" for line in _write_lines(shape))
 
 
@@ -54,7 +54,7 @@ def _write_lines(shape: GraphShape) -> Iterator[str]:
 
 
 def _write_body(shape: GraphShape, names: Mapping[str, str]) -> Iterator[str]:
-    """The boxes, then the ways."""
+    """Write the boxes, then the edges."""
     yield f"start_mark([{_quote(['start'])}])"
     for node in shape.nodes:
         yield _format_node(node, names[node.name])
@@ -78,7 +78,7 @@ def _format_node(node: Node, name: str) -> str:
 
 
 def _make_identifiers(names: Sequence[str]) -> dict[str, str]:
-    """A name for each node that Mermaid takes for nothing else: `end` and `class` are words of its language."""
+    """Make a name for each node that is no word of Mermaid's language, as `end` and `class` are."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
@@ -93,7 +93,7 @@ def _make_identifiers(names: Sequence[str]) -> dict[str, str]:
 
 
 def _quote(lines: Sequence[str]) -> str:
-    """Lines as one quoted text, in which no letter has a meaning for Mermaid, for Markdown or for HTML."""
+    """Quote lines as one text, in which no letter has a meaning for Mermaid, Markdown or HTML."""
     # Markdown takes what begins with `- ` or `1.` for a list, and `fa:` begins an icon.
     meaning = r"^[^A-Za-z0-9]|(?<=\d)[.)](?=\s)|:(?=\S)|[^\w\s().,:=+/'?!|…·-]"
     return '"' + "<br/>".join(re.sub(meaning, _escape_letter, line) for line in lines) + '"'

@@ -1,4 +1,4 @@
-"""A graph as a picture of pixels: our SVG, drawn by resvg, with a font of our own where the machine has none."""
+"""Draw a graph as a PNG: our SVG, drawn by resvg, with a font of our own where the machine has none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST = 12_000
 
 
 def draw(shape: GraphShape, *, scale: float) -> bytes:
-    """The PNG, `scale` pixels for each pixel of the SVG, on a light page."""
+    """Draw the PNG, `scale` pixels for each pixel of the SVG, on a light page."""
     text = as_svg.draw(shape)
     sides = [int(side) for side in re.findall(r' (?:width|height)="(\d+)"', text.split(">", 1)[0])]
     return resvg_py.svg_to_bytes(

@@ -1,4 +1,4 @@
-"""A graph as SVG: one picture with no script, no address and nothing from elsewhere, on light and on dark pages."""
+"""Draw a graph as SVG for light and dark pages, with no script, no address and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MARK = BoxSize(58, 26)
 
 
 def draw(shape: GraphShape) -> str:
-    """The SVG document, indented. The same shape gives the same text."""
+    """Write the SVG document, indented. Equal shapes give equal texts."""
     root = _Drawing(shape).build_root()
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
@@ -187,7 +187,7 @@ def _draw_node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
 
 
 def _trace_outline(node: Node, box: Box) -> str:
-    """A box with round corners; one with its corners cut off where calls are stopped."""
+    """Trace a box with round corners; where calls are stopped, one with its corners cut off."""
     left, right, top, bottom = (round(edge, 1) for edge in (box.left, box.right, box.top, box.bottom))
     if node.kind == "permission":
         cut = 12

@@ -1,4 +1,4 @@
-"""What stands in each box and on each line: the texts, and the sizes that they need."""
+"""The texts in each box and on each line, and the room that they need."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Card:
 
 
 def build_node_card(node: Node) -> Card:
-    """What stands in the box of a node."""
+    """Build the texts in the box of a node."""
     model = f" · {node.model}" if node.model else ""
     lines = [Line(text=fit_text(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
     if node.type:
@@ -61,7 +61,7 @@ def build_node_card(node: Node) -> Card:
 
 
 def build_edge_cards(edges: Sequence[Edge]) -> list[Card]:
-    """What stands on each line. Where several conditions leave a node they are numbered: the first true one counts."""
+    """Build the texts on each line. Several conditions of a node are numbered: the first true one counts."""
     conditions: dict[str, int] = {}
     for edge in edges:
         conditions[edge.source] = conditions.get(edge.source, 0) + bool(edge.when)

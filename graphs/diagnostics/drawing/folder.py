@@ -1,4 +1,4 @@
-"""The graphs of a folder as they can be drawn, whatever is wrong with its files."""
+"""Read the graphs of a folder for drawing, whatever is wrong with its files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from graphs.diagnostics.drawing.shape import GraphShape, read_shape
 
 
 def read_shapes(folder: Path, env: Mapping[str, str]) -> Mapping[str, GraphShape | None]:
-    """What there is to draw, by file (`graphs/assistant.yaml`); None for a file in which there is no graph to be read.
+    """Read what there is to draw, by file (`graphs/assistant.yaml`); None: no graph can be read from the file.
 
-    What is wrong with the files is not told here but by `load`. Raises OSError where the folder cannot be read.
+    What is wrong with the files is reported by `load`, not here. Raises OSError where the folder cannot be read.
     """
     return {f"graphs/{path.name}": _read_shape_file(path, env) for path in list_graph_files(folder)}
 

@@ -1,4 +1,4 @@
-"""The faults of a graph in the few words that fit into a drawing."""
+"""Name the faults of a graph in the few words that fit into a drawing."""
 
 from __future__ import annotations
 

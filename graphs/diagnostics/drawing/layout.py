@@ -1,4 +1,4 @@
-"""Where everything stands: rows and order by Sugiyama's method (the library fast-sugiyama), then our sizes put in.
+"""Place boxes and labels: rows and order by Sugiyama's method (the library fast-sugiyama), then our sizes.
 
 Every link goes by way of a vertex of its own, so that there is a place for its label, which covers no box and no other
 label. Links that close a loop are handed to the library the other way round. The library knows vertices of one size
@@ -100,7 +100,7 @@ class Arrangement:
 
 
 def arrange(sizes: Sequence[BoxSize], links: Sequence[Link]) -> Arrangement:
-    """Finds a place for every box; each must have a link. The first box is where reading begins."""
+    """Find a place for every box; each must have a link. The first box is where reading begins."""
     return _Arranger(sizes, links).arrange()
 
 
@@ -175,12 +175,12 @@ class _Arranger:
             self.label_sizes[self.labels[at]] = link.label
 
     def _measure_distance(self, left: int, right: int) -> float:
-        """How far the middles of two neighbours of a row must be apart."""
+        """Measure how far the middles of two neighbours of a row must be apart."""
         boxes = left < len(self.sizes) or right < len(self.sizes)
         return (self._get_size(left).width + self._get_size(right).width) / 2 + (_GAP if boxes else _LANE)
 
     def _move_together(self) -> None:
-        """Gives the library's columns the width that they need, and no more; columns stay columns.
+        """Give the library's columns the width that they need, and no more; columns stay columns.
 
         From the left and from the right, and the middle of both, so that neither side is favoured.
         """
@@ -200,7 +200,7 @@ class _Arranger:
         self.x = {vertex: (earliest[x] + latest[x]) / 2 for vertex, x in self.x.items()}
 
     def _straighten(self) -> None:
-        """Moves each vertex to where its lines are straightest, as far as its neighbours in the row let it.
+        """Move each vertex to where its lines are straightest, as far as its neighbours in the row let it.
 
         What leads nowhere else, and what nothing else leads to, moves along.
         """
@@ -229,7 +229,7 @@ class _Arranger:
                 break
 
     def _split_link(self, at: int) -> Iterator[tuple[int, int]]:
-        """The pieces of a link, from top to bottom: from vertex to vertex."""
+        """Split a link into its pieces from vertex to vertex, from top to bottom."""
         link = self.links[at]
         upper, lower = (link.target, link.source) if at in self.loops else (link.source, link.target)
         return pairwise([upper, *self.chains[at], *([lower] if upper != lower else [])])
@@ -240,7 +240,7 @@ class _Arranger:
         pulls: Mapping[int, Sequence[tuple[int, float]]],
         beside: Mapping[int, tuple[int | None, int | None]],
     ) -> bool:
-        """Moves vertices together to where their lines are straightest; whether they moved."""
+        """Move vertices together to where their lines are straightest; returns whether they moved."""
         inside = set(group)
         wanted = [
             (self.x[other] - self.x[vertex], weight)
@@ -263,7 +263,7 @@ class _Arranger:
         return abs(move) > 0.01
 
     def _stack_rows(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
-        """The rows, one under the other, and the middle and row of every vertex."""
+        """Stack the rows, and find the middle and row of every vertex."""
         sideways: dict[int, float] = defaultdict(float)
         row_of = {vertex: at for at, row in enumerate(self.rows) for vertex in row}
         for at, link in enumerate(self.links):
@@ -281,12 +281,12 @@ class _Arranger:
 
 
 def _list_neighbours(row: Sequence[int]) -> list[tuple[int | None, int, int | None]]:
-    """Each of a row with its neighbours."""
+    """List the members of a row, each with its neighbours."""
     return list(zip([None, *row[:-1]], row, [*row[1:], None], strict=True))
 
 
 def _find_followers(vertex: int, onward: Mapping[int, Sequence[int]], before: Mapping[int, Sequence[int]]) -> list[int]:
-    """The vertex, and what can be come to from it and from nothing else, as far as is worth the time."""
+    """Find the vertex and what is reached from it alone, as far as is worth the time."""
     found = [vertex]
     for one in found:
         if len(found) > _MOST_FOLLOWERS:
@@ -296,7 +296,7 @@ def _find_followers(vertex: int, onward: Mapping[int, Sequence[int]], before: Ma
 
 
 def _find_weighted_median(values: Sequence[tuple[float, float]]) -> float:
-    """The value with half of the weight on either side; where two have, what is nearest to 0 between them."""
+    """Find the value with half of the weight on either side; of several, the one nearest to 0."""
     ordered = sorted(values)
     half = sum(weight for _, weight in ordered) / 2
     passed = 0.0

@@ -17,7 +17,7 @@ LINE = 16.0
 
 @dataclass(frozen=True, kw_only=True)
 class Colours:
-    """What one kind of thing is filled and drawn with."""
+    """The colours of one kind of node."""
 
     fill: str
     stroke: str
@@ -83,7 +83,7 @@ ICONS: Mapping[NodeKind, str] = {
 
 
 def build_dark_style() -> str:
-    """The style sheet that turns the drawing dark on a dark page; it touches nothing outside of the drawing.
+    """Build the style sheet that turns the drawing dark on a dark page and touches nothing outside of it.
 
     The light colours stand at the elements themselves, which a page that forbids style sheets shows too.
     """

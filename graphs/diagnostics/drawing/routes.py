@@ -1,4 +1,4 @@
-"""The lines between the boxes: out at the bottom, in at the top; loops out and in at the side where there is room."""
+"""Route the lines between the boxes: out at the bottom, in at the top; loops at the side where there is room."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _LinkEnd:
 
 
 def route_links(arrangement: Arrangement, links: Sequence[Link]) -> dict[int, Route]:
-    """A line for every link that is not hidden, by its index."""
+    """Draw a line for every link that is not hidden, by its index."""
     return _Router(arrangement, links).route_links()
 
 
@@ -62,7 +62,7 @@ class _Router:
         return self.arrangement.boxes[upper if end.upper else lower]
 
     def _find_neighbour(self, end: _LinkEnd) -> Box:
-        """The first thing that the line comes to from this end."""
+        """Find the first thing that the line comes to from this end."""
         return self.arrangement.boxes[self.arrangement.chains[end.link][0 if end.upper else -1]]
 
     def _list_ends(self) -> list[_LinkEnd]:
@@ -70,7 +70,7 @@ class _Router:
         return [_LinkEnd(at, upper) for at in shown for upper in (True, False)]
 
     def _find_sides(self) -> dict[_LinkEnd, Point]:
-        """Where loops meet the side of a box: where their lane runs beside it and nothing stands between."""
+        """Find where loops meet the side of a box: where their lane runs beside it and nothing stands between."""
         found: dict[tuple[int, int], list[tuple[float, _LinkEnd]]] = defaultdict(list)
         for end in self._list_ends():
             link = self.links[end.link]
@@ -99,7 +99,7 @@ class _Router:
         return not any(other.right > low and other.left < high for other in others)
 
     def _find_ports(self) -> dict[_LinkEnd, Point]:
-        """Where the other lines meet the top or the bottom, in the order of what they come to, so that none cross."""
+        """Find where the other lines meet the top or the bottom, ordered by what they lead to, so that none cross."""
         found: dict[tuple[int, bool], list[tuple[float, _LinkEnd]]] = defaultdict(list)
         for end in self._list_ends():
             if end in self.sides:
@@ -159,7 +159,7 @@ class _Router:
         return Route(path=steps.to_svg(is_reversed=loop), tip=(x, y) if tip == bottom else steps.first, heading=heading)
 
     def _draw_circle(self, at: int) -> Route:
-        """A line from a box to itself, round its label below."""
+        """Draw a line from a box to itself, round its label below."""
         out, back = self.ports[_LinkEnd(at, upper=True)], self.ports[_LinkEnd(at, upper=False)]
         label = self.arrangement.boxes[self.arrangement.chains[at][0]]
         steps = _PathBuilder()
@@ -170,7 +170,7 @@ class _Router:
 
 
 class _PathBuilder:
-    """A path in pieces, so that it can be written from either end."""
+    """A path in pieces that can be written from either end."""
 
     def __init__(self) -> None:
         self.first: Point = (0.0, 0.0)
@@ -189,7 +189,7 @@ class _PathBuilder:
             self.segments.append(((), point))
 
     def add_curve(self, point: Point) -> None:
-        """On to a point further down, upright at both ends."""
+        """Add a curve to a point further down, upright at both ends."""
         (x1, y1), (x2, y2) = self.last, point
         if abs(x1 - x2) < 0.05:
             self.add_line(point)
@@ -198,7 +198,7 @@ class _PathBuilder:
             self.segments.append((((x1, middle), (x2, middle)), point))
 
     def add_corner(self, turn: Point, point: Point) -> None:
-        """On to a point by way of a rounded corner."""
+        """Add a line to a point by way of a rounded corner."""
         self.add_line(_step_towards(turn, self.last))
         self.segments.append(((turn,), _step_towards(turn, point)))
         self.add_line(point)
@@ -216,7 +216,7 @@ class _PathBuilder:
 
 
 def _step_towards(start: Point, goal: Point) -> Point:
-    """A point a corner's size from `start`, in the direction of `goal`."""
+    """Find the point that lies a corner's size from `start`, in the direction of `goal`."""
     (x1, y1), (x2, y2) = start, goal
     far = abs(x2 - x1) + abs(y2 - y1)
     part = min(1.0, _CORNER / far) if far else 0.0

@@ -129,7 +129,7 @@ class _ShapeReader:
         )
 
     def read_outline(self, name: str) -> NodeOutline:
-        """What there is to check in a node."""
+        """Read what there is to check in a node."""
         spec = self._find_spec(name)
         edges = self.read_edges(name)
         written = 1 if self.read_target(("nodes", name, "next")) else self._count_items(("nodes", name, "next"))
@@ -140,7 +140,7 @@ class _ShapeReader:
         )
 
     def read_edges(self, name: str) -> list[tuple[str, str]]:
-        """The target and the condition of each edge from a node that can be read."""
+        """Read the target and the condition of each edge that can be read."""
         at: Path = ("nodes", name, "next")
         if to := self.read_target(at):
             return [(to, "")]
@@ -152,22 +152,22 @@ class _ShapeReader:
         ]
 
     def _find_spec(self, name: str) -> type[NodeSpec] | None:
-        """The type of a node; None: it cannot be read."""
+        """Find the type of a node; None: it cannot be read."""
         found = self._find_value(("nodes", name, "type"), str)
         return NODE_SPECS.get(found) if isinstance(found, str) else None
 
     def read_text(self, path: Path) -> str:
-        """The text at `path`; empty where there is none."""
+        """Read the text at `path`; empty where there is none."""
         value = self._find_value(path, str)
         return self.written.get(path, value) if isinstance(value, str) else ""
 
     def read_target(self, path: Path) -> str:
-        """The name of a node at `path`; empty where there is none."""
+        """Read the name of a node at `path`; empty where there is none."""
         value = self._find_value(path, str)
         return value if isinstance(value, str) and value in (*self.list_names(), END) else self.read_text(path)
 
     def _count_items(self, path: Path) -> int:
-        """The length of the list at `path`; 0 where there is none."""
+        """Count the items of the list at `path`; 0 where there is none."""
         return len(cast("list[object]", self._find_value(path, list) or []))
 
     def _find_value(self, path: Path, kind: type = object) -> object:

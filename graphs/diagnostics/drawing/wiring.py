@@ -1,4 +1,4 @@
-"""What goes round, and what hangs together, among boxes that are known by number only."""
+"""Find loops and separate parts among boxes that are known by number only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Wire = tuple[int, int]
 
 
 def find_loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
-    """The wires, by index, that lead back to a box on the way to their own beginning."""
+    """Find the wires, by index, that lead back to a box on the way to their own beginning."""
     onward: dict[int, list[int]] = defaultdict(list)
     for at, (source, _) in enumerate(wires):
         onward[source].append(at)
@@ -38,7 +38,7 @@ def find_loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
 
 
 def find_detached(count: int, wires: Sequence[Wire]) -> list[int]:
-    """One box of each part of the graph that does not hang together with the first box."""
+    """Find one box of each part of the graph that is not connected to the first box."""
     beside: dict[int, list[int]] = {box: [] for box in range(count)}
     for source, target in wires:
         beside[source].append(target)

@@ -1,4 +1,4 @@
-"""Texts as they fit into a drawing: on few lines, short, without what no drawing can show; and how wide they are."""
+"""Fit texts into a drawing: on few lines, short, without what no drawing can show; and measure their width."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELLIPSIS = "…"
 
 
 def clean(text: str) -> str:
-    """The text on one line. What XML cannot hold, and what turns the direction of writing, is shown as U+FFFD."""
+    """Put a text on one line. What XML cannot hold, and what turns the direction of writing, becomes U+FFFD."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Cn") else letter
         for letter in " ".join(text.split())
@@ -31,12 +31,12 @@ def clean(text: str) -> str:
 
 
 def measure_width(text: str, size: float, *, bold: bool = False) -> float:
-    """How wide the text comes out, in pixels at font size `size`; rather too wide than too narrow."""
+    """Measure a text's width in pixels at font size `size`; rather too wide than too narrow."""
     return sum(map(_measure_letter, text)) * size / 1000 * (_BOLD if bold else 1)
 
 
 def fit_text(text: str, room: float, size: float, *, bold: bool = False) -> str:
-    """The text on one line, cut to `room` pixels at font size `size`."""
+    """Put a text on one line, cut to `room` pixels at font size `size`."""
     text = clean(text)
     if measure_width(text, size, bold=bold) <= room:
         return text
@@ -49,7 +49,7 @@ def fit_text(text: str, room: float, size: float, *, bold: bool = False) -> str:
 
 
 def wrap_text(text: str, room: float, size: float, *, lines: int) -> list[str]:
-    """The text on at most so many lines, broken between words; the last one is cut."""
+    """Put a text on at most so many lines, broken between words; the last one is cut."""
     words = clean(text).split(" ")
     found: list[str] = []
     while words and len(found) < lines - 1:
@@ -62,7 +62,7 @@ def wrap_text(text: str, room: float, size: float, *, lines: int) -> list[str]:
 
 
 def fit_list(first: str, items: Sequence[str], room: float, size: float, *, lines: int) -> list[str]:
-    """The items after the word `first`, as many as there is room for on so many lines, and how many more there are."""
+    """List items after the word `first`, as many as fit on so many lines, and say how many more there are."""
     whole = list(map(clean, items))
     for count in range(len(whole), 0, -1):
         more = f" +{len(whole) - count}" if count < len(whole) else ""
@@ -74,14 +74,14 @@ def fit_list(first: str, items: Sequence[str], room: float, size: float, *, line
 
 
 def format_limits(limits: LimitsSpec) -> str:
-    """Where a turn ends at the latest, in words."""
+    """Say in words where a turn ends at the latest."""
     rounds, calls = limits.rounds, limits.tool_calls
     plural_rounds, plural_calls = "s" * (rounds != 1), "s" * (calls != 1)
     return f"at most {rounds} round{plural_rounds}, {calls} tool call{plural_calls}, {format_duration(limits.seconds)}"
 
 
 def format_duration(seconds: float) -> str:
-    """`5 min`, `90 s`, `2 h`."""
+    """Format a length of time: `5 min`, `90 s`, `2 h`."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= length and seconds % length == 0:
             return f"{seconds / length:g} {unit}"

@@ -1,0 +1,176 @@
+"""Verdicts on tool calls, by the rules and by people: the permission node gives them, the tools node checks them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from langchain_core.messages import ToolCall
+
+from graphs.config.spec.servers import ServerSpec
+from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.state import Context, State, VerdictRecord
+from graphs.policy.caller import build_values
+from graphs.policy.limits import limit_turn_calls
+from graphs.policy.patterns import matches_any
+from graphs.policy.rules import CallFacts, ToolFacts, Verdict
+from graphs.store.approvals import Approval
+from graphs.store.digests import compute_call_digest
+from graphs.tools.names import may_belong_to_server
+from graphs.tools.tool import ServedTool
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallVerdict:
+    """A tool call and what the rules say of it."""
+
+    call: ToolCall
+    call_id: str
+    digest: str
+    people_name: str
+    verdict: Verdict
+    definition: str | None = None
+    """Digest of the tool's definition as it is now; None where there is no such tool."""
+
+
+class Judge:
+    """Decides the calls of one round, by the rules and by the limit of a turn's calls.
+
+    The permission node asks it for verdicts, and the tools node once more before it runs anything: verdicts travel in
+    the state, which whoever may use LangGraph's API can write.
+    """
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        nodes = site.plan.spec.nodes.items()
+        self._graph = site.plan.id
+        self._most_calls = site.plan.spec.limits.tool_calls
+        self._patterns = {name: tuple(node.locate_tool_patterns().values()) for name, node in nodes}
+        self._model_nodes = [name for name, node in nodes if node.role == "model"]
+        self._services = services
+        self._policy = services.snapshot.policy
+        self._servers = services.snapshot.servers
+        self._is_strict = services.snapshot.gateway.tools.strict
+
+    async def judge_round(self, calls: Sequence[ToolCall], state: State, context: Context) -> list[CallVerdict]:
+        """Decide each call as if those before it, unless they are refused, had run: a rule that counts calls is not
+        passed by asking for many at once."""
+        if context.claims is None:
+            state = await self._services.attest_state(state, self._graph, calls, context, self._model_nodes)
+        now, before = datetime.now(UTC), state.get("calls", 0)
+        most, whose = limit_turn_calls(self._most_calls, self._policy.find_turn_call_limit(context.caller.roles))
+        room = max(0, most - before)
+        judged: list[CallVerdict] = []
+        ran = before
+        for call in calls:
+            judged.append(await self._judge(call, state, context, ran, now))
+            ran += judged[-1].verdict.decision != "deny"
+        denial = build_denial(f"the turn's limit of {most} tool calls{whose}")
+        return [item if index < room else replace(item, verdict=denial) for index, item in enumerate(judged)]
+
+    async def _judge(self, call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> CallVerdict:
+        """Decide one call; `calls` are those of the turn before it."""
+        call_id = call["id"] or ""
+        asker = state.get("asker", "")
+        tools = self._services.find_tools(context)
+        served = tools.find(call["name"])
+        digest = compute_call_digest(served.people_name if served else call["name"], call["args"])
+        if served is None:
+            troubles = (
+                f"the server {name} {why}"
+                for name, why in tools.troubles.items()
+                if may_belong_to_server(call["name"], name)
+            )
+            unknown = f"there is no tool {call['name']!r}; use only the tools that you were given"
+            verdict = build_denial(next(troubles, unknown))
+            return CallVerdict(call, call_id, digest, call["name"], verdict)
+        if not matches_any(self._patterns.get(asker, ()), served.people_name):
+            verdict = build_denial(
+                f"node {asker!r} of graph {self._graph!r} may not use {served.people_name} (its `tools`)"
+            )
+            return CallVerdict(call, call_id, digest, served.people_name, verdict)
+        strict = self._is_strict or self._servers[served.server].strict
+        objection = served.arguments.find_objection(call["args"], strict=strict)
+        if objection is not None:
+            return CallVerdict(call, call_id, digest, served.people_name, build_denial(objection))
+        facts = CallFacts(
+            call_id=call_id,
+            tool=build_tool_facts(served, self._servers),
+            args=call["args"],
+            graph=self._graph,
+            node=asker,
+            rounds=state.get("rounds", 0),
+            calls=calls,
+            now=now,
+        )
+        values = build_values(context.caller, facts)
+        decide = partial(self._policy.decide, context.caller, facts, values)
+        verdict = await self._services.evaluator.resolve(decide, values)
+        return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
+
+
+def build_verdict_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord:
+    """Build the verdict that the state keeps: the rules' own, or the person's where the rules left it to one."""
+    verdict = item.verdict
+    if verdict.decision == "deny" or approval is None:
+        # An `ask` that got here without an approval was never put to anybody: closed.
+        decision = "allow" if verdict.decision == "allow" else "deny"
+        rule = describe_refusal(verdict)
+        rule = f"nobody has approved it ({rule})" if verdict.decision == "ask" else rule
+        return VerdictRecord(decision=decision, digest=item.digest, rule=rule)
+    if verdict.decision == "ask" and verdict.approver != approval.approver:
+        who = verdict.approver or "whoever asked"
+        rule = f"the rules changed meanwhile: it must now be approved by {who} ({describe_refusal(verdict)}); ask again"
+        return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
+    if is_redefined(item, approval):
+        rule = f"{item.people_name} is not the tool that was approved: its server changed its definition; ask again"
+        return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
+    if approval.status == "approved" and approval.digest == item.digest:
+        return VerdictRecord(decision="allow", digest=item.digest, rule=verdict.rule, approval=approval.id)
+    who = f" by {approval.decided_by}" if approval.decided_by else ""
+    note = f": {approval.note}" if approval.note else ""
+    words = {
+        "rejected": f"rejected{who}{note}",
+        "expired": "the approval expired before anybody decided",
+        "superseded": "nobody approved it; the person went on with another message instead",
+    }.get(approval.status, "the approval is for other arguments")
+    return VerdictRecord(decision="deny", digest=item.digest, rule=f"{words} (asked for by {approval.rule})")
+
+
+def is_redefined(item: CallVerdict, approval: Approval | None) -> bool:
+    """Whether its server changed the tool's definition since the approval was asked for."""
+    return approval is not None and approval.status == "approved" and approval.definition not in (None, item.definition)
+
+
+def warn_of_redefinition(item: CallVerdict, approval: Approval | None) -> None:
+    """Tell the operator of a server that got a call approved under one definition and serves another."""
+    if approval is not None and is_redefined(item, approval):
+        server, _, tool = item.people_name.partition("/")
+        words = "server %s changed its tool %s while the approval %s waited: what was approved is not run"
+        log.warning(words, server, tool, approval.id)
+
+
+def build_tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> ToolFacts:
+    """Build what rules know of a tool."""
+    spec = servers.get(served.server)
+    return ToolFacts(
+        served.server,
+        served.name,
+        read_only=served.read_only,
+        destructive=served.destructive,
+        trusted=spec is not None and spec.trusted,
+    )
+
+
+def describe_refusal(verdict: Verdict) -> str:
+    """Name the deciding rule, and the reason that its author gave."""
+    return f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
+
+
+def build_denial(rule: str) -> Verdict:
+    """Build a denial that no access rule gave."""
+    return Verdict(decision="deny", rule=rule, approver=None, expires=None, reason=None)
