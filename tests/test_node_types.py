@@ -110,6 +110,27 @@ def test_a_file_may_use_it_and_its_mistakes_are_named_like_all_others(folder: Pa
     )
 
 
+@pytest.mark.usefixtures("stamps")
+def test_no_call_gets_past_the_permission_node_by_way_of_it(folder: Path) -> None:
+    calls = {"when": "size(tool_calls) > 0", "to": "check"}
+    many = {"when": "size(tool_calls) > 5", "to": "stamp"}
+    agent = ASSISTANT["nodes"]["agent"]
+    stamp = {**STAMP, "next": "act"}
+
+    def ask(*ways: dict[str, str]) -> dict[str, Any]:
+        return {**ASSISTANT, "nodes": {**ASSISTANT["nodes"], "stamp": stamp, "agent": {**agent, "next": [*ways]}}}
+
+    assert check(folder, ask(many, calls, {"to": "end"})) == (
+        "this way leads from 'agent' to 'act' past every permission node, so the calls that take it are refused;"
+        " lead it to 'check'"
+    )
+    first = {**ask(many, {"to": "end"}), "start": "check"}
+    assert check(folder, first).startswith("no verdict can reach 'act': no permission node stands between 'agent'")
+    shape = read_shapes(folder, {})["graphs/assistant.yaml"]
+    assert shape is not None
+    assert [node.faults for node in shape.nodes if node.name == "act"] == [("no permission node before it",)]
+
+
 def test_without_it_in_the_registry_it_is_not_a_node_type(folder: Path) -> None:
     assert check(folder, AT_THE_END) == "'stamp' is not a node type; choose one of: model, permission, tools"
 

@@ -241,8 +241,9 @@ class _Checker:
     def check_gates(self) -> Iterator[Fault]:
         """Check that a gate stands before every executor."""
         for name in self._list_nodes("executor") if self.is_sure else ():
-            if not self._find_gates(name):
-                models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
+            models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
+            judged = [model for model in models if name in self.call_paths[model].judged]
+            if (models and not judged) or not self._find_gates(name):
                 yield Fault("executor_without_gate", (name,), others=tuple(models))
 
     def check_cycles(self) -> Iterator[Fault]:
@@ -260,10 +261,8 @@ class _Checker:
             models = [model for model, paths in self.call_paths.items() if name in paths.nodes]
             if not models:
                 yield Fault("executor_without_calls", (name,))
-            for model in models:
-                node, at = self.call_paths[model].unjudged.get(name, ("", 0))
-                if node == model and (before := self._find_gates(name)):
-                    yield Fault("edge_past_gates", (model,), at, (name, before[0]))
+            if any(name in self.call_paths[model].judged for model in models):
+                yield from self._check_edges_past_gates(name, models)
         for name in gates:
             if not any(name in paths.nodes for paths in self.call_paths.values()):
                 yield Fault("gate_without_calls", (name,))
@@ -275,6 +274,16 @@ class _Checker:
                 yield Fault("tools_without_executor", (name,))
             elif behind and not self.nodes[name].has_tools:
                 yield Fault("executor_without_tools", (name,), others=tuple(behind))
+
+    def _check_edges_past_gates(self, executor: str, models: Iterable[str]) -> Iterator[Fault]:
+        """Check that no edge from a model leads straight to an executor, or by nodes that do nothing for calls."""
+        for model in models:
+            unjudged = self.call_paths[model].unjudged
+            node, at = unjudged.get(executor, ("", 0))
+            while node in unjudged and self.nodes[node].role == "step":
+                node, at = unjudged[node]
+            if node == model:
+                yield Fault("edge_past_gates", (model,), at, (executor, self._find_gates(executor)[0]))
 
     @cached_property
     def call_paths(self) -> Mapping[str, _CallPaths]:
@@ -349,7 +358,7 @@ class _Checker:
                     judged.add(to)
                 else:
                     unjudged[to] = (name, at)
-                waiting.append((to, has_verdict or role == "gate"))
+                waiting.append((to, has_verdict or role in ("gate", None)))
         return _CallPaths(unjudged, frozenset(judged))
 
 
