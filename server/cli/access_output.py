@@ -1,4 +1,4 @@
-"""The answers of `interlock access` as text: a table, CSV or JSON; and an explanation in words."""
+"""Format what `interlock access` prints: the matrix as a table, CSV or JSON, and the explanation of one call."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WIDTH = 120
 
 
 def list_holders(snapshot: Snapshot) -> Holders:
-    """Who has which role: keys of access.yaml, and what LiteLLM and issuers may say of theirs."""
+    """List who has which role: keys of access.yaml, and what LiteLLM and issuers may say of theirs."""
     found: dict[str, list[str]] = {role: [] for role in snapshot.policy.roles}
     for key in snapshot.keys:
         found[key.role].append(f"{key.name} (forwards users)" if key.forwards_users else key.name)
@@ -44,7 +44,7 @@ def list_holders(snapshot: Snapshot) -> Holders:
 
 
 def add_external(found: dict[str, list[str]], who: str, spec: LiteLLMKeysSpec | OidcSpec) -> None:
-    """What the field that names the role may say, each with the role it gives."""
+    """Add the values of the field that names the role, each to the role it gives."""
     known = list(found)
     for value in spec.roles or known:
         found[find_role({spec.role_from: value}, spec.role_from, spec.roles, known, None)].append(
@@ -57,7 +57,7 @@ def add_external(found: dict[str, list[str]], who: str, spec: LiteLLMKeysSpec | 
 
 
 def format_csv(found: AccessMatrix, keys: Holders) -> Iterator[str]:
-    """A line a cell, under the names of the columns."""
+    """Format one line per cell, under the names of the columns."""
     yield format_csv_line(COLUMNS)
     for cell in found.cells:
         values = (
@@ -72,7 +72,7 @@ def format_csv(found: AccessMatrix, keys: Holders) -> Iterator[str]:
 
 
 def format_json(found: AccessMatrix, keys: Holders) -> Iterator[str]:
-    """One list of all cells."""
+    """Format all cells as one JSON list."""
     cells = [
         {
             "role": cell.role,
@@ -107,7 +107,7 @@ def format_candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def format_table(found: AccessMatrix, keys: Holders) -> Iterator[str]:
-    """For the eye: the matrix, and beneath it who has which role."""
+    """Format the matrix as a table for people, and beneath it who has which role."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("role", "tool", "decision"):
         table.add_column(name, overflow="fold", no_wrap=name == "decision")
@@ -133,7 +133,7 @@ def format_table(found: AccessMatrix, keys: Holders) -> Iterator[str]:
 
 
 def format_rules(cell: AccessCell) -> Iterator[str]:
-    """The rules of a cell, the shortest that names them."""
+    """Format the rules of a cell, the shortest that names them."""
     several = len({candidate.source_role for candidate in cell.candidates}) > 1
     for candidate in cell.candidates:
         rule = candidate.rule
@@ -154,7 +154,7 @@ FORMATS: Mapping[TableFormat, Callable[[AccessMatrix, Holders], Iterator[str]]] 
 
 
 def format_explanation_json(found: Explanation) -> dict[str, Any]:
-    """The explanation, for programs."""
+    """Format the explanation for programs."""
     verdict, caller, facts = found.verdict, found.caller, found.facts
     return {
         "decision": verdict.decision,
@@ -204,7 +204,7 @@ def format_ruling(ruling: RoleRuling) -> dict[str, Any]:
 
 
 def format_explanation_text(found: Explanation) -> Iterator[str]:
-    """The explanation, for people."""
+    """Format the explanation for people."""
     verdict, caller, facts = found.verdict, found.caller, found.facts
     yield f"{verdict.decision}: {verdict.rule}"
     if verdict.reason:

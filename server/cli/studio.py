@@ -9,9 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 import webbrowser
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +24,8 @@ from graphs import studio
 from graphs.config.loader import load
 from graphs.errors import InterlockError
 from graphs.runtime.engine import build_environment
-from server.cli.serve import CannotServe, is_loopback
+from server.cli.local_address import format_address, is_loopback, wait_for_answer
+from server.cli.serve import CannotServe
 from server.cli.studio_guard import STUDIO_ORIGINS, TOKEN_VARIABLE, StudioGuard, is_loopback_name
 from server.demo.model.serving import serve_demo_model
 from server.settings import Settings
@@ -38,7 +36,7 @@ STUDIO_MODULES = ("langgraph_cli", "langgraph_api", "langgraph_runtime_inmem")
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-    """Runs the demo model where no other is configured, and closes MCP servers at the end.
+    """Run the demo model where no other is configured, and close MCP servers at the end.
 
     Raises CannotServe where others could reach the server: `langgraph dev --host 0.0.0.0`, or with `--tunnel`.
     """
@@ -61,7 +59,7 @@ HTTP: dict[str, Any] = {"app": "server.cli.studio:app", "cors": {"allow_origins"
 
 
 def refuse_to_be_reached(env: Mapping[str, str]) -> None:
-    """Raises CannotServe where the address that langgraph announces is not this machine's own."""
+    """Raise CannotServe where the address that langgraph announces is not this machine's own."""
     address = env.get("LANGGRAPH_API_URL", "")
     if address and not is_loopback_name(urlsplit(address).netloc):
         raise CannotServe(
@@ -71,7 +69,7 @@ def refuse_to_be_reached(env: Mapping[str, str]) -> None:
 
 
 def build_langgraph_config(configs: Path, root: Path) -> dict[str, Any]:
-    """A langgraph.json for the graphs of a config folder."""
+    """Build a langgraph.json for the graphs of a config folder."""
     return {
         "$schema": "https://langgra.ph/schema.json",
         "dependencies": [str(root)],
@@ -83,7 +81,7 @@ def build_langgraph_config(configs: Path, root: Path) -> dict[str, Any]:
 
 
 def run_studio(settings: Settings, *, host: str, port: int, browser: bool, token: bool = True) -> int:
-    """Starts `langgraph dev` for the graphs of the config folder and returns its exit code.
+    """Start `langgraph dev` for the graphs of the config folder and return its exit code.
 
     `token`: requests must carry a local token, that of INTERLOCK_STUDIO_TOKEN or one made now.
     Raises ConfigError when the files have problems: they are better read here than in langgraph's log; CannotServe for
@@ -109,18 +107,17 @@ def run_studio(settings: Settings, *, host: str, port: int, browser: bool, token
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--config", str(file.resolve())]
     command += ["--host", host, "--port", str(port), "--no-reload", "--no-browser"]
     secret = (env.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if token else ""
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    threading.Thread(target=announce_studio, args=(address, secret, browser), daemon=True).start()
+    threading.Thread(target=announce_studio, args=(format_address(host, port), secret, browser), daemon=True).start()
     return subprocess.call(command, env=build_studio_environment(settings, env, secret))  # noqa: S603  our own words
 
 
 def build_studio_environment(settings: Settings, env: Mapping[str, str], token: str) -> dict[str, str]:
-    """What the development server's process reads."""
+    """Build the environment of the development server's process."""
     return {**env, "INTERLOCK_CONFIGS": str(settings.configs.resolve()), TOKEN_VARIABLE: token}
 
 
 def find_port(host: str, port: int) -> int:
-    """The port, or a free one where it is 0 or taken, as `langgraph dev` would choose."""
+    """Find the port, or a free one where it is 0 or taken, as `langgraph dev` would choose."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (port, 0):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -134,17 +131,10 @@ def find_port(host: str, port: int) -> int:
 
 
 def announce_studio(address: str, token: str, browser: bool) -> None:
-    """Says, once the server answers, where Studio finds it; and opens Studio there."""
-    page = f"{STUDIO_ORIGINS[0]}/studio/?baseUrl={address}{f'/{token}' if token else ''}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{address}/ok", timeout=5):  # noqa: S310  our own address
-                break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    else:
+    """Print, once the server answers, where Studio finds it; and open Studio there."""
+    if not wait_for_answer(f"{address}/ok"):
         return
+    page = f"{STUDIO_ORIGINS[0]}/studio/?baseUrl={address}{f'/{token}' if token else ''}"
     print(f"studio {page}", flush=True)
     if browser:
         webbrowser.open(page)
