@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Mapping
 
+from cachetools import TLRUCache
+
 from graphs.errors import LimitReached
 from graphs.policy.limits import Limit, Limits
 from graphs.policy.rules import Caller, Policy
@@ -16,6 +18,7 @@ from graphs.telemetry.token_count import TokenCount
 REFUSAL_SECONDS = 1.0
 """Seconds for which a refusal is given again without asking the store, so that a flood of requests costs it nothing."""
 MOST_REFUSALS = 4096
+"""Refusals that are remembered; the one that was not used for longest goes first."""
 
 
 class Admission:
@@ -28,7 +31,11 @@ class Admission:
         }
         self._usage = usage
         self._metrics = metrics
-        self._refusals: dict[tuple[str, tuple[str, ...]], tuple[float, ExhaustedLimit]] = {}
+        self._refusals: TLRUCache[tuple[str, tuple[str, ...]], ExhaustedLimit] = TLRUCache(
+            MOST_REFUSALS,
+            ttu=lambda _, full, now: min(full.until, now + REFUSAL_SECONDS),
+            timer=lambda: time.time(),  # not taken once, but looked up each time, as `admit` does
+        )
 
     async def admit(self, caller: Caller, owner: str) -> TokenCount | None:
         """Counts a request that will ask a model. Raises LimitReached, and then it is not counted. What is returned
@@ -40,24 +47,15 @@ class Admission:
         if not bounds:
             return None
         who, now = (owner, caller.roles), time.time()
-        full = self._find_refusal(who, now)
+        full = self._refusals.get(who)
         if full is None and (full := await self._usage.admit(owner, bounds, now)) is not None:
-            if len(self._refusals) >= MOST_REFUSALS:
-                self._refusals.clear()
-            self._refusals[who] = (min(full.until, now + REFUSAL_SECONDS), full)
+            self._refusals[who] = full
         if full is not None:
             limit = self._find_limit(full)
             self._metrics.count_limited_request(limit.role, full.kind)
             raise build_limit_error(limit, full, time.time())
         counting = tuple(bound.role for bound in bounds if bound.tokens is not None)
         return TokenCount(owner, counting) if counting else None
-
-    def _find_refusal(self, who: tuple[str, tuple[str, ...]], now: float) -> ExhaustedLimit | None:
-        until, full = self._refusals.get(who, (0.0, None))
-        if full is not None and now >= until:
-            del self._refusals[who]
-            return None
-        return full
 
     def _find_limit(self, full: ExhaustedLimit) -> Limit:
         limits = self._limits[full.role]

@@ -1,17 +1,17 @@
-"""LiteLLM's virtual keys as keys of ours: LiteLLM is asked who shows one, and is believed for a short while."""
+"""LiteLLM's virtual keys as API keys: LiteLLM is asked whose a key is, and its answer is kept for a short while."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import httpx
+from cachetools import LRUCache, TTLCache
 
 from graphs.config.spec.identities import LiteLLMKeysSpec
 from graphs.errors import GraphUnavailable
@@ -40,7 +40,7 @@ class _Answer:
 
 
 class Bounds:
-    """How many questions about unknown keys there may be: at once, and in a minute. What is refused costs nothing."""
+    """Bounds questions about unknown keys: at once, and in a minute. What is refused costs nothing."""
 
     def __init__(self, at_once: int = MOST_CONCURRENT, a_minute: int = MOST_PER_MINUTE) -> None:
         self._at_once = at_once
@@ -50,7 +50,7 @@ class Bounds:
         self._updated_at = time.monotonic()
 
     def enter(self) -> bool:
-        """Whether one more may be asked now; then `leave` belongs to it."""
+        """Tell whether one more question may be asked now; if so, call `leave` after it."""
         now = time.monotonic()
         self._allowance = min(self._a_minute, self._allowance + (now - self._updated_at) * self._a_minute / 60)
         self._updated_at = now
@@ -61,7 +61,7 @@ class Bounds:
         return True
 
     def leave(self) -> None:
-        """Ends one."""
+        """End one question."""
         self._active -= 1
 
 
@@ -75,22 +75,22 @@ class LiteLLMKeys:
         self._url = f"{base_url.rstrip('/').removesuffix('/v1')}/key/info"
         self._roles = known_roles
         self._http = http
-        self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
+        self._answers: LRUCache[bytes, _Answer] = LRUCache(MOST_ANSWERS)
         """Of keys that were known, also when their time is over."""
-        self._rejected_until: OrderedDict[bytes, float] = OrderedDict()
-        """When those that were not known may be asked about again."""
+        self._rejected: TTLCache[bytes, None] = TTLCache(MOST_ANSWERS, REJECTION_LIFETIME)
+        """Keys that were not known when they were last asked about."""
         self._bounds = Bounds()
         self._pending: dict[bytes, asyncio.Task[_Answer]] = {}
 
     def may_be_key(self, key: str) -> bool:
-        """Whether a key has the form of LiteLLM's: no other is sent there."""
+        """Tell whether a key has the form of LiteLLM's: no other is sent there."""
         return key.startswith(self._spec.prefix) and len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()
 
     async def vouch(self, key: str) -> ExternalIdentity:
-        """Who shows `key`. Raises UnknownKey, NotAllowed where it has no role here, GraphUnavailable where LiteLLM does
-        not answer, or is asked about too many keys that nobody knows."""
+        """Find out who shows `key`. Raises UnknownKey, NotAllowed where it has no role here, GraphUnavailable where
+        LiteLLM does not answer, or is asked about too many keys that nobody knows."""
         digest = hashlib.sha256(key.encode()).digest()
-        if self._rejected_until.get(digest, 0.0) > time.monotonic():
+        if digest in self._rejected:
             raise _build_unknown_key()
         answer = self._answers.get(digest)
         if answer is None or answer.until < time.monotonic():
@@ -104,11 +104,10 @@ class LiteLLMKeys:
             answer = await asyncio.shield(asking)
         if answer.info is None:
             raise _build_unknown_key()
-        self._answers.move_to_end(digest)
         return self._build_identity(digest, answer.info)
 
     def _store_answer(self, digest: bytes, asking: asyncio.Task[_Answer], *, known: bool) -> None:
-        """Keeps what came of a question."""
+        """Keep the answer to a question."""
         self._pending.pop(digest, None)
         if not known:
             self._bounds.leave()
@@ -117,15 +116,10 @@ class LiteLLMKeys:
         answer = asking.result()
         if answer.info is None:
             self._answers.pop(digest, None)
-            self._rejected_until[digest] = answer.until
-            self._rejected_until.move_to_end(digest)
-            if len(self._rejected_until) > MOST_ANSWERS:
-                self._rejected_until.popitem(last=False)
+            self._rejected[digest] = None
         else:
             self._answers[digest] = answer
-            self._rejected_until.pop(digest, None)
-            if len(self._answers) > MOST_ANSWERS:
-                self._answers.popitem(last=False)
+            self._rejected.pop(digest, None)
 
     def _build_identity(self, digest: bytes, facts: Mapping[str, Any]) -> ExternalIdentity:
         spec = self._spec

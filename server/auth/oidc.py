@@ -1,4 +1,9 @@
-"""Signed tokens of OpenID Connect issuers as keys of ours (OpenID Connect Core 1.0; RFC 7519, 7517, 8725)."""
+"""Signed tokens of OpenID Connect issuers, accepted as API keys (OpenID Connect Core 1.0; RFC 7519, 7517, 8725).
+
+The issuer's keys are fetched and kept here, not by PyJWT's `PyJWKClient` (2.15): once its set has expired it takes no
+token while the issuer is down, it asks a failing issuer again for every token, each wait holds a thread, and it refuses
+a key without `kid`. Ours goes on with the last known keys and asks at most once in RETRY seconds.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,7 @@ MAX_TOKEN = 16_384
 
 
 def is_signed_token(key: str) -> bool:
-    """Whether a key has the form of a signed token: three parts with dots between them."""
+    """Tell whether a key has the form of a signed token: three parts with dots between them."""
     return key.count(".") == 2 and len(key) <= MAX_TOKEN
 
 
@@ -49,8 +54,8 @@ class Issuer:
         self._lock = asyncio.Lock()
 
     async def vouch(self, token: str) -> ExternalIdentity:
-        """Whose token it is. Raises UnknownKey where it does not hold, NotAllowed where it names no role of ours,
-        GraphUnavailable where the issuer's keys cannot be had."""
+        """Find out whose token it is. Raises UnknownKey where it does not hold, NotAllowed where it names no role of
+        ours, GraphUnavailable where the issuer's keys cannot be had."""
         spec = self.spec
         try:
             key = await self._find_key(jwt.get_unverified_header(token).get("kid"))
@@ -100,7 +105,7 @@ class Issuer:
         return self._keys
 
     async def _fetch_keys(self) -> Mapping[str, jwt.PyJWK]:
-        """The published keys by name; empty where they cannot be had."""
+        """Fetch the published keys by name; empty where they cannot be had."""
         try:
             url = self.spec.jwks_url or await self._discover_jwks_url()
             published = (await self._get(url)).get("keys")
@@ -130,7 +135,7 @@ class Issuer:
 
 
 def read_key(data: object) -> jwt.PyJWK | None:
-    """One published key; None for one that is of no use, or would take long to check a signature with."""
+    """Read one published key; None for one that is of no use, or would take long to check a signature with."""
     if not isinstance(data, dict):
         return None
     fields = cast("dict[str, Any]", data)
@@ -154,7 +159,7 @@ def read_key(data: object) -> jwt.PyJWK | None:
 
 
 def read_unverified_issuer(token: str) -> str | None:
-    """Who the token says has made it: to find the keys to check it with, and for nothing else."""
+    """Read who the token says has made it: to find the keys to check it with, and for nothing else."""
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except jwt.PyJWTError:
@@ -164,7 +169,7 @@ def read_unverified_issuer(token: str) -> str | None:
 
 
 def describe_error(error: jwt.PyJWTError) -> str:
-    """What is wrong, without anything of the token in it."""
+    """Say what is wrong, without anything of the token in it."""
     match error:
         case jwt.ExpiredSignatureError():
             return "it has expired"
