@@ -1,4 +1,4 @@
-"""The one place where the parts are joined."""
+"""Build the facade: settings, config, engine, identities and routes joined into one application."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | None = None) -> FastAPI:
-    """The facade. Reads the config folder when it starts; raises ConfigError then, with every problem.
+    """Build the facade. When it starts, it reads the config folder, and raises ConfigError with every problem.
 
     `ready` is called once, when everything is there that the first request needs.
     """
@@ -95,21 +95,21 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
 
 
 class DemoModel:
-    """The demo model, started when a gateway file first names no other."""
+    """Starts the demo model when a gateway file first names no other."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
         self._url: str | None = None
 
     async def get_url(self) -> str:
-        """Its base url."""
+        """Return the demo model's base URL, starting it the first time."""
         if self._url is None:
             self._url = await self._stack.enter_async_context(serve_demo_model())
         return self._url
 
 
 class IdentityLoader:
-    """Knows who may call, for each snapshot anew."""
+    """Builds the identities of each snapshot."""
 
     def __init__(self, env: Mapping[str, str], data: Path, forwarded_secret: str, http: httpx.AsyncClient) -> None:
         self._env = env
@@ -119,8 +119,8 @@ class IdentityLoader:
         self._configured = False
 
     def build_identities(self, snapshot: Snapshot) -> Identities:
-        """All who are known. Raises ConfigError where a reload would put generated keys in the place of real ones: the
-        address may be one that others reach."""
+        """Build the identities of a snapshot. Raises ConfigError where a reload would put generated keys in the place
+        of real ones: the address may be one that others reach."""
         keys = load_keys(snapshot, self._env, self._data, generate=not self._configured)
         self._configured = not keys.generated
         for name in keys.unset_names:
@@ -128,7 +128,8 @@ class IdentityLoader:
         return Identities(snapshot, keys.keyring, self._read_forwarded_secret(), self._http)
 
     def _read_forwarded_secret(self) -> str:
-        """As it is now: its file may have been replaced. Raises ConfigError where that cannot be read."""
+        """Read the secret as it is now, since its file may have been replaced. Raises ConfigError where it cannot be
+        read."""
         try:
             return self._env.get("INTERLOCK_FORWARDED_JWT_SECRET") or self._secret
         except SecretUnreadable as error:
@@ -136,7 +137,7 @@ class IdentityLoader:
 
 
 async def answer_error(_: Request, error: Exception) -> Response:
-    """Any error as OpenAI's error body."""
+    """Answer any error with OpenAI's error body."""
     answer = build_http_error(error)
     headers: dict[str, str] = {}
     if answer.retry_after is not None:
@@ -147,14 +148,14 @@ async def answer_error(_: Request, error: Exception) -> Response:
 
 
 async def answer_not_found(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals (no such path, wrong method) in OpenAI's error body."""
+    """Answer Starlette's own refusals (no such path, wrong method) with OpenAI's error body."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     words = f"There is no {request.method} {request.url.path} here."
     return await answer_error(request, BadRequest(words, status=status))
 
 
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
-    """Path or query parameters that do not fit."""
+    """Answer path or query parameters that do not fit."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "not readable"}
     field = ".".join(str(step) for step in first["loc"][1:]) or None
     return await answer_error(request, BadRequest(f"{field or 'request'}: {first['msg']}", param=field))

@@ -1,4 +1,4 @@
-"""Where this process listens and keeps its files; everything else is in the config folder."""
+"""Process settings: where this process listens and keeps its files. Everything else is in the config folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFIX = "INTERLOCK_"
 
 
 class Settings(BaseSettings):
-    """Process settings, from the environment (DESIGN §1), from files it names, or from the command line."""
+    """Process settings: from the environment, from files that it names, or from the command line."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -48,12 +48,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What the program sets, then variables, then the files that variables name."""
+        """Order the sources: what the program sets, then variables, then the files that variables name."""
         return init_settings, env_settings, SecretFiles(settings_cls)
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """`INTERLOCK_NAME_FILE` for every setting, as config files have it. Raises SecretUnreadable."""
+    """Reads `INTERLOCK_NAME_FILE` for every setting, as config files have it. Raises SecretUnreadable."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return Environment(os.environ).get(f"{PREFIX}{field_name.upper()}"), field_name, False

@@ -1,1 +1,1 @@
-"""Who asks: keys, tokens of issuers, people behind a shared key, and addresses that guess."""
+"""Who is calling: API keys, tokens of issuers, the people behind a shared key, and addresses that guess keys."""

@@ -1,4 +1,4 @@
-"""Whose address a request comes from: the other end of its connection, or who a trusted proxy says it was."""
+"""The address that a request comes from: the other end of its connection, or the one that a trusted proxy names."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORWARDED_FOR = re.compile(r"(?:^|;)\s*for\s*=\s*(\"[^\"]*\"|[^;,\s]*)", re.IGNO
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Networks as `http.trusted_proxies` names them; a single address is the network of itself."""
+    """Parse networks as `http.trusted_proxies` names them; a single address is the network of itself."""
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
 @lru_cache(maxsize=4096)
 def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An address as sockets and proxies write it (`192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `::ffff:192.0.2.1`,
-    `fe80::1%eth0`); None for what is none, such as `unknown`."""
+    """Parse an address as sockets and proxies write it (`192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`,
+    `::ffff:192.0.2.1`, `fe80::1%eth0`); None for what is none, such as `unknown`."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -40,7 +40,8 @@ def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 @lru_cache(maxsize=4096)
 def find_group(host: str) -> str:
-    """The address, or an IPv6 address's /64 network, which is what one customer gets: the unit that is counted by."""
+    """Find the unit that is counted by: the address, or an IPv6 address's /64 network, which is what one customer
+    gets."""
     address = parse_address(host)
     if address is None:
         return host[:64]
@@ -50,13 +51,14 @@ def find_group(host: str) -> str:
 
 
 def is_within(host: str, networks: Sequence[Network]) -> bool:
-    """Whether the address is in one of the networks."""
+    """Tell whether the address is in one of the networks."""
     address = parse_address(host) if networks else None
     return address is not None and any(address in network for network in networks)
 
 
 def find_client(headers: Headers, trusted: Sequence[Network]) -> str | None:
-    """The client for whom a trusted proxy asks, by `X-Forwarded-For` or `Forwarded` (RFC 7239); None if neither says.
+    """Find the client for whom a trusted proxy asks, by `X-Forwarded-For` or `Forwarded` (RFC 7239); None if neither
+    says.
 
     Each proxy adds whom it heard from, so the last one that is no proxy of ours is the client; what is before it was
     written by that client. A client may also send the one of the two headers that its proxy does not write: where they
@@ -88,6 +90,6 @@ def _last_untrusted(hops: Sequence[str], trusted: Sequence[Network]) -> str | No
 
 
 def find_scheme(headers: Headers) -> str | None:
-    """What `X-Forwarded-Proto` of a trusted proxy says: `http`, `https` or nothing."""
+    """Read `X-Forwarded-Proto` of a trusted proxy: `http`, `https` or None."""
     found = next((value.strip().lower() for name, value in headers if name == b"x-forwarded-proto"), b"")
     return found.decode() if found in (b"http", b"https") else None

@@ -1,4 +1,4 @@
-"""Addresses that show keys which are none: they are told to wait, and what their keys cost is bounded."""
+"""Limits on invalid keys: an address that shows too many has to wait, and what looking them up costs is bounded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Failures:
 
 
 class AddressLocked(Exception):
-    """Too many keys of this address were none. `retry_after` is in whole seconds."""
+    """This address has shown too many invalid keys. `retry_after` is in whole seconds."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class AddressLocked(Exception):
 
 
 class FailedKeys:
-    """Failures by address, as `find_group` writes it. Not for several threads."""
+    """Counts invalid keys by address, as `find_group` writes it. Not thread-safe."""
 
     def __init__(self, most: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -50,7 +50,7 @@ class FailedKeys:
         self._valid: OrderedDict[str, float] = OrderedDict()
 
     def note_valid(self, address: str) -> None:
-        """A valid key was shown: forgets what failed. Not of UNKNOWN, which anybody behind a proxy can be."""
+        """Note that a valid key was shown, and forget what failed. Not of UNKNOWN, which anybody behind a proxy can be."""
         if address == UNKNOWN:
             return
         if address not in self._valid:
@@ -61,7 +61,7 @@ class FailedKeys:
         self._valid.move_to_end(address)
 
     def note_failure(self, address: str) -> None:
-        """No valid key was shown. Raises AddressLocked where that was once too often."""
+        """Note that no valid key was shown. Raises AddressLocked where that was once too often."""
         now = self._clock()
         if now - self._valid.get(address, -TRUSTED_FOR) < TRUSTED_FOR:
             return
@@ -78,7 +78,8 @@ class FailedKeys:
 
     @asynccontextmanager
     async def guard_lookup(self, address: str) -> AsyncGenerator[None]:
-        """Around a question to whoever vouches for keys: a locked address asks one after the other, and few wait.
+        """Guard a question to LiteLLM or an issuer about a key: a locked address asks one after the other, and few
+        wait.
 
         A valid key gets in that way although others of its address fail. Raises AddressLocked where many wait.
         """

@@ -1,4 +1,4 @@
-"""The person behind a key that many share: Open WebUI says for whom it asks, and signs it if it was told to."""
+"""The person behind a key that many share: Open WebUI names whom it asks for in headers, and may sign them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEEWAY = 30
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardedUser:
-    """Who asks. `id` is set only where a signature says so."""
+    """The person who asks. `id` is set only where a signature vouches for it."""
 
     id: str | None
     name: str
@@ -28,7 +28,7 @@ class ForwardedUser:
 
 
 def read_forwarded_user(headers: Mapping[str, str], secret: str) -> ForwardedUser | None:
-    """The person that the headers name; None where they name nobody.
+    """Read the person that the headers name; None where they name nobody.
 
     With a secret, only the signed header counts (HS256, issuer `open-webui`, not expired; RFC 7519): plain ones can be
     written by anybody who has the key. Raises UnknownKey for a signed header that is missing or does not hold.

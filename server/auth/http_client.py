@@ -1,4 +1,4 @@
-"""Questions to whoever vouches for callers: bounded in size and time, without redirects and cookies."""
+"""HTTP client for LiteLLM and issuers: answers bounded in size and time, no redirects, no cookies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UnfitAnswer(Exception):
 
 
 def build_client() -> httpx.AsyncClient:
-    """A client that follows nobody and remembers nothing: what one caller's answer sets is never sent for another."""
+    """Build a client without redirects and cookies: what one caller's answer sets is never sent for another."""
     trusted = httpx.create_ssl_context()
     return httpx.AsyncClient(
         transport=OutboundTransport(trusted),
@@ -42,18 +42,18 @@ def build_client() -> httpx.AsyncClient:
 async def ask(
     http: httpx.AsyncClient, url: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, Mapping[str, Any] | None]:
-    """The status of an answer, and its JSON object where the status is 200.
+    """Get a URL: the status of the answer, and its JSON object where the status is 200.
 
     Raises UnfitAnswer, httpx.HTTPError, and TimeoutError where the whole is not there in time.
     """
-    asked = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+    sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
     async with (
         asyncio.timeout(PATIENCE),
-        http.stream("GET", url, headers=asked, timeout=PATIENCE, follow_redirects=False) as response,
+        http.stream("GET", url, headers=sent, timeout=PATIENCE, follow_redirects=False) as response,
     ):
         if response.status_code != 200:
             return response.status_code, None
-        # It was asked for as it is: what comes packed may unpack to anything.
+        # What comes compressed, though no compression was accepted, may unpack to any size.
         if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise UnfitAnswer("an answer that is compressed, though it was asked for as it is")
         body = bytearray()
@@ -65,7 +65,8 @@ async def ask(
 
 
 def parse_object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of an answer, of at most 1,024 levels, which is as far as the parser goes. Raises UnfitAnswer."""
+    """Parse the JSON object of an answer, of at most 1,024 levels, which is as far as the parser goes. Raises
+    UnfitAnswer."""
     try:
         value: Any = orjson.loads(body)
     except ValueError:

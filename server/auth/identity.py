@@ -1,4 +1,4 @@
-"""The one place where a caller is made: from a key of access.yaml, of LiteLLM, or a token of an issuer."""
+"""The one place where a request becomes a caller: by a key of access.yaml or of LiteLLM, or by an issuer's token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.auth.role_mapping import ExternalIdentity
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who asks, and whose conversations that opens."""
+    """The caller of a request, and whose conversations it may continue."""
 
     caller: Caller
     owner: str
@@ -32,7 +32,7 @@ class Identity:
 
 
 class Identities:
-    """All who are known to one snapshot."""
+    """Everybody whom one snapshot lets in."""
 
     def __init__(self, snapshot: Snapshot, keyring: Keyring, forwarded_secret: str, http: httpx.AsyncClient) -> None:
         self._keyring = keyring
@@ -48,7 +48,7 @@ class Identities:
     async def identify(
         self, headers: Mapping[str, str], lookup: AbstractAsyncContextManager[None] | None = None
     ) -> Identity:
-        """Who is behind a request. `lookup` is entered around a question to whoever else may know the key.
+        """Identify the caller of a request. `lookup` is entered around a question to LiteLLM or an issuer.
 
         Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable where whoever vouches for it
         does not answer.
@@ -63,7 +63,8 @@ class Identities:
             return await self._ask_external(key)
 
     def is_own_key(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request shows a key of access.yaml, whoever it asks for. Raises UnknownKey if it shows none."""
+        """Tell whether the request shows a key of access.yaml, whoever it asks for. Raises UnknownKey if it shows
+        none."""
         return self._keyring.find_holder(parse_bearer(headers.get("authorization"))) is not None
 
     async def _ask_external(self, key: str) -> Identity:
@@ -97,6 +98,6 @@ class Identities:
 
 
 def build_identity(who: ExternalIdentity, *, litellm_knows: bool) -> Identity:
-    """The identity of a caller for whom somebody vouches."""
+    """Build the identity of a caller for whom LiteLLM or an issuer vouches."""
     caller = Caller(user=who.user, email=who.email, role=who.role, key=who.key)
     return Identity(caller=caller, owner=who.owner, remembers=True, litellm_knows=litellm_knows)

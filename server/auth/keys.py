@@ -1,4 +1,4 @@
-"""A bearer key into a caller. Keys are kept and compared as SHA-256 digests, in constant time."""
+"""The API keys of access.yaml, kept and compared as SHA-256 digests, in constant time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KEYS_FILE = "keys.env"
 
 
 class UnknownKey(Exception):
-    """The request carries no key that is on."""
+    """The request carries no valid key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who a key stands for."""
+    """The holder of a key."""
 
     name: str
     role: str
@@ -38,7 +38,7 @@ class Keyring:
         self._holders = tuple(holders)
 
     def find_holder(self, key: str) -> Holder | None:
-        """The holder of this key; None where it is none of these."""
+        """Find the holder of this key; None where it is none of these."""
         digest = hashlib.sha256(key.encode()).digest()
         found: Holder | None = None
         for holder in self._holders:  # all of them, so that time tells nothing
@@ -48,12 +48,12 @@ class Keyring:
 
     @staticmethod
     def build_unknown_key() -> UnknownKey:
-        """What is said of any other key."""
+        """Build the refusal of any other key."""
         return UnknownKey("This API key is not known here. The keys are listed in access.yaml.")
 
 
 def parse_bearer(authorization: str | None) -> str:
-    """The key of `Authorization: Bearer KEY`. Raises UnknownKey where there is none."""
+    """Parse the key of `Authorization: Bearer KEY`. Raises UnknownKey where there is none."""
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise UnknownKey("No API key was given. Send it as `Authorization: Bearer KEY`.")
@@ -72,8 +72,8 @@ class Keys:
 
 
 def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generate: bool = True) -> Keys:
-    """The keys of `access.yaml`. Where not one of them is set, and nobody else vouches for callers,
-    keys are generated and kept in DATA/keys.env (0600).
+    """Load the keys of `access.yaml`. Where not one of them is set, and nobody else vouches for callers, keys are
+    generated and kept in DATA/keys.env (0600).
 
     Raises ConfigError there unless `generate`, and where the file of a key cannot be read.
     """
@@ -110,7 +110,8 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generat
 
 
 def generate_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
-    """`name=key` lines of the file; makes what is missing. Several workers may start at once: the first one writes."""
+    """Read `name=key` lines of the file, and make what is missing. Several workers may start at once: the first one
+    writes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
@@ -128,7 +129,7 @@ def generate_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def read_keys(file: Path) -> dict[str, str]:
-    """The file's `name=key` lines; the first of a name counts."""
+    """Read the file's `name=key` lines; the first of a name counts."""
     keys: dict[str, str] = {}
     for line in file.read_text().splitlines():
         name, equals, key = line.partition("=")

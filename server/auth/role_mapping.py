@@ -1,4 +1,4 @@
-"""What the ways to vouch for a caller have in common: who it is, and the role that a field of theirs names."""
+"""A caller for whom LiteLLM or an issuer vouches, and the role that a field of their answer gives it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ExternalIdentity:
 def find_role(
     facts: Mapping[str, Any], field: str, roles: Mapping[str, str], known: Sequence[str], default: str | None
 ) -> str:
-    """The role that `field` of `facts` names: by the mapping, in its order; without one, by its own name.
+    """Find the role that `field` of `facts` names: by the mapping, in its order; without one, by its own name.
 
     A mapping is the whole list: whoever can write the field gets no role that stands in none of its lines. Raises
     NotAllowed where it names none and there is no default.
@@ -52,7 +52,7 @@ def find_role(
 
 
 def clean_text(value: object, longest: int = LONGEST) -> str:
-    """A claim as text that can be kept; empty for what is no text, or a longer one than a name is.
+    """Clean a claim for storing; empty for what is no text, or a longer one than a name is.
 
     Half a surrogate pair is replaced, since no file or database holds it.
     """
@@ -62,8 +62,8 @@ def clean_text(value: object, longest: int = LONGEST) -> str:
 
 
 def read_field(facts: Mapping[str, Any], field: str) -> object:
-    """What a dotted path leads to; None where it leads nowhere. A name with dots in it (a claim that is a URL) counts
-    as a whole."""
+    """Read what a dotted path leads to; None where it leads nowhere. A name with dots in it (a claim that is a URL)
+    counts as a whole."""
     if field in facts:
         return facts[field]
     value: object = facts
@@ -75,7 +75,7 @@ def read_field(facts: Mapping[str, Any], field: str) -> object:
 
 
 def list_texts(value: object) -> list[str]:
-    """One text, or the texts of a list; everything else says nothing."""
+    """List one text, or the texts of a list; everything else says nothing."""
     if isinstance(value, str):
         return [value] if value else []
     if isinstance(value, list):

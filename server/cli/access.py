@@ -145,7 +145,7 @@ def explain_call(
 
 
 def load_or_exit(configs: Path | None) -> Snapshot:
-    """The files, checked. Ends the command where they cannot be read."""
+    """Load and check the files. Ends the command where they cannot be read."""
     settings = load_settings(configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
@@ -158,13 +158,13 @@ def load_or_exit(configs: Path | None) -> Snapshot:
 
 
 def report_usage(error: UnknownName) -> typer.Exit:
-    """Shows what is not there and ends with exit code 2."""
+    """Show what is not there and end with exit code 2."""
     typer.echo(escape_line(str(error)), err=True)
     return typer.Exit(2)
 
 
 def parse_arguments(text: str) -> Mapping[str, Any]:
-    """The arguments. Ends the command where they are no JSON object."""
+    """Parse the arguments. Ends the command where they are no JSON object."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -183,7 +183,7 @@ def parse_arguments(text: str) -> Mapping[str, Any]:
 
 
 def parse_time(text: str) -> datetime:
-    """The moment; now for no text. Ends the command where it is none."""
+    """Parse the moment; now for no text. Ends the command where it is none."""
     if not text:
         return datetime.now(UTC)
     try:

@@ -121,7 +121,7 @@ def verify(
 
 
 def parse_time_option(text: str, option: str) -> float | None:
-    """Seconds since the epoch; None for no text."""
+    """Parse a time into seconds since the epoch; None for no text."""
     try:
         return parse_moment(text) if text else None
     except ValueError as error:
@@ -129,7 +129,7 @@ def parse_time_option(text: str, option: str) -> float | None:
 
 
 def parse_head_option(text: str) -> ChainHead | None:
-    """A head that was printed before; None for no text."""
+    """Parse a head that was printed before; None for no text."""
     try:
         return read_head(text) if text else None
     except ValueError as error:
@@ -137,14 +137,14 @@ def parse_head_option(text: str) -> ChainHead | None:
 
 
 def find_storage(settings: Settings) -> str:
-    """Where the records are: what the environment says, or else gateway.yaml. Raises ConfigError."""
+    """Find where the records are: what the environment says, or else gateway.yaml. Raises ConfigError."""
     if settings.storage:
         return settings.storage
     return load(settings.configs, build_environment(os.environ, settings.data)).gateway.storage
 
 
 async def print_records(settings: Settings, wanted: AuditFilter, format: Format, follow: bool) -> None:
-    """Prints what is chosen, as it is found."""
+    """Print what is chosen, as it is found."""
     as_text: Callable[[AuditRecord], str] = {"table": format_row, "json": to_line, "csv": format_csv}[format]
     if format == "csv":
         typer.echo(format_csv_line(COLUMNS))
@@ -154,7 +154,7 @@ async def print_records(settings: Settings, wanted: AuditFilter, format: Format,
 
 
 def format_row(record: AuditRecord) -> str:
-    """One record as one line for people."""
+    """Format one record as one line for people."""
     when = datetime.fromtimestamp(record.time).strftime("%Y-%m-%d %H:%M:%S")
     what = {"decision": record.verdict, "approval": record.verdict, "call": record.outcome or ""}.get(record.kind, "")
     if record.seconds is not None:
@@ -178,7 +178,7 @@ COLUMNS = tuple(item.name for item in fields(AuditRecord))
 
 
 def format_csv(record: AuditRecord) -> str:
-    """One record as a line of CSV."""
+    """Format one record as a line of CSV."""
     values = {name: getattr(record, name) for name in COLUMNS}
     values["args"] = "" if record.args is None else json.dumps(record.args)
     return format_csv_line(["" if value is None else str(value) for value in values.values()])
@@ -187,7 +187,7 @@ def format_csv(record: AuditRecord) -> str:
 async def inspect_records(
     settings: Settings, export: list[AuditRecord] | None, name: str, head: ChainHead | None
 ) -> Inspection:
-    """What `verify` finds. An export alone is checked too, on a machine without the database."""
+    """Find what `verify` reports. An export alone is checked too, on a machine without the database."""
     try:
         async with open_audit(find_storage(settings), settings.data) as records:
             return await inspect(records, export, name, head)
@@ -198,7 +198,7 @@ async def inspect_records(
 
 
 def read_export_file(file: Path) -> list[AuditRecord]:
-    """The records of an export. Raises BadExport."""
+    """Read the records of an export. Raises BadExport."""
     try:
         with sys.stdin if str(file) == "-" else file.open(encoding="utf-8", errors="replace") as lines:
             return read_export(lines, str(file))

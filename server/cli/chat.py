@@ -22,11 +22,11 @@ LETTERS_JOINED = "\u200c\u200d"
 
 
 class ChatFailed(Exception):
-    """Why the conversation cannot go on, for the person at the terminal."""
+    """The conversation cannot go on; the text says why to the person at the terminal."""
 
 
 async def converse(url: str, model: str, key: str, data: Path, question: str) -> None:
-    """Asks one question, or talks until the input ends. Raises ChatFailed."""
+    """Ask one question, or talk until the input ends. Raises ChatFailed."""
     console = Console(highlight=False, emoji=False)
     key = key or read_generated_key(data)
     messages: list[dict[str, str]] = []
@@ -49,7 +49,7 @@ async def converse(url: str, model: str, key: str, data: Path, question: str) ->
 
 
 def read_generated_key(data: Path) -> str:
-    """The admin key that `interlock serve` made. Raises ChatFailed where there is none."""
+    """Read the admin key that `interlock serve` made. Raises ChatFailed where there is none."""
     file = data / KEYS_FILE
     keys = read_keys(file) if file.is_file() else {}
     if not keys:
@@ -60,7 +60,7 @@ def read_generated_key(data: Path) -> str:
 async def run_turn(
     session: aiohttp.ClientSession, console: Console, url: str, key: str, body: Mapping[str, Any]
 ) -> str:
-    """One turn: prints it as it comes, returns the answer's text. Raises ChatFailed."""
+    """Run one turn: print it as it comes, return the answer's text. Raises ChatFailed."""
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json", SHOW_TOOLS: "items"}
     answer: list[str] = []
     try:
@@ -76,7 +76,7 @@ async def run_turn(
 
 
 async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
-    """The JSON of each server-sent event."""
+    """Read the JSON of each server-sent event."""
     rest = b""
     async for data in response.content.iter_any():
         *lines, rest = (rest + data).split(b"\n")
@@ -86,7 +86,7 @@ async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping
 
 
 def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
-    """Prints one event."""
+    """Print one event."""
     if "error" in event:
         raise ChatFailed(escape_invisible(str(event["error"].get("message")), keep="\n"))
     for choice in event.get("choices") or ():
@@ -106,7 +106,7 @@ def show(event: Mapping[str, Any], console: Console, answer: list[str]) -> None:
 
 
 def show_line(console: Console, head: str, colour: str, text: str) -> None:
-    """Prints words of others on one line: they move no cursor and turn nothing about.
+    """Print words of others on one line: they move no cursor and turn nothing about.
 
     As `Text`, in which Rich reads neither markup nor names of emoji: `/srv/:x:` stays as it is.
     """
@@ -115,7 +115,7 @@ def show_line(console: Console, head: str, colour: str, text: str) -> None:
 
 
 def read_error(body: bytes, status: int) -> str:
-    """The message of an OpenAI error body, or the status."""
+    """Read the message of an OpenAI error body, or the status."""
     try:
         return escape_invisible(str(orjson.loads(body)["error"]["message"]), keep="\n")
     except (orjson.JSONDecodeError, KeyError, TypeError):

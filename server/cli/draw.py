@@ -1,4 +1,4 @@
-"""`interlock draw`: which graphs, in which format, and where to."""
+"""`interlock draw`: chooses graphs and a format, and writes the drawings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ENDINGS: Mapping[str, Format] = {".mmd": "mermaid", ".mermaid": "mermaid", ".svg
 
 
 class CannotDraw(Exception):
-    """What was asked for cannot be done, and what to ask for instead."""
+    """What was asked for cannot be done; the text says what to ask for instead."""
 
 
 def choose_shapes(shapes: Mapping[str, GraphShape | None], graph: str | None) -> dict[str, GraphShape]:
-    """The graphs to draw, by file: the one of that name or file, or all. Raises CannotDraw."""
+    """Choose the graphs to draw, by file: the one of that name or file, or all. Raises CannotDraw."""
     wanted = PurePath(graph).stem if graph and PurePath(graph).suffix in (".yaml", ".yml") else graph
     found = {file: shape for file, shape in shapes.items() if wanted is None or PurePath(file).stem == wanted}
     if not found:
@@ -32,7 +32,7 @@ def choose_shapes(shapes: Mapping[str, GraphShape | None], graph: str | None) ->
 
 
 def choose_format(wanted: Format | None, output: str | None) -> Format:
-    """The format that was asked for, or that the ending of the output file says. Raises CannotDraw."""
+    """Choose the format that was asked for, or that the ending of the output file says. Raises CannotDraw."""
     ending = PurePath(output).suffix.lower() if output is not None and not is_folder(output) else ""
     said = ENDINGS.get(ending)
     if wanted is None and said is None and output is not None and not is_folder(output):
@@ -48,7 +48,7 @@ def is_folder(output: str) -> bool:
 
 
 def write(shapes: Mapping[str, GraphShape], kind: Format, output: str | None) -> list[Path]:
-    """Writes the drawings: to a file, into a folder, or to stdout; the files that were written.
+    """Write the drawings to a file, into a folder, or to stdout; return the files that were written.
 
     Raises CannotDraw, also where the file cannot be written.
     """
@@ -68,7 +68,7 @@ def write(shapes: Mapping[str, GraphShape], kind: Format, output: str | None) ->
 
 
 def join_drawings(shapes: Mapping[str, GraphShape], kind: Format) -> bytes:
-    """All in one file, which only Mermaid's text allows."""
+    """Join all drawings in one file, which only Mermaid's text allows."""
     if len(shapes) > 1 and kind != "mermaid":
         names = ", ".join(PurePath(file).stem for file in shapes)
         raise CannotDraw(f"there are {len(shapes)} graphs ({names}); name one, or a folder: --output drawings/")

@@ -1,4 +1,4 @@
-"""Where the program begins: it loads the rest, without the garbage collector, which would take a quarter of that time.
+"""The program's entry point: it loads the rest without the garbage collector, which would take a quarter of that time.
 
 Whatever is loaded stays, so there is nothing to find; and once it is frozen, no later collection looks through it.
 """
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """The command `interlock`."""
+    """Run the command `interlock`."""
     with pause_collection():
         from server.cli.main import app
     app()
 
 
 def facade() -> FastAPI:
-    """The facade in a process of its own, such as each of several workers is."""
+    """Build the facade in a process of its own, such as each of several workers is."""
     with pause_collection():
         from server.cli.serve import create_logging_app
     return create_logging_app()
@@ -32,7 +32,7 @@ def facade() -> FastAPI:
 
 @contextmanager
 def pause_collection() -> Generator[None]:
-    """While the block lasts, nothing is collected; what is there at its end never will be."""
+    """Pause garbage collection while the block lasts; what is there at its end is never looked through."""
     gc.disable()
     try:
         yield

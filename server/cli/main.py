@@ -39,12 +39,12 @@ app.add_typer(audit)
 
 
 def format_schema(content: dict[str, Any]) -> str:
-    """A schema as it is kept in a file."""
+    """Format a schema as it is kept in a file."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def print_problems(problems: Iterable[Problem], excerpts: bool | None) -> None:
-    """Each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
+    """Print each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
 
     `excerpts` None: where both go to the same kind of place, a terminal or a log, so that none is torn from its line.
     """

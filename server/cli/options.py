@@ -1,4 +1,4 @@
-"""What the commands share: the option for the config folder, and how an error is shown."""
+"""Parts that commands share: the option for the config folder, and how an error is shown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Configs = Annotated[
 
 
 def silence_engine_log() -> None:
-    """What is logged of servers that do not start is said by the command itself."""
+    """Silence the engine's log: what it says of servers that do not start is said by the command itself."""
     logging.getLogger("graphs").addHandler(logging.NullHandler())
 
 
 def load_settings(configs: Path | None) -> Settings:
-    """Settings from the environment; the command line wins. Ends the command where a file with one cannot be read."""
+    """Load settings from the environment; the command line wins. Ends the command where a file with one cannot be
+    read."""
     try:
         return Settings() if configs is None else Settings(configs=configs)
     except SecretUnreadable as error:
@@ -31,6 +32,6 @@ def load_settings(configs: Path | None) -> Settings:
 
 
 def report_error(error: InterlockError) -> typer.Exit:
-    """Shows an error of ours and ends with exit code 1."""
+    """Show an error of ours and end with exit code 1."""
     typer.echo(str(error), err=True)
     return typer.Exit(1)

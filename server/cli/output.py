@@ -1,4 +1,4 @@
-"""What commands print that people and models wrote: harmless to a terminal, and to a spreadsheet."""
+"""Printing what people and models wrote: harmless to a terminal, and to a spreadsheet."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from graphs.text import escape_invisible
 
 
 def escape_line(text: str) -> str:
-    """One line, with what a terminal would obey and what nobody would see escaped."""
+    """Escape a text as one line: what a terminal would obey, and what nobody would see."""
     return escape_invisible(text)
 
 
 def escape_lines(text: str) -> str:
-    """The same, for words that may be several lines."""
+    """Escape a text that may have several lines."""
     return escape_invisible(text, keep="\n\t")
 
 
 def format_csv_line(values: Sequence[str]) -> str:
-    """The values, none of which a spreadsheet takes for a formula."""
+    """Format values as a line of CSV, none of which a spreadsheet takes for a formula."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(
         f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value for value in values

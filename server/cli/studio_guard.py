@@ -1,4 +1,4 @@
-"""Who may talk to Studio's development server: the Studio page, pages and programs of this machine, and nobody else.
+"""Access to Studio's development server: for the Studio page, pages and programs of this machine, and nobody else.
 
 `langgraph dev` has no key, answers every origin and host, and reads JSON from bodies of any type, so that any page that
 the developer visits could start a run and approve its calls (CSRF, CWE-352; DNS rebinding, CWE-350; 0.0.0.0 day).
@@ -35,7 +35,8 @@ BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def read_allowed_origins(env: Mapping[str, str]) -> tuple[str, ...]:
-    """The Studio page's origins, with those of INTERLOCK_STUDIO_ORIGINS (a self-hosted LangSmith), in a browser's form.
+    """Read the Studio page's origins, with those of INTERLOCK_STUDIO_ORIGINS (a self-hosted LangSmith), in a browser's
+    form.
 
     Raises ValueError for what is no origin, such as `*`.
     """
@@ -50,7 +51,7 @@ def read_allowed_origins(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a `Host` header or the like (with or without a port) names this machine itself."""
+    """Tell whether a `Host` header or the like (with or without a port) names this machine itself."""
     match = re.fullmatch(r"(localhost|[0-9.]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?", host, re.IGNORECASE)
     if match is None:
         return False
@@ -59,7 +60,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def is_loopback_address(address: str) -> bool:
-    """Whether an IP address is this machine's own."""
+    """Tell whether an IP address is this machine's own."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -69,7 +70,7 @@ def is_loopback_address(address: str) -> bool:
 
 
 def parse_origin(url: str) -> str:
-    """The origin of a `Referer`; "" where it has none."""
+    """Parse the origin of a `Referer`; "" where it has none."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -79,7 +80,7 @@ def parse_origin(url: str) -> str:
 
 @dataclass(frozen=True)
 class GuardRefusal:
-    """Why a request is not answered."""
+    """A refused request: status and message."""
 
     status: int
     message: str
@@ -106,7 +107,7 @@ class StudioGuard:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on what may pass."""
+        """Hand on what may pass."""
         if scope["type"] not in ("http", "websocket") or is_inside(scope):
             await self._app(scope, receive, send)
         elif (refusal := find_refusal(scope, self._origins)) is not None:
@@ -115,7 +116,7 @@ class StudioGuard:
             await self._cors(scope, receive, send)
 
     async def _check_token(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on what carries the token, where there is one: in a header, or before the path."""
+        """Hand on what carries the token, where there is one: in a header, or before the path."""
         path: str = scope["path"]
         if not self._token or path == "/ok":
             await self._app(scope, receive, send)
@@ -136,7 +137,7 @@ NO_TOKEN = GuardRefusal(
 
 
 async def refuse(refusal: GuardRefusal, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with a refusal; a WebSocket's handshake, before it is accepted, with a 403."""
+    """Answer with a refusal; a WebSocket's handshake, before it is accepted, with a 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": refusal.message[:120]})
@@ -145,13 +146,14 @@ async def refuse(refusal: GuardRefusal, scope: Scope, receive: Receive, send: Se
 
 
 def is_inside(scope: Scope) -> bool:
-    """Whether the graph's own process asks, through LangGraph's in-process transport: no request can set this path."""
+    """Tell whether the graph's own process asks, through LangGraph's in-process transport: no request can set this
+    path."""
     root = scope.get("root_path", "")
     return root == "/noauth" or root.startswith("/noauth/")
 
 
 def find_refusal(scope: Scope, origins: tuple[str, ...]) -> GuardRefusal | None:
-    """Why this request is refused; None where it may pass."""
+    """Find why this request is refused; None where it may pass."""
     headers = Headers(scope=scope)
     client = scope.get("client")
     if client is not None and not is_loopback_address(client[0]):
@@ -174,7 +176,7 @@ def find_refusal(scope: Scope, origins: tuple[str, ...]) -> GuardRefusal | None:
 
 
 def find_page_refusal(headers: Headers, origins: tuple[str, ...]) -> GuardRefusal | None:
-    """Why the page that asks may not; None where it may, and where a program asks.
+    """Find why the page that asks may not; None where it may, and where a program asks.
 
     A browser sends `Origin` with every WebSocket and with every request that is not a plain GET or HEAD to its own
     server; for the rest, `Sec-Fetch-Site` says what kind of page asks, and `Referer` in browsers that have not got it.
@@ -196,12 +198,12 @@ def find_page_refusal(headers: Headers, origins: tuple[str, ...]) -> GuardRefusa
 
 
 def is_allowed(origin: str, origins: tuple[str, ...]) -> bool:
-    """Whether pages of this origin may ask."""
+    """Tell whether pages of this origin may ask."""
     return origin in origins or re.fullmatch(LOOPBACK_ORIGIN, origin) is not None
 
 
 def has_token(headers: Headers, token: str) -> bool:
-    """Whether a header has the token: one of those in which LangGraph's SDK and other programs send a key."""
+    """Tell whether a header has the token: one of those in which LangGraph's SDK and other programs send a key."""
     bearer = headers.get("authorization", "")
     return is_equal(headers.get("x-api-key", ""), token) or (
         bearer[:7].lower() == "bearer " and is_equal(bearer[7:].strip(), token)
@@ -209,5 +211,5 @@ def has_token(headers: Headers, token: str) -> bool:
 
 
 def is_equal(given: str, token: str) -> bool:
-    """Whether this is the token, in the same time for every wrong one."""
+    """Compare with the token, in the same time for every wrong one."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())

@@ -1,4 +1,4 @@
-"""Where the demo keeps its data, and how the samples get there: once, whatever number of processes start together."""
+"""The demo's data: where it is kept, and the samples, which are made once, however many processes start together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SCHEMA_VERSION = 1
 
 
 def find_data_folder(environ: Mapping[str, str]) -> Path:
-    """`$INTERLOCK_DATA`, or `data` in the working directory. Absolute; it need not exist."""
+    """Find the data folder: `$INTERLOCK_DATA`, or `data` in the working directory. Absolute; it need not exist."""
     return Path(environ.get("INTERLOCK_DATA") or "data").absolute()
 
 
 def ensure_workspace(data: Path) -> Path:
-    """DATA/workspace, filled with the sample files if it is not there yet. Raises OSError."""
+    """Make DATA/workspace, filled with the sample files, if it is not there yet. Raises OSError."""
     folder = data / "workspace"
     if folder.exists():
         return folder
@@ -38,7 +38,7 @@ def ensure_workspace(data: Path) -> Path:
 
 
 def ensure_database(data: Path) -> Path:
-    """DATA/demo.db, with the sample shop in it. Raises OSError, sqlite3.Error."""
+    """Make DATA/demo.db, with the sample shop in it, if it is not there yet. Raises OSError, sqlite3.Error."""
     file = data / "demo.db"
     data.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:

@@ -26,7 +26,7 @@ NEVER_WRITES = {sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRA
 
 
 def create_server(data: Path) -> FastMCP:
-    """The server over DATA/demo.db. Raises OSError or sqlite3.Error if the database cannot be made."""
+    """Create the server over DATA/demo.db. Raises OSError or sqlite3.Error if the database cannot be made."""
     file = ensure_database(data)
     server = FastMCP(
         "database", instructions="A sample shop in SQLite: customers and their orders.", log_level="WARNING"
@@ -54,7 +54,7 @@ def create_server(data: Path) -> FastMCP:
 
 
 def read_tables(file: Path) -> Tables:
-    """Every table that holds data of the shop. Raises ToolError."""
+    """Describe every table that holds data of the shop. Raises ToolError."""
     with open_connection(file, read_only=True, allowed=lambda _action: True) as connection:
         names = [
             str(row[0])
@@ -72,7 +72,7 @@ def read_tables(file: Path) -> Tables:
 
 
 def run_query(file: Path, sql: str) -> Rows:
-    """The first rows of one SELECT. Raises ToolError, also for what would change anything."""
+    """Fetch the first rows of one SELECT. Raises ToolError, also for what would change anything."""
     with open_connection(file, read_only=True, allowed=lambda action: action in READS) as connection:
         cursor = connection.execute(sql)
         if cursor.description is None:
@@ -86,7 +86,7 @@ def run_query(file: Path, sql: str) -> Rows:
 
 
 def run_statement(file: Path, sql: str) -> ChangeResult:
-    """Runs and commits one statement. Raises ToolError; then nothing is changed."""
+    """Run and commit one statement. Raises ToolError; then nothing is changed."""
     with open_connection(file, read_only=False, allowed=lambda action: action not in NEVER_WRITES) as connection:
         changed = connection.execute(sql).rowcount
         connection.commit()
@@ -95,7 +95,7 @@ def run_statement(file: Path, sql: str) -> ChangeResult:
 
 @contextmanager
 def open_connection(file: Path, *, read_only: bool, allowed: Callable[[int], bool]) -> Generator[sqlite3.Connection]:
-    """A connection for one call, with limits on time and size. SQLite's errors come out as ToolError."""
+    """Open a connection for one call, with limits on time and size. SQLite's errors come out as ToolError."""
     address = f"{file.as_uri()}?mode={'ro' if read_only else 'rw'}"
     deadline = time.monotonic() + MAX_SECONDS
 

@@ -16,7 +16,8 @@ MAX_BYTES = 1_000_000
 
 
 def create_server(data: Path) -> FastMCP:
-    """The server over DATA/workspace, which models see as /workspace. Raises OSError if the folder cannot be made."""
+    """Create the server over DATA/workspace, which models see as /workspace. Raises OSError if the folder cannot be
+    made."""
     folder = ensure_workspace(data).resolve()
     server = FastMCP("filesystem", instructions=f"Text files below {ROOT}.", log_level="WARNING")
     reads = ToolAnnotations(readOnlyHint=True, idempotentHint=True, openWorldHint=False)
@@ -41,7 +42,7 @@ def create_server(data: Path) -> FastMCP:
 
 
 def list_entries(folder: Path, path: str) -> ListingResult:
-    """What is in one directory. Raises ToolError."""
+    """List what is in one directory. Raises ToolError."""
     target = resolve_path(folder, path)
     if not target.is_dir():
         raise ToolError(f"{path!r} is not a directory." if target.exists() else _describe_missing(path))
@@ -55,7 +56,7 @@ def list_entries(folder: Path, path: str) -> ListingResult:
 
 
 def read_text(folder: Path, path: str) -> str:
-    """The text of one file, at most a million bytes of UTF-8. Raises ToolError."""
+    """Read the text of one file, at most a million bytes of UTF-8. Raises ToolError."""
     target = resolve_path(folder, path)
     # A pipe or a device would be waited for without end: only plain files are opened.
     if not target.is_file():
@@ -70,7 +71,7 @@ def read_text(folder: Path, path: str) -> str:
 
 
 def write_text(folder: Path, path: str, content: str) -> WriteResult:
-    """Replaces or makes one file. Raises ToolError."""
+    """Replace or make one file. Raises ToolError."""
     target = resolve_path(folder, path)
     raw = content.encode("utf-8", errors="replace")
     if len(raw) > MAX_BYTES:
@@ -87,7 +88,7 @@ def write_text(folder: Path, path: str, content: str) -> WriteResult:
 
 
 def resolve_path(folder: Path, path: str) -> Path:
-    """The real place of `/workspace/…` or a relative path, symlinks followed. `folder` is resolved already.
+    """Resolve `/workspace/…` or a relative path, symlinks followed. `folder` is resolved already.
 
     Raises ToolError for everything that ends outside.
     """
@@ -107,7 +108,7 @@ def resolve_path(folder: Path, path: str) -> Path:
 
 
 def format_path(folder: Path, target: Path) -> str:
-    """The path as models see it."""
+    """Format a path as models see it."""
     return str(ROOT / target.relative_to(folder))
 
 

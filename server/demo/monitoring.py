@@ -17,7 +17,7 @@ BUSIEST = 5
 
 
 def create_server(data: Path) -> FastMCP:
-    """The server; `data` only says whose disk is measured."""
+    """Create the server; `data` only says whose disk is measured."""
     server = FastMCP("monitoring", instructions="Metrics of the machine Interlock runs on.", log_level="WARNING")
 
     @server.tool(annotations=ToolAnnotations(readOnlyHint=True, idempotentHint=True, openWorldHint=False))
@@ -29,7 +29,7 @@ def create_server(data: Path) -> FastMCP:
 
 
 def measure(data: Path) -> MetricsResult:
-    """Measures for a fifth of a second."""
+    """Measure for a fifth of a second."""
     # Processor time is a difference between two looks; the first look of each process only starts its clock.
     seen = list(psutil.process_iter())
     for process in seen:

@@ -1,4 +1,4 @@
-"""What the demo tools answer, written once: the servers fill it in and the demo model reads it."""
+"""The results of the demo tools: the servers fill them in and the demo model reads them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the facade notes: request log, log format, export of spans, counts of several workers."""
+"""Observing the facade: request log, log format, export of spans, metrics of several workers."""

@@ -1,4 +1,4 @@
-"""The log: a line for each event, JSON or for the eye, with the ids by which the lines of one request are found.
+"""Log format: a line for each event, as JSON or text, with the ids by which the lines of one request are found.
 
 What people write never gets into it: neither messages nor arguments nor results. Our own lines hold none. Those of
 libraries may quote some, and so may exceptions, so of these only the first line is kept, and of the MCP SDK's, which
@@ -33,7 +33,7 @@ MOST_LINES = 10
 
 
 def set_up(form: Form) -> None:
-    """Makes this process log to stderr in that form. For the whole process: called by what starts it."""
+    """Make this process log to stderr in that form. For the whole process: called by what starts it."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     handler.addFilter(Flood())
@@ -44,8 +44,8 @@ def set_up(form: Form) -> None:
 
 
 class Flood(logging.Filter):
-    """Lets so many lines a second through from each place in a library; its next line after that says how many were
-    not. What others send makes some libraries write a line for each message."""
+    """Lets MOST_LINES lines a second through from each place in a library; its next line after that says how many were
+    dropped. What others send makes some libraries write a line for each message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Flood(logging.Filter):
         """By place: the second, and how many lines of it there were."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the line is written."""
+        """Tell whether the line is written."""
         if record.name.partition(".")[0] in OWN_LOGGERS:
             return True
         place, second = (record.pathname, record.lineno), int(record.created)
@@ -67,10 +67,10 @@ class Flood(logging.Filter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats one JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record with the ids of its request."""
+        """Format the record with the ids of its request."""
         line: dict[str, Any] = {
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
@@ -86,10 +86,10 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For the eye: the words first, then whatever there is to know."""
+    """Formats lines for people: the message first, then the facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record with the ids of its request."""
+        """Format the record with the ids of its request."""
         known = {**record.__dict__.get("fields", {}), **collect_ids()}
         for shown in ("method", "route", "path", "status"):  # in the words already
             known.pop(shown, None)
@@ -103,12 +103,12 @@ class TextFormatter(logging.Formatter):
 
 
 def format_value(value: object) -> str:
-    """A fact without spaces."""
+    """Format a fact without spaces."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
 def collect_ids() -> dict[str, str]:
-    """Whose line this is: the request, its key's name, the turn and its graph."""
+    """Collect whose line this is: the request, its key's name, the turn and its graph."""
     found: dict[str, str] = {}
     request, turn = find_current_request(), find_current_turn()
     if request is not None:
@@ -127,7 +127,7 @@ def collect_ids() -> dict[str, str]:
 
 
 def format_message(record: logging.LogRecord) -> str:
-    """What the record says, as far as it may be shown."""
+    """Format what the record says, as far as it may be shown."""
     family = record.name.partition(".")[0]
     if family in OWN_LOGGERS:
         return record.getMessage()
@@ -140,14 +140,14 @@ def format_message(record: logging.LogRecord) -> str:
 
 
 def scrub_first_line(text: str) -> str:
-    """Further lines are where pydantic shows its input and SQLAlchemy its parameters. Libraries quote addresses with
-    passwords and headers with keys, too."""
+    """Scrub the first line of a message; further lines are where pydantic shows its input and SQLAlchemy its
+    parameters. Libraries quote addresses with passwords and headers with keys, too."""
     lines = text.strip().splitlines()
     return scrub_text(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
 
 
 def format_exception(error: BaseException) -> str:
-    """Where it happened, and what, for the error and what led to it, the latest first."""
+    """Format where it happened, and what, for the error and what led to it, the latest first."""
     return "\n".join(format_causes(error, set()))
 
 

@@ -1,4 +1,4 @@
-"""Where the workers of one start count together: prometheus_client's files, in a folder that is this start's alone."""
+"""Metrics that the workers of one start share: prometheus_client's files, in a folder that is this start's alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ PREFIX = "metrics-"
 
 @contextmanager
 def share_metrics(data: Path) -> Generator[None]:
-    """While the block lasts, processes that are started count in one folder below `data`, which is gone afterwards."""
+    """Have processes that are started while the block lasts count in one folder below `data`, which is removed
+    afterwards."""
     data.mkdir(parents=True, exist_ok=True)
     remove_stale_folders(data)
     before = os.environ.get(FOLDER)
@@ -33,7 +34,7 @@ def share_metrics(data: Path) -> Generator[None]:
 
 
 def remove_stale_folders(data: Path) -> None:
-    """Removes the folders of starts that were killed. In a container every start may have the same process id."""
+    """Remove the folders of starts that were killed. In a container every start may have the same process id."""
     for folder in data.glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
         if pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
@@ -41,7 +42,7 @@ def remove_stale_folders(data: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
+    """Tell whether there is such a process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What is noted of each HTTP request: its id, which each log line and the answer bear, its metrics, its access line."""
+"""A note of each HTTP request: its id, which each log line and the answer bear, its metrics, its access line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNMATCHED = "unmatched"
 
 @dataclass(slots=True)
 class RequestNote:
-    """One request. The route fills in what it learns."""
+    """What is known of one request. The route fills in what it learns."""
 
     id: str
     key: str | None = None
@@ -55,37 +55,37 @@ _current_note: ContextVar[RequestNote | None] = ContextVar("noted", default=None
 
 
 def find_current_request() -> RequestNote | None:
-    """The request for which this code runs."""
+    """Find the request for which this code runs."""
     return _current_note.get()
 
 
 def get_request_note() -> RequestNote:
-    """Where to note something of the current request; what is noted outside of any is forgotten."""
+    """Get the current request's note; what is noted outside of any request is forgotten."""
     return _current_note.get() or RequestNote("")
 
 
 class ObservedFastAPI(FastAPI):
-    """FastAPI with `Requests` around everything, the handler of last resort included."""
+    """FastAPI with `RequestLog` around everything, the handler of last resort included."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The one that FastAPI builds, observed."""
+        """Wrap the stack that FastAPI builds."""
         return RequestLog(super().build_middleware_stack())
 
 
 class RequestLog:
-    """ASGI middleware: the outermost one."""
+    """ASGI middleware, the outermost: notes how each request was answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request and notes how."""
+        """Answer one request and note how."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = perf_counter()
-        told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS_READ}
-        request = RequestNote(choose_request_id(told), abort=find_abort(send))
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS_READ}
+        request = RequestNote(choose_request_id(headers), abort=find_abort(send))
         header = (HEADER, request.id.encode())
 
         def send_message(message: Message) -> Awaitable[None]:  # no coroutine of its own: it is passed once per chunk
@@ -101,10 +101,10 @@ class RequestLog:
         )  # for good: the server logs what this raises, in the same task, which is the request's own
         engine = cast("Engine[object]", scope["state"]["engine"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        carried = {name.decode(): told[name] for name in TRACE_CONTEXT if name in told}
+        carried = {name.decode(): headers[name] for name in TRACE_CONTEXT if name in headers}
         token = attach_trace(carried) if carried else None
         try:
-            with start_span(engine.tracing, scope, method, told.get(b"host", "")) as span:
+            with start_span(engine.tracing, scope, method, headers.get(b"host", "")) as span:
                 try:
                     await self._app(scope, receive, send_message)
                 finally:
@@ -148,20 +148,20 @@ class RequestLog:
 
 
 def find_abort(send: Send) -> Callable[[], None] | None:
-    """What aborts the connection of a request. ASGI has no word for it, and a transport that is closed first sends what
-    it holds, which a client that does not read never takes; so uvicorn's own object is looked at."""
+    """Find what aborts the connection of a request. ASGI has no word for it, and a transport that is closed first sends
+    what it holds, which a client that does not read never takes; so uvicorn's own object is looked at."""
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     return getattr(transport, "abort", None)
 
 
-def choose_request_id(told: Mapping[bytes, str]) -> str:
-    """The id that the client or a proxy gave, if it is one that can stand in a log; else a new one."""
-    given = told.get(HEADER, "")
+def choose_request_id(headers: Mapping[bytes, str]) -> str:
+    """Choose the id that the client or a proxy gave, if it can stand in a log; else a new one."""
+    given = headers.get(HEADER, "")
     return given if VALID_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def start_span(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
-    """The span of a request, by OpenTelemetry's conventions for HTTP servers; none for probes."""
+    """Start the span of a request, by OpenTelemetry's conventions for HTTP servers; none for probes."""
     if not tracing.is_enabled or scope["path"] in PROBES:
         return NULL_SPAN
     attributes: dict[str, str | int] = {
@@ -178,6 +178,6 @@ def start_span(tracing: Tracing, scope: Scope, method: str, host: str) -> Span:
 
 
 def find_route(scope: Scope) -> str:
-    """The path of the route that answered, as it is declared: what people put into paths is not for labels."""
+    """Find the path of the route that answered, as it is declared: what people put into paths is not for labels."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) else UNMATCHED

@@ -1,4 +1,4 @@
-"""Where spans go: to an OTLP collector, if the standard variables of OpenTelemetry name one."""
+"""Export of spans to an OTLP collector, if the standard variables of OpenTelemetry name one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FLUSH = 5.0
 
 @asynccontextmanager
 async def open_tracing(env: Mapping[str, str]) -> AsyncGenerator[Tracing]:
-    """Tracing as the environment wants it, mostly none; what is still to be sent is sent at the end."""
+    """Open tracing as the environment wants it, mostly none; what is still to be sent is sent at the end."""
     exporter = build_exporter(env)
     if exporter is None:
         yield Tracing()
@@ -45,7 +45,8 @@ async def open_tracing(env: Mapping[str, str]) -> AsyncGenerator[Tracing]:
 
 
 def build_exporter(env: Mapping[str, str]) -> SpanExporter | None:
-    """The exporter that OpenTelemetry's variables ask for; None where they ask for none, or for one we do not have."""
+    """Build the exporter that OpenTelemetry's variables ask for; None where they ask for none, or for one we do not
+    have."""
     endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     wanted = env.get("OTEL_TRACES_EXPORTER") or ("otlp" if endpoint else "none")
     if wanted == "none" or env.get("OTEL_SDK_DISABLED", "").lower() == "true":

@@ -1,4 +1,4 @@
-"""How much work a JSON body is, found out before it is parsed: pydantic parses in one go, which nothing else can
+"""Estimate of how much work a JSON body is, before it is parsed: pydantic parses in one go, which nothing else can
 interrupt, at up to 4 µs a value and 60 ns an escape; a long text without either costs next to nothing."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLICE = 2**18
 
 
 async def check_structure(raw: bytes) -> None:
-    """Passes a body that is parsed quickly. Raises BadRequest (413) for any other.
+    """Check that a body is parsed quickly. Raises BadRequest (413) for any other.
 
     Counts the commas and the brackets outside of texts: a value stands behind each of them. What is no JSON is counted
     somehow, and refused by the parser.

@@ -1,5 +1,5 @@
-"""What a dialect brings so that `routes/respond.py` can answer in it: an encoder for streams, a collector for whole
-answers. A new dialect is a folder with these two beside this file, and a route."""
+"""Protocols that a dialect implements so that `routes/respond.py` can answer in it: an encoder for streams, a collector
+for whole answers. A new dialect is a folder with these two beside this file, and a route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table from our errors to OpenAI's error body."""
+"""One table from errors of the engine and the facade to OpenAI's error body."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class BadRequest(InterlockError):
-    """The request is not one that we can read. `param` names the field."""
+    """The request cannot be read or carried out. `param` names the field."""
 
     def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class BadRequest(InterlockError):
 
 @dataclass(frozen=True, kw_only=True)
 class HttpError:
-    """An HTTP answer that is an error."""
+    """An error as HTTP answers it."""
 
     status: int
     message: str
@@ -44,12 +44,12 @@ class HttpError:
     retry_after: str | None = None
 
     def build_body(self) -> dict[str, Any]:
-        """OpenAI's error body."""
+        """Build OpenAI's error body."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 def build_http_error(error: BaseException) -> HttpError:
-    """How an error is told to a client. What is not ours is not told in detail: it may hold secrets."""
+    """Build the answer to an error. What is not ours is not told in detail: it may hold secrets."""
     message = str(error)
     match error:
         case BadRequest(param=param, status=status):
@@ -100,12 +100,12 @@ def build_http_error(error: BaseException) -> HttpError:
 
 
 def format_request_id() -> str:
-    """Where in the log to look."""
+    """Format the id to look for in the log."""
     return f" under request_id {request.id}" if (request := find_current_request()) is not None else ""
 
 
 def build_model_error(error: ModelError) -> HttpError:
-    """The model's own refusals keep their status; its failures are a bad gateway."""
+    """Build the answer to a model's error: its own refusals keep their status; its failures are a bad gateway."""
     match error.kind:
         case "rate_limited":
             return HttpError(

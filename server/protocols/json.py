@@ -1,4 +1,4 @@
-"""JSON answers, written by orjson."""
+"""JSON responses, written by orjson."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class JSON(JSONResponse):
 
 
 class PlainJSON(JSON):
-    """The same values, every character escaped that does not show: for what a person may read in a terminal."""
+    """A JSON response in which every character that does not show is escaped, for what people read in a terminal."""
 
     def render(self, content: Any) -> bytes:
         return escape_json(super().render(content).decode()).encode()

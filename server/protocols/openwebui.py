@@ -1,4 +1,4 @@
-"""What kind of client asks, read from its request: a plain OpenAI client, or Open WebUI with its habits."""
+"""The kind of client that asks, read from its request: a plain OpenAI client, or Open WebUI with its habits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ASK_USER = "ask_user"
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """How a request is to be answered; by default, as a plain client of OpenAI expects it."""
+    """How a request is to be answered; by default, as a plain client of OpenAI's expects it."""
 
     kind: Literal["openai", "open-webui"] = "openai"
     items: bool = False
@@ -72,7 +72,7 @@ def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool)
 
 
 def read_tool_name(tool: Mapping[str, Any], index: int) -> str:
-    """The name of a function tool. Raises BadRequest for any other kind."""
+    """Read the name of a function tool. Raises BadRequest for any other kind."""
     function = tool.get("function")
     name = cast("Mapping[str, Any]", function).get("name") if isinstance(function, Mapping) else None
     if tool.get("type") != "function" or not isinstance(name, str) or not name:
@@ -83,7 +83,8 @@ def read_tool_name(tool: Mapping[str, Any], index: int) -> str:
 
 
 def is_task(headers: Mapping[str, str], body: ChatBody) -> bool:
-    """Whether Open WebUI asks for itself: by the header that an admin may configure, or by the shape of its prompts."""
+    """Tell whether Open WebUI asks for itself: by the header that an admin may configure, or by the shape of its
+    prompts."""
     if TASK in headers:
         return bool(headers[TASK])
     only = body.messages[0]

@@ -14,12 +14,12 @@ from server.protocols.sse import encode_sse
 
 
 def encode_status(text: str, *, done: bool) -> bytes:
-    """Open WebUI's live status line; it belongs in an event without `choices`."""
+    """Encode Open WebUI's live status line; it belongs in an event without `choices`."""
     return encode_sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
 
 
 def encode_done(index: int, item: Mapping[str, Any], status: str) -> bytes:
-    """The item at that place, as it ended."""
+    """Encode the item at that place, as it ended."""
     return encode_sse({"type": "response.output_item.done", "output_index": index, "item": {**item, "status": status}})
 
 
@@ -36,23 +36,23 @@ class ResponseItems:
         self._calls: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def begin_text(self) -> None:
-        """Text follows: it is an item of its own."""
+        """Begin an item of text, where none is open."""
         self._begin("text")
 
     def begin_thoughts(self) -> None:
-        """Thinking follows: it is an item of its own."""
+        """Begin an item of reasoning, where none is open."""
         self._begin("thoughts")
 
     def start_call(self, event: ToolStarted) -> bytes:
-        """The call as an item in progress, then completed: its arguments are known whole."""
+        """Encode the call as an item in progress, then completed: its arguments are known whole."""
         return self._encode_call(event, "completed")
 
     def report_progress(self, event: ToolProgress) -> bytes:
-        """A line above the answer that says how far the tool is."""
+        """Encode a line above the answer that says how far the tool is."""
         return encode_status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
 
     def finish_call(self, event: ToolFinished) -> bytes:
-        """What the tool returned."""
+        """Encode the result of a call."""
         if not event.failed:
             return self._encode_output(event.call_id, "completed", event.text, event.images)
         return self._encode_failed(event.call_id) + self._encode_output(
@@ -60,7 +60,7 @@ class ResponseItems:
         )
 
     def refuse_call(self, event: ToolRefused) -> bytes:
-        """A call that was not run: shown as failed, with the reason."""
+        """Encode a call that was not run: shown as failed, with the reason."""
         return self._encode_call(event, "failed") + self._encode_output(
             event.call_id, "failed", escape_invisible(event.reason, keep="\n")
         )
@@ -80,7 +80,7 @@ class ResponseItems:
         return encode_sse(added) + encode_done(index, item, status)
 
     def _encode_failed(self, call_id: str) -> bytes:
-        """The call once more, with another end: it takes the place of the first."""
+        """Encode the call once more, with another end: it takes the place of the first."""
         index, item = self._calls[call_id]
         return encode_done(index, item, "failed")
 

@@ -1,4 +1,4 @@
-"""`/v1/approvals`: what waits for a decision, and deciding it from elsewhere."""
+"""`/v1/approvals`: what waits for a decision, and deciding it outside the conversation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DecisionBody(BaseModel):
 
 
 def format_approval(entry: Approval) -> dict[str, Any]:
-    """One approval, as the contract words it. Times are seconds since the epoch."""
+    """Format one approval. Times are seconds since the epoch."""
     return {
         "id": entry.id,
         "object": "approval",
@@ -49,22 +49,23 @@ def format_approval(entry: Approval) -> dict[str, Any]:
 
 @router.get("")
 async def list_approvals(
-    parts: FacadeDep, identity: IdentityDep, status: Annotated[ApprovalStatus | None, Query()] = None
+    facade: FacadeDep, identity: IdentityDep, status: Annotated[ApprovalStatus | None, Query()] = None
 ) -> dict[str, Any]:
-    """What this key asked for, and what waits for its role."""
-    found = await parts.engine.list_approvals(identity.caller, identity.owner, status)
+    """List what this key asked for, and what waits for its role."""
+    found = await facade.engine.list_approvals(identity.caller, identity.owner, status)
     return {"object": "list", "data": [format_approval(entry) for entry in found]}
 
 
 @router.get("/{approval_id}")
-async def get_approval(approval_id: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
-    """One of them."""
-    return format_approval(await parts.engine.find_approval(approval_id, identity.caller, identity.owner))
+async def get_approval(approval_id: str, facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """Find one approval."""
+    return format_approval(await facade.engine.find_approval(approval_id, identity.caller, identity.owner))
 
 
 @router.post("/{approval_id}")
-async def decide(approval_id: str, request: Request, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
-    """Decides one, once. What was asked goes on with the conversation's next message, or in a stream that waits."""
+async def decide(approval_id: str, request: Request, facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """Decide one approval, once. What was asked goes on with the conversation's next message, or in a stream that
+    waits."""
     try:
         body = DecisionBody.model_validate_json(await read_bytes(request, LARGEST))
     except ValidationError as error:
@@ -74,5 +75,5 @@ async def decide(approval_id: str, request: Request, parts: FacadeDep, identity:
             f'{field or "body"}: {first["msg"]}; expected {{"decision": "approve" or "reject"}}', param=field
         ) from None
     return format_approval(
-        await parts.engine.decide(approval_id, body.decision, identity.caller, identity.owner, body.note)
+        await facade.engine.decide(approval_id, body.decision, identity.caller, identity.owner, body.note)
     )

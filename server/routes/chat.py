@@ -24,25 +24,25 @@ from server.routes.respond import TurnInput, collect_turn, start_turn, stream_tu
 async def chat(request: Request) -> Response:
     """Run one turn and answer with it. Raises what `protocols/errors.py` words for the client."""
     request.scope["route"] = ROUTE  # FastAPI says so of its own kind alone
-    parts = await build_facade(request)
-    identity = await identify_caller(request, parts)
-    with parts.revision.in_flight.hold():
+    facade = await build_facade(request)
+    identity = await identify_caller(request, facade)
+    with facade.revision.in_flight.hold():
         body = await read_body(request, request.state.connections.limits.body_size)
         client = read_client(request.headers, body, for_people=identity.forwards_users)
-        asked = TurnInput(
+        turn_input = TurnInput(
             model=body.model,
             messages=[dict(message) for message in body.messages],
             params=select_params(body, tools=bool(client.tools)),
             client=client,
         )
-        turn = await start_turn(request, parts, identity, asked)
+        turn = await start_turn(request, facade, identity, turn_input)
         completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         if not body.stream:
-            return await collect_turn(request, turn, Collector(completion_id, body.model, created), parts.settings)
+            return await collect_turn(request, turn, Collector(completion_id, body.model, created), facade.settings)
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         items = ResponseItems() if client.items else None
         encoder = ChunkEncoder(completion_id, body.model, created, include_usage=include_usage, items=items)
-        return await stream_turn(request, turn, encoder, parts.settings)
+        return await stream_turn(request, turn, encoder, facade.settings)
 
 
 # Not FastAPI's own kind of route: to find it, and to solve its dependencies, costs as much as the rest of the facade.

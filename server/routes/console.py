@@ -1,4 +1,4 @@
-"""`/console`: a page that shows what runs to whoever has a key, and its data, cut to what that key may see."""
+"""`/console`: a page that shows what runs to key holders, and its data, cut to what the key may see."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Page:
 
 
 def read_page(file: Path) -> Page:
-    """Reads a file of the page, once. Browsers ask each time whether theirs is still the one, so updates show."""
+    """Read a file of the page, once. Browsers ask each time whether theirs is still the one, so updates show."""
     body = file.read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {**SECURITY_HEADERS, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
@@ -76,7 +76,7 @@ def read_page(file: Path) -> Page:
 
 
 def build_page_router() -> APIRouter:
-    """The page's own files: public, since they hold nothing that is anybody's."""
+    """Build the routes of the page's own files: public, since they hold nothing that is anybody's."""
     files = {file.name: read_page(file) for file in PAGES.iterdir() if file.suffix in KINDS}
     found = APIRouter(prefix="/console")
 
@@ -95,7 +95,7 @@ def build_page_router() -> APIRouter:
 
 
 def build_file_route(page: Page) -> Any:
-    """A route that sends this file."""
+    """Build a route that sends this file."""
 
     async def file(request: Request) -> Response:
         return send_page(request, page)
@@ -104,7 +104,7 @@ def build_file_route(page: Page) -> Any:
 
 
 def send_page(request: Request, page: Page) -> Response:
-    """The file, or word that the browser's copy is still right."""
+    """Send the file, or word that the browser's copy is still right."""
     if request.headers.get("if-none-match") == page.headers["etag"]:
         return Response(status_code=304, headers=page.headers)
     return Response(page.body, headers=page.headers)
@@ -114,11 +114,11 @@ router = APIRouter(prefix="/console/api")
 
 
 @router.get("/state")
-async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Response:
-    """Everything but the turns, as this key may see it."""
-    engine, revision = parts.engine, parts.revision
+async def state(request: Request, facade: FacadeDep, identity: IdentityDep) -> Response:
+    """Answer with everything but the turns, as this key may see it."""
+    engine, revision = facade.engine, facade.revision
     ready = await revision.check_readiness()
-    seen = build_overview(
+    overview = build_overview(
         revision.snapshot,
         {**ready, "problems": [str(problem) for problem in engine.problems]},
         engine.metrics.read_running_turns(),
@@ -126,35 +126,36 @@ async def state(request: Request, parts: FacadeDep, identity: IdentityDep) -> Re
         identity.caller,
         identity.owner,
     )
-    return answer_if_changed(request, {"you": describe_caller(identity), **format_overview(seen)})
+    return answer_if_changed(request, {"you": describe_caller(identity), **format_overview(overview)})
 
 
 @router.get("/graphs/{name}.svg")
-async def drawing(name: str, parts: FacadeDep, identity: IdentityDep) -> Response:
-    """One graph, drawn. Raises UnknownModel, also for one that this key may not use."""
-    picture = render_svg(parts.revision.find_plan(name, identity.caller))
+async def drawing(name: str, facade: FacadeDep, identity: IdentityDep) -> Response:
+    """Draw one graph. Raises UnknownModel, also for one that this key may not use."""
+    picture = render_svg(facade.revision.find_plan(name, identity.caller))
     return Response(picture, media_type="image/svg+xml", headers={**SECURITY_HEADERS, "cache-control": "no-store"})
 
 
 @router.get("/turns")
 async def turns(
     request: Request,
-    parts: FacadeDep,
+    facade: FacadeDep,
     identity: IdentityDep,
     limit: Annotated[int, Query(ge=1, le=MOST_TURNS)] = 50,
 ) -> Response:
-    """The caller's own latest turns, newest first. None where nobody vouches for who asks: they may be another's."""
+    """List the caller's own latest turns, newest first. None where nobody vouches for who asks: they may be
+    another's."""
     found: Sequence[TurnView] = ()
     if identity.remembers:
-        revision, caller = parts.revision, identity.caller
+        revision, caller = facade.revision, identity.caller
         found = await load_timeline(
-            parts.engine.store, identity.owner, limit, lambda name: revision.find_people_name(name, caller)
+            facade.engine.store, identity.owner, limit, lambda name: revision.find_people_name(name, caller)
         )
     return answer_if_changed(request, {"turns": found, "more": len(found) == limit < MOST_TURNS})
 
 
 def describe_caller(identity: Identity) -> dict[str, Any]:
-    """Who the page speaks to."""
+    """Describe whom the page speaks to."""
     caller = identity.caller
     return {
         "user": caller.user,
@@ -165,14 +166,14 @@ def describe_caller(identity: Identity) -> dict[str, Any]:
     }
 
 
-def format_overview(seen: Overview) -> dict[str, Any]:
-    """The overview as the page reads it."""
+def format_overview(overview: Overview) -> dict[str, Any]:
+    """Format the overview as the page reads it."""
     return {
-        "status": seen.status,
-        "snapshot": seen.snapshot,
-        "problems": seen.problems,
-        "graphs": seen.graphs,
-        "servers": seen.servers,
+        "status": overview.status,
+        "snapshot": overview.snapshot,
+        "problems": overview.problems,
+        "graphs": overview.graphs,
+        "servers": overview.servers,
         "approvals": [
             {
                 **approvals.format_approval(view.entry),
@@ -180,13 +181,13 @@ def format_overview(seen: Overview) -> dict[str, Any]:
                 "yours": view.yours,
                 "decidable": view.decidable,
             }
-            for view in seen.approvals
+            for view in overview.approvals
         ],
     }
 
 
 def format_arguments(entry: Approval) -> dict[str, Any]:
-    """Arguments as texts: a browser would round whole numbers over 2⁵³, and reorder names that are numbers."""
+    """Format arguments as texts: a browser would round whole numbers over 2⁵³, and reorder names that are numbers."""
     return {
         "values": [
             [name, value if isinstance(value, str) else dump_json(value, indent=True)]
@@ -197,7 +198,7 @@ def format_arguments(entry: Approval) -> dict[str, Any]:
 
 
 def answer_if_changed(request: Request, content: dict[str, Any]) -> Response:
-    """The data, or word that nothing has changed. It is a person's own: nobody on the way may keep it."""
+    """Answer with the data, or word that nothing has changed. It is a person's own: nobody on the way may keep it."""
     answer = JSON(content, headers={**SECURITY_HEADERS, "cache-control": "no-store"})
     etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     answer.headers["etag"] = etag

@@ -1,4 +1,4 @@
-"""What routes ask for: the engine, its current revision, and the caller of this request."""
+"""Dependencies of routes: the engine, its current revision, and the caller of this request."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Facade:
 
     @property
     def identities(self) -> Identities:
-        """All who are known to the revision."""
+        """Everybody whom the revision lets in."""
         return self.revision.attachment
 
 
 class LifespanState(TypedDict):
-    """What Starlette puts on every request's state."""
+    """The state that Starlette puts on every request."""
 
     connections: ConnectionTable
     settings: Settings
@@ -45,7 +45,7 @@ class LifespanState(TypedDict):
 
 
 async def build_facade(request: Request) -> Facade:
-    """The parts of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
+    """Build the facade of this request. (FastAPI sends plain functions to a thread; these are `async` to stay here.)"""
     engine = cast("Engine[Identities]", request.state.engine)
     return Facade(settings=cast(Settings, request.state.settings), engine=engine, revision=engine.current_revision)
 
@@ -53,14 +53,14 @@ async def build_facade(request: Request) -> Facade:
 FacadeDep = Annotated[Facade, Depends(build_facade)]
 
 
-async def identify_caller(request: Request, parts: FacadeDep) -> Identity:
-    """Who is behind this request. Raises what `Identities.identify` raises, and AddressLocked."""
+async def identify_caller(request: Request, facade: FacadeDep) -> Identity:
+    """Identify the caller of this request. Raises what `Identities.identify` raises, and AddressLocked."""
     table = cast(ConnectionTable, request.state.connections)
     connection = cast("Mapping[str, ClientConnection]", request.scope.get("extensions", {})).get(EXTENSION)
     address = find_address(request, connection)
     try:
         try:
-            found = await parts.identities.identify(request.headers, table.failed_keys.guard_lookup(address))
+            found = await facade.identities.identify(request.headers, table.failed_keys.guard_lookup(address))
         except UnknownKey:
             table.failed_keys.note_failure(address)
             raise
@@ -76,7 +76,7 @@ async def identify_caller(request: Request, parts: FacadeDep) -> Identity:
 
 
 def find_address(request: Request, connection: ClientConnection | None) -> str:
-    """Whose keys are counted together: the other end's, or the client's for whom a trusted proxy asks."""
+    """Find whose keys are counted together: the other end's, or the client's for whom a trusted proxy asks."""
     if connection is not None and connection.address is not None:
         return connection.address
     return find_group(request.client.host if request.client else UNKNOWN)
@@ -86,7 +86,7 @@ IdentityDep = Annotated[Identity, Depends(identify_caller)]
 
 
 async def read_bytes(request: Request, largest: int) -> bytes:
-    """The body, if it is no larger than `largest` bytes. Raises BadRequest (413)."""
+    """Read the body, if it is no larger than `largest` bytes. Raises BadRequest (413)."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > largest:
         raise BadRequest(f"The body is larger than {largest} bytes.", status=413)

@@ -39,7 +39,7 @@ WEBUI_META: dict[str, Any] = {
 
 
 def format_model(entry: ModelListEntry) -> dict[str, Any]:
-    """One model in OpenAI's words; `name` and `description` are for chat pages."""
+    """Format one model as OpenAI does; `name` and `description` are for chat pages."""
     return {
         "id": entry.id,
         "object": "model",
@@ -52,18 +52,18 @@ def format_model(entry: ModelListEntry) -> dict[str, Any]:
 
 
 @router.get("/models")
-async def list_models(parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
-    """What this key may use."""
+async def list_models(facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """List what this key may use."""
     return {
         "object": "list",
-        "data": [format_model(entry) for entry in await parts.revision.list_models(identity.caller)],
+        "data": [format_model(entry) for entry in await facade.revision.list_models(identity.caller)],
     }
 
 
 @router.get("/models/{name:path}")
-async def get_model(name: str, parts: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
-    """One of them. Raises UnknownModel, also for what this key may not use."""
-    for entry in await parts.revision.list_models(identity.caller):
+async def get_model(name: str, facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
+    """Find one model. Raises UnknownModel, also for what this key may not use."""
+    for entry in await facade.revision.list_models(identity.caller):
         if entry.id == name:
             return format_model(entry)
     raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.")

@@ -48,30 +48,30 @@ class TurnInput:
     client: Client
 
 
-async def start_turn(request: Request, parts: Facade, identity: Identity, asked: TurnInput) -> RunningAnswer:
+async def start_turn(request: Request, facade: Facade, identity: Identity, turn_input: TurnInput) -> RunningAnswer:
     """Start the turn, if the caller may have it now. It holds the revision itself.
 
     Raises BadRequest, UnknownModel, NotAllowed and LimitReached.
     """
     if HOP_HEADER in request.headers:
         raise BadRequest(
-            f"This request came back to Interlock: the model {asked.model!r} of a graph leads to Interlock itself. "
-            "Give the graph, or `models.default` in gateway.yaml, a model that LiteLLM sends elsewhere.",
+            f"This request came back to Interlock: the model {turn_input.model!r} of a graph leads to Interlock "
+            "itself. Give the graph, or `models.default` in gateway.yaml, a model that LiteLLM sends elsewhere.",
             status=508,
         )
-    client, caller = asked.client, identity.caller
-    served_graph, model = await parts.revision.resolve(asked.model, caller)
+    client, caller = turn_input.client, identity.caller
+    served_graph, model = await facade.revision.resolve(turn_input.model, caller)
     note = get_request_note()
     note.graph = served_graph.plan.id
-    refuse_name_clashes(client.tools, parts.revision, caller)
-    token_count = await parts.revision.admission.admit(caller, identity.owner)
+    refuse_name_clashes(client.tools, facade.revision, caller)
+    token_count = await facade.revision.admission.admit(caller, identity.owner)
     turn_request = TurnRequest(
         served_graph=served_graph,
         caller=caller,
         owner=identity.owner,
         remembers=identity.remembers,
-        messages=asked.messages,
-        params=asked.params,
+        messages=turn_input.messages,
+        params=turn_input.params,
         tools=client.tools,
         page=OPEN_WEBUI,
         buttons=client.buttons,
@@ -83,7 +83,7 @@ async def start_turn(request: Request, parts: Facade, identity: Identity, asked:
         message=client.message,
         parent_message=client.parent_message,
     )
-    runner = parts.engine.runner
+    runner = facade.engine.runner
     turn = runner.ask_model(turn_request) if client.task else runner.start(turn_request)
     note.turn = turn.span
     return turn

@@ -1,4 +1,4 @@
-"""A reply in OpenAI's words: one stream of chunks, and the same chunks collected for who does not stream."""
+"""A reply as OpenAI's stream of chunks, and those chunks collected into a whole completion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ PIECE = 24
 
 
 def build_chunks(reply: ModelReply, request: ChatRequest, *, usage: bool) -> Iterator[Chunk]:
-    """The chunks of one answer, word by word. Call ids are new each time, so the same reply is cut once."""
+    """Build the chunks of one answer, word by word. Call ids are new each time, so a reply is cut into chunks only
+    once."""
     head: Chunk = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "object": "chat.completion.chunk",
@@ -49,7 +50,7 @@ def build_chunks(reply: ModelReply, request: ChatRequest, *, usage: bool) -> Ite
 
 
 def build_completion(stream: Iterator[Chunk]) -> Chunk:
-    """The chunks of one answer as one `chat.completion`. The last one must carry the usage."""
+    """Collect the chunks of one answer into one `chat.completion`. The last one must carry the usage."""
     content: str | None = None
     calls: list[Chunk] = []
     finish = "stop"

@@ -38,7 +38,7 @@ COUNTRY = re.compile(r"\bcountry\b[^:\n]{0,20}:\s*([^\W\d_][\w' -]*)", re.IGNORE
 
 @dataclass(frozen=True)
 class ModelReply:
-    """Either words, or calls by the names of this request."""
+    """The next move: either words, or calls by the names of this request."""
 
     text: str = ""
     calls: tuple[PlannedCall, ...] = ()
@@ -55,7 +55,7 @@ Finding = PastCall | Trouble
 
 
 def decide(conversation: ParsedChat) -> ModelReply:
-    """The next move in a conversation."""
+    """Decide the next move in a conversation."""
     if (task := answer_task(conversation.question)) is not None:
         return ModelReply(task)
     if conversation.undecided:

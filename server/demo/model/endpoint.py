@@ -1,4 +1,4 @@
-"""The demo model's HTTP: the two parts of OpenAI's API that a chat needs."""
+"""The demo model's HTTP endpoint: the two parts of OpenAI's API that a chat needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL: Chunk = {"id": MODEL_ID, "object": "model", "created": 1_735_689_600, "ow
 
 
 def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
-    """The endpoint. `delay` is the time in seconds between two chunks of a stream."""
+    """Create the endpoint. `delay` is the time in seconds between two chunks of a stream."""
 
     async def models(_request: Request) -> Response:
         return JSONResponse({"object": "list", "data": [MODEL]})

@@ -1,4 +1,4 @@
-"""Which SELECT answers a question about the sample shop, if one of a few shapes does."""
+"""Questions about the sample shop into SELECT statements, for a few shapes of question."""
 
 # ruff: noqa: S608 - a model writes SQL for a living; the tool that runs it only reads
 
@@ -52,7 +52,7 @@ LATEST = re.compile(r"\b(?:latest|last|newest|recent)\s*(\d{1,3})?\b", re.IGNORE
 
 
 def to_sql(text: str) -> str | None:
-    """`how many customers per country` → a SELECT for SQLite; None when it is not about the shop."""
+    """Translate `how many customers per country` into a SELECT for SQLite; None when it is not about the shop."""
     about_customers, about_orders, about_money = (bool(p.search(text)) for p in (CUSTOMERS, ORDERS, MONEY))
     group = _find_group(text)
     top = TOP.search(text)
@@ -66,7 +66,7 @@ def to_sql(text: str) -> str | None:
 
 
 def count_in(place: str) -> str:
-    """How many customers are in one country or city."""
+    """Build the SELECT that counts the customers in one country or city."""
     return f"SELECT count(*) AS customers FROM customers{_build_where(place)}"
 
 

@@ -1,4 +1,4 @@
-"""Which steps a person's words ask for: regular expressions over English, nothing cleverer."""
+"""A person's words into steps: regular expressions over English, nothing cleverer."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ EARLIER = re.compile(
 
 
 def is_about_earlier(question: str) -> bool:
-    """True for words such as `what did the file say again?`."""
+    """Tell whether the words are such as `what did the file say again?`."""
     return EARLIER.search(question) is not None
 
 
 def parse_stages(question: str) -> tuple[Stage, ...]:
-    """`list the files, then read the first one` → two stages. Empty when no rule fits any of it."""
+    """Parse `list the files, then read the first one` into two stages. Empty when no rule fits any of it."""
     found: list[Stage] = []
     for text in _split_stages(question):
         steps = _parse_steps(text)
@@ -107,7 +107,7 @@ def parse_stages(question: str) -> tuple[Stage, ...]:
 
 
 def _insert_listing(found: list[Stage]) -> Iterator[Stage]:
-    """`read the first file` needs a list that nobody asked for."""
+    """Insert the listing that `read the first file` needs and nobody asked for."""
     listed = False
     for stage in found:
         listed = listed or any(isinstance(step, ListFiles | WriteFile | WriteFound) for step in stage)
@@ -118,7 +118,7 @@ def _insert_listing(found: list[Stage]) -> Iterator[Stage]:
 
 
 def _split_stages(question: str) -> list[str]:
-    """Cuts at `then` and its like, but not inside quotation marks."""
+    """Cut at `then` and its like, but not inside quotation marks."""
     masked = QUOTED.sub(lambda quoted: "\0" * len(quoted.group()), question)
     parts: list[str] = []
     start = 0
@@ -130,7 +130,7 @@ def _split_stages(question: str) -> list[str]:
 
 
 def _parse_steps(text: str) -> list[Step]:
-    """The steps of one stage in the order of the words. A rule takes its words away from the rules after it."""
+    """Parse the steps of one stage in the order of the words. A rule takes its words away from the rules after it."""
     placed: list[tuple[int, Step]] = []
     for rule in (
         _parse_sql,

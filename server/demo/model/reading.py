@@ -1,4 +1,4 @@
-"""A chat completion request, read into what the rules look at: the question, what was done for it, what is on offer."""
+"""A chat completion request as the rules see it: the question, what was done for it, which tools there are."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WireMessage(BaseModel):
 
     @property
     def text(self) -> str:
-        """What it says, whichever of the two forms it came in; pictures say nothing here."""
+        """The text of the content, whichever of the two forms it came in; pictures say nothing here."""
         if isinstance(self.content, list):
             return "\n".join(part.text for part in self.content if part.text)
         return self.content or ""
@@ -102,7 +102,7 @@ class ParsedChat:
 
 
 def parse_chat(request: ChatRequest) -> ParsedChat:
-    """What the rules need of one request."""
+    """Parse what the rules need of one request."""
     messages = request.messages
     asked = [index for index, message in enumerate(messages) if message.role == "user"]
     questions = [index for index in asked if not DECISION.fullmatch(messages[index].text)]
@@ -119,7 +119,7 @@ def parse_chat(request: ChatRequest) -> ParsedChat:
 
 
 def strip_server(tool: str) -> str:
-    """`filesystem__read_file` → `read_file`."""
+    """Strip the server from a tool's name: `filesystem__read_file` → `read_file`."""
     return tool.rsplit("__", 1)[-1]
 
 

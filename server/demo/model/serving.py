@@ -1,4 +1,4 @@
-"""Runs the demo model: inside another program's event loop, or as a program of its own."""
+"""Serving the demo model: inside another program's event loop, or as a program of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GuestServer(uvicorn.Server):
 
 @asynccontextmanager
 async def serve_demo_model(port: int = 0, delay: float | None = None) -> AsyncGenerator[str]:
-    """Serves the demo model on 127.0.0.1 while the block runs; gives its base url, which ends in /v1.
+    """Serve the demo model on 127.0.0.1 while the block runs; gives its base URL, which ends in /v1.
 
     `port` 0 takes a free one. `delay` is in seconds, by default `$INTERLOCK_DEMO_DELAY` milliseconds. Raises OSError
     when the port is taken, InterlockError when the variable is no number.
@@ -45,7 +45,8 @@ async def serve_demo_model(port: int = 0, delay: float | None = None) -> AsyncGe
 
 
 def read_demo_delay(environ: Mapping[str, str]) -> float:
-    """Seconds between two chunks, from `$INTERLOCK_DEMO_DELAY` in milliseconds. Raises InterlockError."""
+    """Read the seconds between two chunks from `$INTERLOCK_DEMO_DELAY`, which is in milliseconds. Raises
+    InterlockError."""
     text = environ.get(DELAY)
     if not text:
         return DEFAULT_DELAY
@@ -59,7 +60,7 @@ def read_demo_delay(environ: Mapping[str, str]) -> float:
 
 
 async def run_demo_model(port: int) -> None:
-    """Serves until the process is told to stop, and prints the url. Raises what `serve_demo_model` raises."""
+    """Serve until the process is told to stop, and print the URL. Raises what `serve_demo_model` raises."""
     async with serve_demo_model(port) as url:
         print(f"url {url}", flush=True)
         await asyncio.Event().wait()

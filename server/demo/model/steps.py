@@ -1,4 +1,4 @@
-"""The few things the rules know how to do, one class each."""
+"""The steps that the rules know, one class each."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Query:
 
 @dataclass(frozen=True)
 class CountThere:
-    """Count the customers of the country that was read of in the step before."""
+    """Count the customers of the country that the step before read of."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Execute:
 
 @dataclass(frozen=True)
 class Measure:
-    """How busy the machine is."""
+    """Measure how busy the machine is."""
 
 
 @dataclass(frozen=True)

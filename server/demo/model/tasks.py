@@ -1,4 +1,4 @@
-"""Chat pages ask the model for titles, tags and follow-up questions too; these are the answers to that."""
+"""Answers to what chat pages ask on their own account: titles, tags and follow-up questions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLLOW_UPS = ("List the files", "How many customers per country?", "How busy is 
 
 
 def answer_task(question: str) -> str | None:
-    """JSON as the task's own text asks for it; None when the question is no such task."""
+    """Answer with JSON as the task's own text asks for it; None when the question is no such task."""
     if not question.startswith(MARK):
         return None
     # The instructions come before the conversation, which may use the same words.

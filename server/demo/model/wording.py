@@ -1,4 +1,4 @@
-"""Sentences for people. Every number and name in them comes out of a tool's answer."""
+"""Results in sentences for people. Every number and name in them comes out of a tool's answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_QUOTED = 6_000
 
 
 def format_introduction(conversation: ParsedChat) -> str:
-    """What this model is, when it knows nothing better to say."""
+    """Format what the model says of itself when it knows nothing better to say."""
     question = " ".join(conversation.question.split())
     said = f" No rule of mine fits “{_shorten(question, 120)}”." if question and not _is_greeting(question) else ""
     if not conversation.tool_names:
@@ -45,7 +45,7 @@ def format_introduction(conversation: ParsedChat) -> str:
 
 
 def describe_call(made: PastCall) -> str:
-    """What one call found, in words."""
+    """Describe what one call found."""
     tool, args, result = made.call.tool, made.call.args, made.result
     if has_failed(made):
         return f"`{tool}` did not give me what I asked for. It answered:\n\n{_fence(result)}"
@@ -70,7 +70,7 @@ def describe_call(made: PastCall) -> str:
 
 
 def has_failed(made: PastCall) -> bool:
-    """True when a call gave no result of its kind: it was refused, or went wrong."""
+    """Tell whether a call gave no result of its kind: it was refused, or went wrong."""
     if made.call.tool in KINDS:
         return parse_answer(made) is None
     return REFUSAL.match(made.result) is not None
@@ -87,7 +87,7 @@ KINDS: dict[str, type[BaseModel]] = {
 
 
 def parse_answer(made: PastCall) -> BaseModel | None:
-    """A call's result as what it is; None when it is something else, such as a refusal."""
+    """Parse a call's result; None when it is something else, such as a refusal."""
     kind = KINDS.get(made.call.tool)
     try:
         return kind.model_validate_json(made.result) if kind is not None else None
@@ -96,7 +96,7 @@ def parse_answer(made: PastCall) -> BaseModel | None:
 
 
 def format_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(_format_cell(cell) for cell in line) + " |" for line in lines)
 

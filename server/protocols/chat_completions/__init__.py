@@ -1,1 +1,1 @@
-"""OpenAI's Chat Completions: the request, the stream of chunks, the whole completion."""
+"""OpenAI's Chat Completions: `request` reads, `stream` encodes chunks, `collect` builds the whole completion."""

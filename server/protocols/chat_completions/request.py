@@ -14,7 +14,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class StreamOptions(BaseModel):
-    """What the stream should hold besides the answer."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -31,7 +31,7 @@ class Part(TypedDict, total=False):
 
 
 class FunctionCall(TypedDict, total=False):
-    """What a tool call calls."""
+    """The function of a tool call."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
 
@@ -108,7 +108,8 @@ TOOL_PARAMS = frozenset({"tool_choice", "parallel_tool_calls"})
 
 
 def select_params(body: ChatBody, *, tools: bool = False) -> dict[str, Any]:
-    """The sampling fields of a request, verbatim; those about tools only where the client brought its own (`tools`)."""
+    """Select the sampling fields of a request, verbatim; those about tools only where the client brought its own
+    (`tools`)."""
     extra = body.model_extra or {}
     wanted = MODEL_PARAMS if tools else MODEL_PARAMS - TOOL_PARAMS
     return {name: value for name, value in extra.items() if name in wanted and value is not None}

@@ -1,4 +1,4 @@
-"""The open connections of this process: how many there may be, which one goes first, and what is said of refusals."""
+"""The open connections of this process: how many there may be, which one is closed first, and the log of refusals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LINES_A_MINUTE = 100
 
 
 class ClientConnection(Protocol):
-    """What the table knows of one."""
+    """A connection, as far as the table knows it."""
 
     address: str | None
     """None: a trusted proxy, behind which many are."""
@@ -47,17 +47,17 @@ class ClientConnection(Protocol):
     deadline: float
 
     def expire(self, now: float) -> None:
-        """The deadline is over."""
+        """End what the deadline was for."""
         ...
 
     def evict(self) -> None:
-        """Makes room, at once."""
+        """Close the connection at once, to make room."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpLimits:
-    """`http:` of one snapshot, ready for use."""
+    """The limits of one snapshot (`http:` in gateway.yaml), ready for use."""
 
     spec: HttpSpec
     trusted: Sequence[Network]
@@ -66,7 +66,7 @@ class HttpLimits:
 
 
 def build_limits(spec: HttpSpec, max_body: int | None, files: int) -> HttpLimits:
-    """The limits of a spec on a machine where the process may open so many files."""
+    """Build the limits of a spec on a machine where the process may open `files` files."""
     connections = min(spec.connections, max((files - OWN_FILES) // 2, 16))
     if connections < spec.connections:
         log.warning(
@@ -84,13 +84,14 @@ def build_limits(spec: HttpSpec, max_body: int | None, files: int) -> HttpLimits
 
 
 def read_file_limit() -> int:
-    """How many files this process may open now."""
+    """Read how many files this process may open now."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_file_limit() -> int:
-    """Raises the soft limit on open files as far as it goes, for this process and those it starts; what it is then."""
+    """Raise the soft limit on open files as far as it goes, for this process and those it starts; return the new
+    limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -103,7 +104,7 @@ def raise_file_limit() -> int:
 
 
 class ConnectionTable:
-    """All of them. Those that wait for a request, oldest first, are the ones that can be closed to make room."""
+    """Table of all open connections. Those that wait for a request, oldest first, can be closed to make room."""
 
     def __init__(self, spec: Callable[[], HttpSpec], metrics: Metrics, max_body: int | None) -> None:
         self._spec = spec
@@ -122,7 +123,7 @@ class ConnectionTable:
 
     @property
     def limits(self) -> HttpLimits:
-        """Those of the current snapshot; a connection keeps what it began with."""
+        """The limits of the current snapshot; a connection keeps those it began with."""
         spec = self._spec()
         if spec is not self._limits.spec:
             self._limits = build_limits(spec, self._max_body, self._files)
@@ -132,7 +133,7 @@ class ConnectionTable:
         return len(self._all)
 
     def admit(self, connection: ClientConnection, now: float, file: int = 0) -> bool:
-        """Takes up a new connection, at the cost of the longest waiting one where all places or files are taken; False
+        """Admit a new connection, at the cost of the longest waiting one where all places or files are taken; False
         where each of them is at work. `file` is its descriptor, and systems give the lowest one that is free."""
         full = len(self._all) - self._spare >= self.limits.connections or file >= self._files - RESERVED_FILES
         if full and not self._evict_one(spare=False):
@@ -147,7 +148,7 @@ class ConnectionTable:
         return True
 
     def remove(self, connection: ClientConnection) -> None:
-        """It is closed, or will be; may be called again."""
+        """Remove a connection that is closed, or will be; may be called again."""
         if connection not in self._all:
             return
         self._all.discard(connection)
@@ -156,22 +157,22 @@ class ConnectionTable:
         self._leave_strangers(connection)
 
     def start_request(self, connection: ClientConnection) -> None:
-        """It has brought a request: it is not in the way."""
+        """Note that a connection has brought a request, so that it is not closed to make room."""
         self._waiting.pop(connection, None)
 
     def end_request(self, connection: ClientConnection, now: float) -> None:
-        """It has its answer."""
+        """Note that a connection's request was answered, so that it waits again."""
         if connection in self._all:
             self._waiting[connection] = now
 
     def note_valid_key(self, connection: ClientConnection) -> None:
-        """It is somebody's who is known; may be called again."""
+        """Note that a connection showed a valid key; may be called again."""
         if not connection.authenticated:
             self._leave_strangers(connection)
             connection.authenticated = True
 
     def note_refusal(self, address: str, reason: str) -> None:
-        """Counts a refusal, and logs the first of an address in a minute."""
+        """Count a refusal, and log the first of an address in a minute."""
         self._metrics.count_refused_connection(reason)
         count = self._refusals.get(address, 0)
         if count == 0 and len(self._refusals) >= LINES_A_MINUTE:
@@ -182,7 +183,7 @@ class ConnectionTable:
 
     @asynccontextmanager
     async def watch(self) -> AsyncGenerator[None]:
-        """Ends what is overdue, while the block lasts."""
+        """End what is overdue, while the block lasts."""
         task = asyncio.create_task(self._sweep_forever(), name="connections")
         try:
             yield
@@ -205,7 +206,7 @@ class ConnectionTable:
                 log.exception("a connection could not be ended")
 
     def sweep(self, now: float) -> None:
-        """Ends what is overdue, and what one address has too much of."""
+        """End what is overdue, and what one address has too much of."""
         self._files = read_file_limit()
         for connection in [one for one in self._all if one.deadline <= now]:
             connection.expire(now)
@@ -230,7 +231,7 @@ class ConnectionTable:
             )
 
     def _evict_one(self, *, spare: bool) -> bool:
-        """Closes the longest waiting one, of those without a key before all others; False where none waits."""
+        """Close the longest waiting connection, of those without a key before all others; False where none waits."""
         found = next((one for one in self._waiting if one.spare == spare and not one.authenticated), None)
         found = found or next((one for one in self._waiting if one.spare == spare), None)
         if found is None:

@@ -37,7 +37,7 @@ NEVER = float("inf")
 
 
 class RefusedRequest(Exception):
-    """Raised through the parser, which stops then."""
+    """Stops the parser in the middle of a request that is refused."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -84,7 +84,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Bytes since the last piece of a body: chunk extensions and trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes its place in the table, or is refused."""
+        """Take a place in the table, or refuse the connection."""
         super().connection_made(transport)
         now = self.loop.time()
         self.host = self.client[0] if self.client else UNKNOWN
@@ -95,7 +95,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.refuse(503, "connections", "All connections of this server are in use.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Every request of it learns that nobody listens: uvicorn tells the last one only."""
+        """Tell every request of the connection that nobody listens: uvicorn tells the last one only."""
         self.table.remove(self)
         self.deadline = NEVER
         for cycle in self._answering:
@@ -104,7 +104,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, unless it is too much."""
+        """Parse what came, unless it is too much."""
         if self._refused:
             self._lingering += len(data)
             if self._lingering > MOST_LINGERING:
@@ -131,27 +131,27 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                 self.deadline = self.loop.time() + self.limits.spec.header_time
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Begin a request, at its first byte."""
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
         self._in_head = True
         self._head_bytes = self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the path and query."""
+        """Take a piece of the path and query."""
         super().on_url(url)
         if len(self.url) > self._url_size:
             self._stop(414, "url_size", f"The path and query are longer than {self._url_size} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
+        """Take a header, or a trailer."""
         super().on_header(name, value)
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._header_size or len(self.headers) > self._header_count:
             self._stop(431, "header_size", self._describe_too_large())
 
     def on_headers_complete(self) -> None:
-        """A request, of which a body may follow."""
+        """Hand the request on; a body may follow."""
         self._in_head = False
         if len(self._answering) >= MOST_PIPELINED:
             self._stop(400, "pipelining", "Too many requests were sent without waiting for an answer.")
@@ -172,7 +172,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._stop(503, "connections", "All connections of this server are in use.")
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Take a piece of the body."""
         self._body_bytes += len(body)
         self._body_pieces += 1
         self._beside_body = 0
@@ -184,13 +184,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The end of a request."""
+        """End the request."""
         self._in_body = False
         self.deadline = NEVER
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The end of an answer: of the oldest request that had none."""
+        """End the answer to the oldest request that had none."""
         if self._answering:
             self._answering.popleft()
         super().on_response_complete()
@@ -198,7 +198,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.table.end_request(self, self.loop.time())
 
     def expire(self, now: float) -> None:
-        """Says that it took too long. A body that comes fast enough, and one that is not read here, gets longer."""
+        """Refuse what took too long. A body that comes fast enough, and one that is not read here, gets longer."""
         spec = self.limits.spec
         if self._refused:
             self.transport.abort()
@@ -215,13 +215,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def evict(self) -> None:
-        """Closes it, to make room."""
+        """Close the connection, to make room."""
         self.deadline = NEVER
         self._refused = True
         self.transport.abort()
 
     def refuse(self, status: int, reason: str, message: str) -> None:
-        """Answers in words, where an answer is due and nothing of it was sent, and listens no more."""
+        """Answer in words, where an answer is due and nothing of it was sent, and listen no more."""
         if self._refused:
             return
         self._refused = True
@@ -245,7 +245,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return False  # nothing here speaks it: the request is answered as it is, as RFC 9110 §7.8 allows
 
     def _end_after_answer(self) -> None:
-        """What follows a request for an upgrade is in no protocol that is spoken here."""
+        """End the connection after this answer: what follows a request for an upgrade is in no protocol that is spoken
+        here."""
         self._refused = True
         self.deadline = NEVER
         if self.cycle.response_complete:
@@ -272,7 +273,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
 
 def build_refusal(status: int, message: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """A whole answer with OpenAI's error body, after which nothing comes."""
+    """Build a whole answer with OpenAI's error body, after which nothing comes."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     code = HTTPStatus(status).name.lower()
     body = orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
