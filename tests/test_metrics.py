@@ -13,8 +13,8 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from support.seen import Seen, awaited, scraped
 from support.tools import Tools
 
-from graphs.telemetry.metrics import FOLDER, Metrics
-from server.observability.multiprocess_metrics import share_metrics
+from graphs.telemetry.metrics import Metrics
+from graphs.telemetry.multiprocess import FOLDER_VARIABLE, share_metrics
 
 
 async def test_turns_are_counted_by_graph_and_by_how_they_ended(facade: Facade, model: ScriptedModel) -> None:
@@ -212,15 +212,15 @@ def test_what_runs_is_also_told_to_the_program_itself() -> None:
 def test_a_folder_of_workers_ends_with_its_start_and_takes_those_of_killed_ones_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(FOLDER, raising=False)
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     left = tmp_path / "metrics-999999999-old"
     left.mkdir()
     other = tmp_path / f"metrics-{os.getppid()}-running"
     other.mkdir()
     with share_metrics(tmp_path):
-        folder = Path(os.environ[FOLDER])
+        folder = Path(os.environ[FOLDER_VARIABLE])
         assert folder.is_dir()
         assert not left.exists()
     assert not folder.exists()
-    assert FOLDER not in os.environ
+    assert FOLDER_VARIABLE not in os.environ
     assert other.is_dir()

@@ -1,4 +1,4 @@
-"""What is counted and timed, for Prometheus: by graph, node, tool, verdict and server; never by what people write."""
+"""Metrics for Prometheus, by graph, node, tool, verdict and server; never by what people write."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable by which prometheus_client is told, before it is loaded, that several processes count together."""
+from graphs.telemetry.multiprocess import FOLDER_VARIABLE, is_process_alive
 
 UNKNOWN = "unknown"
 """The label of a tool that no server has: the model made its name up, and names must not be endless."""
@@ -30,7 +29,7 @@ LONG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 3
 
 @dataclass(frozen=True, slots=True)
 class NodeMeter:
-    """One node of one graph."""
+    """The metrics of one node of one graph."""
 
     running: Gauge
     seconds: Histogram
@@ -38,7 +37,7 @@ class NodeMeter:
 
 @dataclass(frozen=True, slots=True)
 class TurnMeter:
-    """One graph's turns."""
+    """The metrics of one graph's turns."""
 
     running: Gauge
     counters: Mapping[str, Counter]
@@ -49,7 +48,7 @@ class TurnMeter:
 
 @dataclass(frozen=True, slots=True)
 class ToolMeter:
-    """One tool of one server."""
+    """The metrics of one tool of one server."""
 
     calls: Mapping[ToolOutcome, Counter]
     seconds: Histogram
@@ -57,20 +56,20 @@ class ToolMeter:
 
 @dataclass(frozen=True, slots=True)
 class TokenMeter:
-    """One model in one graph."""
+    """The metrics of one model in one graph."""
 
     prompt: Counter
     completion: Counter
 
 
 class Metrics:
-    """The metrics of this process, or of all workers of one start where FOLDER is set.
+    """The metrics of this process, or of all workers of one start where FOLDER_VARIABLE is set.
 
     Children of a metric are looked up once and kept: `labels()` costs more than counting does.
     """
 
     def __init__(self) -> None:
-        self._folder = Path(folder) if (folder := os.environ.get(FOLDER)) else None
+        self._folder = Path(folder) if (folder := os.environ.get(FOLDER_VARIABLE)) else None
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._registry = own = CollectorRegistry()
@@ -162,11 +161,11 @@ class Metrics:
         self._up_by_server: dict[str, bool] = {}
 
     def build_node_meter(self, graph: str, name: str, kind: str) -> NodeMeter:
-        """What one node counts with; once per snapshot."""
+        """Build one node's meter; once per snapshot."""
         return NodeMeter(self._node_running.labels(graph, name), self._node_seconds.labels(graph, name, kind))
 
     def find_turn_meter(self, graph: str) -> TurnMeter:
-        """What a graph's turns count with."""
+        """Find the meter of a graph's turns."""
         meter = self._turn_meters.get(graph)
         if meter is None:
             statuses: tuple[TurnStatus, ...] = ("waiting", "finished", "stopped", "failed")
@@ -179,7 +178,7 @@ class Metrics:
         return meter
 
     def find_tool_meter(self, server: str, tool: str) -> ToolMeter:
-        """What calls of one tool count with. `tool` is a name that the server lists, or UNKNOWN."""
+        """Find the meter of one tool's calls. `tool` is a name that the server lists, or UNKNOWN."""
         meter = self._tool_meters.get((server, tool))
         if meter is None:
             outcomes: tuple[ToolOutcome, ...] = ("ok", "error", "refused", "cut")
@@ -190,7 +189,7 @@ class Metrics:
         return meter
 
     def count_verdict(self, graph: str, tool: str | None, verdict: str) -> None:
-        """Counts one verdict; `tool` is `server/tool`, None for one that no server has."""
+        """Count one verdict; `tool` is `server/tool`, None for one that no server has."""
         tool = tool or UNKNOWN
         counter = self._counters.get((graph, tool, verdict))
         if counter is None:
@@ -198,14 +197,14 @@ class Metrics:
         counter.inc()
 
     def count_model_request(self, model: str, outcome: str) -> None:
-        """Counts one request to the model endpoint: `ok`, `cut`, or the kind of the error."""
+        """Count one request to the model endpoint: `ok`, `cut`, or the kind of the error."""
         counter = self._counters.get((model, outcome))
         if counter is None:
             counter = self._counters[model, outcome] = self._model_requests.labels(model, outcome)
         counter.inc()
 
     def count_tokens(self, graph: str, model: str, prompt: int, completion: int) -> None:
-        """Counts what one model call used."""
+        """Count what one model call used."""
         meter = self._token_meters.get((graph, model))
         if meter is None:
             prompts, completions = (self._tokens.labels(graph, model, kind) for kind in ("prompt", "completion"))
@@ -214,7 +213,7 @@ class Metrics:
         meter.completion.inc(completion)
 
     def count_http_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts one answered request. `method` and `route` come from the routes that there are."""
+        """Count one answered request. `method` and `route` come from the routes that there are."""
         meters = self._http_meters.get((method, route, status))
         if meters is None:
             counter = self._http_requests.labels(method, route, str(status))
@@ -223,15 +222,15 @@ class Metrics:
         meters[1].observe(seconds)
 
     def count_limited_request(self, role: str, limit: str) -> None:
-        """Counts one request that a role's limit refused."""
+        """Count one request that a role's limit refused."""
         self._limited_requests.labels(role, limit).inc()
 
     def count_refused_connection(self, reason: str) -> None:
-        """Counts one connection or request that a limit of `http:` refused."""
+        """Count one connection or request that a limit of `http:` refused."""
         self._refused_connections.labels(reason).inc()
 
     def set_servers_up(self, up: Mapping[str, bool]) -> None:
-        """Says which of the configured MCP servers are up. One that is not configured any more is left out."""
+        """Set which of the configured MCP servers are up. One that is not configured any more is left out."""
         if up == self._up_by_server:
             return
         for name in self._up_by_server.keys() - up.keys():
@@ -244,11 +243,11 @@ class Metrics:
         self._up_by_server = dict(up)
 
     def count_reload(self, outcome: Literal["ok", "failed"]) -> None:
-        """Counts one reload of the config folder."""
+        """Count one reload of the config folder."""
         self._reloads.labels(outcome).inc()
 
     def read_running_turns(self) -> Mapping[str, Mapping[str, int]]:
-        """Graph → node → turns that are in it now, in all workers; under "" the graph's turns under way."""
+        """Read graph → node → turns that are in it now, in all workers; under "" the graph's turns under way."""
         found: dict[str, dict[str, int]] = {}
         for metric in self._collect_gauges():
             if metric.name in ("interlock_turns_running", "interlock_node_running"):
@@ -258,7 +257,7 @@ class Metrics:
         return found
 
     def render_page(self, accept: str, approvals: Mapping[str, int]) -> tuple[bytes, str]:
-        """What a scrape reads, and its content type, in the form that the `Accept` header asks for.
+        """Render what a scrape reads, and its content type, in the form that the `Accept` header asks for.
 
         `approvals` are those in the store now, by status.
         """
@@ -276,18 +275,16 @@ class Metrics:
             yield from cast("Iterable[Metric]", MultiProcessCollector.merge(files))  # pyright: ignore[reportUnknownMemberType]
 
     def _forget_dead_workers(self) -> None:
-        """A worker that was killed runs nothing any more; what it counted stays counted."""
+        """Remove the gauges of workers that were killed; what they counted stays counted."""
         if self._folder is None:
             return
         for file in self._folder.glob("gauge_live*_*.db"):
-            try:
-                os.kill(int(file.stem.rpartition("_")[2]), 0)
-            except ProcessLookupError:
+            if not is_process_alive(int(file.stem.rpartition("_")[2])):
                 file.unlink(missing_ok=True)
 
 
 class _ApprovalCollector(Collector):
-    """The approvals in the store: counted where they are kept, since every replica sees the same ones."""
+    """Collects the approvals, counted in the store, since every replica sees the same ones."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         self._counts = counts
@@ -300,7 +297,7 @@ class _ApprovalCollector(Collector):
 
 
 class _Exposition(Collector):
-    """Collectors one after the other, without the `_created` series that nobody asks for."""
+    """Collects from several collectors, without the `_created` series that nobody asks for."""
 
     def __init__(self, *collectors: Collector) -> None:
         self._collectors = collectors

@@ -50,7 +50,7 @@ class FailedKeys:
         self._valid: OrderedDict[str, float] = OrderedDict()
 
     def note_valid(self, address: str) -> None:
-        """Note that a valid key was shown, and forget what failed. Not of UNKNOWN: behind a proxy anybody can be that."""
+        """Note that a valid key was shown, and forget what failed. Not of UNKNOWN: behind a proxy anybody is that."""
         if address == UNKNOWN:
             return
         if address not in self._valid:

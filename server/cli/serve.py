@@ -14,12 +14,12 @@ from fastapi import FastAPI
 
 from graphs.config.loader import Snapshot, load
 from graphs.runtime.engine import build_environment
+from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
 from server.cli.supervisor import Supervisor
 from server.observability import logging
-from server.observability.multiprocess_metrics import share_metrics
 from server.settings import Settings
 
 SEND_BUFFER = 256 * 1024
@@ -125,7 +125,7 @@ def announce(address: str, snapshot: Snapshot, keys: Keys) -> None:
 
 
 def format_announcement(address: str, snapshot: Snapshot, keys: Keys) -> list[str]:
-    """Format the lines of the start."""
+    """Format the lines of the start: address, graphs, servers, and the keys that were made up for it."""
     model = snapshot.gateway.models
     lines = [f"Interlock serves {len(snapshot.graphs)} graph{'s' if len(snapshot.graphs) != 1 else ''}:"]
     lines += [f"  {name}: {plan.spec.description}" for name, plan in snapshot.graphs.items()]
