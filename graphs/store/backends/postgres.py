@@ -4,7 +4,7 @@ The synchronous driver on threads, for the reason given in `sqlite.py`: a transa
 cancelled leaves none half done. It waits for what it began, so that nothing it does afterwards overtakes that.
 
 A lost connection (PostgreSQL restarts, a load balancer forgets) is made anew: what was not committed for certain is run
-again, for as long as `PATIENCE` says.
+again, for `RETRY_SECONDS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
 
 from graphs.errors import StorageError
 from graphs.store.backends import locks, schema_version
@@ -75,7 +74,7 @@ class PostgresDatabase:
 
     @classmethod
     async def open(cls, address: PostgresAddress, patience: float) -> PostgresDatabase:
-        """Connects, and makes or migrates the tables; many processes may do so at once.
+        """Connect, and make or migrate the tables; many processes may do so at once.
 
         Waits up to `patience` seconds for a server that cannot be reached yet. Raises StorageError if it cannot be
         used.
@@ -117,7 +116,7 @@ class PostgresDatabase:
         self._read_engine.dispose()
 
     async def _call(self, work: Callable[[threading.Event], T]) -> T:
-        """What `work` returns, run on a thread of ours. Cancelled, it waits for the end of what has begun."""
+        """Return what `work` returns, run on a thread of ours. Cancelled, it waits for the end of what has begun."""
         given_up = threading.Event()
         future = self._threads.submit(work, given_up)
         waiting = asyncio.wrap_future(future)
@@ -140,20 +139,8 @@ class PostgresDatabase:
         is_repeatable: bool = False,
         patience: float = RETRY_SECONDS,
     ) -> T:
-        """What `work` returns, after as many attempts as it takes; see Attempts. Raises StorageError."""
-        attempts = Retry(self._address, patience, cancelled, is_repeatable=is_repeatable)
-        while True:
-            connected = worked = False
-            try:
-                with engine.connect() as connection:
-                    connected = True
-                    with connection.begin():
-                        result = work(connection)
-                        worked = True
-            except (DBAPIError, psycopg.Error) as error:
-                attempts.wait_or_raise(error, connected=connected, worked=worked)
-            else:
-                return result
+        """Return what `work` returns, after as many attempts as it takes; see `Retry`. Raises StorageError."""
+        return Retry(self._address, patience, cancelled, is_repeatable=is_repeatable).run(engine, work)
 
     def _prepare(self, cancelled: threading.Event, patience: float) -> None:
         if not self._run_with_retry(self._read_engine, is_ready, cancelled, is_repeatable=True, patience=patience):
@@ -166,7 +153,7 @@ class PostgresDatabase:
         self._run_with_retry(self._autocommit_engine, lambda _: self._workers.hold(), cancelled, is_repeatable=True)
 
     def _make_tables(self, connection: Connection, cancelled: threading.Event) -> None:
-        """Makes or migrates all tables, one process at a time. Raises StorageError."""
+        """Make or migrate all tables, one process at a time. Raises StorageError."""
         until = time.monotonic() + MIGRATION_TIMEOUT
         key = {"key": locks.compute_key("migrations")}
         connection.exec_driver_sql("SET lock_timeout = 0")
@@ -191,14 +178,15 @@ class PostgresDatabase:
 
 
 class StorableTextDumper(StrDumperUnknown):
-    """Text for any column, made fit for PostgreSQL: no NUL, no lone surrogate."""
+    """Writes text without what PostgreSQL does not take: NUL and lone surrogates."""
 
     def dump(self, obj: str) -> bytes:
         return make_storable(obj).encode()
 
 
 def is_ready(connection: Connection) -> bool:
-    """Whether all tables are there, newest shape. Raises StorageError for a database that cannot hold every text."""
+    """Whether all tables are there, in their newest form. Raises StorageError for a database that cannot hold every
+    text."""
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
     if encoding != "UTF8":
         raise StorageError(f"the database's encoding is {encoding}; make one with ENCODING 'UTF8'")
