@@ -28,7 +28,7 @@ from graphs.store.audit.record import AuditEntry
 from graphs.store.digests import compute_call_digest
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.telemetry.instrument import record_tool_call, record_tool_refusal
-from graphs.tools.progress import listen_to_progress
+from graphs.tools.session import listen_to_progress
 from graphs.tools.tool import ServedTool
 from graphs.tools.toolset import Toolset
 

@@ -1,4 +1,4 @@
-"""The names of a call's arguments, held against those that the tool declares.
+"""A check of the names of a call's arguments against those that the tool declares.
 
 A rule looks at `args.path`; a server that matches names without case, or normalises them, may use `Path` of the same
 call. So a name that is another one's twin is refused, wherever in the arguments it stands.
@@ -32,8 +32,8 @@ _Schema = Mapping[str, Any]
 
 
 def fold_name(name: str) -> str:
-    """The form in which two names are twins: NFKC_Casefold (Unicode, 3.13), that is without case, without invisible
-    characters and without differences of mere form, with both Turkish letters I as well."""
+    """Fold a name to the form that its twins share: NFKC_Casefold (Unicode, 3.13), that is without case, without
+    invisible characters and without differences of mere form, with both Turkish letters I as well."""
     if name.isascii() and name.isprintable():
         return name.lower().strip()
     folded = name
@@ -45,7 +45,7 @@ def fold_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Level:
-    """What the schema says of one kind of object."""
+    """What a schema declares of one kind of object."""
 
     declared: Mapping[str, tuple[_Schema, ...]]
     """By name."""
@@ -84,7 +84,7 @@ class Arguments:
         return found
 
     def find_objection(self, args: Mapping[str, Any], *, strict: bool) -> str | None:
-        """Why a call with these arguments is refused, in words for the model; None if nothing is wrong.
+        """Find why a call with these arguments is refused, in words for the model; None if nothing is wrong.
 
         `strict`: every name that the schema does not declare is refused, not only twins.
         """
@@ -157,7 +157,7 @@ class Arguments:
         return level
 
     def _expand(self, schemas: Iterable[_Schema]) -> Iterable[_Schema]:
-        """These schemas and all that they bring in for the same value."""
+        """Expand schemas with all that they bring in for the same value."""
         waiting = [schema for schema in schemas if isinstance(schema, dict)]
         found: dict[int, _Schema] = {}
         while waiting and len(found) < _MOST_SCHEMAS:
@@ -177,7 +177,7 @@ class Arguments:
         return found.values()
 
     def _resolve(self, reference: object) -> Any:
-        """The part of this schema that a `$ref` names; nothing of any other document is looked up."""
+        """Find the part of this schema that a `$ref` names; nothing of any other document is looked up."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         if not reference.startswith("#/") and len(reference) > 1:
@@ -222,7 +222,7 @@ def _merge(schemas: Iterable[_Schema]) -> _Level:
 
 
 def _list_item_schemas(schemas: Iterable[_Schema], index: int) -> Iterable[_Schema]:
-    """What the schemas of a list say of the item at this place."""
+    """List the schemas of a list's item at this place."""
     for schema in schemas:
         items = schema.get("items")
         places = schema.get("prefixItems", items if isinstance(items, list) else None)

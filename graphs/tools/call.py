@@ -1,4 +1,4 @@
-"""One tool call through the pool: the time it may take, what is repeated, and every failure in words."""
+"""One tool call on a server's connection: its time limit, its one repetition, and every failure in words."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mcp import McpError
 from mcp.types import CallToolResult, TextContent
 from pydantic import ValidationError
 
+from graphs.telemetry import spans
 from graphs.text import escape_invisible
 from graphs.tools.connection import ServerConnection, ServerDown
 from graphs.tools.message_limits import UNFIT_CODE
 from graphs.tools.names import make_people_name
 from graphs.tools.results import build_failure, render_result
 from graphs.tools.session import ConnectionLost, RawResult, Session
-from graphs.tools.trace_context import call_with_trace
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Phase = Literal["connecting", "queued", "running"]
 
 
 class ServerCall:
-    """One call of one tool. `repeatable`: the tool says it is read-only or idempotent."""
+    """One call of one tool. `is_repeatable`: the tool says it is read-only or idempotent."""
 
     def __init__(
         self, connection: ServerConnection, tool: str, arguments: dict[str, Any], *, is_repeatable: bool
@@ -42,7 +42,8 @@ class ServerCall:
         self._was_sent = False
 
     async def run(self) -> CallToolResult:
-        """The answer, or an error result in words, within the server's `timeout`. Raises nothing but cancellation."""
+        """Return the answer, or an error result in words, within the server's `timeout`. Raises nothing but
+        cancellation."""
         result = await self._call_in_time()
         if result.isError:
             # Programs that fail say how they were called, with keys and all.
@@ -80,7 +81,6 @@ class ServerCall:
         return render_result(raw, limit=spec.max_result)
 
     async def _call_with_retry(self) -> RawResult:
-        spec = self._connection.spec
         attempts = 0
         while True:
             self._phase = "connecting"
@@ -90,7 +90,7 @@ class ServerCall:
                 self._phase = "queued"
                 async with self._connection.slots:
                     self._phase = "running"
-                    return await call_with_trace(session, self._connection.name, spec, self._tool, self._arguments)
+                    return await self._call_traced(session)
             except ConnectionLost as lost:
                 reason, sent = await self._find_loss_reason(session, lost)
                 self._was_sent |= sent
@@ -98,8 +98,22 @@ class ServerCall:
                 raise _CallFailed(self._describe_outcome(reason, sent=sent))
             logger.info("%s is repeated: its server %s", self._name, reason)
 
+    async def _call_traced(self, session: Session) -> RawResult:
+        """Call the tool, as a span of its own. Raises what `Session.call` raises."""
+        with spans.start_mcp_span(self._connection.name, self._tool, self._connection.spec.url) as span:
+            try:
+                raw = await session.call(self._tool, self._arguments)
+            except McpError as error:
+                code = str(error.error.code)
+                span.record_failure(code)
+                span.set_attributes({"rpc.response.status_code": code})
+                raise
+            if raw.isError:
+                span.record_failure("tool_error")
+            return raw
+
     async def _find_loss_reason(self, session: Session, lost: ConnectionLost) -> tuple[str, bool]:
-        """Why the connection ended, and whether the server may have begun to run the call."""
+        """Find why the connection ended, and whether the server may have begun to run the call."""
         if not lost.was_sent:
             return "lost the connection before the call reached it", False
         end = await asyncio.shield(session.end)

@@ -1,4 +1,4 @@
-"""One MCP server: the task that opens its connection, keeps it, closes it and opens it again."""
+"""The connection to one MCP server: a task opens it, keeps it, closes it and opens it again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ServerState = Literal["starting", "up", "down"]
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How patient the toolbox is, in seconds."""
+    """Timeouts and delays of connections, in seconds."""
 
     first_delay: float = 0.5
     """Before the first new attempt after a connection ended; doubled for each next one."""
@@ -72,8 +72,8 @@ class ServerDown(InterlockError):
 class ServerConnection:
     """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
 
-    `changed` is called, synchronously, whenever the state or the tools are different from before. `label` is what the
-    log calls it. `parsing` is held while a large message of any server is parsed.
+    `on_change` is called, synchronously, whenever the state or the tools have changed. `label` is what the log calls
+    it. `parse_lock` is held while a large message of any server is parsed.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class ServerConnection:
             self._opening_scope.cancel()
 
     def mark_suspect(self) -> None:
-        """A call went without an answer for too long: find out whether the server hangs."""
+        """Have the server pinged, because a call was left without an answer for too long."""
         self._is_suspect = True
         self._wake.set()
 
     async def get_session(self) -> Session:
-        """The live session; waits while the server is starting. Raises ServerDown, in words."""
+        """Return the live session; wait while the server is starting. Raises ServerDown, in words."""
         while True:
             if self._session is not None and not self._session.closed and not self._session.terminated:
                 return self._session
@@ -169,7 +169,7 @@ class ServerConnection:
             await self._state_event.wait()
 
     async def _connect_once(self) -> ConnectionEnd:
-        """One connection from its beginning to its end, and the reason of the end."""
+        """Open one connection, keep it until it ends, and return how it ended."""
         session: Session | None = None
         end: ConnectionEnd | None = None
         patience = self.spec.timeout

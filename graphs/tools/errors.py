@@ -1,4 +1,4 @@
-"""Why a server is down and why a call failed, in words for a person, without the secrets a server was given."""
+"""Reasons why a server is down or a call failed, in words for a person, without the server's secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CURES = {
 
 
 class StartError(InterlockError):
-    """A server's program cannot be started; the text is the reason that people read."""
+    """A server's program cannot be started; the text is the reason, for people."""
 
 
 class LineTooLong(InterlockError):
@@ -40,14 +40,14 @@ class LineTooLong(InterlockError):
 
 
 def describe_missing_command(command: str) -> str:
-    """The reason for a program that is not there, and its cure."""
+    """Describe a program that is not there, and its cure."""
     name = Path(command).name
     cure = _CURES.get(name, "Install it, or give its full path" if name == command else "Check the path")
     return f"{command}: not found. {cure}, or correct 'command' in servers.yaml."
 
 
 def describe_exit(returncode: int | None) -> str:
-    """How a process ended; None is one that still runs."""
+    """Describe how a process ended; None is one that still runs."""
     if returncode is None:
         return "closed its output"
     if returncode >= 0:
@@ -59,20 +59,20 @@ def describe_exit(returncode: int | None) -> str:
 
 
 def strip_credentials_from_url(url: str) -> str:
-    """An address without what may be secret in it: user, query and fragment are left out."""
+    """Remove from an address what may be secret: user, query and fragment."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def unwrap_error(error: BaseException) -> BaseException:
-    """The first real error inside the groups that task groups wrap it in."""
+    """Unwrap the first real error from the groups that task groups wrap it in."""
     if isinstance(error, BaseExceptionGroup):
         return unwrap_error(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return error
 
 
 def find_unsent_ids(error: BaseException) -> frozenset[object]:
-    """The ids of the JSON-RPC requests that, as the error shows, cannot have left: no connection was made for them."""
+    """Find the ids of the JSON-RPC requests that cannot have been sent: no connection was made for them."""
     if isinstance(error, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return frozenset[object]().union(*(find_unsent_ids(one) for one in inner))
@@ -86,7 +86,7 @@ def find_unsent_ids(error: BaseException) -> frozenset[object]:
 
 
 def describe_failure(error: BaseException, spec: ServerSpec) -> str:
-    """What ended, or prevented, a connection to this server."""
+    """Describe what ended, or prevented, a connection to this server."""
     where = strip_credentials_from_url(spec.url) if spec.url is not None else "the server"
     match unwrap_error(error):
         case StartError() | LineTooLong() | UnfitMessage() as known:
@@ -117,9 +117,9 @@ def describe_failure(error: BaseException, spec: ServerSpec) -> str:
 
 
 def build_redaction(spec: ServerSpec) -> Redaction:
-    """Blots out, in a line meant for a log or a person, what this server was given in confidence.
+    """Build what removes this server's secrets from a line for a log or a person.
 
-    Values that are folders or files on this machine are no secrets, and the line would be useless without them.
+    Values that are folders or files on this machine are no secrets; the line would be useless without them.
     """
     given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
     return Redaction({value for value in given if not _is_path(value)} | find_server_secrets(spec), shortest=4)

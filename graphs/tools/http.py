@@ -1,4 +1,4 @@
-"""A server that runs elsewhere: streamable HTTP, or the older HTTP+SSE."""
+"""The connection to a server over HTTP: streamable HTTP, or the older HTTP+SSE."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.request import getproxies
 
 import anyio.to_thread
 import httpx
+import orjson
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
@@ -20,7 +21,6 @@ from graphs.config.http_transport import OutboundTransport
 from graphs.config.spec.servers import ServerSpec
 from graphs.tools.http_limits import ENCODINGS, BoundedTransport
 from graphs.tools.message_limits import Intake
-from graphs.tools.trace_context import repeat_in_header
 
 _CONNECT_TIMEOUT = 10.0
 _ANSWER_GRACE = 30.0
@@ -32,7 +32,7 @@ by our own time limits and pings; this one only frees what was forgotten."""
 
 @dataclass(frozen=True, kw_only=True)
 class HttpLink:
-    """The two ends that a session needs."""
+    """The two streams that a session needs."""
 
     read: MemoryObjectReceiveStream[SessionMessage | Exception]
     write: MemoryObjectSendStream[SessionMessage]
@@ -59,8 +59,23 @@ async def open_http(spec: ServerSpec, intake: Intake) -> AsyncGenerator[HttpLink
             yield HttpLink(read=read, write=write)
 
 
+async def add_trace_headers(request: httpx.Request) -> None:
+    """Repeat the message's trace context in the headers, for proxies that read those alone (an httpx hook).
+
+    The message is sent by the connection's own task, which knows nothing of the turn's trace.
+    """
+    if b'"traceparent"' not in request.content:
+        return
+    try:
+        meta = orjson.loads(request.content)["params"]["_meta"]
+        request.headers.update({name: meta[name] for name in ("traceparent", "tracestate") if name in meta})
+    except (ValueError, KeyError, TypeError):  # it was a word among the arguments
+        return
+
+
 async def strip_credentials(request: httpx.Request) -> None:
-    """An httpx hook: credentials in the address have become a header by now, and aiohttp takes only one of the two."""
+    """Remove credentials from the address (an httpx hook): they are in a header by now, and aiohttp takes only one of
+    the two."""
     if request.url.userinfo:
         request.url = request.url.copy_with(userinfo=b"")
 
@@ -73,7 +88,8 @@ def _make_client(
     timeout: httpx.Timeout | None = None,
     auth: httpx.Auth | None = None,
 ) -> httpx.AsyncClient:
-    """Our own patience instead of the SDK's, and no limit of its own: `concurrency` is the limit.
+    """Make a client with our own timeouts instead of the SDK's, and without a limit of connections: `concurrency` is
+    one.
 
     aiohttp carries the requests: measured, a tool call costs half of what it costs over httpx's own transport.
     """
@@ -82,7 +98,7 @@ def _make_client(
     own["accept-encoding"] = ENCODINGS
     return httpx.AsyncClient(
         headers=own,
-        event_hooks={"request": [repeat_in_header, strip_credentials]},
+        event_hooks={"request": [add_trace_headers, strip_credentials]},
         transport=BoundedTransport(inner, intake, patience=patience),
         timeout=httpx.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT, write=60.0, pool=None),
         auth=auth,

@@ -1,4 +1,4 @@
-"""What answers over HTTP go through before the SDK reads them: bounds on size, shape, pace and patience.
+"""Limits of answers over HTTP, before the SDK reads them: size, shape, pace and time.
 
 The SDK's clients (streamable HTTP, HTTP+SSE) take an answer of any size, parse it four times, and leave the caller
 waiting when they cannot. Here an answer that is not taken becomes a JSON-RPC error for the call that waits for it, so
@@ -43,7 +43,7 @@ _RETRY_RANGE = (1_000, 60_000)
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """Gives `inner`'s answers on as far as they fit. `patience`: seconds that the answer to a request may take in all,
+    """Passes `inner`'s answers on within limits. `patience`: seconds that the answer to a request may take in all,
     which is longer than anybody waits for it."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, intake: Intake, *, patience: float) -> None:
@@ -52,7 +52,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._patience = patience
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. Raises its errors."""
+        """Send the request (see httpx). Raises httpx's errors."""
         asked = _Exchange.from_request(request, self._intake, self._patience)
         limit = asyncio.timeout_at(asked.deadline)
         try:
@@ -69,7 +69,7 @@ class BoundedTransport(httpx.AsyncBaseTransport):
             return _replace_content(None, request, asked.refuse(str(error)))
 
     async def aclose(self) -> None:
-        """See httpx."""
+        """Close the connections."""
         await self._inner.aclose()
 
     async def _limit_response(
@@ -136,7 +136,7 @@ class _Exchange:
         return cls(intake, request_id, greeting, now, now + patience)
 
     def accept(self, message: dict[str, Any] | None, data: bytes) -> bytes:
-        """The message as the SDK gets it. Raises Unfit for an answer to something else."""
+        """Return the message for the SDK. Raises UnfitMessage for an answer to something else."""
         if message is None:
             raise UnfitMessage("answered with a notification")
         if "method" in message:
@@ -156,12 +156,12 @@ class _Exchange:
         return data
 
     def refuse(self, reason: str) -> bytes:
-        """The error that the caller gets in place of an answer."""
+        """Build the error that the caller gets in place of an answer."""
         return build_refusal(self.id, reason)
 
 
 def build_refusal(request_id: int | None, reason: str) -> bytes:
-    """A JSON-RPC error of our own for a request whose answer is not taken."""
+    """Build a JSON-RPC error for a request whose answer is not taken."""
     return to_json({"jsonrpc": "2.0", "id": request_id, "error": {"code": UNFIT_CODE, "message": reason}})
 
 
@@ -193,7 +193,7 @@ class _Event:
     data: bytes
 
     def encode(self) -> bytes:
-        """The event as it goes on to the SDK."""
+        """Encode the event for the SDK."""
         lines = [b"event: " + self.name]
         if self.id is not None:
             lines.append(b"id: " + self.id)
@@ -238,7 +238,7 @@ class _EventStream(httpx.AsyncByteStream):
         yield _Event(b"message", None, None, asked.refuse(reason)).encode()
 
     async def _convert_event(self, event: _Event | UnfitMessage) -> bytes | None:
-        """The event as it goes on; None where it does not. Raises Unfit where that ends the answer."""
+        """Convert an event for the SDK; None where it is left out. Raises UnfitMessage where that ends the answer."""
         asked = self._exchange
         if isinstance(event, _Event) and event.name == b"endpoint":
             return event.encode() if asked.id is None and len(event.data) <= _LONGEST_ENDPOINT else None
@@ -282,7 +282,7 @@ class _Splitter:
         self._has_data = False
 
     def feed(self, piece: bytes) -> Iterator[_Event | UnfitMessage]:
-        """The events that end in this piece."""
+        """Return the events that end in this piece."""
         if self._has_trailing_cr and piece.startswith(b"\n"):
             piece = piece[1:]
         self._has_trailing_cr = piece.endswith(b"\r")
@@ -342,7 +342,7 @@ class _Splitter:
 
 
 async def _iterate_until(pieces: AsyncIterator[bytes], deadline: float | None) -> AsyncGenerator[bytes]:
-    """Raises TimeoutError when the deadline, by the loop's clock, passes before the end."""
+    """Iterate until the end. Raises TimeoutError when the deadline, by the loop's clock, passes first."""
     while True:
         try:
             async with asyncio.timeout_at(deadline):
@@ -353,7 +353,7 @@ async def _iterate_until(pieces: AsyncIterator[bytes], deadline: float | None) -
 
 
 async def _decode(response: httpx.Response, intake: Intake) -> AsyncGenerator[bytes]:
-    """The body, decompressed slice by slice. Raises Unfit, and httpx's errors."""
+    """Decompress the body slice by slice. Raises UnfitMessage, and httpx's errors."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     stream = cast("httpx.AsyncByteStream", response.stream)
     if encoding in ("", "identity"):
@@ -397,7 +397,7 @@ def _is_cross_origin(response: httpx.Response, request: httpx.Request) -> bool:
 
 
 def _replace_stream(response: httpx.Response, request: httpx.Request, stream: httpx.AsyncByteStream) -> httpx.Response:
-    """The same answer with another body, which is not compressed any more."""
+    """Replace an answer's body by one that is not compressed any more."""
     return httpx.Response(
         response.status_code,
         headers=_copy_headers(response),
@@ -408,7 +408,7 @@ def _replace_stream(response: httpx.Response, request: httpx.Request, stream: ht
 
 
 def _replace_content(response: httpx.Response | None, request: httpx.Request, content: bytes) -> httpx.Response:
-    """A JSON-RPC message as the answer; with the headers of the one that came, if one did."""
+    """Build an answer from a JSON-RPC message, with the headers of the one that came, if one did."""
     headers = httpx.Headers(_copy_headers(response) if response is not None else None)
     headers["content-type"] = "application/json"
     return httpx.Response(200, headers=headers, content=content, request=request)

@@ -1,4 +1,4 @@
-"""The tools that a server lists, as far as they can be shown: to a model, to a person who decides, in a rule."""
+"""The listing of a server's tools: which can be shown to a model, to a person who decides, and in a rule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ToolListing:
         return bool(self._excess_names) or self._unexplained_count > MOST_TOOLS
 
     def add(self, raw: object) -> None:
-        """One entry of a page."""
+        """Add one entry of a page."""
         fields = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
         name = fields.get("name")
         if len(self.tools) >= MOST_TOOLS:
@@ -68,7 +68,7 @@ class ToolListing:
             self._add_named({field: fields[field] for field in _FIELDS if field in fields})
 
     def list_reasons(self) -> tuple[str, ...]:
-        """Why tools are left out, in words."""
+        """List why tools are left out, in words."""
         reasons = list(self._reasons)
         if self._unexplained_count:
             reasons.append(f"… and {self._unexplained_count:,} more tools are left out")
@@ -79,7 +79,7 @@ class ToolListing:
         return tuple(reasons)
 
     def note(self, reason: str) -> None:
-        """A reason why tools may be missing."""
+        """Note a reason why tools may be missing."""
         self._reasons.append(reason)
 
     def _add_named(self, fields: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ class ToolListing:
 
 
 def show_name(name: object) -> str:
-    """A tool's name that may be anything, in quotes, short, every character visible."""
+    """Show a tool's name, which may be anything: in quotes, short, every character visible."""
     if not isinstance(name, str):
         return "that is no text"
     shown = escape_invisible(repr(name[:60]))

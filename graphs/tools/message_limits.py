@@ -1,4 +1,4 @@
-"""What is taken from a server: how large a message may be, and how fast they may come. Looked at before it is parsed.
+"""Limits of a server's messages: how large they may be, and how fast they may come. Checked before parsing.
 
 A parser holds the event loop while it works, in whatever thread it runs, since it holds the interpreter. So what it may
 be given is bounded in bytes, in values and in nesting: a message of ten million bytes of brackets makes hundreds of
@@ -64,7 +64,7 @@ _BY_STEP = (-1, 1)
 
 
 class UnfitMessage(Exception):
-    """A message that is not taken. The text says what its server did; `request_id`: whose answer it is, if it says."""
+    """A message is not taken. The text says what its server did; `request_id`: whose answer it is, if it says."""
 
     def __init__(self, reason: str, request_id: int | None = None) -> None:
         super().__init__(reason)
@@ -72,7 +72,7 @@ class UnfitMessage(Exception):
 
 
 class UnsolicitedMessage(UnfitMessage):
-    """A message that nobody waits for, and that is not taken."""
+    """A message that nobody waits for is not taken."""
 
 
 TOO_LARGE = f"sent a message of more than {LARGEST_MESSAGE // 2**20} MiB"
@@ -89,7 +89,7 @@ class TokenBucket:
         self._fill_time: float | None = None
 
     def try_spend(self, cost: float = 1.0) -> bool:
-        """Take `cost` if it is there."""
+        """Take `cost` if the bucket holds it; return whether it did."""
         self._fill()
         if self._tokens < cost:
             return False
@@ -97,7 +97,7 @@ class TokenBucket:
         return True
 
     async def spend(self, cost: float) -> None:
-        """Take `cost`, and wait for as long as it takes to have earned it."""
+        """Take `cost`, and wait until the bucket has earned it."""
         self._fill()
         self._tokens -= cost
         if self._tokens < 0:
@@ -123,11 +123,11 @@ class MessageBuffer:
 
     @property
     def size(self) -> int:
-        """How many bytes have come, those thrown away too."""
+        """The bytes that have arrived, those thrown away too."""
         return self._size
 
     def add(self, piece: bytes) -> None:
-        """The next piece."""
+        """Add the next piece."""
         self._size += len(piece)
         self._pieces.append(piece)
         if self.excess is not None:
@@ -145,12 +145,12 @@ class MessageBuffer:
             self._pieces = [b"".join(self._pieces[-8:])[-_ID_WINDOW:]]
 
     def check(self, longest: int) -> None:
-        """Raises Unfit for a message that is not taken, and of which more than `longest` bytes have come."""
+        """Check a message that is not taken. Raises UnfitMessage once more than `longest` bytes of it have come."""
         if self.excess is not None and self._size > longest:
             raise UnfitMessage(self.excess)
 
     def take(self) -> bytes:
-        """The whole, or of one that is not taken both ends; the buffer is empty then. Raises Unfit."""
+        """Take the whole message, or both ends of one that is not taken, and empty the buffer. Raises UnfitMessage."""
         whole = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         excess, first = self.excess, self._first
         self.clear()
@@ -166,7 +166,7 @@ class MessageBuffer:
 
 
 class Intake:
-    """What one connection takes from its server."""
+    """The messages of one connection: checked, parsed, and throttled."""
 
     def __init__(self, note: Callable[[str], None], parse_lock: asyncio.Lock | None = None) -> None:
         self._note = note
@@ -187,14 +187,15 @@ class Intake:
         self._stored: dict[str, tuple[dict[str, Any], int]] = {}
 
     def store(self, result: dict[str, Any], size: int) -> dict[str, Any]:
-        """What to hand to the SDK in place of a large result, until `restore`: it would parse it four times."""
+        """Store a large result, and return what to hand to the SDK in its place: it would parse the result four
+        times."""
         token = token_urlsafe()
         self._stored[token] = (result, size)
         self.buffered_bytes += size
         return {_STORED_KEY: token}
 
     def restore(self, result: dict[str, Any]) -> dict[str, Any]:
-        """The result itself, for one that may have been stored."""
+        """Return the result itself, for one that may have been stored."""
         token = result.get(_STORED_KEY)
         if not isinstance(token, str) or token not in self._stored:
             return result
@@ -204,7 +205,7 @@ class Intake:
 
     @contextmanager
     def open_buffer(self) -> Generator[MessageBuffer]:
-        """Room for one message, given back at the end of the block."""
+        """Open a buffer for one message, which is released at the end of the block."""
         buffer = MessageBuffer(self)
         try:
             yield buffer
@@ -212,7 +213,7 @@ class Intake:
             buffer.clear()
 
     async def examine(self, data: bytes, *, awaited: bool = False) -> dict[str, Any] | None:
-        """One message, parsed; None for one that nobody needs. Waits where they come too fast. Raises Unfit.
+        """Parse one message; None for one that nobody needs. Waits where they come too fast. Raises UnfitMessage.
 
         `awaited`: it was asked for, so that there are no more such than requests.
         """
@@ -245,8 +246,8 @@ class Intake:
                 return False
 
     def note(self, line: str, lines: int = 1) -> bool:
-        """Note, in words, what was dropped or said: so much a second. Whether it was; then how many lines were not is
-        said as well."""
+        """Note, in words, what was dropped or said, within a rate. Returns whether it was noted; then the number of
+        lines that were not is noted as well."""
         if not self._notes.try_spend():
             self._dropped_lines += lines
             return False
@@ -272,17 +273,17 @@ class Intake:
             return message
 
     async def throttle(self, size: int, lines: int = 0) -> None:
-        """Have read what is no message. Waits where it comes too fast."""
+        """Count bytes that are no message. Waits where they come too fast."""
         await self.pace.spend(size / _BYTES_A_UNIT + lines * _DROPPED_UNITS)
 
     def remember_event(self, event_id: bytes, start_time: float) -> None:
-        """That an answer under way since `began` may be gone on with from this event."""
+        """Remember that an answer under way since `start_time` may be resumed from this event."""
         self._event_times[event_id] = start_time
         if len(self._event_times) > _MOST_EVENT_IDS:
             self._event_times.popitem(last=False)
 
     def find_event_start(self, event_id: bytes) -> float | None:
-        """Since when the answer of this event is under way, by the loop's clock; None where it is no answer's."""
+        """Find since when the answer of this event is under way, by the loop's clock; None where it is no answer's."""
         return self._event_times.get(event_id)
 
 
@@ -294,7 +295,7 @@ def _parse_bounded(data: bytes) -> dict[str, Any]:
 
 
 def parse_message(data: bytes) -> dict[str, Any]:
-    """A JSON-RPC message (2.0, no batch). Raises Unfit."""
+    """Parse a JSON-RPC message (2.0, no batch). Raises UnfitMessage."""
     try:
         message = from_json(data)
     except ValueError:
@@ -321,7 +322,7 @@ def _is_outcome(message: dict[str, Any]) -> bool:
 
 
 def _is_progress(message: dict[str, Any]) -> bool:
-    """Whether a notification of progress says what it must."""
+    """Whether a notification of progress is complete."""
     params = message.get("params")
     if not isinstance(params, dict):
         return False
@@ -341,7 +342,7 @@ def _is_amount(value: object) -> bool:
 
 
 def find_excess(data: bytes) -> str | None:
-    """Why a message is not given to a parser, in words; None where it may be."""
+    """Find why a message must not be parsed, in words; None where it may be."""
     if len(data) > LARGEST_MESSAGE:
         return TOO_LARGE
     if not _may_exceed(data):
@@ -351,7 +352,7 @@ def find_excess(data: bytes) -> str | None:
 
 
 async def _find_excess_in_steps(data: bytes) -> str | None:
-    """The same for a large message. Everybody else has their turn between two long steps."""
+    """Examine a large message in steps, so that the event loop runs other work between them."""
     if len(data) > LARGEST_MESSAGE:
         return TOO_LARGE
     exceeds = _may_exceed(data)
@@ -373,7 +374,7 @@ def _may_exceed(data: bytes) -> bool:
 
 
 def _find_excess(data: bytes) -> str | None:
-    """The same for a message, or the beginning of one, of which more than its length has to be looked at."""
+    """Examine a message, or the beginning of one, whose length alone does not decide."""
     if data.count(b"\\") > MOST_ESCAPES:
         return f"sent a message of more than {MOST_ESCAPES:,} backslashes"
     if b"\\" in data:
@@ -391,6 +392,6 @@ def _find_excess(data: bytes) -> str | None:
 
 
 def find_id(first: bytes, last: bytes) -> int | None:
-    """The id of an answer that is not parsed, where the SDKs write it: at its beginning or at its end."""
+    """Find the id of an answer that is not parsed, where the SDKs write it: at its beginning or at its end."""
     found = _FIRST_ID.match(first[:_ID_WINDOW]) or _LAST_ID.search(last[-_ID_WINDOW:])
     return int(found[1]) if found is not None else None

@@ -1,4 +1,4 @@
-"""The name a model calls a tool by: short, plain, and never shared by two tools."""
+"""Names by which models call tools: short, plain, and never shared by two tools."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _MARK = re.compile(r"_[0-9a-f]{16}\Z")
 
 
 def make_people_name(server: str, tool: str) -> str:
-    """`server/tool`, as people and rules write it."""
+    """Make the name `server/tool`, as people and rules write it."""
     return f"{server}/{tool}"
 
 
 def may_belong_to_server(name: str, server: str) -> bool:
-    """Whether a tool of this server may be called so by models, whatever tools it has."""
+    """Whether a tool of this server may have this name for models, whatever tools it has."""
     return name.startswith(f"{server}__"[: _LONGEST - _DIGEST - 1])
 
 
 def make_model_name(server: str, tool: str) -> str:
-    """`server__tool` in the letters that every model API takes, at most 64 of them.
+    """Make the name `server__tool` in the letters that every model API takes, at most 64 of them.
 
     The name depends on this tool alone, so it stays the same whatever other servers come and go. Where the plain form
     would be too long, hold other characters, or could be read as another tool's name, it is shortened and a digest of
@@ -38,6 +38,6 @@ def make_model_name(server: str, tool: str) -> str:
 
 
 def parse_model_name(name: str, servers: Container[str]) -> str | None:
-    """`server/tool` for a plain name of a tool of one of these servers; None for any other name."""
+    """Parse `server/tool` from a plain name of a tool of one of these servers; None for any other name."""
     server, _, tool = name.partition("__")
     return make_people_name(server, tool) if server in servers and make_model_name(server, tool) == name else None

@@ -1,4 +1,4 @@
-"""The connections of one `per_user` server: one for each user, opened when they first need it, closed when idle."""
+"""The connections of one `per_user` server: one for each user, opened at first need, closed when idle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_VERIFIED_USER = (
 
 
 class UserConnectionRefused(InterlockError):
-    """There is no connection for this user; the text says why."""
+    """This user gets no connection; the text says why."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -47,7 +47,7 @@ class UserConnection:
     """By the server's name of the tool: those too that are away just now."""
 
     def list_tools(self) -> list[ServedTool]:
-        """What can be called now; the same objects for the same tools."""
+        """List what can be called now; the same objects for the same tools."""
         found: list[ServedTool] = []
         for tool in self.connection.tools:
             made = self.served_tools.get(tool.name)
@@ -58,21 +58,21 @@ class UserConnection:
 
 
 class UserConnections:
-    """Everybody's connections to one server. `changed` is called, synchronously, whenever one of them changes."""
+    """All users' connections to one server. `on_change` is called, synchronously, whenever one of them changes."""
 
     def __init__(
         self,
         name: str,
-        filling: ServerTemplate,
+        template: ServerTemplate,
         *,
         timing: Timing,
         on_change: Callable[[], None],
         parse_lock: asyncio.Lock,
     ) -> None:
         self.name = name
-        self.filling = filling
+        self.template = template
         self.patience = timing.first_use
-        self._spec = filling.spec
+        self._spec = template.spec
         self._timing = timing
         self._on_change = on_change
         self._parse_lock = parse_lock
@@ -84,41 +84,41 @@ class UserConnections:
         self._closed = False
 
     def get_connection(self, caller: Caller, verified_user: str | None) -> UserConnection:
-        """This user's connection, opened now unless it is open. Raises Refused or Unfit."""
+        """Return this user's connection, opened now unless it is open. Raises UserConnectionRefused or UnfitValue."""
         if verified_user is None:
             raise UserConnectionRefused(NO_VERIFIED_USER)
         if self._closed:
             raise UserConnectionRefused("is being closed")
-        key = (verified_user, caller.key, self.filling.render_values(caller))
-        seat = self._connections.pop(key, None)
-        if seat is None:
+        key = (verified_user, caller.key, self.template.render_values(caller))
+        user_connection = self._connections.pop(key, None)
+        if user_connection is None:
             self._make_room()
-            seat = self._open(key)
+            user_connection = self._open(key)
             self._schedule_idle_check()
-        self._connections[key] = seat
-        seat.last_used = asyncio.get_running_loop().time()
-        return seat
+        self._connections[key] = user_connection
+        user_connection.last_used = asyncio.get_running_loop().time()
+        return user_connection
 
     def hold(self, verified_user: str) -> None:
         """Keep this user's connections open, also while nothing is asked of them, until `release`."""
         self._holds[verified_user] += 1
 
     def release(self, verified_user: str) -> None:
-        """The end of one `hold`."""
+        """End one `hold`."""
         self._holds[verified_user] -= 1
         if not self._holds[verified_user]:
             del self._holds[verified_user]
             now = asyncio.get_running_loop().time()
-            for seat in self._connections.values():
-                if seat.verified_user == verified_user:
-                    seat.last_used = now
+            for user_connection in self._connections.values():
+                if user_connection.verified_user == verified_user:
+                    user_connection.last_used = now
 
     def get_status(self) -> tuple[ServerState, str]:
-        """How the server is for those who use it now, and in words how many they are.
+        """Return the server's state for those who use it now, and in words how many they are.
 
-        Nobody's connection is no sign of trouble: it opens when somebody needs it.
+        No connection is no sign of trouble: one opens when somebody needs it.
         """
-        connections = [seat.connection for seat in self._connections.values()]
+        connections = [user_connection.connection for user_connection in self._connections.values()]
         up = sum(connection.state == "up" for connection in connections)
         if connections and all(connection.state == "down" for connection in connections):
             # Why, may be about one user alone: that is for the log, not for whoever reads this.
@@ -127,7 +127,7 @@ class UserConnections:
         return "up", f"{words}; {up} {'is' if up == 1 else 'are'} up now"
 
     async def close(self) -> None:
-        """End them all; returns once their processes are gone."""
+        """End all connections; returns once their processes are gone."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -140,7 +140,7 @@ class UserConnections:
         person, _, values = key
         # Whose it is must be told apart in the log, and who that is does not belong there.
         label = f"{self.name} of user {hashlib.sha256(person.encode()).hexdigest()[:8]}"
-        spec = self.filling.fill(values)
+        spec = self.template.fill(values)
         connection = ServerConnection(
             self.name, spec, timing=self._timing, on_change=self._on_change, parse_lock=self._parse_lock, label=label
         )
@@ -154,11 +154,11 @@ class UserConnections:
         await connection.run()
 
     def _end(self, key: UserKey) -> None:
-        seat = self._connections.pop(key)
-        seat.is_ended = True
-        seat.connection.stop()
-        self._closing_tasks[key] = seat.task
-        seat.task.add_done_callback(lambda task: self._forget(key, task))
+        user_connection = self._connections.pop(key)
+        user_connection.is_ended = True
+        user_connection.connection.stop()
+        self._closing_tasks[key] = user_connection.task
+        user_connection.task.add_done_callback(lambda task: self._forget(key, task))
 
     def _forget(self, key: UserKey, task: asyncio.Task[None]) -> None:
         if self._closing_tasks.get(key) is task:
@@ -166,18 +166,20 @@ class UserConnections:
         self._on_change()
 
     def _make_room(self) -> None:
-        """Ends the connection that was not needed for longest, if there are too many. Raises Refused."""
+        """End the connection that was idle for longest, if there are too many. Raises UserConnectionRefused."""
         if len(self._connections) < self._spec.max_users:
             return
-        idle = next((key for key, seat in self._connections.items() if not self._is_busy(seat)), None)
+        idle = next(
+            (key for key, user_connection in self._connections.items() if not self._is_busy(user_connection)), None
+        )
         if idle is None:
             raise UserConnectionRefused(
                 f"it is busy with as many users as it takes at once ({self._spec.max_users}); try again later"
             )
         self._end(idle)
 
-    def _is_busy(self, seat: UserConnection) -> bool:
-        return bool(self._holds.get(seat.verified_user)) or seat.connection.calls > 0
+    def _is_busy(self, user_connection: UserConnection) -> bool:
+        return bool(self._holds.get(user_connection.verified_user)) or user_connection.connection.calls > 0
 
     def _schedule_idle_check(self) -> None:
         if self._timer is None:
@@ -187,11 +189,11 @@ class UserConnections:
         self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for key, seat in list(self._connections.items()):
-            if self._is_busy(seat):
-                seat.last_used = now
-            elif now - seat.last_used >= self._spec.idle:
+        for key, user_connection in list(self._connections.items()):
+            if self._is_busy(user_connection):
+                user_connection.last_used = now
+            elif now - user_connection.last_used >= self._spec.idle:
                 self._end(key)
         if self._connections:
-            oldest = min(seat.last_used for seat in self._connections.values())
+            oldest = min(user_connection.last_used for user_connection in self._connections.values())
             self._timer = loop.call_later(max(0.01, oldest + self._spec.idle - now), self._end_idle)

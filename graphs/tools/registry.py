@@ -1,4 +1,4 @@
-"""All MCP servers together: one connection each, and the tools that can be called now."""
+"""The tool registry: all MCP servers, one connection each, and the tools that can be called now."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_CALLERS = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class ServerStatus:
-    """How one server is."""
+    """The status of one server."""
 
     status: ServerState
     reason: str | None
@@ -46,16 +46,16 @@ class ServerStatus:
 
 
 class ToolRegistry:
-    """What can be called at a set of MCP servers. One server's trouble is that server's alone.
+    """The tools of a set of MCP servers. One server's failure leaves the others alone.
 
-    Toolboxes that are made with the same `connections` share those to servers which both name in the same words.
-    `fillings` has an entry for every server that is `per_user`: what it serves is had through `of`.
+    Registries that are made with the same `connections` share those to servers whose entries are equal. `templates` has
+    an entry for every server that is `per_user`: its tools are in a caller's `get_toolset`.
     """
 
     def __init__(
         self,
         servers: Mapping[str, ServerSpec],
-        fillings: Mapping[str, ServerTemplate] = MappingProxyType({}),
+        templates: Mapping[str, ServerTemplate] = MappingProxyType({}),
         *,
         timing: Timing | None = None,
         connections: SharedConnections | None = None,
@@ -67,7 +67,7 @@ class ToolRegistry:
         """What can be called now, by the model's name, in the order of people's names."""
         self.troubles: Mapping[str, str] = MappingProxyType({})
         """None: what is wrong with a server that all share, is wrong for all."""
-        self.fillings = MappingProxyType(dict(fillings))
+        self.templates = MappingProxyType(dict(templates))
         self._shared = connections or SharedConnections(timing)
         self._connections: dict[str, ServerConnection] = {}
         self._user_connections: dict[str, UserConnections] = {}
@@ -79,7 +79,7 @@ class ToolRegistry:
     async def start(self) -> None:
         """Begin to connect to every server, all at once; returns without waiting for any."""
         if self._started:
-            raise RuntimeError("a toolbox is started once")
+            raise RuntimeError("a tool registry is started once")
         self._started = True
         self._connections = {
             name: self._shared.take(name, spec, self._gather)
@@ -87,7 +87,7 @@ class ToolRegistry:
             if not spec.per_user
         }
         self._user_connections = {
-            name: self._shared.take_users(name, filling, self) for name, filling in self.fillings.items()
+            name: self._shared.take_users(name, template, self) for name, template in self.templates.items()
         }
         self._gather()
 
@@ -104,7 +104,7 @@ class ToolRegistry:
         return True
 
     async def close(self) -> None:
-        """End every connection that is this toolbox's alone, with its process; calls under way there get an error
+        """End every connection that only this registry has, with its process; calls under way there get an error
         result. May be called again."""
         if self._close_future is None:
             ends: list[Coroutine[None, None, None]] = [
@@ -116,19 +116,19 @@ class ToolRegistry:
         self.tools = MappingProxyType({})
 
     def find_by_people_name(self, name: str) -> ServedTool | None:
-        """The tool called `server/tool`, if it can be called now."""
+        """Find the tool `server/tool`, if it can be called now."""
         server, _, tool = name.partition("/")
         made = self._served_tools.get((server, tool))
         return self.tools.get(made[1].model_name) if made is not None else None
 
     def find(self, model_name: str) -> ServedTool | None:
-        """The tool of that name even if its server is away just now: calling it then waits a little, or says why."""
+        """Find the tool of that name, also while its server is away: a call then waits a little, or says why."""
         if model_name in self.tools:
             return self.tools[model_name]
         return next((one for _, one in self._served_tools.values() if one.model_name == model_name), None)
 
     def get_toolset(self, caller: Caller, verified_user: str | None) -> Toolset:
-        """What this caller can call. `person`: who that surely is; None where nobody vouches for it."""
+        """Return what this caller can call. `verified_user`: who that is; None where nobody vouches for it."""
         if not self._user_connections:
             return self
         view = self._caller_tools.get((verified_user, caller))
@@ -141,11 +141,11 @@ class ToolRegistry:
         return view
 
     async def open(self, servers: Iterable[str]) -> None:
-        """Nothing: every connection here is everybody's, and kept open."""
+        """Do nothing: all connections here are shared, and kept open."""
 
     @contextmanager
     def hold_open(self, verified_user: str | None) -> Generator[None]:
-        """Keeps this user's own connections open while the block lasts: a turn may think longer than they may idle."""
+        """Keep this user's own connections open while the block lasts: a turn may think longer than they may idle."""
         if verified_user is None:
             yield
             return
@@ -167,12 +167,12 @@ class ToolRegistry:
         return any(may_belong_to_server(model_name, name) and may_reach(name) for name in self._user_connections)
 
     def get_people_name(self, model_name: str) -> str:
-        """`server/tool` for a model's name of a tool, as far as that can be told without asking for whom."""
+        """Return `server/tool` for a model's name of a tool, as far as it is known without the caller."""
         known = self.find(model_name)
         return known.people_name if known else parse_model_name(model_name, self._user_connections) or model_name
 
     def get_status(self) -> Mapping[str, ServerStatus]:
-        """How every server is, by name."""
+        """Return the status of every server, by name."""
         return {
             name: ServerStatus(
                 status=connection.state,
@@ -202,7 +202,7 @@ class ToolRegistry:
             self.version += 1
 
     def _serve(self, connection: ServerConnection, tool: Tool) -> ServedTool:
-        """The same object for the same tool, so that what is made from it can be kept across a reconnection."""
+        """Return the same object for the same tool, so that what is made from it outlives a reconnection."""
         key = (connection.name, tool.name)
         made = self._served_tools.get(key)
         if made is None or made[0] != tool:

@@ -1,4 +1,4 @@
-"""What a tool answered, cut to a size and put into words that a model can read."""
+"""Results of tools: cut to a size, as text and images that a model can read."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
 
 
 def build_failure(text: str) -> CallToolResult:
-    """An error result of our own making."""
+    """Build an error result of our own."""
     return CallToolResult(content=[TextContent(type="text", text=text)], isError=True)
 
 
 def render_result(raw: RawResult, *, limit: int) -> CallToolResult:
-    """The answer as text, joined and cut to `limit` characters, and images; never an exception.
+    """Render the answer as text, joined and cut to `limit` characters, and images; never an exception.
 
     An error is text alone. Structured content comes along if it is an object of at most `limit` characters as JSON;
     where a server sends nothing else it is the text.
@@ -81,7 +81,8 @@ def render_result(raw: RawResult, *, limit: int) -> CallToolResult:
 
 
 def _write_json(value: object, limit: int) -> tuple[str | None, bool]:
-    """A value as JSON, and whether it can be kept: a number over 64 bits cannot, nor can half a surrogate pair."""
+    """Write a value as JSON, and say whether it can be kept: a number over 64 bits cannot, nor can half a surrogate
+    pair."""
     if value is None:
         return None, False
     try:
@@ -93,7 +94,7 @@ def _write_json(value: object, limit: int) -> tuple[str | None, bool]:
 
 
 def _select_images(images: list[ImageContent]) -> tuple[list[ImageContent], int]:
-    """As many images as are taken of one answer, and how many are not."""
+    """Select the images that are taken of one answer, and count those that are not."""
     kept: list[ImageContent] = []
     size = 0
     for image in images:

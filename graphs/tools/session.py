@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -33,18 +34,24 @@ from mcp.types import (
 from pydantic import BaseModel
 
 from graphs.telemetry.tracing import build_rpc_trace_context
+from graphs.text import escape_invisible
 from graphs.tools.listing import MOST_PAGES, ToolListing
 from graphs.tools.message_limits import Intake, TokenBucket
-from graphs.tools.progress import format_progress, get_listener
 
 SESSION_TERMINATED = 32600
 """What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
 _PROGRESS_A_SECOND = 4
 _FIRST_PROGRESS = 20
 """How many notes of progress go through at once: a person reads none of those that come faster."""
+_LONGEST_PROGRESS = 300
+"""Characters of what a server says about its progress."""
 _GRACE = 0.5
 """Seconds between a caller's leaving and telling the server. An answer that is just being sent may come meanwhile:
 the official Python SDK's server ends altogether when it is told to cancel what it is about to answer."""
+
+ProgressListener = Callable[[str], None]
+
+_progress_listener: ContextVar[ProgressListener | None] = ContextVar("progress", default=None)
 
 
 class RawResult(BaseModel):
@@ -85,7 +92,8 @@ class ConnectionLost(Exception):
 class Session(ClientSession):
     """One session on one connection. `wake` is called whenever its owner has something to look at.
 
-    `closed` is set once the connection has ended; every request under way then fails with CONNECTION_CLOSED.
+    `closed` is set once the connection has ended. Every request under way fails with CONNECTION_CLOSED, some before
+    that.
     """
 
     def __init__(
@@ -114,8 +122,9 @@ class Session(ClientSession):
     async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
         """Call a tool in the caller's own task, which may be cancelled at any time.
 
-        Raises Lost when the connection ends first, McpError when the server refuses, ValidationError for an answer
-        that is none. The answer is not held against the tool's output schema: the model gets what the server said.
+        Raises ConnectionLost when the connection ends first, McpError when the server refuses, ValidationError for an
+        answer that is none. The answer is not held against the tool's output schema: the model gets what the server
+        said.
         """
         request_id = self._request_id
         carried = build_rpc_trace_context(request_id)
@@ -146,7 +155,7 @@ class Session(ClientSession):
             raise
 
     async def list_all_tools(self) -> ToolListing:
-        """All pages of the server's tools, as far as they are taken."""
+        """List all pages of the server's tools, up to a bound."""
         listing = ToolListing()
         cursors: set[str] = set()
         cursor: str | None = None
@@ -217,26 +226,46 @@ class Session(ClientSession):
 
 
 async def _ignore(message: object) -> None:
-    """What the SDK does with what it has handled would only take time."""
+    """Do nothing: what the SDK does with messages that it has handled would only take time."""
 
 
 def read_own_version() -> str:
-    """The version that servers are told; reads files."""
+    """Read the version that servers are told, from files."""
     try:
         return version("interlock")
     except PackageNotFoundError:
         return "0"
 
 
+@contextmanager
+def listen_to_progress(listener: ProgressListener) -> Generator[None]:
+    """Pass the progress of the calls made inside the block to `listener`, one line at a time."""
+    token = _progress_listener.set(listener)
+    try:
+        yield
+    finally:
+        _progress_listener.reset(token)
+
+
 def _make_progress_callback() -> ProgressFnT | None:
-    """Passes a call's progress on; None where nobody listens, so that the server is not asked for any."""
-    tell = get_listener()
-    if tell is None:
+    """Build what passes the current call's progress on; None where nobody listens, so that the server is not asked for
+    any."""
+    listener = _progress_listener.get()
+    if listener is None:
         return None
     pace = TokenBucket(_PROGRESS_A_SECOND, _FIRST_PROGRESS)
 
     async def pass_on(progress: float, total: float | None, message: str | None) -> None:
         if pace.try_spend():
-            tell(format_progress(progress, total, message))
+            listener(_format_progress(progress, total, message))
 
     return pass_on
+
+
+def _format_progress(progress: float, total: float | None, message: str | None) -> str:
+    """A progress notification (MCP 2025-11-25, "Progress") as one line."""
+    amount = f"{progress:g}" if total is None else f"{progress:g} of {total:g}"
+    if not message:
+        return amount
+    shown = message if len(message) <= _LONGEST_PROGRESS else f"{message[:_LONGEST_PROGRESS]}…"
+    return f"{escape_invisible(shown)} ({amount})"

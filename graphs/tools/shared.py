@@ -1,4 +1,4 @@
-"""The connections that toolboxes share: a server whose lines did not change keeps its connection across a reload."""
+"""Connections that tool registries share: a server whose entry did not change keeps its connection at a reload."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class _SharedConnection:
     connection: ServerConnection
     task: asyncio.Task[None]
     listeners: list[Callable[[], None]]
-    """One for each toolbox that has the connection."""
+    """One for each registry that has the connection."""
 
 
 class SharedConnections:
-    """Every connection that some toolbox has. It ends when the last of them gives it back.
+    """All connections that some registry has. Each ends when the last registry gives it back.
 
-    `changed` is called, synchronously, whenever the state or the tools of any of them are different from before.
+    `on_change` is called, synchronously, whenever the state or the tools of any of them have changed.
     """
 
     def __init__(self, timing: Timing | None = None, on_change: Callable[[], None] = lambda: None) -> None:
@@ -32,12 +32,13 @@ class SharedConnections:
         self._parse_lock = asyncio.Lock()
         self._shared: list[_SharedConnection] = []
         self._user_connections: list[tuple[UserConnections, list[object]]] = []
-        """Each with the toolboxes that have it."""
+        """Each with the registries that have it."""
 
     def take(self, name: str, spec: ServerSpec, on_change: Callable[[], None]) -> ServerConnection:
-        """The connection to this server, opened now unless a server of the same name and the same lines has one.
+        """Return the connection to this server, opened now unless a server of the same name with an equal entry has
+        one.
 
-        `changed` is called, synchronously, whenever its state or its tools are different from before.
+        `on_change` is called, synchronously, whenever its state or its tools have changed.
         """
         for held in self._shared:
             if held.connection.name == name and held.connection.spec == spec:
@@ -56,7 +57,7 @@ class SharedConnections:
         return connection
 
     async def give_back(self, connection: ServerConnection, on_change: Callable[[], None]) -> None:
-        """The end of one `take`; returns once the connection, if nobody else has it, and its process are gone."""
+        """End one `take`; returns once the connection, if nobody else has it, and its process are gone."""
         held = next(held for held in self._shared if held.connection is connection)
         held.listeners.remove(on_change)
         if not held.listeners:
@@ -64,20 +65,21 @@ class SharedConnections:
             connection.stop()
             await held.task
 
-    def take_users(self, name: str, filling: ServerTemplate, taker: object) -> UserConnections:
-        """The connections of all users to this server; the same for a server of the same name and the same lines."""
+    def take_users(self, name: str, template: ServerTemplate, taker: object) -> UserConnections:
+        """Return the connections of all users to this server; the same for a server of the same name with an equal
+        entry."""
         for users, takers in self._user_connections:
-            if users.name == name and users.filling == filling:
+            if users.name == name and users.template == template:
                 takers.append(taker)
                 return users
         users = UserConnections(
-            name, filling, timing=self._timing, on_change=self._on_change, parse_lock=self._parse_lock
+            name, template, timing=self._timing, on_change=self._on_change, parse_lock=self._parse_lock
         )
         self._user_connections.append((users, [taker]))
         return users
 
     async def give_back_users(self, users: UserConnections, taker: object) -> None:
-        """The end of one `take_users`; returns once they, if nobody else has them, and their processes are gone."""
+        """End one `take_users`; returns once they, if nobody else has them, and their processes are gone."""
         entry = next(entry for entry in self._user_connections if entry[0] is users)
         entry[1].remove(taker)
         if not entry[1]:

@@ -1,4 +1,4 @@
-"""A server that is started here: its process, the lines it exchanges, and an end that leaves nothing behind."""
+"""The connection to a server that is started here: its process, its lines, and an end that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Outgoing = MemoryObjectReceiveStream[SessionMessage]
 
 @dataclass(frozen=True, kw_only=True)
 class StdioLink:
-    """The two ends that a session needs, and the process behind them."""
+    """The two streams that a session needs, and the process behind them."""
 
     read: MemoryObjectReceiveStream[SessionMessage | Exception]
     write: MemoryObjectSendStream[SessionMessage]
@@ -49,7 +49,7 @@ async def run_process(spec: ServerSpec, intake: Intake, *, grace: float) -> Asyn
     The SDK's own stdio client is not used: it hides the process, so its end and its status could not be told, it lets
     children live that outlast their parent, and it takes a message of any length. `intake` is told the lines of stderr,
     and those of stdout that are no messages; `grace` is how many seconds the program gets to end by itself, and
-    again to end when it is asked to. Raises CannotStart.
+    again to end when it is asked to. Raises StartError.
     """
     process = await _start(spec)
     into, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -121,8 +121,8 @@ async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Inta
 
 
 async def _read_message(buffer: MessageBuffer, intake: Intake) -> JSONRPCMessage | None:
-    """The message in a line; the error that its caller gets in place of one that is not taken; None for a stray print,
-    which is no reason to lose the server."""
+    """Read the message in a line; the error that its caller gets in place of one that is not taken; None for a stray
+    print, which is no reason to lose the server."""
     line = b""
     try:
         line = buffer.take()
@@ -152,7 +152,7 @@ async def _write_messages(stdin: ByteSendStream, out: Outgoing) -> None:
 
 
 async def _read_notes(stderr: ByteReceiveStream, intake: Intake, stderr_end: anyio.Event) -> None:
-    """What a server says beside its messages: so many lines a second, and how many more there were."""
+    """Note what a server says beside its messages: so many lines a second, and how many more there were."""
     pace = TokenBucket()
     pending = last = b""
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
@@ -178,7 +178,7 @@ def _decode_note(line: bytes) -> str:
 
 
 async def _close_after_exit(process: Process, into: Incoming, stdout_end: anyio.Event, grace: float) -> None:
-    """A child that inherited stdout keeps it open after the server died: the end of the process is the end."""
+    """Close stdout when the process ends: a child that inherited it would keep it open."""
     await process.wait()
     with anyio.move_on_after(grace):
         await stdout_end.wait()
@@ -201,7 +201,7 @@ async def _stop(process: Process, grace: float) -> None:
 
 
 def _signal_group(process: Process, number: int) -> bool:
-    """Whether anyone of the process's group was there to get the signal; 0 only asks."""
+    """Send the process's group a signal, and return whether anyone was there to get it; 0 only asks."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

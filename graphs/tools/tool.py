@@ -73,7 +73,7 @@ class PooledTool(BaseTool):
     async def ainvoke(
         self, input: str | dict[str, Any] | ToolCall, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        """Answers a tool call with a ToolMessage. Where no callback listens, the way past them costs a tenth."""
+        """Answer a tool call with a ToolMessage. Where no callback listens, the way past them costs a tenth."""
         if not isinstance(input, dict) or input.get("type") != "tool_call" or is_watched(config):
             return await super().ainvoke(input, config, **kwargs)
         try:
@@ -102,7 +102,7 @@ def is_watched(config: RunnableConfig | None) -> bool:
 
 
 def build_served_tool(connection: ServerConnection, tool: Tool) -> ServedTool:
-    """What a listed tool is to a model, to a policy and to the tools node."""
+    """Build what a listed tool is to a model, to a policy and to the tools node."""
     hints = tool.annotations
     read_only = hints is not None and hints.readOnlyHint is True
     idempotent = read_only or (hints is not None and hints.idempotentHint is True)
@@ -142,7 +142,7 @@ def build_served_tool(connection: ServerConnection, tool: Tool) -> ServedTool:
 
 
 def compute_definition_digest(tool: Tool) -> str:
-    """Fingerprint of all that a tool says of itself to people, models and rules: sha256 in hex.
+    """Compute the fingerprint of all that a tool says of itself to people, models and rules: sha256 in hex.
 
     An approval is bound to it: a server must not get a call approved under one description and serve another.
     """
@@ -153,6 +153,6 @@ def compute_definition_digest(tool: Tool) -> str:
 
 
 def _normalize_schema(listed: dict[str, Any]) -> dict[str, Any]:
-    """Model APIs refuse a whole request for one tool whose arguments are no object with properties."""
+    """Make a tool's schema an object with properties: model APIs refuse a whole request for one that is not."""
     properties = listed.get("properties")
     return {**listed, "type": "object", "properties": properties if isinstance(properties, dict) else {}}

@@ -1,4 +1,4 @@
-"""What one caller can call: the tools of servers that all share, and those of the caller's own connections."""
+"""The tools of one caller: those of shared connections, and those of the caller's own."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from graphs.tools.tool import ServedTool
 
 
 class Toolset(Protocol):
-    """A set of tools, as one caller has it."""
+    """The tools that one caller can call."""
 
     @property
     def version(self) -> int:
-        """Grows whenever the set of tools, or a tool, changes."""
+        """A number that grows whenever the set of tools, or a tool, changes."""
         ...
 
     @property
@@ -35,16 +35,16 @@ class Toolset(Protocol):
         ...
 
     def find(self, model_name: str) -> ServedTool | None:
-        """The tool of that name even if its server is away just now: calling it then waits a little, or says why."""
+        """Find the tool of that name, also while its server is away: a call then waits a little, or says why."""
         ...
 
     async def open(self, servers: Iterable[str]) -> None:
-        """Have the caller's own connections to these servers, and wait a while for those that are starting."""
+        """Open the caller's own connections to these servers, and wait a while for those that are starting."""
         ...
 
 
 class CallerTools:
-    """One caller's tools. `person`: who that surely is; None where nobody vouches for it."""
+    """One caller's tools. `verified_user`: who that is; None where nobody vouches for it."""
 
     def __init__(
         self, base: Toolset, users: Mapping[str, UserConnections], caller: Caller, verified_user: str | None
@@ -61,68 +61,71 @@ class CallerTools:
 
     @property
     def version(self) -> int:
-        """See Tools."""
+        """A number that grows whenever the set of tools, or a tool, changes."""
         self._gather()
         return self._version
 
     @property
     def tools(self) -> Mapping[str, ServedTool]:
-        """See Tools."""
+        """What can be called now, by the model's name, in the order of people's names."""
         self._gather()
         return self._tools
 
     @property
     def troubles(self) -> Mapping[str, str]:
-        """See Tools."""
+        """Why servers are not there for this caller in particular, by name."""
         down = {
             name: "is not available for this caller now"
-            for name, seat in self._connections.items()
-            if seat.connection.state != "up"
+            for name, user_connection in self._connections.items()
+            if user_connection.connection.state != "up"
         }
         return {**down, **self._troubles}
 
     def find(self, model_name: str) -> ServedTool | None:
-        """See Tools."""
+        """Find a shared tool of that name, or else one of the caller's own connections."""
         if (found := self.tools.get(model_name) or self._base.find(model_name)) is not None:
             return found
-        for name, seat in self._connections.items():
+        for name, user_connection in self._connections.items():
             if may_belong_to_server(model_name, name):
-                for _, one in seat.served_tools.values():
+                for _, one in user_connection.served_tools.values():
                     if one.model_name == model_name:
                         return one
         return None
 
     async def open(self, servers: Iterable[str]) -> None:
-        """See Tools."""
+        """Open the caller's own connections to these servers, and wait a while for those that are starting."""
         starting: list[UserConnection] = []
         patience = 0.0
         for name in servers:
             users = self._users[name]
             try:
-                seat = self._connections[name] = users.get_connection(self._caller, self._verified_user)
+                user_connection = self._connections[name] = users.get_connection(self._caller, self._verified_user)
             except (UserConnectionRefused, UnfitValue) as refused:
                 self._connections.pop(name, None)
                 self._troubles[name] = f"cannot be used: {refused}"
                 continue
             self._troubles.pop(name, None)
-            if seat.connection.state == "starting":
-                starting.append(seat)
+            if user_connection.connection.state == "starting":
+                starting.append(user_connection)
                 patience = max(patience, users.patience)
         if starting:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
-                    for seat in starting:
+                    for user_connection in starting:
                         with suppress(ServerDown):
-                            await seat.connection.get_session()
+                            await user_connection.connection.get_session()
 
     def _gather(self) -> None:
-        seen = (self._base.version, *((seat, seat.connection.tools) for seat in self._connections.values()))
+        seen = (
+            self._base.version,
+            *((user_connection, user_connection.connection.tools) for user_connection in self._connections.values()),
+        )
         if seen == self._last_state:
             return
         self._last_state = seen
         current = dict(self._base.tools)
-        for seat in self._connections.values():
-            for one in seat.list_tools():
+        for user_connection in self._connections.values():
+            for one in user_connection.list_tools():
                 current.setdefault(one.model_name, one)
         ordered = dict(sorted(current.items(), key=lambda item: item[1].people_name))
         # Nothing of one connection is ever taken for the same thing of another.
