@@ -646,6 +646,24 @@ async def test_a_change_under_way_over_http_is_not_repeated(kind: str, tmp_path:
         assert lines(log).count("hang a") == 1
 
 
+async def test_a_refusal_with_the_code_of_a_closed_connection_is_a_refusal() -> None:
+    async with opened({"raw": raw()}) as toolbox:
+        message = await ask(toolbox, "raw/refused", code=-32000)
+        assert message.content == "raw/refused was refused by its server: not today"
+        assert (await ask(toolbox, "raw/good")).content == "good"
+
+
+async def test_every_change_under_way_is_of_unknown_outcome_when_its_server_dies(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with opened({"one": stdio(log)}) as toolbox:
+        calls = [asyncio.create_task(ask(toolbox, "one/hang", mark=str(number))) for number in range(6)]
+        await until(lambda: len(lines(log)) == 6)
+        for process in processes_of("mcp_server.py"):
+            process.kill()
+        messages = await asyncio.gather(*calls)
+        assert ["Outcome unknown" in str(message.content) for message in messages] == [True] * 6
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_a_change_that_was_read_and_never_answered_is_not_repeated(how: str, tmp_path: Path) -> None:
     log = tmp_path / "log"

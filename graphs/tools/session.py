@@ -118,6 +118,8 @@ class Session(ClientSession):
         self._intake = intake
         intake.on_tools_changed = self._note_change
         self._abandoned: dict[int | str, asyncio.TimerHandle] = {}
+        self._closed_by_server: set[int | str] = set()
+        """Requests that the server itself refused with the code by which the SDK says that the connection ended."""
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
         """Call a tool in the caller's own task, which may be cancelled at any time.
@@ -146,8 +148,9 @@ class Session(ClientSession):
         except anyio.EndOfStream as error:
             raise ConnectionLost(request_id, sent=True) from error
         except McpError as error:
-            if self.closed and error.error.code == CONNECTION_CLOSED:
+            if error.error.code == CONNECTION_CLOSED and request_id not in self._closed_by_server:
                 raise ConnectionLost(request_id, sent=True) from error
+            self._closed_by_server.discard(request_id)
             if error.error.code == SESSION_TERMINATED:
                 self.terminated = True
                 self._wake()
@@ -216,6 +219,8 @@ class Session(ClientSession):
         if isinstance(answer, JSONRPCResponse):
             answer.result = self._intake.restore(answer.result)
         if stream is not None:
+            if isinstance(answer, JSONRPCError) and answer.error.code == CONNECTION_CLOSED:
+                self._closed_by_server.add(request_id)
             with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
                 stream.send_nowait(answer)
 

@@ -81,7 +81,8 @@ def main() -> None:
                 answer = tools(params.get("cursor"))
             case "tools/call" if params["name"] == "refused":
                 words = "not today" + "\x7f" * params["arguments"].get("more", 0)
-                say({"id": request["id"], "error": {"code": -32602, "message": words}})
+                code = params["arguments"].get("code", -32602)
+                say({"id": request["id"], "error": {"code": code, "message": words}})
                 continue
             case "tools/call":
                 answer = call(params["name"])
