@@ -1,5 +1,5 @@
 """Decided by API, then `approve ID` or `reject ID` in the chat: the conversation's next message, whatever it says, goes
-on from what was decided (DESIGN §1, TEXT)."""
+on from what was decided."""
 
 from __future__ import annotations
 

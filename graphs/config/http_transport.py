@@ -21,7 +21,8 @@ MOST_INTERIM = 16
 
 
 class TooManyInterim(HttpProcessingError):
-    """More interim answers than any server sends, or answers to nothing. aiohttp raises ClientResponseError from it."""
+    """An endpoint sent more interim answers than any sends, or answers to nothing; aiohttp raises ClientResponseError
+    from it."""
 
     def __init__(self) -> None:
         super().__init__(code=502, message=f"sent more than {MOST_INTERIM} interim answers (HTTP status 1xx)")
@@ -41,7 +42,7 @@ class BoundedHandler(ResponseHandler):
         self._interim = 0
 
     def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
-        """See aiohttp: the head of an answer was read."""
+        """Take the head of an answer (see aiohttp)."""
         if self.exception() is not None:
             return
         self._interim = self._interim + 1 if data[0].code < 200 else 0
@@ -81,7 +82,7 @@ class OutboundTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. Raises its errors."""
+        """Send the request (see httpx). Raises httpx's errors."""
         try:
             return await self._inner.handle_async_request(request)
         except aiohttp.ClientResponseError as error:
@@ -97,5 +98,5 @@ class OutboundTransport(httpx.AsyncBaseTransport):
             raise httpx.ReadError(str(error), request=request) from error.__cause__
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._inner.aclose()

@@ -1,4 +1,4 @@
-"""Who may do what before anything is called: for each role and tool the decision, or what it depends on."""
+"""The access matrix: for each role and tool the decision, or what it depends on."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ async def build_access_matrix(
     tools: Sequence[str] = (),
     patience: float | None,
 ) -> AccessMatrix:
-    """The matrix of these roles (none: all) and of the tools that the patterns are about; `inventory` says how.
+    """Build the matrix of these roles (none: all) and of the tools that the patterns select, as for `build_catalog`.
 
-    Raises NoSuch for a role that there is not, and for patterns that can match nothing.
+    Raises UnknownName for a role that there is not, and for patterns that can match nothing.
     """
     policy = snapshot.policy
     for name in (*roles, *([] if narrowed_by is None else [narrowed_by])):
@@ -86,7 +86,7 @@ async def build_access_matrix(
 
 
 def build_cell(policy: Policy, role: str, narrowed_by: str | None, tool: ToolFacts) -> AccessCell:
-    """What the role may do with the tool, for all that is known before the call: the tool, and the caller's role."""
+    """Decide what the role may do with the tool, by what is known before the call: the tool, and the caller's role."""
     names = (role,) if narrowed_by in (None, role) else (role, narrowed_by)
     known = build_values_before_call(role, tool)
     found = {name: tuple(_find_candidates(policy, name, tool, known)) for name in names}
@@ -128,7 +128,7 @@ def _is_decided(candidates: Iterable[Candidate]) -> bool:
 
 @dataclass(frozen=True)
 class _Branch:
-    """One thing that a role may come to, and the conditions of which rules are true and false then."""
+    """One possible decision, and which rules' conditions are true and false then."""
 
     verdict: Verdict
     true: frozenset[Rule]
@@ -147,7 +147,7 @@ def _list_branches(policy: Policy, role: str, candidates: Sequence[Candidate]) -
 
 
 def _is_possible(ends: Iterable[_Branch]) -> bool:
-    """Whether all may be so at once: two roles may include the same rules."""
+    """Whether all branches can hold at once: two roles may include the same rules."""
     true = frozenset[Rule]().union(*(end.true for end in ends))
     return all(true.isdisjoint(end.false) for end in ends)
 

@@ -1,4 +1,4 @@
-"""The audit for whoever reads it: opened without serving, chosen, followed, checked."""
+"""Reading the audit without serving: select records, follow them, check their chain."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ POLL = 1.0
 
 
 class NoStore(StorageError):
-    """There is no database where one is looked for; none is made."""
+    """There is no database at the place given; none is made."""
 
 
 class BadExport(Exception):
-    """A file that is no export of records, in words for the person who named it."""
+    """A file is no export of records; the message is for the person who named it."""
 
 
 @asynccontextmanager
 async def open_audit(storage: str, data: Path) -> AsyncGenerator[AuditLog]:
-    """The audit of what `storage` names, or of DATA/interlock.db.
+    """Open the audit of what `storage` names, or of DATA/interlock.db.
 
     Raises StorageError, and NoStore where there is no file.
     """
@@ -66,7 +66,7 @@ async def open_audit(storage: str, data: Path) -> AsyncGenerator[AuditLog]:
 
 
 async def read_records(audit: AuditLog, wanted: AuditFilter, *, follow: bool = False) -> AsyncIterator[AuditRecord]:
-    """The newest `wanted.limit` records that fit, or all, oldest first; then, with `follow`, what is added."""
+    """Yield the newest `wanted.limit` records that fit, or all, oldest first; then, with `follow`, what is added."""
     last = wanted.after or 0
     if wanted.limit is not None and wanted.after is None:
         before = await audit.read_head()
@@ -92,7 +92,7 @@ async def read_records(audit: AuditLog, wanted: AuditFilter, *, follow: bool = F
 
 
 def read_export(lines: Iterable[str], name: str) -> list[AuditRecord]:
-    """The records of a file of JSON lines. Raises BadExport with the number of the line that is none."""
+    """Read the records of a file of JSON lines. Raises BadExport with the number of the line that is none."""
     records: list[AuditRecord] = []
     for number, text in enumerate(lines, 1):
         if not text.strip():
@@ -107,7 +107,7 @@ def read_export(lines: Iterable[str], name: str) -> list[AuditRecord]:
 
 
 def read_head(text: str) -> ChainHead:
-    """`SEQ:HASH`, as `audit verify` prints it. Raises ValueError."""
+    """Parse `SEQ:HASH`, as `audit verify` prints it. Raises ValueError."""
     number, colon, hash = text.strip().partition(":")
     if not colon or not number.isascii() or not number.isdigit() or len(hash) != 64:
         raise ValueError("expected a head as `interlock audit verify` prints it: NUMBER:HASH")
@@ -115,7 +115,7 @@ def read_head(text: str) -> ChainHead:
 
 
 def parse_moment(text: str) -> float:
-    """`1h`, `30d` ago, or a date or time of ISO 8601, as seconds since the epoch. Raises ValueError."""
+    """Parse `1h`, `30d` ago, or a date or time of ISO 8601, as seconds since the epoch. Raises ValueError."""
     try:
         return time.time() - float(parse_duration(text))
     except ValueError:
@@ -139,7 +139,7 @@ class Inspection:
 async def inspect(
     audit: AuditLog | None, export: list[AuditRecord] | None, name: str, head: ChainHead | None
 ) -> Inspection:
-    """Checks the store's chain, an export, or both against each other; and that a head seen before is still in them."""
+    """Check the store's chain, an export, or both against each other; and that a head seen before is still in them."""
     lines: list[str] = []
     anchors: dict[int, str] = {}
     if export is not None:
@@ -168,7 +168,7 @@ async def inspect(
 
 
 def describe_extent(found: ChainReport) -> str:
-    """How many records, and which."""
+    """Say how many records there are, and which."""
     if found.records == 0:
         return "no records"
     numbers = f"{found.first}" if found.records == 1 else f"{found.first} to {found.head.seq}"

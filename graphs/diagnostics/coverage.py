@@ -1,4 +1,5 @@
-"""What each role may do with the tools of one server, in a sentence each: so that nobody is left out unnoticed."""
+"""Coverage: what each role may do with the tools of one server, a line each, so that a role without rules is
+noticed."""
 
 from __future__ import annotations
 
@@ -17,13 +18,14 @@ DECISION_WORDS = {"allow": "allowed", "ask": "asked first", "depends": "dependin
 
 
 async def describe_server(snapshot: Snapshot, tools: ToolRegistry, server: str) -> list[str]:
-    """The same for a server that is up. Thousands of tools take a while: not on the loop."""
+    """Describe the coverage of a server that is up, on a thread: thousands of tools take a while."""
     facts = list_tool_facts(snapshot, tools, server, tools.get_status()[server])
     return await asyncio.to_thread(describe_coverage, snapshot.policy, server, facts)
 
 
 def describe_coverage(policy: Policy, server: str, tools: Sequence[ToolFacts]) -> list[str]:
-    """A line for each role, in the order of access.yaml: `developer: 0 of 25 tools of tickets; no rule names them`."""
+    """Build a line for each role, in the order of access.yaml: `developer: 0 of 25 tools of tickets; no rule names
+    them`."""
     return [f"{role}: {_describe(policy, role, server, tools)}" for role in policy.roles]
 
 
@@ -37,7 +39,7 @@ def _describe(policy: Policy, role: str, server: str, tools: Sequence[ToolFacts]
 
 
 def _explain_refusals(refused: Sequence[AccessCell], total: int) -> Iterator[str]:
-    """Why the refused ones are refused."""
+    """Say why the refused tools are refused."""
     nameless = [one for one in refused if not one.candidates]
     if nameless:
         them = "it" if total == 1 else "them"

@@ -1,4 +1,4 @@
-"""`interlock doctor`: tries everything that the config folder names, and says in words what is missing and its cure."""
+"""`interlock doctor`: trials of everything that the config folder names, with what is missing and its cure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STORE_PATIENCE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one trial showed."""
+    """The result of one trial."""
 
     where: str
     """`FILE:LINE:COL`, relative to the config folder."""
@@ -41,7 +41,7 @@ class Finding:
 async def examine(
     snapshot: Snapshot, env: Mapping[str, str], *, storage: str, data: Path, patience: float = PATIENCE
 ) -> list[Finding]:
-    """Starts every server, asks for the models, opens the store and looks at the keys. Nothing is left running."""
+    """Start every server, ask for the models, open the store and look at the keys. Nothing is left running."""
     parts = await asyncio.gather(
         examine_servers(snapshot, patience), examine_models(snapshot), examine_store(snapshot, storage, data)
     )
@@ -49,7 +49,7 @@ async def examine(
 
 
 async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
-    """What is wrong once the servers are there: those that are not, and what the files say of tools that is not so.
+    """Find what is wrong once the servers are up: those that are not, and what the files say of tools that is not so.
 
     And notes for a person: how each server is, what each role may do with its tools, and what could not be judged.
     """
@@ -68,7 +68,7 @@ async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple
 
 
 async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
-    """One finding a server: how many tools it offers and how long it took, or why it does not come up.
+    """Build one finding a server: how many tools it offers and how long it took, or why it does not come up.
 
     And one for what each role may do with them, for every pattern that matches no tool, and every rule about an
     argument that its tools do not take.
@@ -113,7 +113,7 @@ def _explain_unchecked(snapshot: Snapshot, server: str) -> str:
 
 
 async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
-    """Whether LiteLLM answers, and whether it has the models that the graphs name."""
+    """Examine whether LiteLLM answers, and whether it has the models that the graphs name."""
     gateway = snapshot.gateway.models
     where = str(snapshot.models_position)
     if not gateway.base_url:
@@ -143,7 +143,7 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
 
 
 async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:
-    """Whether the store opens and can be written."""
+    """Examine whether the store opens and can be written."""
     where = str(snapshot.storage_position)
     try:
         opened = await Store.open(storage or snapshot.gateway.storage, data, patience=STORE_PATIENCE)
@@ -154,7 +154,7 @@ async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequenc
 
 
 def examine_keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:
-    """Which keys are on. Where none is, keys are generated at the start, and that is sound."""
+    """Examine which keys are on. Where none is, keys are generated at the start, and that is sound."""
     unreadable: dict[str, str] = {}
 
     def is_on(key: KeySpec) -> bool:

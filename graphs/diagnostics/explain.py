@@ -1,4 +1,4 @@
-"""One call that might be made: what would be decided, by which rule, and why by none of the others."""
+"""Explanation of one possible call: what would be decided, by which rule, and why by none of the others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TrialOutcome = Literal["decides", "outranked", "no match", "not met", "not evalu
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One rule, and what became of it."""
+    """One rule, and its part in the decision."""
 
     rule: Rule
     include_path: tuple[str, ...]
@@ -40,7 +40,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class RoleRuling:
-    """What one of the caller's roles says, and all of its rules in the order in which they decide."""
+    """The decision of one of the caller's roles, and all of its rules in the order in which they decide."""
 
     role: str
     verdict: Verdict
@@ -49,7 +49,7 @@ class RoleRuling:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A call, as somebody asks about it. What is None is chosen."""
+    """The call that is asked about. What is None is chosen for it."""
 
     role: str | None = None
     key: str | None = None
@@ -67,7 +67,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """The answer."""
+    """The answer to a question."""
 
     caller: Caller
     facts: CallFacts
@@ -82,7 +82,7 @@ class Explanation:
 
 
 async def explain(snapshot: Snapshot, question: Question, *, patience: float | None) -> Explanation:
-    """Decides the call without making it. Raises NoSuch for a role, key, graph, node or tool that there is not.
+    """Decide the call without making it. Raises UnknownName for a role, key, graph, node or tool that there is not.
 
     The tool's server is started for it, for at most `patience` seconds; None: it is not, and the tool taken as it is
     named.
@@ -124,7 +124,7 @@ async def explain(snapshot: Snapshot, question: Question, *, patience: float | N
 def explain_roles(
     policy: Policy, caller: Caller, facts: CallFacts, values: PreparedValues | None = None
 ) -> tuple[RoleRuling, ...]:
-    """What each of the caller's roles decides, and what became of each rule while it did."""
+    """Explain what each of the caller's roles decides, and each rule's part in it."""
     # Each condition is tried once for all: what it asks of the world may change between two questions.
     values = build_values(caller, facts) if values is None else values
     rulings: list[RoleRuling] = []
@@ -143,7 +143,7 @@ def explain_roles(
 
 
 def _classify_rule(rule: Rule, verdict: Verdict, met: bool | None, why: str) -> tuple[TrialOutcome, str]:
-    """Of a rule whose pattern matches."""
+    """Classify a rule whose pattern matches."""
     condition = rule.when.text if rule.when is not None else ""
     if met is False:
         return "not met", f"its condition is false: {condition}"
@@ -176,7 +176,7 @@ def _explain_outranked(rule: Rule, verdict: Verdict) -> str:
 
 
 def _find_include_path(policy: Policy, role: str, to: str) -> tuple[str, ...]:
-    """The shortest way of includes."""
+    """Find the shortest path of includes."""
     ways = [(role,)]
     while ways:
         way = ways.pop(0)
@@ -236,7 +236,8 @@ async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> t
 
 
 def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: str) -> tuple[str, str]:
-    """The graph and the model node: those asked about, or else the first from which the caller could call the tool."""
+    """Choose the graph and the model node: those asked about, or else the first from which the caller could call the
+    tool."""
     if question.graph is not None and question.graph not in snapshot.graphs:
         raise build_unknown_name("graph", question.graph, snapshot.graphs)
 
@@ -268,7 +269,7 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
 
 
 def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str | None:
-    """Why it never comes to the rules."""
+    """Find why the rules are never asked; None where they are."""
     policy = snapshot.policy
     for role in caller.roles:
         if not policy.may_role_use_graph(role, facts.graph):

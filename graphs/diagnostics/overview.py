@@ -1,4 +1,4 @@
-"""What one caller may see of what is served: graphs, servers and tools, and approvals, each as their role has them."""
+"""The overview for one caller: the graphs, servers, tools and approvals that their roles may see."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ServerView:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalView:
-    """One call that waits, and what the caller is to it."""
+    """One call that waits, and whether the caller may decide it."""
 
     entry: Approval
     yours: bool
@@ -52,7 +52,7 @@ class ApprovalView:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """What a caller sees at one moment."""
+    """Everything that a caller may see now."""
 
     status: str
     snapshot: str
@@ -70,7 +70,8 @@ def build_overview(
     caller: Caller,
     owner: str,
 ) -> Overview:
-    """What `ready` (DESIGN §1, READY) says, cut down to what all of the caller's roles may use, with what waits."""
+    """Build the overview from `ready`, what `Engine.check_readiness` returns, cut down to what all of the caller's
+    roles may use, with what waits; see docs/ARCHITECTURE.md, "Readiness"."""
     policy = snapshot.policy
     return Overview(
         status=ready["status"],

@@ -1,4 +1,4 @@
-"""Every server started once and looked at: which are up, how long they took, and what they offer."""
+"""Probes of servers: each is started once, to see whether it is up, how long it took, and what it offers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POLL = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class ServerProbe:
-    """One server, as it was when the looking ended."""
+    """One server, as it was when the probe ended."""
 
     name: str
     position: Position
@@ -38,18 +38,18 @@ class ServerProbe:
 
 
 async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProbe, ...]:
-    """Starts all servers at once, waits at most `patience` seconds, and leaves nothing running.
+    """Start all servers at once, wait at most `patience` seconds, and leave nothing running.
 
     What a `per_user` server offers depends on who asks, and here nobody does.
     """
     shared = {name: spec for name, spec in snapshot.servers.items() if not spec.per_user}
-    toolbox = ToolRegistry(shared)
+    registry = ToolRegistry(shared)
     began = time.monotonic()
     took: dict[str, float] = {}
     try:
-        await toolbox.start()
+        await registry.start()
         while len(took) < len(shared) and time.monotonic() - began < patience:
-            for name, status in toolbox.get_status().items():
+            for name, status in registry.get_status().items():
                 # One that is late may be downloading itself: it is waited for.
                 if status.status != "starting" and not status.is_late:
                     took.setdefault(name, time.monotonic() - began)
@@ -60,15 +60,15 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
                 position=snapshot.server_positions[name],
                 up=status.status == "up",
                 message=_describe_status(status, took.get(name, patience), patience),
-                tools=_read_schemas(toolbox, name, status),
+                tools=_read_schemas(registry, name, status),
                 left_out=status.left_out,
-                tool_facts=list_tool_facts(snapshot, toolbox, name, status),
+                tool_facts=list_tool_facts(snapshot, registry, name, status),
             )
-            for name, status in toolbox.get_status().items()
+            for name, status in registry.get_status().items()
         }
         return tuple(seen.get(name) or _skip_per_user(snapshot, name) for name in snapshot.servers)
     finally:
-        await toolbox.close()
+        await registry.close()
 
 
 def _skip_per_user(snapshot: Snapshot, name: str) -> ServerProbe:
@@ -85,18 +85,18 @@ def _describe_status(status: ServerStatus, took: float, patience: float) -> str:
     return f"{reason}; it last said: {status.last_output}" if status.last_output else reason
 
 
-def _read_schemas(toolbox: ToolRegistry, server: str, status: ServerStatus) -> Mapping[str, Mapping[str, Any]]:
+def _read_schemas(registry: ToolRegistry, server: str, status: ServerStatus) -> Mapping[str, Mapping[str, Any]]:
     if status.status != "up":
         return {}
-    served = ((tool, toolbox.find_by_people_name(f"{server}/{tool}")) for tool in status.tools)
+    served = ((tool, registry.find_by_people_name(f"{server}/{tool}")) for tool in status.tools)
     return {tool: one.input_schema if one is not None else {} for tool, one in served}
 
 
 def list_tool_facts(
-    snapshot: Snapshot, toolbox: ToolRegistry, server: str, status: ServerStatus
+    snapshot: Snapshot, registry: ToolRegistry, server: str, status: ServerStatus
 ) -> tuple[ToolFacts, ...]:
-    """The tools of one server as rules know them; none while it is not up."""
+    """List the tools of one server as rules know them; none while it is not up."""
     if status.status != "up":
         return ()
-    served = (toolbox.find_by_people_name(f"{server}/{tool}") for tool in status.tools)
+    served = (registry.find_by_people_name(f"{server}/{tool}") for tool in status.tools)
     return tuple(build_tool_facts(one, snapshot.servers) for one in served if one is not None)

@@ -1,4 +1,4 @@
-"""The last turns of one caller as timelines: what was asked, which calls were made, what the rules said of them."""
+"""Timelines of the last turns of one caller: what was asked, which calls were made, what the rules said of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_PAUSES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class CallApproval:
-    """An approval as its turn tells of it. Times are seconds since the epoch."""
+    """The approval of a call. Times are seconds since the epoch."""
 
     id: str
     status: str
@@ -97,7 +97,7 @@ class TurnView:
 
 @dataclass(frozen=True, kw_only=True)
 class _CallRecords:
-    """What the store holds beside the turns, by call id."""
+    """The audit, approvals and journal entries of calls, by call id."""
 
     journal_entries: Mapping[str, JournalEntry]
     approvals: Mapping[str, Approval]
@@ -109,7 +109,7 @@ class _CallRecords:
 async def load_timeline(
     store: Store, owner: str, limit: int, people_name: Callable[[str], str]
 ) -> tuple[TurnView, ...]:
-    """The owner's latest `limit` turns, newest first. `people_name` turns a model's name of a tool into people's.
+    """Load the owner's latest `limit` turns, newest first. `people_name` turns a model's name of a tool into people's.
 
     Raises StorageError.
     """
@@ -134,16 +134,16 @@ async def load_timeline(
 
 
 def _resolve_status(row: TurnRow, dead: Collection[str]) -> str:
-    """How a turn is; one whose process died has nobody who could have written that down."""
+    """Find a turn's status; one whose process died could not write that down."""
     return "interrupted" if row.status == "running" and row.worker in dead else row.status
 
 
 async def _read_audit(
     store: Store, owner: str, turns: Sequence[str]
 ) -> tuple[dict[str, AuditRecord], dict[str, AuditRecord]]:
-    """What the rules said of each call of these turns, and how it ran, by call id.
+    """Read what the rules said of each call of these turns, and how it ran, by call id.
 
-    Of a call that had to be asked that is told, not that it was allowed or refused then: its approval says so.
+    A call that had to be asked stays `ask`, also when it was allowed or refused then: its approval says so.
     """
     decisions: dict[str, AuditRecord] = {}
     runs: dict[str, AuditRecord] = {}
@@ -158,7 +158,7 @@ async def _read_audit(
 
 
 async def _load_chains(store: Store, owner: str, rows: Sequence[TurnRow]) -> list[list[TurnRow]]:
-    """Each row, behind the rows of the same turn that waited."""
+    """Load, for each row, the rows of the same turn that waited, and put them before it."""
     lines = [[row] for row in rows]
     open_ends = {line[0].story["continues"]: line for line in lines if line[0].story is not None}
     for _ in range(MOST_PAUSES):
@@ -176,7 +176,8 @@ async def _load_chains(store: Store, owner: str, rows: Sequence[TurnRow]) -> lis
 def _build_turn_view(
     line: Sequence[TurnRow], status: str, earlier_calls: Collection[str], known: _CallRecords
 ) -> TurnView:
-    """`told`: ids of calls that the turn before this one tells of; a client's results go on with the same calls."""
+    """Build the view of a turn. `earlier_calls`: ids of calls that the turn before this one shows; a client's results
+    go on with the same calls."""
     first, last = line[0], line[-1]
     messages = [message for row in line for message in row.messages]
     results = {str(message.get("tool_call_id")): message for message in messages if message.get("role") == "tool"}
@@ -256,7 +257,7 @@ def _classify_call(
 
 
 def format_arguments(text: str) -> str:
-    """A call's arguments, indented where they are JSON, and shortened where they are long."""
+    """Format a call's arguments: indented where they are JSON, and shortened where they are long."""
     # What is no JSON, or holds numbers that only the standard library reads, is shown as it was written.
     with suppress(ValueError):
         text = dump_json(orjson.loads(text), indent=True)
@@ -264,12 +265,12 @@ def format_arguments(text: str) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """`text`, with a remark where its end is missing."""
+    """Cut the end of a long `text`, with a remark."""
     return make_storable(text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)")
 
 
 def cut_middle(text: str, most: int) -> str:
-    """`text`, with a remark where its middle is missing: an answer's last words are often the ones that matter."""
+    """Cut the middle of a long `text`, with a remark: an answer's last words are often the ones that matter."""
     if len(text) <= most:
         return make_storable(text)
     half = most // 2

@@ -1,4 +1,4 @@
-"""The tools that rights can be told of: those that servers really offer, and of the others those that rules name."""
+"""The catalog of tools: those that servers really offer, and of the other servers those that rules name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MOST_LISTED = 12
 
 
 class UnknownName(InterlockError):
-    """What was asked about is not there: a role, a key, a graph, a tool."""
+    """A name that is asked about does not exist: a role, a key, a graph, a tool."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCatalog:
-    """The tools, and what was not to be known of them."""
+    """The tools, and the servers whose tools are not known."""
 
     tools: tuple[ToolFacts, ...]
     """By server as servers.yaml orders them, then by name."""
@@ -31,7 +31,7 @@ class ToolCatalog:
 
 
 def build_unknown_name(kind: str, name: str, choices: Iterable[str]) -> UnknownName:
-    """The error for a name that is none of `choices`, with those, or the nearest of them."""
+    """Build the error for a name that is none of `choices`, with those, or the nearest of them."""
     names = list(choices)
     listed = list_some(names, MOST_LISTED)
     return UnknownName(f"there is no {kind} {name!r}; there is {listed}{did_you_mean(name, names)}")
@@ -40,10 +40,10 @@ def build_unknown_name(kind: str, name: str, choices: Iterable[str]) -> UnknownN
 async def build_catalog(
     snapshot: Snapshot, *, servers: Sequence[str] = (), tools: Sequence[str] = (), patience: float | None
 ) -> ToolCatalog:
-    """Starts the servers that the patterns are about, waits `patience` seconds at most, and leaves nothing running.
+    """Start the servers that the patterns select, wait `patience` seconds at most, and leave nothing running.
 
     `servers` are patterns over names of servers, `tools` over `server/tool`; none of a kind: all. `patience` None: no
-    server is started. Raises NoSuch for a pattern that can match nothing.
+    server is started. Raises UnknownName for a pattern that can match nothing.
     """
     for patterns, judge in ((servers, find_fault), (tools, find_tool_fault)):
         for pattern in patterns:
@@ -89,7 +89,7 @@ def _explain_absence(name: str, configured: Sequence[str], asked: Mapping[str, o
 
 
 def _find_named_tools(snapshot: Snapshot) -> dict[str, set[str]]:
-    """The tools that rules name without `*` and `?`, by server."""
+    """Find the tools that rules name without `*` and `?`, by server."""
     found: dict[str, set[str]] = {}
     for role in snapshot.policy.roles:
         for rule in snapshot.policy.list_rules(role):

@@ -1,4 +1,4 @@
-"""What the files say of tools, held against the tools that servers really offer."""
+"""The tool check: what the files say of tools, against the tools that servers really offer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPEN_KEYWORDS = ("patternProperties", "allOf", "anyOf", "oneOf", "$ref")
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCheck:
-    """What was found."""
+    """The result of the tool check."""
 
     problems: tuple[Problem, ...]
     unchecked: Mapping[str, tuple[str, ...]]
@@ -28,7 +28,7 @@ class ToolCheck:
 
 
 def check_tools(snapshot: Snapshot, seen: Sequence[ServerProbe]) -> ToolCheck:
-    """Holds every pattern and every argument named in a condition against the tools of the servers that are up."""
+    """Check every pattern, and every argument named in a condition, against the tools of the servers that are up."""
     return _Checker(snapshot, seen).check()
 
 
@@ -73,7 +73,7 @@ class _Checker:
             yield from self._check_arguments(mention, found)
 
     def _find_hidden_servers(self, pattern: str) -> list[str]:
-        """The servers whose tools nobody knows now, and of which the pattern may well speak."""
+        """Find the servers whose tools are not known now, and of which the pattern may speak."""
         by_name = [server for server in self.disabled if pattern.startswith(f"{server}/")]
         return by_name + [server for server in self.down if _may_match(pattern, server)]
 
@@ -91,7 +91,8 @@ class _Checker:
         return f"{message}; there is {list_some(own or self.tools, MOST_LISTED)}"
 
     def _check_arguments(self, mention: ToolReference, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-        """A rule about several tools may look at what only some of them take."""
+        """Check the arguments that a condition names: a rule about several tools may use what only some of them
+        take."""
         if any(_is_open(schema) for schema in found.values()):
             return
         known = list(dict.fromkeys(name for schema in found.values() for name in _read_properties(schema)))
@@ -109,7 +110,7 @@ def _may_match(pattern: str, server: str) -> bool:
 
 
 def _suggest_nearest(pattern: str, tools: Iterable[str]) -> str:
-    """The nearest tool, or the nearest pattern of the same form that does match one."""
+    """Suggest the nearest tool, or the nearest pattern of the same form that does match one."""
     before, star, after = pattern.partition("*")
     if "*" in after or "?" in pattern:
         return ""

@@ -1,4 +1,4 @@
-"""The road to LiteLLM: requests built by ChatOpenAI, the stream read by ourselves.
+"""The client of LiteLLM: ChatOpenAI builds requests, and a reader of our own takes the stream.
 
 ChatOpenAI's own stream costs ten times more processor time per chunk, so it is used where LangChain's callbacks must
 see the tokens (Studio), and for building requests; the lean reader below takes the stream everywhere else.
@@ -121,14 +121,14 @@ class ChatModel:
         )
 
     async def close(self) -> None:
-        """Closes the connections to the endpoint."""
+        """Close the connections to the endpoint."""
         if self._session is not None:
             await self._session.close()
             self._session = None
         await self._langchain_http.aclose()
 
     def convert_messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-        """LangChain messages as OpenAI message objects.
+        """Convert LangChain messages to OpenAI message objects.
 
         The one place that uses ChatOpenAI's private request builder.
         """
@@ -138,7 +138,7 @@ class ChatModel:
         return build(list(messages))["messages"]
 
     async def list_models(self) -> list[str]:
-        """The ids that `GET /models` lists.
+        """List the ids of `GET /models`.
 
         Raises ModelError when the endpoint does not answer with such a list.
         """
@@ -174,11 +174,11 @@ class ChatModel:
         token_count: CallTokenCount | None = None,
         flow: Flow | None = None,
     ) -> Answer:
-        """Sends one chat completion and reads its stream, telling `listener` each piece as it arrives.
+        """Send one chat completion and read its stream, passing each piece to `listener` as it arrives.
 
-        Pieces that arrive together are said together. `key` takes the place of our own, so that what is spent is
+        Pieces that arrive together are passed together. `key` takes the place of our own, so that what is spent is
         counted as the caller's. While `flow` is full nothing is read, so that the endpoint has to wait. Raises
-        ModelError; it is `retryable` only while nothing was told.
+        ModelError; it is `retryable` only while nothing was passed on.
         """
         reader = StreamReader(listener, token_count, longest=self._longest)
         body = encode_request({**request, "stream": True, "stream_options": {"include_usage": True}})
@@ -275,7 +275,7 @@ PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/xml", "appli
 
 
 async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow: Flow | None) -> None:
-    """Feeds `reader` until it is done or the stream ends. Raises ModelError and aiohttp's errors."""
+    """Feed `reader` until it is done or the stream ends. Raises ModelError and aiohttp's errors."""
     async for data in content.iter_any():
         if len(data) <= SLICE:
             reader.feed(data)
@@ -292,7 +292,7 @@ async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow:
 
 
 async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The whole body. Raises ModelError where it has more than `most` bytes, once unpacked."""
+    """Read the whole body. Raises ModelError where it has more than `most` bytes, once unpacked."""
     body = bytearray()
     async for data in response.content.iter_any():
         body += data
@@ -306,7 +306,7 @@ async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 
 async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
-    """As much of an error's body as is worth reading."""
+    """Read the beginning of an error's body."""
     body = bytearray()
     try:
         async with asyncio.timeout(REFUSAL_PATIENCE):
@@ -320,7 +320,7 @@ async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
 
 
 def parse_model_names(body: bytes) -> list[str]:
-    """The ids of a list of models. Raises ValueError, KeyError or TypeError where it is none."""
+    """Parse the ids of a list of models. Raises ValueError, KeyError or TypeError where it is none."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES_WHOLE:
         raise ValueError("too many values")
     entries = orjson.loads(body)["data"]
@@ -341,8 +341,8 @@ def parse_model_names(body: bytes) -> list[str]:
 
 
 def release_connection(response: aiohttp.ClientResponse, done: bool) -> None:
-    """Gives a connection back. One that still owes the end of an answer cannot be used again, so where all that matters
-    was read, that end is given a moment; aiohttp gives the connection back when it comes."""
+    """Give a connection back to the pool. One that still owes the end of an answer cannot be used again, so where all
+    that matters was read, that end is given a moment; aiohttp gives the connection back when it comes."""
     if done and not response.closed:
         asyncio.get_running_loop().call_later(LINGER, response.release)
     else:
@@ -350,7 +350,7 @@ def release_connection(response: aiohttp.ClientResponse, done: bool) -> None:
 
 
 def encode_request(request: Mapping[str, Any]) -> bytes:
-    """A request as JSON. What orjson cannot write, such as whole numbers over 64 bits, goes the slow way."""
+    """Encode a request as JSON. What orjson cannot write, such as whole numbers over 64 bits, goes the slow way."""
     try:
         return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
@@ -358,7 +358,8 @@ def encode_request(request: Mapping[str, Any]) -> bytes:
 
 
 def build_endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Messages as endpoints take them: a tool message may hold only text, so images follow in a user message."""
+    """Convert messages to what endpoints take: a tool message may hold only text, so images follow in a user
+    message."""
     sent: list[Mapping[str, Any]] = []
     images: list[Mapping[str, Any]] = []
     for message in messages:
@@ -379,17 +380,18 @@ def build_endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mappi
 
 
 def build_image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Tool images in the only kind of message that may hold images."""
+    """Put images of tools into the only kind of message that may hold images."""
     return {"role": "user", "content": [{"type": "text", "text": "The images that the tools returned:"}, *images]}
 
 
 def build_openai_tool(tool: BaseTool) -> dict[str, Any]:
-    """A tool as the request's `tools` want it. Costs much; do it once per snapshot, not per request."""
+    """Convert a tool to an entry of a request's `tools`. Costs much; do it once per snapshot, not per request."""
     return convert_to_openai_tool(tool)
 
 
 def build_model_error(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
-    """The ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on renamed."""
+    """Build the ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on
+    renamed."""
     try:
         error = orjson.loads(body).get("error")
     except (orjson.JSONDecodeError, AttributeError):
@@ -424,7 +426,7 @@ def build_model_error(status: int, headers: Mapping[str, str], body: bytes, base
 
 
 def clean_error(error: ModelError, redaction: Redaction) -> ModelError:
-    """The error without secrets in what the endpoint said, and without what steers a terminal or a page."""
+    """Remove secrets, and what steers a terminal or a page, from an error of the endpoint."""
 
     def clean(text: str) -> str:
         return escape_invisible(redaction.redact_text(text, LONGEST_ERROR), keep="\n\t")
@@ -435,7 +437,7 @@ def clean_error(error: ModelError, redaction: Redaction) -> ModelError:
 
 
 def describe_redirect(headers: Mapping[str, str]) -> str:
-    """What is said of a redirection: the host alone, as the rest of an address may hold secrets."""
+    """Name the target of a redirection by its host alone, as the rest of an address may hold secrets."""
     if not (location := headers.get("location")):
         return ""
     try:
@@ -447,7 +449,7 @@ def describe_redirect(headers: Mapping[str, str]) -> str:
 
 
 def read_retry_after(value: str | None) -> str | None:
-    """`Retry-After` where it is one, in seconds or as an HTTP date (RFC 9110, section 10.2.3); else None."""
+    """Read `Retry-After` where it is one, in seconds or as an HTTP date (RFC 9110, section 10.2.3); else None."""
     if value is None or re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,9})?", value, re.ASCII):
         return value
     if len(value) > 40 or not value.isascii():
@@ -460,7 +462,7 @@ def read_retry_after(value: str | None) -> str | None:
 
 
 def parse_seconds(retry_after: str) -> float:
-    """`Retry-After` in seconds; an HTTP date counts as too long to wait (RFC 9110, section 10.2.3)."""
+    """Parse `Retry-After` in seconds; an HTTP date counts as too long to wait (RFC 9110, section 10.2.3)."""
     try:
         return float(retry_after)
     except ValueError:

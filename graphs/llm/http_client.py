@@ -14,9 +14,9 @@ import httpx
 
 
 def build_client(longest: int) -> httpx.AsyncClient:
-    """A client that follows no redirection, keeps no cookie, uses no proxy of the environment, asks for no compression
-    and refuses what is compressed all the same, and reads at most `longest` bytes of an answer; beyond, requests fail
-    with httpx.ReadError."""
+    """Build a client that follows no redirection, keeps no cookie, uses no proxy of the environment, asks for no
+    compression and refuses what is compressed all the same, and reads at most `longest` bytes of an answer; beyond,
+    requests fail with httpx.ReadError."""
 
     async def bound_response(response: httpx.Response) -> None:
         # Before the body is read: httpx would unpack whatever comes in one piece (CWE-409).
@@ -37,7 +37,7 @@ def build_client(longest: int) -> httpx.AsyncClient:
 
 @cache
 def load_certificates() -> SSLContext:
-    """The machine's; to read them takes milliseconds."""
+    """Load the machine's certificates, once: it takes milliseconds."""
     return httpx.create_ssl_context()
 
 
@@ -58,5 +58,5 @@ class BoundedStream(httpx.AsyncByteStream):
             yield data
 
     async def aclose(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         await self._stream.aclose()

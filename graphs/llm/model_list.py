@@ -1,4 +1,4 @@
-"""LiteLLM's models, as far as the gateway file offers them: asked for now and then, and kept meanwhile."""
+"""The list of LiteLLM's models that the gateway file offers, cached between questions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RETRY_SECONDS = 2.0
 
 
 class ModelList:
-    """The list of one endpoint."""
+    """The cached list of one endpoint's models."""
 
     def __init__(self, model: ChatModel, patterns: Sequence[str]) -> None:
         self._model = model
@@ -29,14 +29,14 @@ class ModelList:
         self._loaded_at = float("-inf")
         self._lock = asyncio.Lock()
         self.problem: str | None = None
-        """Why the list is not known, or not known anew."""
+        """Why the list is not known, or could not be refreshed."""
 
     async def list_names(self) -> list[str]:
-        """What is offered; what it last was while LiteLLM does not answer."""
+        """List what is offered; while LiteLLM does not answer, what was offered last."""
         return await self._load_names(FRESH_SECONDS)
 
     async def has(self, name: str) -> bool:
-        """Whether a model is offered; one that is new since the last question is found too."""
+        """Whether a model is offered. The list is refreshed for a name that it does not hold."""
         return name in await self._load_names(FRESH_SECONDS) or name in await self._load_names(RETRY_SECONDS)
 
     async def _load_names(self, seconds: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""The stream of one chat completion, read without a pydantic model per chunk."""
+"""Reading the stream of one chat completion, without a pydantic model per chunk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ MOST_DETAILS = 32
 
 @dataclass(slots=True)
 class RawCall:
-    """A tool call as the stream spelled it; `arguments` is the text, which may not be JSON."""
+    """A tool call as the stream wrote it; `arguments` is the text, which may not be JSON."""
 
     id: str = ""
     name: str = ""
@@ -60,7 +60,7 @@ class RawCall:
 
 @dataclass(slots=True)
 class Answer:
-    """One model call, collected."""
+    """The collected answer of one model call."""
 
     text: str = ""
     calls: list[RawCall] = field(default_factory=list[RawCall])
@@ -72,29 +72,29 @@ PieceKind = Literal["text", "reasoning", "refusal"]
 
 
 class Listener(Protocol):
-    """Whoever hears an answer as it comes."""
+    """The receiver of an answer's pieces as they arrive."""
 
     def add_text(self, kind: PieceKind, text: str) -> None:
-        """The next piece."""
+        """Take the next piece of text."""
         ...
 
     def add_annotations(self, annotations: bytes) -> None:
-        """Where it comes from, in OpenAI's words: a JSON list."""
+        """Take the sources of the answer, as OpenAI writes them: a JSON list."""
         ...
 
     def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
-        """How likely the last piece was, in OpenAI's words: JSON, by kind."""
+        """Take how likely the last piece was, as OpenAI writes it: JSON, by kind."""
         ...
 
 
 class Flow(Protocol):
-    """Where an answer goes on to, which may be full."""
+    """Where an answer is passed on to, which may be full."""
 
     full: bool
     """More should not be read before there is `room`."""
 
     async def wait_for_room(self) -> None:
-        """Returns once there is room."""
+        """Wait until there is room."""
         ...
 
 
@@ -103,7 +103,7 @@ REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "co
 
 @dataclass(slots=True)
 class CallPieces:
-    """A tool call while it comes."""
+    """A tool call while it arrives."""
 
     id: str = ""
     name: str = ""
@@ -141,7 +141,7 @@ class StreamReader:
         self.has_output = False
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes and says what they complete. Raises ModelError."""
+        """Take the next bytes and pass on what they complete. Raises ModelError."""
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
@@ -180,7 +180,7 @@ class StreamReader:
             )
 
     def read_whole_answer(self, body: bytes) -> None:
-        """Takes an answer that came in one piece although a stream was asked for. Raises ModelError."""
+        """Take an answer that came in one piece although a stream was asked for. Raises ModelError."""
         if len(body) > PLAIN_EVENT:
             self._check_event(body, MOST_VALUES_WHOLE)
         try:
@@ -193,7 +193,8 @@ class StreamReader:
         self.done = True
 
     def build_answer(self) -> Answer:
-        """What was read. Raises ModelError (`interrupted`) when the stream stopped before its end."""
+        """Build the answer from what was read. Raises ModelError (`interrupted`) when the stream stopped before its
+        end."""
         if self._line.startswith(b"data:"):  # the last line, when the connection closed without a line end
             self.feed(b"\n")
         if not self.done and self._finish_reason is None:
@@ -217,8 +218,8 @@ class StreamReader:
         )
 
     def _take_plain_text(self, data: bytes) -> bool:
-        """Takes what most of a stream is made of, a chunk with a piece of text and nothing else. False for any other,
-        which is not taken: each step here is done for every word of every answer."""
+        """Take what most of a stream is made of, a chunk with a piece of text and nothing else. Returns False for any
+        other, which is not taken: each step here is done for every word of every answer."""
         if self._kind != "text":
             return False
         try:
@@ -315,7 +316,7 @@ class StreamReader:
             self._listener.add_text(self._kind, text)
 
     def _add_extras(self, size: int) -> None:
-        """Counts an event of this many bytes that holds more than text, and says first what came before it."""
+        """Count an event of this many bytes that holds more than text, once what came before it is passed on."""
         self._flush()
         self._silent_bytes = 0
         self._extras += size
@@ -364,7 +365,7 @@ class StreamReader:
         call.arguments.write(text)
 
     def _check_event(self, data: bytes, most: int) -> None:
-        """Refuses an event that is too long, or that would take far more memory than it is long. Raises ModelError."""
+        """Refuse an event that is too long, or that would take far more memory than it is long. Raises ModelError."""
         if len(data) > LONGEST_EVENT:
             self._flush()
             raise self._build_event_error()
@@ -398,25 +399,25 @@ def has_more_values(data: bytes, most: int) -> bool:
 
 
 def count_marks(data: bytes) -> int:
-    """Commas and brackets."""
+    """Count commas and brackets."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def shorten_id(identity: str) -> str:
-    """The id of a call, by which its pieces are told from others'. Some endpoints write a signature of kilobytes into
-    it, and it is counted nowhere: of a long one only the digest is kept."""
+    """Shorten the id of a call, by which its pieces are told from others'. Some endpoints write a signature of
+    kilobytes into it, and it is counted nowhere: of a long one only the digest is kept."""
     if len(identity) <= LONGEST_NAME:
         return identity
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
 def build_interruption_error() -> ModelError:
-    """The stream was cut after the person had read some of it."""
+    """Build the error for a stream that was cut after the person had read some of it."""
     return ModelError("The model's answer was cut off before its end. Please try again.", kind="interrupted")
 
 
 def parse_usage(usage: object) -> TokenUsage | None:
-    """Usage, where it is what it should be: it is never worth an answer. None where it is no count."""
+    """Parse usage. None where it is no count: that is no reason to lose an answer."""
     if not isinstance(usage, Mapping):
         return None
     said = cast("Mapping[str, Any]", usage)
@@ -425,7 +426,8 @@ def parse_usage(usage: object) -> TokenUsage | None:
 
 
 def read_count(value: object) -> int | None:
-    """A number of tokens; None for anything that cannot be one: negative, no whole number, no number, beyond reason."""
+    """Read a number of tokens; None for anything that cannot be one: negative, no whole number, no number, beyond
+    reason."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -434,7 +436,7 @@ def read_count(value: object) -> int | None:
 
 
 def parse_usage_details(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, int]] | None:
-    """The counts of `*_tokens_details`; None where there are none."""
+    """Parse the counts of `*_tokens_details`; None where there are none."""
     found: dict[str, Mapping[str, int]] = {}
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         if isinstance(part := usage.get(name), Mapping):
@@ -448,7 +450,7 @@ def parse_usage_details(usage: Mapping[str, Any]) -> Mapping[str, Mapping[str, i
 
 
 def build_length_error(longest: int, *, has_output: bool) -> ModelError:
-    """The model says more than anybody reads; `spoke`: some of it was said."""
+    """Build the error for an answer that is too long; `has_output`: some of it was passed on."""
     return ModelError(
         f"The model's answer is longer than {longest:,} characters, so it was ended there. Where such answers are "
         "meant, raise `models.max_answer` in gateway.yaml.",
@@ -457,12 +459,12 @@ def build_length_error(longest: int, *, has_output: bool) -> ModelError:
 
 
 def build_format_error() -> ModelError:
-    """The endpoint speaks another language."""
+    """Build the error for an answer in another format."""
     return ModelError("The model endpoint sent something that is no chat completion.", kind="unavailable")
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON, half a surrogate pair included: some endpoints cut characters in two. Raises ValueError."""
+    """Parse JSON, half a surrogate pair included: some endpoints cut characters in two. Raises ValueError."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -475,7 +477,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def parse_text(content: object) -> str:
-    """Text, from a string or from a list of text parts. Raises TypeError for anything else."""
+    """Read text from a string or from a list of text parts. Raises TypeError for anything else."""
     if isinstance(content, list):
         parts = cast("list[Any]", content)
         content = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
@@ -486,7 +488,7 @@ def parse_text(content: object) -> str:
 
 
 def find_error_text(error: object) -> str:
-    """The sentence inside an OpenAI error object, or the error itself where it is a string."""
+    """Find the sentence inside an OpenAI error object, or the error itself where it is a string."""
     if isinstance(error, str):
         return error
     if isinstance(error, Mapping):

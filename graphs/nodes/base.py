@@ -111,7 +111,7 @@ class ToolAccess:
         self._services = services
         patterns = [pattern for node in spec.nodes.values() for pattern in node.locate_tool_patterns().values()]
         self._own_servers = [
-            name for name in services.tool_registry.fillings if any(could_begin(each, f"{name}/") for each in patterns)
+            name for name in services.tool_registry.templates if any(could_begin(each, f"{name}/") for each in patterns)
         ]
         self._by_roles: dict[tuple[str, ...], list[str]] = {}
 

@@ -180,7 +180,7 @@ class Engine(Generic[Attachment]):
         return await decisions.decide_by_api(self.store, approval_id, decision, caller, owner, note)
 
     async def check_readiness(self) -> dict[str, Any]:
-        """The state of everything, as `GET /ready` shows it (DESIGN, READY)."""
+        """Return the state of everything, as `GET /ready` shows it (docs/ARCHITECTURE.md, "Readiness")."""
         trouble, state = await asyncio.gather(self.store.find_trouble(), self.current_revision.check_readiness())
         if trouble is not None:
             state["status"] = "failed"

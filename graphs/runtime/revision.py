@@ -142,7 +142,7 @@ class Revision(Generic[Attachment]):
         return self.tool_registry.get_people_name(model_name) if self.is_taken(model_name, caller) else model_name
 
     async def check_readiness(self) -> dict[str, Any]:
-        """The state of graphs and servers (DESIGN, READY)."""
+        """Return the state of graphs and servers (docs/ARCHITECTURE.md, "Readiness")."""
         await self._model_list.list_names()
         servers = self.tool_registry.get_status()
         down = [name for name, status in servers.items() if status.status != "up"]

@@ -26,7 +26,7 @@ APPROVAL_ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """One call that somebody must decide, and what was decided. Times are seconds since the epoch."""
+    """One call that a person must decide, and what was decided. Times are seconds since the epoch."""
 
     id: str
     turn: str
@@ -39,7 +39,7 @@ class Approval:
     """`server/tool`."""
     args: Mapping[str, Any]
     digest: str
-    """`call_digest(tool, args)`: only this call may use the approval."""
+    """`compute_call_digest(tool, args)`: only this call may use the approval."""
     rule: str
     caller_owner: str
     caller: str
@@ -71,7 +71,7 @@ class ApprovalNotFound(ApprovalError):
 
 
 class AlreadyDecided(ApprovalError):
-    """It was decided before, or its conversation went on without it."""
+    """The approval was decided before, or its conversation went on without it."""
 
     def __init__(self, approval: Approval) -> None:
         by = f" by {approval.decided_by}" if approval.decided_by else ""
@@ -110,7 +110,7 @@ _SUPERSEDE = (
 
 
 def generate_approval_id() -> str:
-    """Eight characters of `[a-z2-7]`: short enough to type."""
+    """Make up an id: eight characters of `[a-z2-7]`, short enough to type."""
     return "".join(secrets.choice(APPROVAL_ID_ALPHABET) for _ in range(8))
 
 
@@ -121,8 +121,8 @@ class Approvals:
         self._database = database
 
     async def request(self, requests: Sequence[Approval], records: Sequence[AuditEntry] = ()) -> tuple[Approval, ...]:
-        """Asks for these calls, and returns what is now stored, in the same order. What is new of `records` goes into
-        the audit with it.
+        """Ask for these calls, and return what is now stored, in the same order. What is new of `records` goes into the
+        audit in the same transaction.
 
         A call that was asked for before keeps its first approval, with its id and its decision: a node that runs again
         asks for nothing new.
@@ -152,7 +152,7 @@ class Approvals:
         return None if approval is None else _apply_expiry(approval, now)
 
     async def find_by_calls(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
-        """By call id; calls that nobody asked for are left out."""
+        """Find approvals by call id; calls that nobody asked for are left out."""
         if not call_ids:
             return {}
         stored = await self._database.read(lambda connection: _find_by_calls(connection, call_ids))
@@ -167,8 +167,8 @@ class Approvals:
         limit: int = 200,
         now: float | None = None,
     ) -> tuple[Approval, ...]:
-        """The newest `limit` approvals with this status, newest first: this caller's, and those that wait for the role
-        `approver`."""
+        """List the newest `limit` approvals with this status, newest first: this caller's, and those that wait for the
+        role `approver`."""
         moment = time.time() if now is None else now
         statement = _ALL.order_by(approvals.c.created.desc()).limit(limit)
         if owner is not None:
@@ -185,7 +185,7 @@ class Approvals:
         return tuple(_apply_expiry(_from_row(row), moment) for row in rows)
 
     async def count_by_status(self, *, now: float | None = None) -> dict[ApprovalStatus, int]:
-        """How many there are of each status."""
+        """Count the approvals of each status."""
         moment = time.time() if now is None else now
 
         def work(connection: Connection) -> dict[ApprovalStatus, int]:
@@ -205,9 +205,9 @@ class Approvals:
         key: str = "",
         role: str = "",
     ) -> Approval:
-        """Decides once: of many that try, in any process, one succeeds. `key` and `role` are for the record.
+        """Record one decision: of many that try, in any process, one succeeds. `key` and `role` are for the audit.
 
-        Raises NotFound, AlreadyDecided or Expired.
+        Raises ApprovalNotFound, AlreadyDecided or ApprovalExpired.
         """
         moment = time.time() if now is None else now
 
@@ -234,9 +234,9 @@ class Approvals:
         return approval
 
     async def supersede(self, call_ids: Sequence[str], *, now: float | None = None) -> dict[str, Approval]:
-        """The conversation goes on without a decision: what is pending becomes superseded, what was decided stays.
+        """Close the pending approvals of these calls, because the conversation goes on without a decision.
 
-        Returns the approvals of these calls as they now are.
+        What was decided stays. Returns the approvals of these calls as they now are.
         """
         if not call_ids:
             return {}
@@ -249,13 +249,13 @@ class Approvals:
         return await self._database.write(work)
 
     async def supersede_turns(self, turn_ids: Sequence[str], *, now: float | None = None) -> None:
-        """The same for everything that these turns ask for."""
+        """Close every pending approval that these turns asked for."""
         which = approvals.c.turn.in_(turn_ids)
         moment = time.time() if now is None else now
         await self._database.write(lambda connection: _supersede(connection, which, moment))
 
     async def prune(self, before: float) -> int:
-        """Forgets what was asked before this time, and returns how many there were."""
+        """Delete what was asked before this time, and return how many there were."""
         statement = delete(approvals).where(approvals.c.created < before)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
@@ -276,7 +276,7 @@ def _supersede(connection: Connection, which: ColumnElement[bool], moment: float
 
 
 def _apply_expiry(approval: Approval, now: float | None) -> Approval:
-    """Expiry is a matter of the clock, not of somebody writing it down in time."""
+    """The approval as it is now: it expires by the clock, whether or not anybody wrote that down."""
     moment = time.time() if now is None else now
     if approval.status == "pending" and approval.expires is not None and approval.expires <= moment:
         return replace(approval, status="expired")
@@ -292,7 +292,7 @@ def _to_row(approval: Approval) -> dict[str, Any]:
 
 
 def _attach_approval_id(record: AuditEntry, stored: Mapping[str, Approval]) -> AuditEntry:
-    """A record of a question, with the id under which it was asked."""
+    """Add the approval's id to a record that says that a call is to be asked."""
     if record.verdict != "ask" or record.call_id not in stored:
         return record
     return replace(record, approval=stored[record.call_id].id)
@@ -301,7 +301,7 @@ def _attach_approval_id(record: AuditEntry, stored: Mapping[str, Approval]) -> A
 def _record_outcomes(
     connection: Connection, closed: Sequence[Approval], moment: float, *, key: str = "", role: str = ""
 ) -> None:
-    """What became of approvals, for the audit: with who decided them, or else whose call it was."""
+    """Append to the audit what became of approvals: who decided them, or else whose call it was."""
     questions = find_ask_records(connection, [approval.call_id for approval in closed])
     entries: list[AuditEntry] = []
     for approval in closed:

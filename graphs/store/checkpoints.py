@@ -66,11 +66,12 @@ class Checkpoints(BaseCheckpointSaver[str]):
         self._threads: dict[str, _HeldThread] = {}
 
     def hold(self, thread: str, *, is_new: bool) -> None:
-        """From now on, what this thread's turn needs is written by `unsaved`. `fresh`: the thread is a new one."""
+        """Keep this thread's checkpoints in memory until `prepare_save` writes them. `is_new`: the thread is a new
+        one."""
         self._threads.setdefault(thread, _HeldThread(stored=not is_new))
 
     def prepare_save(self, thread: str) -> TransactionWork:
-        """Writes what the database does not have of this thread."""
+        """Build the work that writes what the database does not have of this thread."""
         held = self._threads.get(thread)
         if held is None or not held.pending:
             return _do_nothing
@@ -85,23 +86,23 @@ class Checkpoints(BaseCheckpointSaver[str]):
         return work
 
     async def save(self, thread: str) -> None:
-        """Writes what the database does not have of this thread, in a transaction of its own."""
+        """Write what the database does not have of this thread, in a transaction of its own."""
         if (work := self.prepare_save(thread)) is not _do_nothing:
             await self._database.write(work)
 
     def release(self, thread: str) -> None:
-        """This thread's turn runs here no more."""
+        """Forget what is in memory of this thread: its turn no longer runs here."""
         self._threads.pop(thread, None)
 
     def prepare_delete(self, thread: str) -> TransactionWork:
-        """Releases the thread, and forgets what the database has of it."""
+        """Release the thread, and build the work that deletes what the database has of it."""
         held = self._threads.pop(thread, None)
         if held is not None and not held.stored:
             return _do_nothing
         return lambda connection: self._database.make_checkpointer(connection, self.serde).delete_thread(thread)
 
     async def find_threads_before(self, moment: float) -> list[str]:
-        """Threads whose newest checkpoint is older than `moment` (seconds since the epoch)."""
+        """Find threads whose newest checkpoint is older than `moment` (seconds since the epoch)."""
 
         def work(connection: Connection) -> list[str]:
             rows = connection.execute(text("SELECT thread_id, max(checkpoint_id) FROM checkpoints GROUP BY thread_id"))
@@ -193,7 +194,8 @@ class Checkpoints(BaseCheckpointSaver[str]):
 
 
 def parse_creation_time(checkpoint_id: str) -> float:
-    """When a checkpoint was made, in seconds since the epoch: its id is a UUID of version 6 (RFC 9562, section 5.6)."""
+    """Read when a checkpoint was made, in seconds since the epoch: its id is a UUID of version 6 (RFC 9562, section
+    5.6)."""
     digits = checkpoint_id.replace("-", "")
     return (int(digits[:12] + digits[13:16], 16) - _GREGORIAN_OFFSET) / 1e7
 

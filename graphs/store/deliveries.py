@@ -1,4 +1,5 @@
-"""Which answers were written to their end: noted together, a moment after the fact, so that no client waits for it."""
+"""Delivery of answers: that one was written to its end is saved a moment later, with others, so that no client
+waits."""
 
 from __future__ import annotations
 
@@ -34,13 +35,13 @@ class Deliveries:
         self._write_task: asyncio.Task[None] | None = None
 
     def note(self, turn: str) -> None:
-        """The last byte of this turn's answer was handed to the server. Returns at once."""
+        """Note that the last byte of this turn's answer was handed to the server. Returns at once."""
         self._turns.add(turn)
         if self._write_task is None or self._write_task.done():
             self._write_task = asyncio.create_task(self._write_later())
 
     async def close(self) -> None:
-        """Writes what is left."""
+        """Write what is left."""
         if self._write_task is not None:
             self._write_task.cancel()
             await asyncio.wait([self._write_task])

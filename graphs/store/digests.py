@@ -20,7 +20,7 @@ WHITE_SPACE = (
 
 
 def remove_space(text: str) -> str:
-    """`text` without any (Unicode) white space, and without NUL, which not every database keeps."""
+    """Return `text` without any (Unicode) white space, and without NUL, which not every database keeps."""
     # A megabyte of words would hold the event loop five times as long if it were split and joined.
     for character in WHITE_SPACE:
         if character in text:
@@ -29,13 +29,14 @@ def remove_space(text: str) -> str:
 
 
 def extend_digest(digest: str, text: str) -> str:
-    """The digest of a conversation whose texts so far have `digest` ("" for none) and that goes on with `text`."""
+    """Compute the digest of a conversation whose texts so far have `digest` ("" for none) and that goes on with
+    `text`."""
     # A lone surrogate can arrive through JSON escapes; it must not fail a request.
     return hashlib.sha256((digest + remove_space(text)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def build_digest_chain(assistant_texts: Iterable[str]) -> list[str]:
-    """The digests of all beginnings of a conversation: item `i` stands for its first `i` texts, item 0 is `""`.
+    """Compute the digests of all beginnings of a conversation: item `i` stands for its first `i` texts, item 0 is `""`.
 
     The list is one longer than the texts. A turn that answers after these texts has the last item as its `base`.
     """
@@ -46,7 +47,7 @@ def build_digest_chain(assistant_texts: Iterable[str]) -> list[str]:
 
 
 def compute_call_digest(tool: str, args: Mapping[str, Any]) -> str:
-    """Binds an approval to one exact call: sha256 of `server/tool` and the arguments as canonical JSON.
+    """Compute what binds an approval to one exact call: sha256 of `server/tool` and the arguments as canonical JSON.
 
     Raises TypeError or ValueError where the arguments are not JSON.
     """

@@ -28,7 +28,7 @@ DEATH_PATIENCE = 0.5
 
 @dataclass(frozen=True)
 class PruneResult:
-    """How much was forgotten."""
+    """How many rows were deleted."""
 
     turns: int
     calls: int
@@ -37,7 +37,8 @@ class PruneResult:
 
 
 class Store:
-    """Checkpoints, turns, approvals, journal and audit. Make one with `open`; many processes may share a database."""
+    """One database with checkpoints, turns, approvals, tool journal, usage and audit. Make one with `open`; many
+    processes may share a database."""
 
     def __init__(self, database: Database) -> None:
         self.place = database.place
@@ -56,8 +57,8 @@ class Store:
 
     @classmethod
     async def open(cls, url: str, data: Path, *, patience: float = 30.0, may_block: bool = True) -> Store:
-        """Opens what `url` names: PostgreSQL, or a SQLite file; empty = `data`/interlock.db. Folders, file and tables
-        are made where missing.
+        """Open the database that `url` names: PostgreSQL, or a SQLite file; empty = `data`/interlock.db. Folders, file
+        and tables are made where missing.
 
         Waits up to `patience` seconds for a PostgreSQL that is not up yet. `may_block`: what is brief may block the
         event loop for well under a millisecond. Raises StorageError for anything but a usable database.
@@ -71,17 +72,17 @@ class Store:
         return cls(await PostgresDatabase.open(parse_postgres_address(url), patience))
 
     async def close(self) -> None:
-        """Ends all connections and their threads. A second call does nothing."""
+        """End all connections and their threads. A second call does nothing."""
         await self.deliveries.close()
         await self._health.close()
         await self._database.close()
 
     async def find_trouble(self) -> str | None:
-        """Why the database cannot be used now, in words. Answers within half a second."""
+        """Find why the database cannot be used now, in words; None where it can. Answers within half a second."""
         return await self._health.find_trouble()
 
     async def take_up(self, row: TurnRow) -> bool:
-        """Makes this process the one that runs a turn, if the process that ran it is dead: of several that try, in any
+        """Make this process the one that runs a turn, if the process that ran it is dead: of several that try, in any
         process, one gets True."""
         dead = row.worker
         if row.status != "running" or dead is None or await self.workers.is_alive(dead, DEATH_PATIENCE):
@@ -89,7 +90,7 @@ class Store:
         return await self.turns.take_up(row.id, dead, self.workers.id)
 
     async def take_delivery(self, row: TurnRow) -> bool:
-        """Makes this process the one that delivers a turn's answer, if the process that was to deliver it is dead: of
+        """Make this process the one that delivers a turn's answer, if the process that was to deliver it is dead: of
         several that try, in any process, one gets True."""
         dead = row.worker
         if dead is None or await self.workers.is_alive(dead, DEATH_PATIENCE):
@@ -97,11 +98,11 @@ class Store:
         return await self.turns.take_delivery(row.id, dead, self.workers.id)
 
     async def delete_thread(self, thread: str) -> None:
-        """Forgets the checkpoints of one turn."""
+        """Delete the checkpoints of one turn."""
         await self.checkpoints.adelete_thread(thread)
 
     async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> PruneResult:
-        """Forgets turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
+        """Delete turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
         records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions, so that
         requests go on meanwhile."""
         moment = time.time() if now is None else now

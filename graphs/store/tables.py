@@ -32,7 +32,7 @@ AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 
 
 class StorableText(TypeDecorator[str]):
-    """Text of people and models, made fit for every database: a lone surrogate or a NUL must not fail a turn."""
+    """A column for text of people and models: lone surrogates and NUL are replaced, so that they fail no turn."""
 
     impl = Text
     cache_ok = True
@@ -42,7 +42,7 @@ class StorableText(TypeDecorator[str]):
 
 
 class Json(TypeDecorator[Any]):
-    """JSON as text. `None` is NULL."""
+    """A column for JSON, kept as text. `None` is NULL."""
 
     impl = Text
     cache_ok = True

@@ -22,7 +22,8 @@ MAX_BRIEF_CALLS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A call that somebody wants to run. `digest` is `call_digest(tool, args)`; `now` is seconds since the epoch."""
+    """A call that somebody wants to run. `digest` is `compute_call_digest(tool, args)`; `now` is seconds since the
+    epoch."""
 
     call_id: str
     thread: str
@@ -36,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimResult:
-    """What may be done about a call.
+    """Whether a claimed call may run.
 
     `claimed`: run it, nobody else will; `done`: it ran, here is its result; `running`: somebody began it (at `since`)
     and has not finished, so its outcome is unknown; `refused`: no unused approval for exactly this call, or its id
@@ -103,12 +104,12 @@ class ToolJournal:
         self._database = database
 
     async def claim(self, calls: Sequence[Claim], progress: TurnProgress | None = None) -> dict[str, ClaimResult]:
-        """Decides for each call, by call id, whether to run it: of many that claim it, in any process, one may.
+        """Decide for each call, by call id, whether to run it: of many that claim it, in any process, one may.
 
         An approval that is needed is used up, and what is claimed is recorded, in the same transaction; and where any
         call may run, its turn's row is brought to `progress`, so that the turn can be found if this process dies.
-        Raises ValueError if two claims have one id, TakenUp if another process has taken the turn up: then nothing was
-        claimed.
+        Raises ValueError if two claims have one id, TurnTakenUp if another process has taken the turn up: then nothing
+        was claimed.
         """
         if len({call.call_id for call in calls}) != len(calls):
             raise ValueError("two tool calls with one id cannot be claimed together")
@@ -129,7 +130,7 @@ class ToolJournal:
     async def finish(
         self, results: Sequence[tuple[str, dict[str, Any], bool]], records: Sequence[AuditEntry] = ()
     ) -> None:
-        """Keeps (call id, result, failed) of calls that ended, with the records of them. The first result of a call
+        """Save (call id, result, failed) of calls that ended, with their audit records. The first result of a call
         stays."""
         rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
 
@@ -141,7 +142,8 @@ class ToolJournal:
             await self._database.write(work, brief=len(rows) <= MAX_BRIEF_CALLS and is_brief(rows))
 
     async def find_outcomes(self, call_ids: Sequence[str]) -> dict[str, ClaimResult]:
-        """What became of these calls, by call id: `done` or `running`. Calls that were never begun are left out."""
+        """Find what became of these calls, by call id: `done` or `running`. Calls that were never begun are left
+        out."""
         if not call_ids:
             return {}
 
@@ -152,7 +154,7 @@ class ToolJournal:
         return await self._database.read(work)
 
     async def find_entries(self, call_ids: Sequence[str]) -> dict[str, JournalEntry]:
-        """By call id; calls that nobody began are left out."""
+        """Find the entries of these calls, by call id; calls that nobody began are left out."""
         if not call_ids:
             return {}
 
@@ -166,12 +168,13 @@ class ToolJournal:
         return await self._database.read(work)
 
     async def count(self, thread: str, *, excluded_ids: Sequence[str] = ()) -> int:
-        """How many calls of this thread were begun, those of `without` left out. It looks at every row: for Studio."""
+        """Count the calls of this thread that were begun, those of `excluded_ids` left out. It looks at every row: for
+        Studio."""
         values = {"which": thread, "others": list(excluded_ids)}
         return await self._database.read(lambda connection: connection.scalar(_COUNT, values) or 0)
 
     async def prune(self, before: float) -> int:
-        """Forgets calls that were claimed before this time, and returns how many there were."""
+        """Delete calls that were claimed before this time, and return how many there were."""
         statement = delete(journal).where(journal.c.claimed < before)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 

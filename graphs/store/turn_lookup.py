@@ -1,4 +1,5 @@
-"""Which stored turns stand behind the texts of a history that a client sent.
+"""The lookup of the stored turns behind a history that a client sent; see docs/ARCHITECTURE.md, "Finding the turn
+behind a history".
 
 Two statements a request: the first finds ids by every kind of evidence, the second reads those rows and their
 ancestors. What follows is pure.
@@ -101,7 +102,7 @@ DIALECT_FRAGMENTS = {
 
 
 def _build_statements(template: str, **types: TypeEngine[Any]) -> dict[str, TextClause]:
-    """By the name of the database. PostgreSQL must be told the types."""
+    """Build a statement for each database, by its name. PostgreSQL must be told the types."""
     parameters = [bindparam(name, type_=type) for name, type in types.items()]
     return {
         name: text(template.format(**fragments)).bindparams(*parameters)
@@ -134,7 +135,7 @@ FIND_UNFINISHED = (
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryMatch:
-    """The turns behind a history."""
+    """The turns that a lookup found."""
 
     rows: Mapping[int, TurnRow] = field(default_factory=dict[int, TurnRow])
     """By index into the assistant texts that were given; a text that no turn stands behind has no entry."""
@@ -150,7 +151,7 @@ class HistoryMatch:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryQuery:
-    """What a request tells about the turns before it. The sequences run from the oldest to the newest."""
+    """What a request says about the turns before it. The sequences run from the oldest to the newest."""
 
     owner: str
     call_ids: Sequence[str] = ()
@@ -188,7 +189,7 @@ class TurnLookup:
         user_digests: Sequence[str] = (),
         unfinished: Sequence[tuple[str, str]] = (),
     ) -> HistoryMatch:
-        """The turns behind a history; sequences run from the oldest to the newest.
+        """Find the turns behind a history; sequences run from the oldest to the newest.
 
         `call_ids` are the tool calls in the history, whoever minted them; `chat` and `parent_message` are the client's
         ids (of the chat and of its newest assistant message); `user_digests` belong to the `assistant_texts` from the
@@ -212,7 +213,7 @@ class TurnLookup:
 
 
 def _match_history(connection: Connection, history: HistoryQuery) -> HistoryMatch:
-    """The turns behind `history`. Never a turn of another owner."""
+    """Find the turns behind `history`; never a turn of another owner."""
     unfinished = _find_unfinished(connection, history) if history.unfinished else ()
     if not (history.call_ids or history.parent_message or history.assistant_texts):
         return HistoryMatch(unfinished=unfinished)
@@ -295,8 +296,8 @@ def _find_ids(connection: Connection, history: HistoryQuery, texts: Sequence[str
 
 
 def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user: str) -> str | None:
-    """The turn of which the client holds only the beginning. A turn that still runs, or whose process died, has been
-    kept as it was when its last tool call began: there the client may hold more than we do."""
+    """Choose the turn of which the client holds only the beginning. A turn that still runs, or whose process died, has
+    been kept as it was when its last tool call began: there the client may hold more than we do."""
     ahead = [(asked, id) for _, asked, id, said in rows if said.startswith(text)]
     behind = [
         (len(said), asked, id)
@@ -309,8 +310,8 @@ def _choose_cut_short(rows: Sequence[tuple[str, str, str, str]], text: str, user
 
 
 def _choose_by_question(fitting: Sequence[tuple[str, str]], user: str) -> str | None:
-    """Of turns (their question's digest and their id) that fit, the first that answered this question; else the only
-    one. Where several fit and none answered it, nobody could tell which: None."""
+    """Choose among turns that fit (their question's digest and their id) the first that answered this question; else
+    the only one. None where several fit and none answered it."""
     same = next((id for asked, id in fitting if asked == user), None)
     return same or (fitting[0][1] if len(fitting) == 1 else None)
 
@@ -318,8 +319,8 @@ def _choose_by_question(fitting: Sequence[tuple[str, str]], user: str) -> str | 
 def _choose_parent(
     found: _Evidence, rows: Mapping[str, TurnRow], texts: Sequence[str]
 ) -> tuple[TurnRow | None, int | None]:
-    """The evidence that points at the latest text; where two point at the same, the stronger: ids that we minted, the
-    client's message id, the digest, a prefix."""
+    """Choose the turn whose evidence points at the latest text; where two point at the same, the stronger evidence: ids
+    that we minted, the client's message id, the digest, a prefix."""
     last = len(texts) - 1
     evidence: list[tuple[int, int, str]] = []
     if found.by_index:
@@ -345,7 +346,7 @@ def _choose_parent(
 def place_ancestors(
     texts: Sequence[str], parent: TurnRow, index: int, rows: Mapping[str, TurnRow]
 ) -> dict[int, TurnRow]:
-    """The turns before `parent`, whose text stands at `index`, each at the text that it said.
+    """Place the turns before `parent`, whose text stands at `index`, each at the text that it said.
 
     A history may lack messages or hold edited ones, so a turn is placed where its text stands; an edited text gets its
     turn only if the turns on both sides leave no other place.
@@ -371,7 +372,7 @@ def place_ancestors(
 
 
 def _locate(row: TurnRow, texts: Sequence[str]) -> int | None:
-    """The latest text that `row` said; of a turn that was cut short, the client may hold only the beginning."""
+    """Find the latest text that `row` said; of a turn that was cut short, the client may hold only the beginning."""
     said = remove_space(row.text)
     if row.status == "running":
         # Its text is only as long as it was when its last tool call began: where it stands, its base says.

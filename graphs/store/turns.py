@@ -1,4 +1,4 @@
-"""Turns: added when they begin, brought up to date when they end."""
+"""The turns of a store: rows that are added when a turn begins and brought up to date until it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "con
 
 
 class TurnSummary(TypedDict):
-    """What is told of a turn to its owner; nothing that it does depends on it. Times are seconds since the epoch."""
+    """What the timeline shows a turn's owner beside its row; nothing that the turn does depends on it. Times are
+    seconds since the epoch."""
 
     question: str
     """The beginning of what the person said."""
@@ -61,7 +62,7 @@ class TurnRow:
     """What going on with this turn needs: the history before it where it waits, else what tells its request apart."""
     story: TurnSummary | None = None
     worker: str | None = None
-    """The process that runs it; see `workers.py`."""
+    """The id of the process that runs it; see `backends/liveness.py`."""
     delivered: bool | None = None
     """False as long as nobody knows that the last byte of its answer was written; None where it does not matter."""
 
@@ -124,7 +125,7 @@ class TurnFields(TypedDict, total=False):
 
 
 class TurnTakenUp(InterlockError):
-    """Another process goes on with a turn, because it saw this process die."""
+    """Another process goes on with the turn, because it took this one for dead."""
 
     def __init__(self) -> None:
         super().__init__("Another process has taken this turn up, so it ends here. Nothing more was run by this one.")
@@ -147,7 +148,7 @@ class TurnProgress:
     """What that checkpoint holds, in plain values, by which its size is known."""
 
     def is_brief(self) -> bool:
-        """Whether it is written in well under a millisecond."""
+        """Whether writing it takes well under a millisecond."""
         row = self.row
         held = () if row is None else (row.text, row.messages, row.request)
         return is_brief(*held, *self.fields.values(), *self.checkpoint_values)
@@ -178,7 +179,7 @@ class Turns:
         self._database = database
 
     async def add(self, row: TurnRow) -> None:
-        """Keeps a new turn. The tool calls in its messages lead back to it. Raises StorageError if its id is taken."""
+        """Add a turn. The tool calls in its messages lead back to it. Raises StorageError if its id is taken."""
 
         def work(connection: Connection) -> None:
             connection.execute(_ADD, to_row(row))
@@ -187,8 +188,8 @@ class Turns:
         await self._database.write(work)
 
     async def end(self, turn_end: TurnEnd) -> bool:
-        """Keeps how a turn ended. False, and nothing of it changes, if another process has taken it up; what this one
-        spent is counted all the same."""
+        """Save how a turn ended. Returns False, and changes nothing of it, if another process has taken it up; what
+        this one spent is counted all the same."""
 
         def work(connection: Connection) -> bool:
             if turn_end.spend is not None:
@@ -223,16 +224,16 @@ class Turns:
         )
 
     async def save_progress(self, progress: TurnProgress) -> None:
-        """Brings a row to where its turn is. Raises TakenUp."""
+        """Save how far a turn is. Raises TurnTakenUp."""
         await self._database.write(lambda connection: write_progress(connection, progress))
 
     async def take_up(self, id: str, dead: str, worker: str) -> bool:
-        """Makes `worker` the process that runs a turn, if it still is `dead`'s: of several that try, one gets True."""
+        """Make `worker` the process that runs a turn, if it still is `dead`'s: of several that try, one gets True."""
         which = {"which": id, "holder": dead, "worker": worker}
         return await self._database.write(lambda connection: connection.execute(_UPDATE_HELD, which).rowcount == 1)
 
     async def find_undelivered(self, owner: str, base: str, user: str, chat: str | None) -> tuple[TurnRow, ...]:
-        """The turns that answered this, ended, and of whose answer nobody knows that it was written to its end, newest
+        """Find the turns that answered this and ended, but whose answer may not have been written to its end, newest
         first. `base` and `user` are digests as in a row."""
         which = {"owner": owner, "base": base, "user": user, "chat": chat}
 
@@ -242,25 +243,25 @@ class Turns:
         return await self._database.read(work)
 
     async def take_delivery(self, id: str, dead: str, worker: str) -> bool:
-        """Makes `worker` the process that delivers a turn's answer: of several that try, one gets True."""
+        """Make `worker` the process that delivers a turn's answer: of several that try, one gets True."""
         which = {"which": id, "holder": dead, "worker": worker}
         return await self._database.write(
             lambda connection: connection.execute(_UPDATE_UNDELIVERED, which).rowcount == 1
         )
 
     async def update(self, id: str, **fields: Unpack[TurnFields]) -> bool:
-        """Changes the given fields. False if there is no such turn (it may have been pruned)."""
+        """Change the given fields. Returns False if there is no such turn (it may have been pruned)."""
         return await self._change(_UPDATE, id, fields, {})
 
     async def advance(self, id: str, expected: TurnStatus, **fields: Unpack[TurnFields]) -> bool:
-        """Changes the given fields if the turn still has the status `expected`: of several that try, one gets True."""
+        """Change the given fields if the turn still has the status `expected`: of several that try, one gets True."""
         return await self._change(_ADVANCE, id, fields, {"expected": expected})
 
     async def get(self, id: str) -> TurnRow | None:
         return await self._database.read(lambda connection: _get(connection, id))
 
     async def find_waiting(self, owner: str) -> tuple[TurnRow, ...]:
-        """The turns of `owner` that wait for a decision, newest first."""
+        """Find the turns of `owner` that wait for a decision, newest first."""
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
             rows = map(from_row, connection.execute(_WAITING, {"owner": owner}))
@@ -269,7 +270,7 @@ class Turns:
         return await self._database.read(work)
 
     async def find_recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
-        """The newest `limit` turns of one owner, without those that go on in another. `request` is left out."""
+        """Find the newest `limit` turns of one owner, without those that go on in another. `request` is left out."""
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
             return tuple(map(from_row, connection.execute(_RECENT, {"owner": owner, "most": limit})))
@@ -277,7 +278,7 @@ class Turns:
         return await self._database.read(work)
 
     async def find_by_owner(self, owner: str, ids: Sequence[str]) -> dict[str, TurnRow]:
-        """Those of these turns that there are and that are the owner's, by id; `request` is left out."""
+        """Find those of these turns that are the owner's, by id; `request` is left out."""
         if not ids:
             return {}
 
@@ -288,7 +289,7 @@ class Turns:
         return await self._database.read(work)
 
     async def find_older_than(self, time: float, limit: int = 200) -> tuple[tuple[str, str | None], ...]:
-        """Id and thread of up to `limit` turns that began before `time`, oldest first."""
+        """Find id and thread of up to `limit` turns that began before `time`, oldest first."""
         statement = select(turns.c.id, turns.c.thread).where(turns.c.created < time).order_by(turns.c.created)
 
         def work(connection: Connection) -> tuple[tuple[str, str | None], ...]:
@@ -297,7 +298,7 @@ class Turns:
         return await self._database.read(work)
 
     async def delete(self, ids: Sequence[str]) -> int:
-        """Forgets these turns, and returns how many there were."""
+        """Delete these turns, and return how many there were."""
 
         def work(connection: Connection) -> int:
             connection.execute(delete(turn_calls).where(turn_calls.c.turn.in_(ids)))
@@ -316,7 +317,7 @@ class Turns:
 
 
 def write_progress(connection: Connection, progress: TurnProgress) -> None:
-    """Brings a row to where its turn is, in a transaction under way. Raises TakenUp."""
+    """Save how far a turn is, in a transaction under way. Raises TurnTakenUp."""
     if progress.transaction_work is not None:
         progress.transaction_work(connection)
     if progress.row is not None:
@@ -341,7 +342,7 @@ def _add_calls(connection: Connection, turn: str, calls: Iterable[str]) -> None:
 
 
 def from_row(row: Sequence[Any]) -> TurnRow:
-    """A row of `ALL`."""
+    """Build a turn from a row of `ALL`."""
     return TurnRow(**dict(zip(NAMES, row, strict=True)))
 
 
@@ -350,14 +351,14 @@ def to_row(turn: TurnRow) -> dict[str, Any]:
 
 
 def find_unanswered_calls(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of the calls in these messages whose results are not among them, in their order."""
+    """Find the ids of the calls in these messages whose results are not among them, in their order."""
     answered = {str(message.get("tool_call_id")) for message in messages if message.get("role") == "tool"}
     calls = (str(call.get("id")) for message in messages for call in message.get("tool_calls") or ())
     return [call for call in calls if call not in answered]
 
 
 def collect_call_ids(messages: Sequence[dict[str, Any]]) -> set[str]:
-    """The ids of all tool calls that these messages make."""
+    """Collect the ids of all tool calls that these messages make."""
     return {
         make_storable(str(call["id"]))
         for message in messages

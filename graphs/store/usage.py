@@ -1,6 +1,6 @@
-"""What each caller used lately under each role: what limits are held against, the same for every process and replica.
+"""The usage of each caller under each role, which limits are held against, the same for every process and replica.
 
-Own code after a look at what there is: `limits` keeps its counts in Redis, Memcached or MongoDB; `pyrate-limiter` has
+No library does this: `limits` keeps its counts in Redis, Memcached or MongoDB; `pyrate-limiter` has
 buckets in SQLite and PostgreSQL, each with a connection, a table and a lock of its own. Neither could add up a turn's
 tokens in the transaction that ends the turn, nor count beside our migrations in the one database that all share.
 
@@ -34,26 +34,26 @@ _UPDATE = update(usage).where(*_KEY)
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A time that slides."""
+    """A sliding window of time."""
 
     slot: int
     """Seconds."""
     slots: int
 
     def select_current(self, usage_slots: Slots, now: float) -> Slots:
-        """What of `kept` still counts. What a clock far ahead of this one wrote does not."""
+        """Select the slots that still count. What a clock far ahead of this one wrote does not."""
         here = int(now // self.slot)
         return [(slot, used) for slot, used in usage_slots if here - self.slots < slot <= here + self.slots]
 
     def add(self, usage_slots: Slots, amount: int, now: float) -> Slots:
-        """What is kept when `amount` more is used now."""
+        """Add `amount` that is used now."""
         here = int(now // self.slot)
         used = dict(self.select_current(usage_slots, now))
         used[here] = used.get(here, 0) + amount
         return [(slot, used[slot]) for slot in sorted(used)]
 
     def find_room_time(self, usage_slots: Slots, most: int, now: float) -> float:
-        """When something more may be used (seconds since the epoch): `now`, or when enough of it has left."""
+        """Find when there is room again (seconds since the epoch): `now`, or when enough has left the window."""
         counted = self.select_current(usage_slots, now)
         left = sum(used for _, used in counted)
         for slot, used in counted:
@@ -64,7 +64,7 @@ class Window:
         return now
 
     def compute_end(self, usage_slots: Slots) -> float:
-        """When nothing of it counts any more."""
+        """Compute when nothing of it counts any more."""
         return float((usage_slots[-1][0] + self.slots) * self.slot) if usage_slots else 0.0
 
 
@@ -74,7 +74,7 @@ DAY = Window(slot=1800, slots=48)
 
 @dataclass(frozen=True, kw_only=True)
 class RoleLimits:
-    """What binds a caller under one role; None: nothing."""
+    """The limits of a caller under one role; None: no limit."""
 
     role: str
     requests: int | None
@@ -105,14 +105,14 @@ class TokenSpend:
 
 
 class RoleUsage:
-    """What was used lately, in one store."""
+    """The usage in one store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def admit(self, owner: str, limits: Sequence[RoleLimits], now: float) -> ExhaustedLimit | None:
-        """Counts one request under each of these roles if there is room under all of them. Else nothing is counted,
-        and what is returned is the limit that is full the longest."""
+        """Count one request under each of these roles if there is room under all of them. Else count nothing, and
+        return the limit that stays full the longest."""
         # Always in the same order, so that no two processes wait for each other.
         ordered = sorted(limits, key=lambda bound: bound.role)
 
@@ -135,17 +135,17 @@ class RoleUsage:
         return await self._database.write(work, brief=True)
 
     async def spend(self, spend: TokenSpend) -> None:
-        """Counts tokens."""
+        """Add used tokens."""
         await self._database.write(lambda connection: write_token_spend(connection, spend))
 
     async def prune(self, now: float) -> int:
-        """Forgets what counts no more, and returns how many rows there were of it."""
+        """Delete what counts no more, and return how many rows there were."""
         statement = delete(usage).where(usage.c.until < now)
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 
 def write_token_spend(connection: Connection, spend: TokenSpend) -> None:
-    """Counts tokens, in a transaction under way."""
+    """Add used tokens, in a transaction under way."""
     for role in sorted(spend.roles):
         requests, tokens = _lock_row(connection, spend.owner, role)
         _update_row(connection, spend.owner, role, requests, DAY.add(tokens, spend.tokens, spend.now))
@@ -164,7 +164,7 @@ def _find_exhausted(limits: RoleLimits, row: AnyRow, now: float) -> Sequence[Exh
 
 
 def _lock_row(connection: Connection, owner: str, role: str) -> AnyRow:
-    """The row of one caller under one role, which nobody else changes until the transaction ends."""
+    """Lock the row of one caller under one role until the transaction ends."""
     while (row := connection.execute(_LOCK, _make_key(owner, role)).first()) is None:
         connection.execute(_ADD, {"owner": owner, "role": role, "requests": [], "tokens": [], "until": 0.0})
     return row

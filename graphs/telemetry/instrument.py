@@ -1,4 +1,4 @@
-"""What happens in a turn, as metrics and spans: for each place where something happens, one function to wrap it in."""
+"""Metrics and spans of a turn: one function for each thing to measure, to wrap it in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NodeCallable = Callable[..., Awaitable[Mapping[str, Any]]]
 
 @dataclass(slots=True, kw_only=True)
 class TurnSpan:
-    """What is seen of one turn while it runs."""
+    """What is measured of one turn while it runs."""
 
     id: str
     graph: str
@@ -49,24 +49,24 @@ _current_turn: ContextVar[TurnSpan | None] = ContextVar("turn", default=None)
 
 
 def find_current_turn() -> TurnSpan | None:
-    """The turn that this code runs in."""
+    """Find the turn that this code runs in; None outside of one."""
     return _current_turn.get()
 
 
 class Instrumentation:
-    """Sees turns begin and end."""
+    """Measures turns."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
         self.tracing = tracing
 
     def begin_turn(self, turn: str, graph: str, conversation: str | None) -> TurnSpan:
-        """A turn that is about to run."""
+        """Begin to measure a turn that is about to run."""
         meter = self.metrics.find_turn_meter(graph)
         return TurnSpan(id=turn, graph=graph, conversation=conversation, meter=meter, started_at=perf_counter())
 
     async def run_turn(self, turn: TurnSpan, work: Callable[[], Awaitable[None]]) -> None:
-        """Runs the whole work of a turn, in the task that is this turn's alone."""
+        """Run the whole work of a turn, in a task of its own, and measure it."""
         _current_turn.set(turn)
         trace_from_here(self.tracing)
         turn.meter.running.inc()
@@ -90,13 +90,13 @@ class Instrumentation:
             turn.meter.seconds.observe(perf_counter() - turn.started_at)
 
     async def run_without_turn(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Runs what is no turn, in a task of its own."""
+        """Run work that is no turn, in a task of its own, so that it is traced."""
         trace_from_here(self.tracing)
         await work()
 
 
 def record_first_text() -> None:
-    """A model call of the current turn begins to say something."""
+    """Record that a model call of the current turn has passed on its first piece of text."""
     turn = _current_turn.get()
     if turn is None:
         return
@@ -107,7 +107,7 @@ def record_first_text() -> None:
 
 
 def instrument_node(function: NodeCallable, *, graph: str, name: str, kind: str, metrics: Metrics) -> NodeCallable:
-    """The node function, timed and counted. Made once per snapshot."""
+    """Wrap a node function, so that its runs are timed and counted. Done once per snapshot."""
     meter = metrics.build_node_meter(graph, name, kind)
 
     @wraps(function)
@@ -126,7 +126,7 @@ def instrument_node(function: NodeCallable, *, graph: str, name: str, kind: str,
 
 @dataclass(slots=True)
 class ModelCallSpan:
-    """One model call; whoever makes it says what came of it."""
+    """One model call; its caller sets the results."""
 
     usage: TokenUsage | None = None
     reason: FinishReason | None = None
@@ -142,7 +142,7 @@ class ModelCallSpan:
 def record_model_call(
     metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, token_count: TokenCount | None = None
 ) -> Generator[ModelCallSpan]:
-    """Around one request to the model endpoint."""
+    """Measure one request to the model endpoint."""
     turn = _current_turn.get()
     model = str(request["model"])
     call = ModelCallSpan(token_count=token_count and token_count.begin_call(request))
@@ -178,7 +178,7 @@ def record_model_call(
 
 @dataclass(slots=True)
 class ToolCallSpan:
-    """One tool call; whoever makes it says whether it failed."""
+    """One tool call; its caller sets whether it failed."""
 
     failed: bool = False
 
@@ -187,7 +187,7 @@ class ToolCallSpan:
 def record_tool_call(
     metrics: Metrics, server: str, tool: str, call_id: str, *, approved: bool
 ) -> Generator[ToolCallSpan]:
-    """Around one call that carries an allow; `approved`: because a person said so."""
+    """Measure one call that may run; `approved`: because a person approved it."""
     turn = _current_turn.get()
     if turn is not None:
         turn.tools.append(f"{server}/{tool}")
@@ -207,7 +207,7 @@ def record_tool_call(
 
 
 def record_tool_refusal(metrics: Metrics, server: str | None, tool: str | None, call_id: str) -> None:
-    """A call that was not run. None, None: no server has such a tool."""
+    """Count a call that was refused. None, None: no server has such a tool."""
     metrics.find_tool_meter(server or UNKNOWN, tool or UNKNOWN).calls["refused"].inc()
     with spans.start_tool_span(f"{server}/{tool}" if server else UNKNOWN, call_id, "deny") as span:
         span.record_failure("refused")

@@ -1,4 +1,4 @@
-"""What spans are called and what they bear, by OpenTelemetry's conventions for generative AI and for MCP (1.41).
+"""Names and attributes of spans, by OpenTelemetry's conventions for generative AI and for MCP (1.41).
 
 Contents (messages, arguments, results) are opt-in there, and are not offered here.
 """
@@ -21,7 +21,7 @@ REQUEST_NUMBERS = ("temperature", "top_p", "max_tokens", "frequency_penalty", "p
 
 
 def start_turn_span(tracing: Tracing, graph: str, turn: str, conversation: str | None) -> Span:
-    """One turn."""
+    """Start the span of one turn."""
     if not tracing.is_enabled:
         return NULL_SPAN
     attributes: dict[str, AttributeValue] = {
@@ -36,7 +36,7 @@ def start_turn_span(tracing: Tracing, graph: str, turn: str, conversation: str |
 
 
 def start_node_span(graph: str, name: str, kind: str) -> Span:
-    """One run of a node. There is no convention for it."""
+    """Start the span of one run of a node. There is no convention for it."""
     tracing = find_current_tracing()
     if tracing is None:
         return NULL_SPAN
@@ -45,7 +45,7 @@ def start_node_span(graph: str, name: str, kind: str) -> Span:
 
 
 def start_chat_span(request: Mapping[str, Any], endpoint: str, conversation: str | None) -> Span:
-    """One request to the model endpoint."""
+    """Start the span of one request to the model endpoint."""
     tracing = find_current_tracing()
     if tracing is None:
         return NULL_SPAN
@@ -66,7 +66,7 @@ def start_chat_span(request: Mapping[str, Any], endpoint: str, conversation: str
 
 
 def start_tool_span(name: str, call_id: str, verdict: str) -> Span:
-    """One tool call; `name` is `server/tool`, or None's word for one that no server has."""
+    """Start the span of one tool call; `name` is `server/tool`, or UNKNOWN for one that no server has."""
     tracing = find_current_tracing()
     if tracing is None:
         return NULL_SPAN
@@ -81,7 +81,7 @@ def start_tool_span(name: str, call_id: str, verdict: str) -> Span:
 
 
 def start_mcp_span(server: str, tool: str, url: str | None) -> Span:
-    """One `tools/call` on the wire. A call that is repeated has two."""
+    """Start the span of one `tools/call` on the wire. A call that is repeated has two."""
     tracing = find_current_tracing()
     if tracing is None:
         return NULL_SPAN
@@ -97,12 +97,12 @@ def start_mcp_span(server: str, tool: str, url: str | None) -> Span:
 
 
 def build_usage_attributes(usage: TokenUsage) -> dict[str, AttributeValue]:
-    """What a model call, or a turn of several, used."""
+    """Build the attributes of what a model call, or a turn of several, used."""
     return {"gen_ai.usage.input_tokens": usage.prompt, "gen_ai.usage.output_tokens": usage.completion}
 
 
 def build_address_attributes(url: str) -> dict[str, AttributeValue]:
-    """Host and port of an address; nothing else of it, which may hold secrets."""
+    """Build the attributes of an address: host and port, and nothing else of it, which may hold secrets."""
     parts = urlsplit(url)
     if parts.hostname is None:
         return {}

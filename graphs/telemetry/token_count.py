@@ -1,8 +1,7 @@
-"""The tokens that one request uses, counted for roles that limit them.
+"""The count of tokens that one request uses, for roles that limit them.
 
-What the model endpoint says counts. It says so at the end of an answer; whoever leaves before would otherwise have the
-answer for nothing. So what a call that was cut off has used, or one of which the endpoint says nothing, is taken from
-its length.
+The model endpoint says how many at the end of an answer; a client that leaves before would otherwise have the answer
+for nothing. So where a call was cut off, or the endpoint says nothing, the count is estimated from the texts' length.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class CallTokenCount:
-    """One model call."""
+    """The count of one model call."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._request = request
@@ -23,12 +22,12 @@ class CallTokenCount:
         self._tokens: int | None = None
 
     def add_text(self, text: str) -> None:
-        """The next piece of what the model says."""
+        """Count the next piece of what the model says."""
         self._characters += len(text)
 
     def finish(self, reported: int | None, *, failed: bool) -> None:
-        """The call is over; `counted` is what the endpoint says it used, in tokens. One that failed before a word of
-        an answer used nothing."""
+        """End the call; `reported` is what the endpoint says it used, in tokens. One that failed before a word of an
+        answer used nothing."""
         if reported:
             self._tokens = reported
         elif failed and not self._characters:
@@ -36,7 +35,7 @@ class CallTokenCount:
 
     @property
     def tokens(self) -> int:
-        """What it used; while it is under way, what it would have used if it were cut off now."""
+        """The tokens used; while the call is under way, those it would have used if it were cut off now."""
         if self._tokens is None:
             return -(
                 -(
@@ -50,7 +49,7 @@ class CallTokenCount:
 
 
 class TokenCount:
-    """One request, with all of its model calls."""
+    """The count of one request, with all of its model calls."""
 
     def __init__(self, owner: str, roles: tuple[str, ...]) -> None:
         self.owner = owner
@@ -59,19 +58,20 @@ class TokenCount:
         self._calls: list[CallTokenCount] = []
 
     def begin_call(self, request: Mapping[str, Any]) -> CallTokenCount:
-        """A call begins."""
+        """Begin to count a model call."""
         call = CallTokenCount(request)
         self._calls.append(call)
         return call
 
     @property
     def tokens(self) -> int:
-        """What all calls used so far."""
+        """The tokens that all calls used so far."""
         return sum(call.tokens for call in self._calls)
 
 
 def count_characters(value: object) -> int:
-    """Characters of all texts in a piece of a request. Pictures and sounds are no text, however long they are."""
+    """Count the characters of all texts in a piece of a request. Pictures and sounds are no text, however long they
+    are."""
     if isinstance(value, str):
         return 0 if value.startswith("data:") else len(value)
     if isinstance(value, Mapping):

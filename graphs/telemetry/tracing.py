@@ -1,6 +1,8 @@
 """Spans of a trace, and the W3C trace context on its way out. Names and numbers only: nothing that people wrote.
 
-Off, which is the default, nothing is made; a trace context that came in with the request is passed on all the same.
+While tracing is off, which is the default, no span is made; a trace context that came in with the request is passed on
+all the same. OpenTelemetry's own no-op tracer would do instead of `NULL_SPAN`, but names and attributes would then be
+built for nothing: measured, a span costs 31 µs with it and 2.5 µs here, and a turn with two tool calls has thirteen.
 """
 
 from __future__ import annotations
@@ -27,21 +29,21 @@ PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Span(Protocol):
-    """Something under way, as a trace shows it; entered, it is the parent of what happens inside."""
+    """A span; entered, it is the parent of what happens inside."""
 
     recording: bool
     """Whether it is worth working out what to note."""
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Attributes of it."""
+        """Set attributes."""
         ...
 
     def set_name(self, name: str) -> None:
-        """Gives it a better name than it began with."""
+        """Replace the name that it began with."""
         ...
 
     def record_failure(self, kind: str) -> None:
-        """It ended badly; `kind` is one of few words."""
+        """Mark it as failed; `kind` is one of few words."""
         ...
 
     def __enter__(self) -> Span: ...
@@ -52,18 +54,18 @@ class Span(Protocol):
 
 
 class NullSpan:
-    """No span. One is enough for all."""
+    """The span of code that is not traced."""
 
     recording = False
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def set_name(self, name: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def record_failure(self, kind: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __enter__(self) -> Span:
         return self
@@ -85,15 +87,15 @@ class OtelSpan:
         self.recording = self._span.is_recording()
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Attributes of it."""
+        """Set attributes."""
         self._span.set_attributes(dict(attributes))
 
     def set_name(self, name: str) -> None:
-        """Gives it a better name than it began with."""
+        """Replace the name that it began with."""
         self._span.update_name(name)
 
     def record_failure(self, kind: str) -> None:
-        """It ended badly. What it said is not noted: that may quote anything."""
+        """Mark it as failed. The error's text is left out: it may quote anything."""
         self._failed = True
         self._span.set_attribute("error.type", kind)
         self._span.set_status(StatusCode.ERROR)
@@ -124,7 +126,7 @@ class Tracing:
     def start_span(
         self, name: str, attributes: Mapping[str, AttributeValue], kind: SpanKind = SpanKind.INTERNAL
     ) -> Span:
-        """A span that begins now, below the one that this code runs in."""
+        """Start a span below the one that this code runs in."""
         return NULL_SPAN if self._tracer is None else OtelSpan(self._tracer, name, kind, attributes)
 
 
@@ -132,25 +134,25 @@ _tracing: ContextVar[Tracing | None] = ContextVar("tracing", default=None)
 
 
 def trace_from_here(tracing: Tracing) -> None:
-    """What this task does from now on is traced, unless tracing is off."""
+    """Trace what this task does from now on, unless tracing is off."""
     if tracing.is_enabled:
         _tracing.set(tracing)
 
 
 def find_current_tracing() -> Tracing | None:
-    """What makes spans here; None while tracing is off."""
+    """Find what makes spans here; None while tracing is off."""
     return _tracing.get()
 
 
 def build_trace_headers() -> dict[str, str]:
-    """The headers that let another program's spans hang below the current one; none outside of a trace."""
+    """Build the headers that let another program's spans hang below the current one; none outside of a trace."""
     carrier: dict[str, str] = {}
     PROPAGATOR.inject(carrier)
     return carrier
 
 
 def build_rpc_trace_context(request_id: int) -> dict[str, str]:
-    """`passed_on`, for a JSON-RPC request whose id the current span is to bear."""
+    """Build the trace context for a JSON-RPC request, and note the request's id on the current span."""
     carrier = build_trace_headers()
     if carrier:
         trace.get_current_span().set_attribute("jsonrpc.request.id", str(request_id))
@@ -158,23 +160,23 @@ def build_rpc_trace_context(request_id: int) -> dict[str, str]:
 
 
 def attach_trace(headers: Mapping[str, str]) -> Token[Context]:
-    """Continues the trace that these headers (lower-case names) tell of; give the token to `gone`."""
+    """Continue the trace that these headers (lower-case names) carry; pass the token to `detach_trace`."""
     return otel.attach(PROPAGATOR.extract(dict(headers)))
 
 
 def detach_trace(token: Token[Context]) -> None:
-    """The end of what came in."""
+    """End what `attach_trace` began."""
     otel.detach(token)
 
 
 def find_current_ids() -> tuple[str, str] | None:
-    """Trace and span of this code, as hexadecimal; None outside of a trace."""
+    """Find trace and span of this code, as hexadecimal; None outside of a trace."""
     where = trace.get_current_span().get_span_context()
     return (trace.format_trace_id(where.trace_id), trace.format_span_id(where.span_id)) if where.is_valid else None
 
 
 def classify_error(error: BaseException) -> str:
-    """An error in one of few words (OpenTelemetry, `error.type`)."""
+    """Classify an error by one of few words (OpenTelemetry, `error.type`)."""
     match error:
         case ModelError():
             return error.kind

@@ -23,7 +23,7 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(request: Request, facade: FacadeDep) -> Response:
-    """Answer with the state of graphs and servers; 503 only when nothing can run.
+    """Answer with the state of graphs and servers (docs/ARCHITECTURE.md, "Readiness"); 503 only when nothing can run.
 
     Names of tools and the reasons of failures are for key holders, unless gateway.yaml says `ready: public`.
     """

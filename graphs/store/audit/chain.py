@@ -1,4 +1,4 @@
-"""Whether a chain of records is as it was written: finds what was changed, removed, added or moved.
+"""Checks of the audit's hash chain: they find records that were changed, removed, added or moved.
 
 What it proves: each record names the hash of the one before, so nobody can change, remove or move one without changing
 every later hash, and with them the newest, the head. Who may write the whole database can write a whole new chain.
@@ -29,7 +29,7 @@ class ChainHead:
 
 @dataclass(frozen=True, kw_only=True)
 class Flaw:
-    """The first thing that is wrong, and at which record."""
+    """The first thing that is wrong in a chain, and at which record."""
 
     seq: int
     description: str
@@ -37,7 +37,7 @@ class Flaw:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainReport:
-    """What a check found."""
+    """The result of a check."""
 
     records: int
     first: int
@@ -59,7 +59,7 @@ class _ChainChecker:
     """Hashes of the last records that were pruned, by number."""
 
     def check_next(self, record: AuditRecord, is_canonical: bool) -> Flaw | None:
-        """Takes the next record; a flaw where it cannot be the next."""
+        """Check the next record; return a flaw where it cannot be the next."""
         before = self.last
         if before is not None and record.seq != before.seq + 1:
             return self._describe_gap(before, record)
@@ -94,7 +94,7 @@ class _ChainChecker:
         return Flaw(seq=missing, description=f"{_format_range(missing, record.seq - 1)} missing: removed")
 
     def check_start(self) -> Flaw | None:
-        """A flaw where the oldest record is not the first and no pruning accounts for those before it."""
+        """Return a flaw where the oldest record is not the first and no pruning accounts for those before it."""
         first = self.first
         if first is None:
             return None
@@ -110,7 +110,7 @@ class _ChainChecker:
         return Flaw(seq=1, description=words)
 
     def check_end(self, head: ChainHead | None) -> Flaw | None:
-        """A flaw where the newest record is not the head."""
+        """Return a flaw where the newest record is not the head."""
         last = ChainHead() if self.last is None else ChainHead(seq=self.last.seq, hash=self.last.hash)
         if head is None:
             return None if self.last is None else Flaw(seq=last.seq, description="the head is missing: removed")
@@ -128,7 +128,7 @@ class _ChainChecker:
         return None
 
     def check_anchors(self) -> tuple[Flaw | None, tuple[int, ...]]:
-        """What was there before and is not now; and what cannot be compared any more."""
+        """Find anchors that the chain no longer runs through, and those that cannot be compared any more."""
         first = self.first.seq if self.first is not None else 1
         last = self.last.seq if self.last is not None else 0
         older: list[int] = []
@@ -147,7 +147,7 @@ class _ChainChecker:
 def check_chain(
     records: Iterable[tuple[AuditRecord, bool]], head: ChainHead | None, anchors: Mapping[int, str] | None = None
 ) -> ChainReport:
-    """Walks the chain, oldest record first; each comes with whether it was kept as it was written.
+    """Walk the chain, oldest record first; each comes with whether it was kept as it was written.
 
     `anchors` are hashes by number that were seen before. The walk ends at the first flaw.
     """
@@ -156,7 +156,7 @@ def check_chain(
 
 
 def check_export(records: list[AuditRecord]) -> ChainReport:
-    """The same for an export: it may begin and end anywhere, but holds everything in between, in order."""
+    """Check an export: it may begin and end anywhere, but holds everything in between, in order."""
     walk = _ChainChecker({}, frozenset(record.seq for record in records))
     return _check_records(walk, ((record, True) for record in records), None, complete=False)
 
@@ -184,7 +184,7 @@ def _check_records(
 
 
 def _describe_alteration(record: AuditRecord) -> Flaw:
-    """A record that is not what was hashed: in another's place, or with other words."""
+    """Say how a record differs from what was hashed: it is in another's place, or has other contents."""
     for away in range(1, _SEARCH_DISTANCE):
         for seq in (record.seq - away, record.seq + away):
             if seq > 0 and is_intact(replace(record, seq=seq)):

@@ -76,9 +76,10 @@ _DELETE = delete(audit).where(audit.c.seq <= bindparam("through"))
 
 
 def append_entries(connection: Connection, entries: Sequence[AuditEntry], *, once: bool = False) -> None:
-    """Adds records at the end of the chain, as the last thing that a writing transaction does.
+    """Append records to the chain, as the last thing that a writing transaction does.
 
-    With `once`, what is already said of a call in the same words is left out: a node that runs again says nothing new.
+    With `once`, a record that says the same of the same call as an earlier one is left out: a node that runs again adds
+    nothing.
     """
     if not entries:
         return
@@ -104,7 +105,7 @@ def append_entries(connection: Connection, entries: Sequence[AuditEntry], *, onc
 
 
 def find_ask_records(connection: Connection, call_ids: Sequence[str]) -> Mapping[str, AuditRecord]:
-    """The records that say that these calls are to be asked, by call id."""
+    """Find the records that say that these calls are to be asked, by call id."""
     if not call_ids:
         return {}
     return {row.call_id: _from_row(row) for row in connection.execute(_ASK_RECORDS, {"calls": list(call_ids)})}
@@ -117,12 +118,12 @@ class AuditLog:
         self._database = database
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Adds records in a transaction of their own; what is already said of a call is left out."""
+        """Append records in a transaction of their own; what an earlier record says of the same call is left out."""
         if entries:
             await self._database.write(lambda connection: append_entries(connection, entries, once=True))
 
     async def find(self, criteria: AuditFilter, *, oldest_first: bool = False) -> tuple[AuditRecord, ...]:
-        """The newest records that fit, newest first; or the oldest ones, oldest first."""
+        """Find the newest records that fit, newest first; or the oldest ones, oldest first."""
         statement = _build_query(criteria).order_by(audit.c.seq if oldest_first else audit.c.seq.desc())
 
         def work(connection: Connection) -> tuple[AuditRecord, ...]:
@@ -140,11 +141,11 @@ class AuditLog:
         return await self._database.read(work)
 
     async def read_head(self) -> ChainHead:
-        """The newest record's number and hash."""
+        """Read the newest record's number and hash."""
         return await self._database.read(lambda connection: _read_head(connection) or ChainHead())
 
     async def verify(self, anchors: Mapping[int, str] | None = None) -> ChainReport:
-        """Walks the whole chain. `anchors` are hashes by number that must still be in it."""
+        """Check the whole chain. `anchors` are hashes by number that must still be in it."""
 
         def work(connection: Connection) -> ChainReport:
             head = _read_head(connection)
@@ -155,9 +156,9 @@ class AuditLog:
         return await self._database.read(work)
 
     async def prune(self, before: float, *, now: float) -> int:
-        """Forgets the oldest records, those before this time, and returns how many there were.
+        """Delete the records before this time, and return how many there were.
 
-        What was forgotten is a record itself: with it the chain still holds, and nothing else can be missing.
+        A record of the deletion is appended: with it the chain still holds, and nothing else can be missing.
         """
         # What this pruning records of itself is not its to forget, however its times compare.
         last = (await self.read_head()).seq
@@ -173,7 +174,7 @@ def _read_head(connection: Connection) -> ChainHead | None:
 
 
 def _lock_head(connection: Connection) -> ChainHead:
-    """The head, which nobody else can change until this transaction ends."""
+    """Read the head and lock it until this transaction ends."""
     rows = prepared_statements.read(connection, _HEAD_TO_CHANGE, {})
     if not rows:
         last = connection.execute(_LAST).first()
@@ -212,7 +213,7 @@ def _build_query(criteria: AuditFilter) -> AnySelect:
 
 
 def _read_records(connection: Connection) -> Iterator[tuple[AuditRecord, bool]]:
-    """All records, and whether their arguments are written as we write them."""
+    """Yield all records, each with whether its arguments are stored in canonical form."""
     for row in connection.execute(_IN_ORDER.execution_options(yield_per=1000)):
         record = _from_row(row)
         yield record, row.args is None or dump_canonical_json(record.args) == row.args

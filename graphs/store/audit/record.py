@@ -21,7 +21,7 @@ MAX_FIELD_LENGTH = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """What is to be recorded. Times are seconds since the epoch. Holds no secrets: whoever makes one sees to that.
+    """What is to be recorded. Times are seconds since the epoch. Whoever makes one leaves secrets out.
 
     `decision`: the rules, or what came of an approval, let a call run (`allow`), have it asked (`ask`) or refuse it
     (`deny`). `call`: one ran, or began to. `approval`: one was decided, expired, or its conversation went on without
@@ -49,7 +49,7 @@ class AuditEntry:
     """`server/tool`."""
     call_id: str = ""
     args_digest: str = ""
-    """`call_digest(tool, args)` of the whole arguments."""
+    """`compute_call_digest(tool, args)` of the whole arguments."""
     args: Mapping[str, Any] | None = None
     """A bounded copy without secrets."""
     verdict: str = ""
@@ -80,18 +80,18 @@ _NUMBERS = ("time", "seconds")
 
 
 class InvalidRecord(ValueError):
-    """A text that is no record, and why."""
+    """A text is no record; the message says why."""
 
 
 def compute_record_hash(values: Mapping[str, Any]) -> str:
-    """The hash of a record, from its fields but `hash` itself. What is None does not count, so that a field which
-    comes later leaves older hashes as they are."""
+    """Compute the hash of a record, from its fields but `hash` itself. What is None does not count, so that a field
+    which comes later leaves older hashes as they are."""
     hashed = {name: values[name] for name in RECORD_NAMES if name != "hash" and values[name] is not None}
     return hashlib.sha256(dump_canonical_json(hashed).encode()).hexdigest()
 
 
 def seal_entry(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
-    """The fields of the record that `entry` becomes, with its hash."""
+    """Build the fields of the record that `entry` becomes, with its hash."""
     values: dict[str, Any] = {"seq": seq, "previous": previous}
     for name in ENTRY_NAMES:
         value = getattr(entry, name)
@@ -107,7 +107,7 @@ def seal_entry(entry: AuditEntry, seq: int, previous: str) -> dict[str, Any]:
 
 
 def fit_text(text: str) -> str:
-    """`text` as every database can keep it: UTF-8, no NUL, not endless."""
+    """Make `text` fit for every database: UTF-8, no NUL, cut to a length."""
     cut = text if len(text) <= MAX_FIELD_LENGTH else format_cut(text[:MAX_FIELD_LENGTH], len(text))
     return make_storable(cut, nul="�")
 
@@ -131,7 +131,7 @@ def to_line(record: AuditRecord) -> str:
 
 
 def from_line(text: str) -> AuditRecord:
-    """The record of a line. Raises NotARecord, in words that hold nothing of the line."""
+    """Read the record from a line of JSON. Raises InvalidRecord, in words that hold nothing of the line."""
     try:
         read = json.loads(text, object_pairs_hook=_reject_duplicate_names, parse_constant=_reject_constant)
     except InvalidRecord:

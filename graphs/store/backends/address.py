@@ -1,4 +1,4 @@
-"""Reads the address of a PostgreSQL, which is libpq's to understand, and says it to people without its password."""
+"""The address of a PostgreSQL, read by libpq's rules, and shown to people without its password."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PostgresAddress:
 
 
 def parse_postgres_address(url: str) -> PostgresAddress:
-    """The address in `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with all of libpq's options.
+    """Parse the address `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, with all of libpq's options.
 
     Raises StorageError in words that never hold the URL.
     """

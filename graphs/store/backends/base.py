@@ -1,4 +1,4 @@
-"""What every database of the store can do; `sqlite.py` and `postgres.py` say how."""
+"""The interface of the store's databases, which `sqlite.py` and `postgres.py` implement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_BRIEF_CHARACTERS = 100_000
 
 
 def is_brief(*values: object) -> bool:
-    """Whether values are small: what is in their strings, lists and objects, in characters."""
+    """Whether values are small, counted in the characters of their strings, lists and objects."""
     room = MAX_BRIEF_CHARACTERS
     left: list[Any] = [*values]
     while left:
@@ -38,8 +38,8 @@ def is_brief(*values: object) -> bool:
 class Database(Protocol):
     """Runs plain functions of a SQLAlchemy `Connection`, each in a transaction of its own.
 
-    Such a function may run twice (where PostgreSQL asks for it), so it changes nothing but the database. Whoever
-    waits for one may be cancelled: what began always ends, committed or rolled back.
+    Such a function may run twice (where PostgreSQL asks for it), so it changes nothing but the database. Cancelling
+    the waiter does not cancel the transaction; it always commits or rolls back.
     """
 
     place: str
@@ -47,22 +47,23 @@ class Database(Protocol):
 
     @property
     def workers(self) -> Workers:
-        """The processes that share it."""
+        """The processes that share the database."""
         ...
 
     def make_checkpointer(self, connection: Connection, serde: SerializerProtocol) -> BaseCheckpointSaver[str]:
-        """LangGraph's own saver, inside a transaction under way; only its blocking methods are for use."""
+        """Make LangGraph's own saver inside a transaction under way; only its blocking methods are for use."""
         ...
 
     async def read(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        """What `work` returns; all of its statements see one state. Raises StorageError if the database fails.
+        """Return what `work` returns; all of its statements see one state. Raises StorageError if the database fails.
 
         `brief`: it takes well under a millisecond, so that SQLite may do it on the caller's own thread.
         """
         ...
 
     async def write(self, work: Callable[[Connection], T], *, brief: bool = False) -> T:
-        """What `work` returns, committed; nothing is kept if it raises. Raises StorageError if the database fails.
+        """Return what `work` returns, committed; nothing is kept if it raises. Raises StorageError if the database
+        fails.
 
         SQLite holds its write lock from the start: what `work` reads stays true until it ends. PostgreSQL lets others
         write meanwhile (READ COMMITTED: each statement sees what is committed when it begins). So never decide by a
@@ -73,7 +74,7 @@ class Database(Protocol):
         ...
 
     async def probe(self, work: Callable[[Connection], None]) -> None:
-        """Runs `work`, which reads and writes, as a transaction of a connection that remembers nothing.
+        """Run `work`, which reads and writes, as a transaction of a connection that remembers nothing.
 
         Raises StorageError where the database cannot be read or written now, its disk is full, or what it holds was
         found damaged.
@@ -81,5 +82,5 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None:
-        """Waits for what is under way, then ends the connections and the threads."""
+        """Wait for what is under way, then ends the connections and the threads."""
         ...

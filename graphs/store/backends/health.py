@@ -1,4 +1,4 @@
-"""Whether the database can be read and written now: for those who ask often and must not be kept waiting."""
+"""Health of the database: whether it can be read and written now, for probes that ask often and cannot wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE_CHARACTERS = 65_536
 
 
 class Health:
-    """Asks one database, one question at a time."""
+    """Probes one database, with one probe at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,10 +34,10 @@ class Health:
         self._trouble: str | None = None
 
     async def find_trouble(self) -> str | None:
-        """Why the database cannot be used, in words; None where it can, as far as is known."""
+        """Find why the database cannot be used, in words; None where it can, as far as is known."""
         if self._probe_task is None and time.monotonic() - self._answer_time >= ANSWER_LIFETIME:
             self._probe_start = time.monotonic()
-            self._probe_task = asyncio.create_task(self._probe(), name="pulse of the store")
+            self._probe_task = asyncio.create_task(self._probe(), name="probe of the store")
         if self._probe_task is not None:
             await asyncio.wait([self._probe_task], timeout=MAX_WAIT)
         silence = time.monotonic() - self._probe_start
@@ -46,7 +46,7 @@ class Health:
         return self._trouble
 
     async def close(self) -> None:
-        """Gives up what is still asked."""
+        """Cancel the probe under way."""
         if (question := self._probe_task) is not None:
             question.cancel()
             with suppress(asyncio.CancelledError):

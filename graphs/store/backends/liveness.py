@@ -1,4 +1,4 @@
-"""Which processes live: each holds a lock for its lifetime, which is let go when it dies, however it dies."""
+"""Liveness of the processes that share a store: each holds a lock, which the system releases when it dies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ThreadRunner(Protocol):
     """Runs a function on a thread that may wait."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """What `work` returns."""
+        """Return what `work` returns."""
         ...
 
 
@@ -37,17 +37,17 @@ class Workers(Protocol):
     """This process."""
 
     def is_quiet(self) -> bool:
-        """True where surely no process died lately, so that nobody needs to look for what it left. Called for every
+        """Whether certainly no process died lately, so that nobody needs to look for what it left. Called for every
         turn, so it may not wait."""
         ...
 
     async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
-        """Whether that process lives. It may have died this very moment: one that seems to live is looked at again for
+        """Whether that process lives. One that seems to live may just have died, so it is asked about again for
         `patience` seconds."""
         ...
 
     async def prune(self) -> None:
-        """Forgets processes that died long ago."""
+        """Delete what is known of processes that died long ago."""
         ...
 
 
@@ -59,7 +59,7 @@ class FileWorkers:
     """
 
     def __init__(self, folder: Path, run_on_thread: ThreadRunner) -> None:
-        """To be made on a thread that may wait. Raises OSError where the folder cannot be used."""
+        """Take this process's lock, on a thread that may wait. Raises OSError where the folder cannot be used."""
         self._run_on_thread = run_on_thread
         self.id = uuid.uuid4().hex
         self._folder = folder
@@ -76,7 +76,8 @@ class FileWorkers:
         self._read_at = 0
 
     def is_quiet(self) -> bool:
-        """See Workers. A microsecond or two for each process: the folder is read when it has changed."""
+        """Whether certainly no process died lately. Takes a microsecond or two for each: the folder is read when it has
+        changed."""
         changed = os.stat(self._folder).st_mtime_ns
         # The clock of files is coarse: two changes may have one time.
         if changed != self._read_at or time.time_ns() - changed < 10**9:
@@ -99,13 +100,14 @@ class FileWorkers:
                 self._others[name] = descriptor
 
     async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
-        """See Workers. The system lets go of a lock when it closes the connections of a process: no need to wait."""
+        """Whether that process lives. `patience` is not needed: the system releases the lock as it closes a process's
+        connections."""
         if worker == self.id:
             return True
         return await self._run_on_thread(lambda: self._is_alive(worker))
 
     async def prune(self) -> None:
-        """See Workers."""
+        """Delete the lock files of processes that died long ago."""
         await self._run_on_thread(self._prune)
 
     def _is_alive(self, worker: str) -> bool:
@@ -122,7 +124,7 @@ class FileWorkers:
                 grave.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """This process ends, and leaves nothing undone."""
+        """Release this process's lock: it ends, and leaves nothing undone."""
         self._file.unlink(missing_ok=True)
         for descriptor in (self._descriptor, *self._others.values()):
             os.close(descriptor)
@@ -130,7 +132,7 @@ class FileWorkers:
 
 
 def raise_descriptor(descriptor: int) -> int:
-    """The same open file under a high number.
+    """Move an open file to a high descriptor.
 
     Linux closes the files of a dying process from the highest number down: so nobody sees its connections end, and asks
     again elsewhere, before its lock is gone (measured with a low number: up to 20 ms on a busy machine).
@@ -145,7 +147,7 @@ def raise_descriptor(descriptor: int) -> int:
 
 
 def open_lock_file(file: Path) -> int | None:
-    """The file, if it is there."""
+    """Open the lock file; None where there is none."""
     try:
         return os.open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -153,7 +155,7 @@ def open_lock_file(file: Path) -> int | None:
 
 
 def is_locked(descriptor: int) -> bool:
-    """Whether somebody else holds that file. Tried with a shared lock, so that two who try do not see each other."""
+    """Whether another process holds the file. Tried with a shared lock, so that two that try do not see each other."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,7 +165,7 @@ def is_locked(descriptor: int) -> bool:
 
 
 def mark_dead(file: Path) -> None:
-    """Notes when a process was found dead."""
+    """Note when a process was found dead."""
     try:
         os.utime(file)
         file.rename(file.with_suffix(".dead"))

@@ -1,4 +1,4 @@
-"""One at a time, across all processes: for the few things that cannot be decided by a single statement."""
+"""Named locks across all processes, for the few things that cannot be decided by a single statement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HOLD = select(func.pg_advisory_xact_lock(bindparam("key")))
 
 
 def hold(connection: Connection, name: str) -> None:
-    """Waits until no other transaction holds `name`, and holds it until this one ends.
+    """Hold the lock `name` until this transaction ends, once no other one holds it.
 
     In a transaction of `Database.write`; what is read afterwards stays true if everyone who changes it holds the same
     name. SQLite's transactions hold the write lock anyway.
@@ -20,5 +20,5 @@ def hold(connection: Connection, name: str) -> None:
 
 
 def compute_key(name: str) -> int:
-    """The 64 bits by which PostgreSQL knows an advisory lock; those of other programs in one database differ."""
+    """Compute the 64 bits by which PostgreSQL knows an advisory lock; other programs in the database have others."""
     return int.from_bytes(hashlib.sha256(f"interlock {name}".encode()).digest()[:8], signed=True)

@@ -1,5 +1,5 @@
-"""Which processes live, as PostgreSQL knows it: each holds an advisory lock on a connection of its own, which the
-server takes back as soon as that connection ends."""
+"""Liveness of processes by PostgreSQL: each holds an advisory lock on a connection of its own, which the server
+releases as soon as that connection ends."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Reader(Protocol):
     """Runs a function in a reading transaction."""
 
     def __call__(self, work: Callable[[Connection], T], /) -> Awaitable[T]:
-        """What `work` returns."""
+        """Return what `work` returns."""
         ...
 
 
 class PostgresWorkers:
-    """See Workers."""
+    """The processes that share one PostgreSQL."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], read: Reader) -> None:
         self.id = uuid.uuid4().hex
@@ -77,7 +77,7 @@ class PostgresWorkers:
         """Nothing to do: the server forgets by itself."""
 
     def hold(self) -> None:
-        """Takes the lock, on a thread that may wait. Raises psycopg.Error."""
+        """Take this process's lock, on a thread that may wait. Raises psycopg.Error."""
         connection = self._connect()
         try:
             connection.autocommit = True
@@ -92,12 +92,13 @@ class PostgresWorkers:
             connection.close()
 
     def watch(self) -> None:
-        """Gets the lock back whenever its connection is lost. In the event loop, once it is held."""
+        """Take the lock again whenever its connection is lost. Call it in the event loop, once the lock is held."""
         if self._lock_connection is not None:
             asyncio.get_running_loop().add_reader(self._lock_connection.fileno(), self._handle_input)
 
     def _handle_input(self) -> None:
-        """Nobody asks anything on this connection: the server says that it goes, or something of no interest."""
+        """Handle input on a connection on which nothing is asked: the server says that it goes, or nothing of
+        interest."""
         held = self._lock_connection
         if held is None:
             return
@@ -120,7 +121,7 @@ class PostgresWorkers:
         self.watch()
 
     async def close(self) -> None:
-        """This process ends."""
+        """Release this process's lock."""
         self._closed = True
         if self._reconnect_task is not None:
             self._reconnect_task.cancel()
@@ -132,5 +133,5 @@ class PostgresWorkers:
 
 
 def compute_worker_key(worker: str) -> int:
-    """The lock of one process."""
+    """Compute the advisory lock of one process."""
     return locks.compute_key(f"worker {worker}")

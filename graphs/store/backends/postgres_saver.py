@@ -1,4 +1,4 @@
-"""LangGraph's own PostgreSQL saver, inside a transaction of the store.
+"""LangGraph's PostgreSQL saver inside a transaction of the store.
 
 LangGraph's `PostgresSaver` holds a lock around its one connection (or pool), and `AsyncPostgresSaver` leaves a
 connection in the middle of a statement when its task is cancelled. So there is one for each operation, around the
@@ -18,12 +18,12 @@ from sqlalchemy import Connection, inspect, text
 
 
 def get_driver_connection(connection: Connection) -> psycopg.Connection[Any]:
-    """The driver's connection behind SQLAlchemy's."""
+    """Get the driver's connection behind SQLAlchemy's."""
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
 
 
 def make_saver(connection: Connection, serde: SerializerProtocol) -> PostgresSaver:
-    """The saver on a transaction under way; only its blocking methods are for use."""
+    """Make a saver on a transaction under way; only its blocking methods are for use."""
     return PostgresSaver(get_driver_connection(connection), serde=serde)
 
 
@@ -36,5 +36,5 @@ def is_set_up(connection: Connection) -> bool:
 
 
 def set_up(connection: psycopg.Connection[Any]) -> None:
-    """Makes or migrates LangGraph's tables, on a connection that commits each statement, by one process at a time."""
+    """Make or migrate LangGraph's tables, on a connection that commits each statement, by one process at a time."""
     PostgresSaver(connection).setup()

@@ -1,4 +1,4 @@
-"""Brings a database to the newest shape of our tables: made where there are none, migrated where they are older."""
+"""The version of our tables in a database: made where there are none, migrated where they are older."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PRE_MIGRATION_VERSION = "1"
 
 
 def is_newest(connection: Connection) -> bool:
-    """Whether nothing has to be done."""
+    """Whether the tables are those of this program."""
     return _read_revision(connection) == migrations.find_newest_revision()
 
 
 def prepare(connection: Connection) -> None:
-    """Makes or migrates the tables, in the transaction of `connection`, which must keep other processes out.
+    """Make or migrate the tables, in the transaction of `connection`, which must keep other processes out.
 
     Raises StorageError for a database that a newer version wrote.
     """
@@ -46,7 +46,7 @@ def prepare(connection: Connection) -> None:
 
 
 def _read_revision(connection: Connection) -> str | None:
-    """What the database says of its shape; None if it is empty."""
+    """Read the revision that the database says it has; None if it is empty."""
     inspector = inspect(connection)
     if not inspector.has_table(tables.schema.name):
         return None

@@ -6,8 +6,8 @@ turn costs 2.8 ms CPU when both share a core, and 6.2 ms when each has its own. 
 does not leave the loop; it never blocks there for another's lock, but asks again soon, and goes to the thread at last.
 
 Measured against SQLAlchemy's asyncio engine over aiosqlite: that hops to a thread and back for every statement, fetch
-and commit, and costs three to four times the CPU. Here a whole transaction is one hop. It is also safe to cancel: a
-transaction that began always ends, whoever waits for it, so a client that leaves never keeps a lock or half a claim.
+and commit, and costs three to four times the CPU. Here a whole transaction is one hop. It is also safe to cancel: the
+transaction always commits or rolls back, so a client that leaves never keeps a lock or half a claim.
 """
 
 from __future__ import annotations
@@ -86,13 +86,14 @@ class DiskFault:
 
 
 def count_free_bytes(folder: Path) -> int:
-    """How much this process may still write there."""
+    """Count the bytes that this process may still write there."""
     found = os.statvfs(folder)
     return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
 
 def parse_sqlite_path(url: str, data: Path) -> Path:
-    """The file that `url` names: empty = `data`/interlock.db, `sqlite:///relative`, `sqlite:////absolute` or a path.
+    """Find the file that `url` names: empty = `data`/interlock.db, `sqlite:///relative`, `sqlite:////absolute` or a
+    path.
 
     Raises StorageError for everything that is no SQLite file. Its words never hold the URL, which may hold a password.
     """
@@ -139,7 +140,7 @@ class SqliteDatabase:
 
     @classmethod
     async def open(cls, path: Path, *, may_block: bool = True) -> SqliteDatabase:
-        """Opens or makes the file and its tables, newest shape; many processes may do so at once.
+        """Open or make the file and its tables, in their newest form; many processes may do so at once.
 
         `may_block`: what is brief may run on the event loop's own thread; it is always the same loop's then. Raises
         StorageError if the file cannot be used.
@@ -197,7 +198,7 @@ class SqliteDatabase:
         return await self._call(self._writer, lambda: self._write_connection.transact(work, "BEGIN IMMEDIATE"))
 
     async def run_on_thread(self, work: Callable[[], T]) -> T:
-        """What `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
+        """Return what `work` returns, run on the writing thread: for what takes a moment and is no transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     async def probe(self, work: Callable[[Connection], None]) -> None:
@@ -207,7 +208,8 @@ class SqliteDatabase:
             raise StorageError(self._fault.message)
 
     def _probe(self, work: Callable[[Connection], None]) -> None:
-        """On a connection of its own: one that is kept open reads from memory what the file may have lost."""
+        """Run `work` on a connection of its own: one that is kept open reads from memory what the file may have
+        lost."""
         if (free := count_free_bytes(self._path.parent)) < MIN_FREE_BYTES:
             raise StorageError(f"the database {self.place} cannot be written: its disk is full ({free:,} bytes free)")
         probe = SqliteConnection(self._engine)
@@ -241,7 +243,7 @@ class SqliteDatabase:
 
     @contextmanager
     def _translate_errors(self) -> Generator[None]:
-        """Turns what the database says into StorageError."""
+        """Turn the database's errors into StorageError."""
         try:
             yield
         except (DBAPIError, sqlite3.Error) as error:
@@ -259,7 +261,8 @@ class SqliteDatabase:
             raise StorageError(words) from error
 
     def _count_brief_write(self) -> None:
-        """Every so often, has the thread move what was written ahead into the file: that may wait for the disk."""
+        """Count a brief write; every so often, have the thread move the write-ahead log into the file, which may wait
+        for the disk."""
         self._brief_writes += 1
         if self._brief_writes >= CHECKPOINT_EVERY and not self._closed:
             self._brief_writes = 0

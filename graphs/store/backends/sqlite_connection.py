@@ -1,5 +1,4 @@
-"""A connection to the SQLite file that is kept open: to take it from a pool and give it back costs as much as the rest
-of a transaction."""
+"""A connection to the SQLite file that is kept open, as a pool would cost as much as the rest of a transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ class SqliteConnection:
         self._connection: Connection | None = None
 
     def transact(self, work: Callable[[Connection], T], begin: BeginStatement) -> T:
-        """What `work` returns, in a transaction of its own. Raises what SQLAlchemy and sqlite3 raise."""
+        """Return what `work` returns, in a transaction of its own. Raises what SQLAlchemy and sqlite3 raise."""
         connection = self._connection
         if connection is None or connection.invalidated:
             connection = self._connect()
@@ -35,7 +34,7 @@ class SqliteConnection:
             return work(connection)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """End the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

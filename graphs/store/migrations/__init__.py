@@ -1,4 +1,4 @@
-"""The shapes that our tables had, one file in `versions/` each, and how to add one.
+"""The migrations of our tables, one file in `versions/` each, and how to add one.
 
 1. Change the tables in `graphs/store/tables.py` (or a module beside it that uses its `metadata`).
 2. Run `.venv/bin/python -m graphs.store.migrations NAME`, such as `… add_workers`. It writes `versions/NNNN_NAME.py`
@@ -22,10 +22,10 @@ FIRST = "0001_first"
 
 
 def list_revisions() -> list[str]:
-    """All revisions, oldest first: the names of the files."""
+    """List all revisions, oldest first: the names of the files."""
     return sorted(path.stem for path in (FOLDER / "versions").glob("[0-9]*.py"))
 
 
 def find_newest_revision() -> str:
-    """The revision whose tables are those of `tables.py`."""
+    """Find the revision whose tables are those of `tables.py`."""
     return list_revisions()[-1]

@@ -15,7 +15,7 @@ from graphs.store.migrations.upgrade import build_config, upgrade
 
 
 def write_migration(name: str) -> str:
-    """The path of a new migration, from the newest one to the tables."""
+    """Write the migration from the newest one to the tables, and return its path."""
     last = list_revisions()
     revision = f"{int(last[-1][:4]) + 1 if last else 1:04}_{name}"
     with create_engine("sqlite://").connect() as connection:

@@ -1,4 +1,4 @@
-"""What Alembic runs to run migrations: on the connection, and in the transaction, that it was given."""
+"""Alembic's entry point: it runs migrations on the connection, and in the transaction, that it is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphs.store import tables
 
 
 def render_plain_type(kind: str, item: Any, _: Any) -> str | Literal[False]:
-    """How a type is written into a migration: without our classes, which may change later."""
+    """Write a type for a migration: without our classes, which may change later."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
     return False

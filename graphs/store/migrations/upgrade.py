@@ -12,12 +12,12 @@ from graphs.store import migrations
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Migrates to `revision`, in the transaction of `connection`."""
+    """Migrate to `revision`, in the transaction of `connection`."""
     command.upgrade(build_config(connection), revision)
 
 
 def build_config(connection: Connection) -> Config:
-    """How Alembic finds the migrations and the database."""
+    """Build the settings by which Alembic finds the migrations and the database."""
     attributes: dict[str, Any] = {"connection": connection}
     found = Config(attributes=attributes)
     # Alembic fills in `%(…)s` here.
