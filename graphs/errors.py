@@ -111,20 +111,20 @@ class StorageError(InterlockError):
 
 
 def did_you_mean(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`. Did you mean '…'?` for the nearest of `choices`, or nothing."""
+    """Return `. Did you mean '…'?` for the nearest of `choices`, or nothing."""
     near = difflib.get_close_matches(found, list(choices), n=1, cutoff=cutoff)
     return f". Did you mean {near[0]!r}?" if near else ""
 
 
 def list_some(names: Iterable[str], most: int) -> str:
-    """`a, b and 3 more`: at most so many of the names; `none` where there is none."""
+    """Return at most so many of the names, as in `a, b and 3 more`; `none` where there is none."""
     every = list(names)
     shown = ", ".join(every[:most]) or "none"
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
 def describe_kind(value: object) -> str:
-    """What sort of thing a value of a YAML file is, without the value."""
+    """Name the kind of a value of a YAML file, without the value."""
     match value:
         case None:
             return "nothing"

@@ -36,7 +36,7 @@ _NAMES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def escape_invisible(text: str, *, keep: str = "") -> str:
-    r"""The text with every character escaped that does not show, or that changes how others show.
+    r"""Escape every character that does not show, or that changes how others show.
 
     These are control characters (ESC, CR, C1), format characters (bidirectional controls and isolates, zero-width ones,
     tags), private and unassigned code points, unpaired surrogates, line and paragraph separators, blanks other than the
@@ -62,7 +62,7 @@ def escape_invisible(text: str, *, keep: str = "") -> str:
 
 
 def strip_invisible(text: str) -> str:
-    """The text without the characters that do not show, blanks excepted."""
+    """Remove the characters that do not show, blanks excepted."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(char for char in text if (char.isprintable() or char.isspace()) and _BLANK.match(char) is None)
@@ -101,7 +101,7 @@ def _escape(char: str) -> str:
 
 
 def format_exact_json(value: Any) -> str:
-    r"""`value` as JSON (RFC 8259) that reads back as the same value, with every character escaped that does not show.
+    r"""Return `value` as JSON (RFC 8259) that reads back as the same value, with every invisible character escaped.
 
     Raises TypeError for what is not JSON, such as a number over 64 bits.
     """
@@ -117,7 +117,7 @@ def dump_canonical_json(value: Any) -> str:
 
 
 def escape_json(text: str) -> str:
-    r"""JSON text with its invisible characters written as `\uXXXX`: the same value."""
+    r"""Write the invisible characters of JSON text as `\uXXXX`; its value stays the same."""
     if text.isascii() and "\x7f" not in text:
         return text
     # A table of what occurs: the text may be long, its alphabet is short.
@@ -144,7 +144,7 @@ def dump_json(value: Any, *, indent: bool = False) -> str:
 
 
 def fit_json(value: Any, room: int) -> str | None:
-    r"""`exact_json`, indented if there is room for that; None where there is none for the shortest form either.
+    r"""Return exact JSON, indented if there is room for that; None where the shortest form does not fit either.
 
     Blanks that would push the end of a line out of sight are written `\u0020`.
     """
@@ -162,7 +162,7 @@ def fit_json(value: Any, room: int) -> str | None:
 def fit_members(
     members: Sequence[tuple[str, Any]], room: int, *, separator: str, longest_name: int | None = None
 ) -> tuple[Sequence[str], bool] | None:
-    r"""The members of a JSON object, each as `"name": value` on one line, in `room` characters all together.
+    r"""Write the members of a JSON object, each as `"name": value` on one line, in `room` characters all together.
 
     Values that are too long share what is left by the shorter ones. A shortened value says its length: `"long "… (1,500
     characters)`, behind the quotes, where no value can write it. Where white space may be collapsed by what shows the
@@ -202,8 +202,7 @@ class _Value:
         self.shown = self.cut(longest)
 
     def cut(self, room: int) -> str:
-        """The beginning in `room` characters, with the length: a string's in characters, any other value's in those of
-        its JSON."""
+        """Return the beginning in `room` characters with the length: of a string, or of any other value's JSON."""
         if len(self.text) <= room:
             return self.text
         mark = f"… ({self._length:,} characters)"
@@ -218,7 +217,7 @@ class _Value:
 
 
 def share_out(lengths: Sequence[int], room: int) -> list[int]:
-    """How much of `room` each gets: what it wants, or an equal share of what those who want less leave."""
+    """Divide `room`: each gets what it wants, or an equal share of what those who want less leave."""
     shares = [0] * len(lengths)
     for done, index in enumerate(sorted(range(len(lengths)), key=lambda index: lengths[index])):
         shares[index] = min(lengths[index], max(0, room // (len(lengths) - done)))
@@ -227,13 +226,13 @@ def share_out(lengths: Sequence[int], room: int) -> list[int]:
 
 
 def format_code_block(text: str, language: str = "") -> str:
-    """A Markdown code block with this text, longer fenced than any run of backticks in it (CommonMark, 4.5)."""
+    """Return a Markdown code block whose fence is longer than any run of backticks in the text (CommonMark, 4.5)."""
     ticks = "`" * max(3, _measure_longest_run(text) + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"
 
 
 def format_code_span(text: str) -> str:
-    """A Markdown code span with this text, which holds no line break (CommonMark, 6.1)."""
+    """Return a Markdown code span of a text without line breaks (CommonMark, 6.1)."""
     ticks = "`" * (_measure_longest_run(text) + 1)
     gap = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{gap}{text}{gap}{ticks}"

@@ -1,1 +1,1 @@
-"""A folder of YAML into one Snapshot (`loader.py`), or every problem in it."""
+"""Read a folder of YAML into one checked Snapshot (`loader.py`), or report every problem in it."""

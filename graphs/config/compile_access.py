@@ -22,7 +22,7 @@ _DECISIONS: tuple[_Decision, ...] = ("allow", "ask", "deny")
 
 @dataclass(frozen=True)
 class CompiledAccess:
-    """`access.yaml`, compiled."""
+    """The policy of `access.yaml`, or what is wrong with the file."""
 
     policy: Policy | None
     """None if there are problems."""
@@ -55,7 +55,7 @@ class _AccessCompiler:
     condition_cache: dict[tuple[str, str | None], Condition] = field(
         default_factory=dict[tuple[str, str | None], Condition]
     )
-    """What rules have in common is one condition, which a call evaluates once."""
+    """By text: rules that say the same share one condition, which a call evaluates once."""
 
     def _report(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
@@ -154,7 +154,7 @@ class _AccessCompiler:
                     self._report(path, f"roles include each other in a circle: {' → '.join(circle)}")
 
     def _find_cycle(self, name: str, other: str) -> list[str]:
-        """The path from `name` by `other` back to `name`; empty if there is none."""
+        """Return the path from `name` by `other` back to `name`; empty if there is none."""
         before: dict[str, str] = {other: name}
         waiting = [other]
         while waiting:
@@ -237,7 +237,7 @@ def _is_about_everything(rule: RuleSpec) -> bool:
 
 
 def _find_untrusted_servers(rule: RuleSpec, trusts: Mapping[str, bool]) -> list[str]:
-    """The servers of those patterns of the rule that speak of no trusted server."""
+    """Return the servers of those patterns of the rule that match tools of no trusted server."""
     doubted: list[str] = []
     for pattern in rule.tool:
         servers = [name for name in trusts if patterns.could_begin(pattern, f"{name}/")]

@@ -32,7 +32,7 @@ class Environment(Mapping[str, str]):
         self._variables = dict(variables)
 
     def __getitem__(self, name: str) -> str:
-        """Raises KeyError where nothing gives the variable a value, SecretUnreadable where its file gives none."""
+        """Return the value. Raises KeyError where nothing gives one, SecretUnreadable where the file gives none."""
         value = self._variables.get(name)
         if value or name.endswith("_FILE"):
             return self._variables[name]
@@ -50,7 +50,7 @@ class Environment(Mapping[str, str]):
 
 
 def read_stamp(file: str | Path) -> Stamp:
-    """How a file is now, with links followed."""
+    """Read the stamp of a file, with links followed."""
     try:
         status = Path(file).stat()
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def read_stamp(file: str | Path) -> Stamp:
 
 
 def read_secret(variable: str, file: str) -> str:
-    """The text of the file, less the line ends at its end. Raises SecretUnreadable; its words never hold the text."""
+    """Read a file without the line ends at its end. Raises SecretUnreadable, whose message never holds the text."""
     try:
         with Path(file).open("rb") as opened:
             content = opened.read(LARGEST_SECRET + 1)

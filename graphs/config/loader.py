@@ -1,4 +1,4 @@
-"""A folder of configs into one checked snapshot, or every problem in it."""
+"""Load a folder of configs into one checked snapshot, or report every problem in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_BYTES = 4_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Everything that a folder says, checked. Two snapshots with the same id say the same."""
+    """The checked content of a config folder. Two snapshots with the same id have the same content."""
 
     id: str
     folder: Path
@@ -41,7 +41,7 @@ class Snapshot:
     servers: Mapping[str, ServerSpec]
     """Without the disabled ones; paths are absolute."""
     server_templates: Mapping[str, ServerTemplate]
-    """By server that is `per_user`: what makes a caller's own server of it."""
+    """Of every `per_user` server: its settings, to be filled in for a caller."""
     policy: Policy
     keys: tuple[KeySpec, ...]
     identities: IdentitiesSpec
@@ -56,7 +56,7 @@ class Snapshot:
     redaction: Redaction = field(compare=False, repr=False)
     """Makes copies of arguments without the secrets of these files."""
     tool_references: tuple[ToolReference, ...]
-    """What rules and nodes say of tools."""
+    """The tool patterns of rules and nodes, and the arguments that conditions name."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
@@ -69,7 +69,7 @@ class Snapshot:
 
 
 def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
-    """Reads and checks all files of `folder`; a file that is absent is the shipped default.
+    """Read and check all files of `folder`; the shipped default stands in for a file that is absent.
 
     Raises ConfigError with every problem of all files.
     """
@@ -89,7 +89,7 @@ class _Loader:
     problems: list[Problem] = field(default_factory=list[Problem])
     sources: list[Source] = field(default_factory=list[Source])
     texts: dict[str, str] = field(default_factory=dict[str, str])
-    """What was read, as it is written: nothing of the environment is in it."""
+    """The files by name, as they are written: nothing of the environment is in them."""
 
     def load(self) -> Snapshot:
         seen = compute_signature(self.folder)
@@ -156,7 +156,7 @@ class _Loader:
         return replace(problem, message=message, excerpt=shown)
 
     def _check_names(self) -> None:
-        """A file whose name is nearly right would be passed over, and the default would take its place."""
+        """Report files whose names are nearly right: they would be passed over, and the default take their place."""
         for path in sorted(self.folder.iterdir()):
             if path.name in _FILES or path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
                 continue
@@ -231,7 +231,10 @@ class _Loader:
         access: ParsedFile[AccessSpec],
         graphs: Mapping[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]],
     ) -> None:
-        """A server that does not exist may be one to come; one that is nearly spelled like another is a mistake."""
+        """Check the names of servers, and how patterns spell them.
+
+        A server that does not exist may be one to come; one that is nearly spelled like another is a mistake.
+        """
         names = servers.list_names("mcpServers")
         for name in names:
             if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken_paths:
@@ -245,7 +248,7 @@ class _Loader:
                 self.problems.append(source.build_problem(path, wrong))
 
     def _resolve_paths(self, spec: ServerSpec, texts: Templates) -> ServerSpec:
-        """Relative paths are relative to the folder of the configs."""
+        """Return the server with absolute paths: relative ones are relative to the folder of the configs."""
         if texts and not spec.per_user:
             spec = render_braces(spec, texts)
         if spec.command is None:
@@ -263,7 +266,7 @@ def find_shipped_configs() -> Path:
 
 
 def list_graph_files(folder: Path) -> list[Path]:
-    """The graph files of a folder of configs, in order; the shipped ones where it has none. Raises OSError."""
+    """List the graph files of a config folder, in order; the shipped ones where it has none. Raises OSError."""
     return sorted(_list_graph_files(folder / "graphs")) or sorted(_list_graph_files(find_shipped_configs() / "graphs"))
 
 

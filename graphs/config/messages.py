@@ -1,4 +1,4 @@
-"""Pydantic's complaints about a file, in the words of the person who wrote the file."""
+"""Validation errors of pydantic as messages for the person who wrote the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EXPECTED = {
 def describe_errors(
     error: ValidationError, spec: type[Spec], data: Any, hidden: Container[Path] = ()
 ) -> Iterator[tuple[Path, str]]:
-    """Every complaint, with the path in `data` that it is about.
+    """Return a message for each error, with the path in `data` that it is about.
 
     No value of the file is in the words, but for types and the like, which only a typo makes wrong; and not even those
     at the paths in `hidden`, which variables went into.
@@ -49,7 +49,7 @@ def describe_errors(
 
 
 def _convert_location(location: Sequence[str | int], data: Any) -> Path:
-    """Pydantic's place without what it put in itself: the tag of a tagged union, and `[key]`."""
+    """Convert pydantic's location to a path of the file, without the tag of a tagged union and `[key]`."""
     path: list[str | int] = []
     skipped = False
     for step in location:
@@ -121,7 +121,7 @@ def _describe_wrong_kind(name: str, expected: str | None, found: object, message
 
 
 def _list_node_types(path: Path, spec: type[Spec], data: Any) -> list[str]:
-    """The types that a node may have."""
+    """List the types that a node may have."""
     nodes = _find_annotation(path, spec, data)
     return [tag for model in _list_union_members(nodes) for tag in _list_types(model)]
 
@@ -145,7 +145,7 @@ def _describe_unknown_key(name: str, path: Path, spec: type[Spec], data: Any) ->
 
 
 def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
-    """What the spec says of the place `path`."""
+    """Return the type annotation of the spec for what is at `path`; None where it has none."""
     here: Any = spec
     for depth, step in enumerate(path):
         here = _choose_member(here, find_value(data, path[:depth]))
@@ -159,7 +159,7 @@ def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
 
 
 def _choose_member(annotation: Any, value: Any) -> Any:
-    """The member of a union that fits the value: by its `type` if it has one, else the first that is not None."""
+    """Return the member of a union that fits the value: by its `type`, or else the first that is not None."""
     members = _list_union_members(annotation)
     if len(members) == 1:
         return members[0]

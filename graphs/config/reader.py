@@ -1,4 +1,4 @@
-"""One file into its page of the spec, or as much of it as can be read, so that all its mistakes are found at once."""
+"""Validate one file against its page of the spec, leaving out what is wrong, so that all mistakes are found at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class ParsedFile(Generic[AnySpec]):
-    """What one file says."""
+    """One file, validated."""
 
     spec: AnySpec | None
     """None: nothing in the file could be used."""
@@ -37,15 +37,15 @@ class ParsedFile(Generic[AnySpec]):
         return self.spec is not None and not self.problems
 
     def list_names(self, *path: str) -> list[str]:
-        """The keys of the mapping at `path`, those with mistakes in them too: a name that is there is not unknown."""
+        """List the keys of the mapping at `path`, also those with mistakes below them: such a name is not unknown."""
         found = self.original.find_value(path)
         return list(cast("dict[str, Any]", found)) if isinstance(found, dict) else []
 
 
 def read_spec(source: Source, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
-    """Checks a file against its page of the spec.
+    """Validate a file against its page of the spec.
 
-    What the page does not allow is complained of and left out, and the rest is read on its own.
+    What the page does not allow is reported and left out, and the rest is validated without it.
     """
     problems = list(source.problems)
     if () in source.broken_paths:
@@ -72,7 +72,7 @@ def read_spec(source: Source, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
 
 
 def _find_wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> Iterable[Path]:
-    """What to leave out: the nearest thing that is there."""
+    """Yield the paths to leave out: for each error, the nearest one that exists in the data."""
     for path, _ in describe_errors(error, spec, data):
         while path and find_value(data, path, _MISSING) is _MISSING:
             path = path[:-1]
@@ -80,7 +80,7 @@ def _find_wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> I
 
 
 def _remove_places(source: Source, wrong: set[Path]) -> Source:
-    """The source without some of its places; what follows them in a list moves up, and keeps its position."""
+    """Return the source without these paths; what follows them in a list moves up, and keeps its position."""
 
     def move_path(path: Path) -> Path | None:
         new: list[str | int] = []

@@ -82,7 +82,7 @@ def _find_query_secrets(query: str) -> Iterator[str]:
 
 
 def _find_argument_secrets(args: Sequence[str]) -> Iterator[str]:
-    """`--token VALUE`, `--token=VALUE` and `TOKEN=VALUE`."""
+    """Yield the values of `--token VALUE`, `--token=VALUE` and `TOKEN=VALUE`."""
     for before, after in pairwise(args):
         if before.startswith("-") and "=" not in before and not after.startswith("-") and is_secret_name(before):
             yield after
@@ -93,7 +93,7 @@ def _find_argument_secrets(args: Sequence[str]) -> Iterator[str]:
 
 
 def _read_variable(env: Mapping[str, str], name: str) -> str:
-    """A variable's value; empty where its file cannot be read, which whoever needs the value reports."""
+    """Return a variable's value; empty where its file cannot be read, which whoever needs the value reports."""
     try:
         return env.get(name, "")
     except SecretUnreadable:

@@ -118,7 +118,7 @@ def _render_setting(setting: Setting, text: Template, values: Mapping[str, Any])
 
 
 def _find_fault(value: str, around: str, *, header: bool) -> str | None:
-    """Why a value may not stand in this text; None if it may."""
+    """Explain why a value may not stand in this text; None if it may."""
     if not value:
         return "is empty for this caller, and a server may take nobody for somebody"
     if len(value) > LONGEST:
@@ -175,7 +175,7 @@ def render_braces(spec: ServerSpec, texts: Templates) -> ServerSpec:
 
 
 def _compile_setting(spec: ServerSpec, setting: Setting, text: str, written: str) -> Template:
-    """Raises ExpressionError."""
+    """Compile one setting. Raises ExpressionError."""
     if text.count("{{") != written.count("{{"):
         raise ExpressionError(_FROM_VARIABLE)
     start = text.find("{{")

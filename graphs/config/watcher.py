@@ -1,4 +1,4 @@
-"""Notices that a person saved a file of the config folder."""
+"""Watch a config folder for files that a person saves."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def may_be_config(_: Change, path: str) -> bool:
 
 
 async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp] | None = None) -> AsyncIterator[None]:
-    """Something for each save since the files were as `seen`, and the files of `secrets`, which may grow, as it says.
-    Never ends.
+    """Yield once for each save since the files had the signature `last`, and for each change of a secret's file.
+
+    Never ends. `secrets` are the files of secrets with their last stamps; the mapping may grow meanwhile.
 
     Files of secrets are looked at now and then: they are replaced by links far away, in folders that may be huge.
     """
@@ -62,7 +63,7 @@ async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp
 
 
 def compute_signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
-    """What tells that a file was saved."""
+    """Compute the stamps of all config files, and of the files of `secrets`."""
     configs = (str(path) for path in (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml")))
     found = {path: state for path in configs if any(state := read_stamp(path))}
     return {**found, **{path: read_stamp(path) for path in secrets}}

@@ -1,4 +1,4 @@
-"""CEL: conditions and prompts, compiled once; its names, our few functions, and what is fit to be looked at."""
+"""CEL expressions: conditions, prompts and templates, compiled, checked and evaluated; and our functions."""
 
 from graphs.expressions.conditions import (
     Condition,

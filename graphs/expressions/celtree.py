@@ -1,4 +1,4 @@
-"""What a compiled CEL expression is made of: names it looks at, literal arguments, and where they stand.
+"""The syntax tree of a compiled CEL expression: the names it looks at, literal arguments, and their offsets.
 
 The library compiles and checks, and keeps its syntax tree to itself; but it can serialise it, as the public
 `cel.expr.CheckedExpr` message. Its few fields that matter here are read straight from the wire format, so that nothing
@@ -30,7 +30,7 @@ class Expr:
     """Arguments, elements, or the parts of a comprehension."""
 
     def walk(self) -> Iterator[Expr]:
-        """This node and everything under it."""
+        """Yield this node and everything under it."""
         waiting: list[Expr] = [self]
         while waiting:
             node = waiting.pop()
@@ -51,7 +51,7 @@ class Tree:
     """The ids of the nodes whose checked type is a map from text to anything."""
 
     def find_field_names(self, variable: str) -> frozenset[str] | None:
-        """Which fields of `variable` are looked at; None if it is used in any other way, so all of them may be."""
+        """Find which fields of `variable` are looked at; None if it is used in any other way, so all of them may be."""
         found: set[str] = set()
         accounted: set[int] = set()
         for node in self.root.walk():
@@ -65,12 +65,12 @@ class Tree:
         return frozenset(found) if used <= accounted else None
 
     def find_first_use(self, variable: str) -> int | None:
-        """Where `variable` is looked at first, in characters; None if it is not."""
+        """Find the offset where `variable` is looked at first, in characters; None if it is not."""
         places = [self.offsets.get(node.id, 0) for node in self.root.walk() if _is_variable(node, variable)]
         return min(places, default=None)
 
     def find_fields(self, variable: str) -> Mapping[str, int]:
-        """The fields of `variable` that are looked at, each with a place in the text at it or just before it."""
+        """Find the fields of `variable` that are looked at, each with an offset at it or just before it."""
         found: dict[str, int] = {}
         for node in self.root.walk():
             match split_field(node):
@@ -84,7 +84,7 @@ class Tree:
 
 
 def split_field(node: Expr) -> tuple[Expr, str] | None:
-    """The holder and the field that `x.field`, `has(x.field)`, `x["field"]` or `"field" in x` look at; else None."""
+    """Return holder and field that `x.field`, `has(x.field)`, `x["field"]` or `"field" in x` look at; else None."""
     if node.kind == "select" and node.target is not None:
         return node.target, node.name
     if node.kind == "call" and len(node.children) == 2:
@@ -97,7 +97,7 @@ def split_field(node: Expr) -> tuple[Expr, str] | None:
 
 
 def parse(serialized: bytes) -> Tree:
-    """Reads what `Expression.serialize()` gives. Raises ValueError if that is no checked expression."""
+    """Parse what `Expression.serialize()` returns. Raises ValueError if that is no checked expression."""
     wrapped = _read_fields(serialized)
     checked = _read_fields(_get_bytes(wrapped, 2))
     source = _read_fields(_get_bytes(checked, 5))
@@ -160,7 +160,7 @@ def _read_exprs(fields: _Fields, at: int) -> tuple[Expr, ...]:
 
 
 def _read_fields(data: bytes) -> _Fields:
-    """One message of the wire format: field number to its values in order. Numbers of fixed width stay bytes."""
+    """Read one message of the wire format: field number to its values in order. Numbers of fixed width stay bytes."""
     found: _Fields = {}
     at = 0
     while at < len(data):

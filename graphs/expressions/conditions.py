@@ -1,4 +1,4 @@
-"""Conditions and prompts: compiled once, checked when they are compiled, evaluated so that only true is true."""
+"""Conditions and templates: compiled and checked once; a condition that cannot be evaluated is never true."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ TOO_MUCH_FOR_BRANCH = f"there are more than {MAX_ITEMS:,} tool calls, or more to
 
 
 class NeedsTime(Exception):
-    """A condition that is not to be evaluated on the event loop; None: any, but the loop must have its turn first."""
+    """Raised for a condition that must not be evaluated on the event loop.
+
+    Without a condition (None): any may be, but the loop must have its turn first.
+    """
 
     def __init__(self, condition: Condition | None, units: int) -> None:
         super().__init__("this may take long")
@@ -77,19 +80,19 @@ class Condition:
         self._looks_at_text = scope == "next" and tree.find_first_use("text") is not None
 
     def evaluate(self, values: Mapping[str, Any]) -> bool | None:
-        """True or false; None if it could not be evaluated, or is no boolean.
+        """Return true or false; None if it could not be evaluated, or is no boolean.
 
-        `values` are the names of the place, each a mapping or a dataclass where it has fields; `Prepared` where many
-        conditions look at the same call.
+        `values` are the names of the scope, each a mapping or a dataclass where it has fields; `PreparedValues` where
+        many conditions look at the same call.
         """
         return self.compute_outcome(values)[0]
 
     def explain(self, values: Mapping[str, Any]) -> str:
-        """Why `evaluate` gives None for these values, in words that show no value; empty if it does not."""
+        """Explain why `evaluate` returns None for these values, without showing a value; empty if it does not."""
         return self.compute_outcome(values)[1]
 
     def compute_outcome(self, values: Mapping[str, Any]) -> ConditionOutcome:
-        """What `evaluate` and `why` say, at once."""
+        """Return what `evaluate` and `explain` return, at once."""
         if not isinstance(values, PreparedValues):
             return (
                 self._evaluate_branch(values) if self.scope == "next" else self.compute_outcome(PreparedValues(values))
@@ -127,7 +130,7 @@ class Condition:
         return (None, wrong) if data is None else self.evaluate_data(data)
 
     def measure_branch(self, values: Mapping[str, Any]) -> ValueSize | None:
-        """How much a branch's condition looks at; None where that is too much."""
+        """Measure how much a branch's condition looks at; None where that is too much."""
         calls = values.get("tool_calls", ())
         if len(calls) > MAX_ITEMS:
             return None
@@ -139,7 +142,7 @@ class Condition:
         )
 
     def build_branch_data(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """What a branch's condition is evaluated on; else why it cannot be."""
+        """Build the data that a branch's condition is evaluated on; else return why it cannot be."""
         if self.measure_branch(values) is None:
             return None, TOO_MUCH_FOR_BRANCH
         data: dict[str, Any] = {}
@@ -154,7 +157,7 @@ class Condition:
         return data, ""
 
     def evaluate_data(self, data: Mapping[str, Any]) -> ConditionOutcome:
-        """The outcome of a branch's condition on what `branch_data` made."""
+        """Evaluate a branch's condition on what `build_branch_data` returned."""
         try:
             result = self._program.eval(data=data)
         except RuntimeError as error:
@@ -168,7 +171,7 @@ class Condition:
 
 
 def _explain(result: cel.Value, unknown: Callable[[str], str | None]) -> str:
-    """Why this is no boolean. Errors are values to the library, and no exceptions."""
+    """Explain why this is no boolean. To the CEL library, errors are values and no exceptions."""
     if result.type() != cel.Type.ERROR:
         return "its value is not true or false"
     said = str(result.plain_value())
@@ -183,11 +186,11 @@ class Template:
     pieces: tuple[str | tuple[str, cel.Expression], ...]
 
     def render(self, values: Mapping[str, Any]) -> str:
-        """The text with every `{{ … }}` filled in. Raises ExpressionError naming the one that cannot be."""
+        """Return the text with every `{{ … }}` filled in. Raises ExpressionError naming the one that cannot be."""
         return "".join(text for _, text in self.render_pieces(values))
 
     def render_pieces(self, values: Mapping[str, Any]) -> list[tuple[str | None, str]]:
-        """Its pieces in order, each with the expression that gave it (None: as written). Raises ExpressionError."""
+        """Return the pieces in order, each with its expression (None: it is as written). Raises ExpressionError."""
         data: dict[str, Any] = {}
         for name, value in values.items():
             data |= flatten_value(name, value)
@@ -198,17 +201,17 @@ class Template:
 
 
 def compile_rule_condition(text: str, *, shown: str | None = None) -> Condition:
-    """The `when` of a rule in access.yaml. Raises ExpressionError. `shown`: what people see instead of `text`."""
+    """Compile the `when` of a rule in access.yaml. Raises ExpressionError. `shown`: what people see for `text`."""
     return _compile_condition(text, "access", shown)
 
 
 def compile_branch_condition(text: str) -> Condition:
-    """The `when` of a branch. Raises ExpressionError."""
+    """Compile the `when` of a branch. Raises ExpressionError."""
     return _compile_condition(text, "next", None)
 
 
 def compile_template(text: str, scope: Literal["text", "server"] = "text") -> Template:
-    """A prompt, or a setting of a server. Raises ExpressionError."""
+    """Compile a prompt, or a setting of a server. Raises ExpressionError."""
     pieces: list[str | tuple[str, cel.Expression]] = []
     last = 0
     while (start := text.find("{{", last)) >= 0:
@@ -241,7 +244,7 @@ def _compile_condition(text: str, scope: ScopeName, shown: str | None) -> Condit
 
 
 def _find_closing(text: str, start: int) -> int | None:
-    """Where the `}}` is that ends the expression at `start`: not one in a text, nor one that closes a mapping."""
+    """Find the `}}` that ends the expression at `start`: not one in a text, nor one that closes a mapping."""
     depth = 0
     at = start
     while at < len(text):

@@ -1,4 +1,4 @@
-"""How much work a condition is, estimated before it is done: what is small runs on the event loop, the rest elsewhere.
+"""Estimate the work of a condition before it is done: what is small runs on the event loop, the rest elsewhere.
 
 CEL's library holds the interpreter's lock while it evaluates, so a thread would not help the loop. It counts iterations
 (10,000 for an evaluation, its own limit) but not what one costs: `args.list.all(x, size(args.text) > 0)` over 1,000
@@ -44,7 +44,7 @@ class ValueSize:
 
 @dataclass(frozen=True)
 class Effort:
-    """What is known of a condition's cost when it is compiled."""
+    """The cost of a condition as far as it is known when it is compiled."""
 
     waits: Literal["files", "names"] | None
     """What it may wait for outside this process: a file system, or a name server as well."""
@@ -58,7 +58,7 @@ class Effort:
     """Whether it searches one argument for another."""
 
     def estimate_units(self, size: ValueSize) -> int:
-        """An upper bound of its cost for arguments of this size, but for what it waits for."""
+        """Return an upper bound of the cost for arguments of this size, without what it waits for."""
         if self.sql_calls and not size.short_sql:
             return MAX_INLINE_UNITS + 1
         weight = size.characters + 8 * size.values + 64
@@ -67,7 +67,7 @@ class Effort:
 
 
 def estimate(tree: Tree) -> Effort:
-    """The cost of a compiled expression."""
+    """Estimate the cost of a compiled expression."""
     nodes = list(tree.root.walk())
     calls = [node for node in nodes if node.kind == "call"]
     ours = [FUNCTIONS[node.name] for node in calls if node.name in FUNCTIONS]
@@ -92,12 +92,12 @@ def _estimate_per_character(call: Expr) -> int:
 
 
 def _find_needle(call: Expr) -> str | None:
-    """The text that `contains` looks for, where it is written out."""
+    """Return the text that `contains` looks for, where it is written out."""
     return call.children[-1].text if call.children else None
 
 
 def _count_states(pattern: str) -> int:
-    """About how many states RE2 follows at once at worst (its time is linear in the text, times these)."""
+    """Estimate how many states RE2 follows at once at worst (its time is linear in the text, times these)."""
     states = len(pattern)
     for low, high in _REPEATED.findall(pattern):
         states *= max(1, min(1000, int(high or low or 1)))
@@ -107,7 +107,7 @@ def _count_states(pattern: str) -> int:
 
 
 def measure(value: Any) -> ValueSize | None:
-    """The size of what a condition looks at; None where that is too much to look at."""
+    """Measure what a condition looks at; None where that is too much to look at."""
     characters, values, longest, tokens = 0, 0, 0, 0
     waiting: list[Any] = [value]
     while waiting:

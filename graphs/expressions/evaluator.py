@@ -1,4 +1,4 @@
-"""Evaluates conditions so that none holds up the event loop, and each has an end: here if small, else elsewhere.
+"""Evaluate conditions without blocking the event loop, each within a time limit: here if small, else elsewhere.
 
 What waits for a file system or a name server goes to a thread, which costs nothing while it waits; what computes goes
 to a process of its own, since CEL's library keeps the interpreter's lock, and is killed when its time is over. A
@@ -48,7 +48,7 @@ class UserSemaphore:
         self._own: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     async def enter(self, user: str, ends: float) -> None:
-        """Takes a place. Raises TimeoutError where there is none in time."""
+        """Take a place. Raises TimeoutError where none is free in time."""
         own, count = self._own.get(user) or (asyncio.Semaphore(self._each), 0)
         self._own[user] = own, count + 1
         taken = False
@@ -64,7 +64,7 @@ class UserSemaphore:
             raise
 
     def leave(self, user: str) -> None:
-        """Gives the place back."""
+        """Give the place back."""
         self._all.release()
         self._own[user][0].release()
         self._forget(user)
@@ -132,7 +132,7 @@ class Evaluator:
         self._closed = False
 
     async def resolve(self, attempt: Callable[[], _T], values: PreparedValues) -> _T:
-        """What `attempt` gives, which looks at `values` and is tried again after each condition evaluated for it."""
+        """Return what `attempt` returns, which looks at `values` and is tried again after each condition evaluated."""
         values.is_bounded = True
         ends = time.monotonic() + self._patience
         user = str(values.get("caller", {}).get("user", ""))
@@ -156,7 +156,7 @@ class Evaluator:
                 values.outcomes[condition] = await self._evaluate_in_process(request, user, ends)
 
     async def evaluate_branch(self, condition: Condition, values: Mapping[str, Any], user: str) -> ConditionOutcome:
-        """What a branch's condition says of a step, and why where it cannot be evaluated."""
+        """Evaluate a branch's condition on a step; None, and why, where it cannot be evaluated."""
         size = condition.measure_branch(values)
         if size is None:
             return None, TOO_MUCH_FOR_BRANCH
@@ -171,7 +171,7 @@ class Evaluator:
         return await self._evaluate_in_process(request, user, time.monotonic() + self._patience)
 
     async def close(self) -> None:
-        """Ends the processes. What waits on a thread is left to itself."""
+        """End the processes. What waits on a thread is left to itself."""
         self._closed = True
         while self._idle:
             await self._idle.pop().kill()
@@ -259,5 +259,5 @@ class Evaluator:
 
 
 def unpack(request: bytes) -> tuple[str, str, dict[str, Any], Any]:
-    """What the process is asked: scope, condition, values, and what says why a name is not known."""
+    """Read a request to the process: scope, condition, values, and what says why a name is not known."""
     return cast("tuple[str, str, dict[str, Any], Any]", pickle.loads(request))  # noqa: S301 - made by this program

@@ -1,4 +1,4 @@
-"""The functions that rules may call beside CEL's own: their types, how they are called, and what may be written out."""
+"""The functions that rules may call beside CEL's own: types, usage, and checks of literal arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FOLDERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class CelFunction:
-    """One of ours. A wrong type, or an exception inside, gives an error value, which no `allow` takes for true."""
+    """A function of ours. A wrong type or an exception inside is an error value, which no `allow` takes for true."""
 
     usage: str
     """How it is called, in words for the author of a rule."""
@@ -137,7 +137,7 @@ FUNCTIONS = {
 
 
 def build_declarations(scope: str) -> cel.CelExtension:
-    """Those that expressions of a scope may call, as CEL's library wants them."""
+    """Build the declarations, for the CEL library, of the functions that expressions of a scope may call."""
     chosen = {name: function for name, function in FUNCTIONS.items() if function.is_for(scope)}
     return cel.CelExtension(
         "interlock", [cel.FunctionDecl(name, _build_overloads(name, function)) for name, function in chosen.items()]

@@ -1,4 +1,4 @@
-"""CEL as it is spoken here: the names of each place, our functions, and the library's errors in words."""
+"""Our dialect of CEL: the names of each scope, our functions, and the CEL library's errors as messages."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _build_environment(scope: ScopeName) -> cel.Env:
 
 
 def build_activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
-    """Values for expressions of this scope, read once by however many of them."""
+    """Build the values for expressions of this scope, converted once for any number of them."""
     return _build_environment(scope).Activation(data)
 
 
@@ -117,7 +117,7 @@ def compile_expression(scope: ScopeName, text: str) -> tuple[cel.Expression, cel
 
 
 def _check_call_fields(tree: celtree.Tree) -> None:
-    """The items of `tool_calls` are mappings to CEL, which would take any field: ours are these four."""
+    """Check the fields of `tool_calls` items: they are mappings to CEL, which would take any field, and have four."""
     for node in tree.root.walk():
         looked = celtree.split_field(node)
         if looked is not None and looked[0].id in tree.maps_of_text and looked[1] not in _CALL_FIELDS:
@@ -126,7 +126,7 @@ def _check_call_fields(tree: celtree.Tree) -> None:
 
 
 def _check_literals(tree: celtree.Tree) -> None:
-    """What is written out in a call of ours is checked here, not when the first tool call comes."""
+    """Check the literal arguments of our functions here, not when the first tool call comes."""
     for node in tree.root.walk():
         if node.kind == "call" and node.name in _OF_TIME and node.children:
             _check_zone(tree, node.children[0])
@@ -214,7 +214,7 @@ def _describe_syntax_error(message: str) -> str:
 
 
 def _find_name_start(text: str, name: str, offset: int) -> int:
-    """The library points behind a called function's name; people look for the name itself."""
+    """Find where a called function's name begins: the CEL library points behind it."""
     start = text.rfind(name, 0, offset + len(name))
     return start if start >= 0 and offset - start <= len(name) + 1 else offset
 
@@ -252,7 +252,7 @@ def _describe_undeclared_name(name: str, scope: ScopeName, called: bool) -> str:
 
 
 def _describe_types(types: str) -> str:
-    """`int, list(string)` as `a whole number and a list`."""
+    """Describe `int, list(string)` as `a whole number and a list`."""
     kinds = re.findall(r"[A-Za-z_.]+(?:\([^()]*\))?", types)
     return " and ".join(describe_type(kind.upper()) for kind in kinds) or "nothing"
 
@@ -268,7 +268,7 @@ _VALUELESS = re.compile(r'No value with name "([^"]+)" found')
 
 
 def find_missing_name(error_text: str) -> str | None:
-    """The name without a value of which the library speaks; None if it speaks of something else."""
+    """Find the name without a value in an error of the CEL library; None if the error is another."""
     found = _VALUELESS.search(error_text)
     return found[1] if found is not None else None
 
@@ -277,7 +277,7 @@ _MISSING = re.compile(r'Key not found in map : "(.*)"', re.DOTALL)
 
 
 def describe_runtime_error(error_text: str) -> str:
-    """The library's words for people, without any value in them."""
+    """Reword an error of the CEL library for people, without any value in it."""
     if (missing := _MISSING.search(error_text)) is not None:
         return f"there is no {missing[1][:80]!r} in it"
     if "No matching overload" in error_text:

@@ -1,4 +1,4 @@
-"""Which IP addresses lead to the public internet, by a table of our own: Python's own changes from version to version.
+"""Tell public IP addresses from others, by a table of our own: Python's changes from version to version.
 
 The IANA registries of special-purpose addresses (RFC 6890, as of 2026), without what they call globally reachable but
 is no host to fetch from (anycast of protocols), and addresses that lead on to others. Needs nothing but the standard
@@ -73,7 +73,7 @@ def is_public(text: str) -> bool:
 
 
 def spell_ipv6(text: str) -> str:
-    """An IPv6 address as RFC 5952 spells it, on every Python. Raises ValueError."""
+    """Spell an IPv6 address as RFC 5952 does, on every Python. Raises ValueError."""
     address = ipaddress.IPv6Address(text)
     mapped = address.ipv4_mapped
     return str(address) if mapped is None else f"::ffff:{mapped}"

@@ -55,7 +55,7 @@ def could_be_folder(path: str) -> bool:
 
 
 def _list_texts(value: str | Sequence[Any]) -> list[str]:
-    """One text or several. Raises ValueError for anything else in a list."""
+    """Return a list of one text or several. Raises ValueError for anything else in a list."""
     if isinstance(value, str):
         return [value]
     if not all(isinstance(item, str) for item in value):
@@ -75,8 +75,7 @@ def _is_within(path: str, folders: Sequence[str]) -> bool:
 
 
 def _find_readings(path: str) -> list[str]:
-    """Everything that some program may take the path for, by whatever steps in whatever order; nothing if that is a
-    great deal."""
+    """Find all paths that some program may read this path as, decoded in any order; none if there are too many."""
     if len(path) > _MAX_LENGTH:
         return []
     steps = {path: 0}  # how many lead to each reading
@@ -97,7 +96,7 @@ def _find_readings(path: str) -> list[str]:
 
 
 def _read_further(reading: str) -> Iterator[str]:
-    """What a program may make of a path in one step. Raises UnicodeError."""
+    """Return what a program may make of a path in one step. Raises UnicodeError."""
     if "%" in reading:
         yield unquote_to_bytes(reading).decode("utf-8")
     if not reading.isascii():
@@ -130,7 +129,7 @@ def _are_inside(readings: Sequence[str], folder: str) -> bool:
 
 
 def _find_landings(path: str) -> Iterator[str]:
-    """Where opening the path may lead, with all links followed. Raises OSError where this process may not look."""
+    """Find where opening the path may lead, with all links followed. Raises OSError where this process may not look."""
     waiting = [path]
     while waiting:
         real = os.path.realpath(waiting.pop())
@@ -139,7 +138,7 @@ def _find_landings(path: str) -> Iterator[str]:
 
 
 def _find_namesakes(path: str) -> list[str]:
-    """The path with its first name that is not there changed for those that are, and differ in how they are encoded."""
+    """Replace the first missing name of the path by existing ones that differ only in their Unicode normal form."""
     folder, name, rest = path, "", ""
     while not _is_there(folder):
         folder, name, rest = posixpath.dirname(folder), posixpath.basename(folder), posixpath.join(name, rest)
@@ -147,7 +146,7 @@ def _find_namesakes(path: str) -> list[str]:
 
 
 def _find_alike_names(folder: str, name: str) -> list[str]:
-    """The names in a folder that have the normal form of `name` and are not `name`."""
+    """Find the names in a folder that have the normal form of `name` and are not `name`."""
     form = unicodedata.normalize("NFKC", name)
     found: list[str] = []
     try:

@@ -1,4 +1,4 @@
-"""What one tool call shows to the conditions of rules, made fit to be looked at once for all of them."""
+"""The values of one tool call, converted once for all conditions that look at them."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ class PreparedValues(Mapping[str, Any]):
         return len(self._values)
 
     def expect(self, argument_names: frozenset[str]) -> None:
-        """Says which arguments the conditions that follow name, so that one preparation does for all of them."""
+        """Announce which arguments the following conditions name, so that one conversion does for all of them."""
         if not argument_names <= self._expected_names:
             self._expected_names |= argument_names
             self._shared_activation = None
 
     def measure_arguments(self, argument_names: frozenset[str] | None) -> ValueSize | None:
-        """How much a condition sees that looks at these arguments; None where that is too much."""
+        """Measure how much a condition sees that looks at these arguments; None where that is too much."""
         if argument_names not in self._sizes:
             self._sizes[argument_names] = measure([*self.select_arguments(argument_names).values()])
         return self._sizes[argument_names]
 
     def select_arguments(self, argument_names: frozenset[str] | None) -> Mapping[str, Any]:
-        """The arguments that are looked at."""
+        """Return the arguments that are looked at."""
         args = self._args
         return args if argument_names is None else {name: args[name] for name in argument_names if name in args}
 
     def export_values(self, argument_names: frozenset[str] | None) -> dict[str, Any]:
-        """The values as another process may have them, with no more arguments than are looked at."""
+        """Return the values for another process, with no more arguments than are looked at."""
         given = {"args": self.select_arguments(argument_names)} if "args" in self._values else {}
         return {**self._values, **given}
 
     def prepare_activation(self, argument_names: frozenset[str] | None) -> tuple[cel.Activation | None, str]:
-        """What a condition is evaluated on that looks at these arguments (None: at all of them); else why it cannot be.
+        """Build the activation of a condition that looks at these arguments (None: all); else return why it cannot be.
 
         Only what it looks at is judged: a long text to write is no reason to doubt its path.
         """

@@ -1,4 +1,4 @@
-"""Whether a piece of SQL surely only reads: `sql_read_only` of the rules.
+"""Judge whether a piece of SQL surely only reads: `sql_read_only` of the rules.
 
 A rule on SQL is the second line: the first is a role of the database that may only read.
 """
@@ -98,7 +98,10 @@ def is_read_only_sql(sql: str, dialect: str = "postgres") -> bool:
 
 
 def judge_sql(sql: str, dialect: str) -> SqlVerdict:
-    """What `sql` reads. Raises NotReading if it does not surely only read, and ValueError for an unknown dialect."""
+    """Judge `sql` and find what it reads.
+
+    Raises NotReadOnly if it does not surely only read, and ValueError for an unknown dialect.
+    """
     if dialect not in DIALECTS:
         raise ValueError(f"{dialect!r} is no SQL dialect known here; choose one of: {', '.join(DIALECTS)}")
     check_size(sql)
@@ -121,8 +124,10 @@ def judge_sql(sql: str, dialect: str) -> SqlVerdict:
 
 
 def _parse(sql: str, tokens: list[Token], dialect: str) -> list[Expr | None]:
-    """sqlglot's trees. Raises NotReading if that takes it too many steps; its own `max_nodes` does not stop it, since
-    it takes its error for a wrong guess."""
+    """Parse with sqlglot. Raises NotReadOnly if that takes it too many steps.
+
+    Its own `max_nodes` does not stop it, since it takes that error for a wrong guess.
+    """
     parser = Dialect.get_or_raise(dialect).parser()
     advance = parser._advance  # pyright: ignore[reportPrivateUsage]
     left = STEPS_PER_TOKEN * len(tokens) + 50
@@ -139,7 +144,7 @@ def _parse(sql: str, tokens: list[Token], dialect: str) -> list[Expr | None]:
 
 
 def _check_quoted(sql: str, tokens: list[Token], expected: set[tuple[int, int]] | None) -> None:
-    """Refuses quoted texts and names that begin or end elsewhere for sqlglot. None: PostgreSQL's grammar judges."""
+    """Refuse quoted texts and names that begin or end elsewhere for sqlglot. None: PostgreSQL's grammar judges."""
     if expected is None:
         return
     found: set[tuple[int, int]] = set()
@@ -154,7 +159,7 @@ def _check_quoted(sql: str, tokens: list[Token], expected: set[tuple[int, int]] 
 
 
 def _check_tokens(tokens: list[Token], dialect: str) -> None:
-    """Refuses by the words alone what a parser could misread, and what would take it long."""
+    """Refuse by the words alone what a parser could misread, and what would take it long."""
     refused = WRITING_WORDS | TSQL_STATEMENTS if dialect == "tsql" else WRITING_WORDS
     subscripts = [0]  # of the value at hand, within each bracket that is open
     cases = 0

@@ -1,4 +1,4 @@
-"""What `sqlpostgres` lets pass of PostgreSQL's parse tree: data, kept apart from the code that reads it."""
+"""The parts of PostgreSQL's parse tree that `sqlpostgres` allows: data, kept apart from the code that reads it."""
 
 from __future__ import annotations
 

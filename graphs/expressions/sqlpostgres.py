@@ -1,4 +1,4 @@
-"""What PostgreSQL's own grammar says of a piece of SQL: whether it surely only reads, and which tables.
+"""Judge SQL by PostgreSQL's own grammar: whether it surely only reads, and which tables.
 
 The parse tree is libpg_query's: PostgreSQL's scanner and grammar, cut out of the server. It is walked by lists of what
 may pass (`sqlgrammar`); what is not on them does not. Names are looked up in their scopes as PostgreSQL does, since
@@ -34,7 +34,7 @@ MAX_DEPTH = 40
 
 Node = dict[str, Any]
 
-# The library carries no types.
+# pgparse carries no types.
 _parse = cast("Callable[[str], list[Node]]", pgparse.parse)  # pyright: ignore[reportUnknownMemberType]
 _ParseError = cast("type[Exception]", pgparse.PGQueryError)  # pyright: ignore[reportUnknownMemberType]
 
@@ -45,7 +45,7 @@ column is there, it is left out: the list then permits less."""
 
 @dataclass(frozen=True)
 class Relation:
-    """What a name of a FROM clause stands for."""
+    """What a name of a FROM clause stands for: a table, a query or a function."""
 
     columns: Columns
     unaliased_table: bool = False
@@ -69,9 +69,9 @@ class _NameContext:
 
 
 def read_statements(sql: str) -> list[set[tuple[str, ...]]]:
-    """The tables that each statement of `sql` reads, each by the parts of its name as PostgreSQL folds them.
+    """Find the tables that each statement of `sql` reads, each by the parts of its name as PostgreSQL folds them.
 
-    Raises NotReading for SQL that cannot be parsed or does not surely only read. A table's own columns are not known
+    Raises NotReadOnly for SQL that cannot be parsed or does not surely only read. A table's own columns are not known
     here: `t.f` and `s.f`, where `s` has all columns of a table, are taken for columns.
     """
     if "\0" in sql:  # where the grammar would stop reading, in C
@@ -100,7 +100,7 @@ class _StatementReader:
     def _check_query(
         self, select: Node, place: _NameContext, recursive_name: tuple[str, Sequence[str]] | None = None
     ) -> Columns:
-        """Checks a query; returns the columns of its result."""
+        """Check a query; return the columns of its result."""
         if place.depth > MAX_DEPTH:
             raise NotReadOnly("it is nested too deeply")
         _check_fields("SelectStmt", select)
@@ -152,7 +152,7 @@ class _StatementReader:
         return _NameContext(place.scopes, ctes, place.depth)
 
     def _check_source(self, item: Node, place: _NameContext, left: Scope) -> dict[str, Relation]:
-        """Checks one item of a FROM clause; returns the names that it brings. `left`: those before it."""
+        """Check one item of a FROM clause; return the names that it brings. `left`: those before it."""
         ((kind, body),) = item.items()
         _check_fields(kind, body)
         if kind == "RangeVar":
@@ -196,7 +196,7 @@ class _StatementReader:
         return {called: Relation(None, unaliased_table=not alias)}
 
     def _check_expressions(self, nodes: Any, place: _NameContext) -> None:
-        """Checks everything below `nodes`, with a list of its own: no input may exhaust Python's stack."""
+        """Check everything below `nodes`, with a list of its own: no input may exhaust Python's stack."""
         waiting = [nodes]
         while waiting:
             node = waiting.pop()
@@ -350,7 +350,7 @@ def _find_column_name(value: Node) -> str:
 
 
 def _check_column(body: Node, scopes: Sequence[Scope]) -> None:
-    """Refuses `x.f` that calls the function `f`: where the columns of `x` are known, and `f` is none of them."""
+    """Refuse `x.f` that calls the function `f`: where the columns of `x` are known, and `f` is none of them."""
     fields = body["fields"]
     if len(fields) == 1 or "A_Star" in fields[-1]:
         return
@@ -368,7 +368,7 @@ def _check_column(body: Node, scopes: Sequence[Scope]) -> None:
 
 
 def _check_indirection(body: Node, scopes: Sequence[Scope]) -> None:
-    """Refuses `(x).f`, which calls the function `f` unless `x` has such a field: allowed for functions whose fields are
+    """Refuse `(x).f`, which calls the function `f` unless `x` has such a field: allowed for functions whose fields are
     known alone. The type of anything else is not known here."""
     del scopes
     fields = [part["String"]["sval"] for part in body["indirection"] if "String" in part]

@@ -13,8 +13,9 @@ from graphs.expressions.sqltext import NotReadOnly
 
 
 def find_sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
-    """The tables and views that `sql` reads, each once, sorted: `customers`, or `sales.customers` where it says so, in
-    lower case unless quoted. Names that the statement itself defines (`WITH`) are not among them.
+    """Find the tables and views that `sql` reads, each once, sorted: `customers`, or `sales.customers` as written.
+
+    Names are in lower case unless quoted. Those that the statement itself defines (`WITH`) are not among them.
 
     Raises ValueError where that cannot be said for sure: SQL that cannot be parsed, that does more than read, or of
     which PostgreSQL's grammar and sqlglot say different things.
@@ -35,7 +36,7 @@ def find_sql_tables(sql: str, dialect: str = "postgres") -> list[str]:
 
 
 def _check_in(statement: Expr, dialect: str) -> None:
-    """Refuses `x IN t`, where SQLite and ClickHouse read the table `t` and the parser sees a column. DuckDB has lists
+    """Refuse `x IN t`, where SQLite and ClickHouse read the table `t` and the parser sees a column. DuckDB has lists
     there. To ClickHouse `(t)` is the same as `t`."""
     for node in statement.find_all(exp.In):
         name = node.args.get("field")

@@ -1,5 +1,4 @@
-"""The text of a piece of SQL before it is parsed: is it short enough, and would every database cut it into the same
-words?
+"""Check a piece of SQL before it is parsed: its size, and whether every tokenizer would cut it into the same words.
 
 Two tokenizers that disagree on where a text or a comment ends see two statements in one (`|/*'*/` is an operator with a
 comment to one, and an operator of three characters before a text to another). So for every dialect without its own
@@ -69,13 +68,12 @@ _PIECES: dict[str, re.Pattern[str]] = {
 
 
 def count_tokens(sql: str) -> int:
-    """How many tokens `sql` has at most, by any tokenizer: words, numbers and single marks, in texts and comments as
-    well."""
+    """Count how many tokens `sql` has at most by any tokenizer: words, numbers, marks, also in texts and comments."""
     return len(_MARKS.findall(sql))
 
 
 def check_size(sql: str) -> None:
-    """Raises NotReading for SQL that is too long to be judged, or where a text's end is unclear in every dialect."""
+    """Raise NotReadOnly for SQL that is too long to be judged, or where a text's end is unclear in every dialect."""
     if len(sql) > MAX_CHARACTERS or count_tokens(sql) > MAX_TOKENS:
         raise NotReadOnly(f"it is longer than {MAX_CHARACTERS} characters or {MAX_TOKENS} words and marks")
     if _UNCLEAR_BACKSLASH.search(sql) or "\0" in sql:
@@ -83,9 +81,9 @@ def check_size(sql: str) -> None:
 
 
 def find_quoted(sql: str, dialect: str) -> set[tuple[int, int]]:
-    """Where the quoted texts and names of `sql` begin (at the quote) and end, by a reading that all tokenizers share.
+    """Find where the quoted texts and names of `sql` begin (at the quote) and end, for every tokenizer alike.
 
-    Raises NotReading where they may not: comments after an operator, nested ones, and those of one database alone,
+    Raises NotReadOnly where they may not: comments after an operator, nested ones, and those of one database alone,
     texts with most prefixes, quotes of another database, and characters that mean something else in each.
     """
     if _UNCLEAR_SPACE.search(sql):

@@ -1,4 +1,4 @@
-"""`host` and `public_url` of the rules: where a URL surely leads, whatever program reads it.
+"""Find where a URL surely leads, whatever program reads it: `host` and `public_url` of the rules.
 
 Programs disagree about odd URLs (RFC 3986 against the URL standard of browsers: backslashes, tabs, several `@`, numbers
 for addresses). Only a URL that all of them read alike has a host here.
@@ -41,7 +41,7 @@ _DOTTED = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})")
 
 
 class ResolverCache:
-    """Answers of the name server, for a short while. Safe to share between threads."""
+    """A short-lived cache of the name server's answers. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
@@ -49,7 +49,7 @@ class ResolverCache:
         self._lock = threading.Lock()
 
     def find_addresses(self, name: str) -> frozenset[str]:
-        """The addresses of a name. Raises OSError where it has none."""
+        """Return the addresses of a name. Raises OSError where it has none."""
         with self._lock:
             until, addresses = self._answers.get(name, (0.0, frozenset[str]()))
             if until > time.monotonic():
@@ -82,13 +82,14 @@ RESOLVER_CACHE: ContextVar[ResolverCache | None] = ContextVar("names", default=N
 
 
 def look_up(name: str) -> frozenset[str]:
-    """The addresses of a name, asked for now. Raises OSError, ValueError."""
+    """Ask the name server for the addresses of a name now. Raises OSError, ValueError."""
     return frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
 
 
 def parse_host(url: str) -> str:
-    """The host of an http(s) URL in lower case, without port, user and final dot; an IPv6 address without brackets,
-    an international name in its ASCII form (RFC 5891).
+    """Return the host of an http(s) URL in lower case, without port, user and final dot.
+
+    An IPv6 address has no brackets, an international name its ASCII form (RFC 5891).
 
     Raises ValueError for what is no such URL, has a user, or is read differently by different programs.
     """

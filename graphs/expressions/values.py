@@ -1,4 +1,4 @@
-"""What tool calls and callers bring, made fit for conditions to look at: CEL's library trusts its input too much."""
+"""Clean and bound the values of calls and callers for conditions: the CEL library trusts its input too much."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_DEPTH = 32
 
 
 def flatten_value(name: str, value: Any) -> dict[str, Any]:
-    """A value by the names that CEL knows it by: `caller.user` is one name to it."""
+    """Flatten a value to the names that CEL knows it by: `caller.user` is one name to it."""
     if is_dataclass(value):
         value = vars(value)
     if isinstance(value, Mapping):
@@ -26,8 +26,10 @@ def flatten_value(name: str, value: Any) -> dict[str, Any]:
 
 
 def clean_text(value: Any) -> Any:
-    """A text that is not an argument, without what the library cannot hold: it ends a text at NUL, and fails on half a
-    surrogate pair. What stands in their place makes the text differ from every text without them, as it did before.
+    """Replace what the CEL library cannot hold in a text: it ends a text at NUL, and fails on half a surrogate pair.
+
+    For texts that are no arguments. What stands in their place makes the text differ from every text without them, as
+    it did before.
     """
     if not isinstance(value, str) or (value.isascii() and "\0" not in value):
         return value
@@ -35,7 +37,7 @@ def clean_text(value: Any) -> Any:
 
 
 def find_fault(value: Any) -> str | None:
-    """Why no rule can look at these arguments, in words that show none of them; None if rules can."""
+    """Explain why no rule can look at these arguments, without showing any of them; None if rules can."""
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
         item, depth = waiting.pop()

@@ -28,14 +28,14 @@ MAX_MEMORY = 256 * 2**20
 
 
 def limit_memory() -> None:
-    """Ends the process where a condition builds more than it may, as `args.list.map(x, args.text + args.text)` can."""
+    """End the process where a condition builds more than it may, as `args.list.map(x, args.text + args.text)` can."""
     with suppress(OSError, ValueError):  # not every system has such limits
         most = psutil.Process().memory_info().vms + MAX_MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def evaluate(request: bytes) -> ConditionOutcome:
-    """The outcome of one request."""
+    """Return the outcome of one request."""
     scope, source, values, unknown = unpack(request)
     if scope == "next":
         return compile_branch_cached(source).evaluate_data(values)
@@ -44,7 +44,7 @@ def evaluate(request: bytes) -> ConditionOutcome:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answers until nobody asks any more."""
+    """Answer requests until stdin ends."""
     _send(answers, b"ready")
     while len(head := requests.read(4)) == 4:
         request = requests.read(int.from_bytes(head, "big"))

@@ -1,4 +1,4 @@
-"""What rules know of a call: who asks, for which tool, with which arguments, and where in a turn."""
+"""The facts of a call that rules may look at: caller, tool, arguments, and where in a turn it is."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class CallFacts:
 
 
 def build_values(caller: Caller, facts: CallFacts) -> PreparedValues:
-    """What conditions look at, by its names there."""
+    """Build the values of a call's conditions, by their names there."""
     tool = facts.tool
     values = {
         "args": facts.args,
@@ -79,7 +79,7 @@ def build_values(caller: Caller, facts: CallFacts) -> PreparedValues:
 
 
 def build_values_before_call(role: str, tool: ToolFacts) -> PreparedValues:
-    """As much of that as is known before there is a call: conditions that depend on more cannot be evaluated on it."""
+    """Build the values that are known before there is a call: conditions on anything else cannot be evaluated."""
     return PreparedValues({"tool": _describe_tool(tool), "caller": {"role": role}})
 
 
@@ -90,7 +90,7 @@ def depends_on_call(condition: Condition) -> bool:
 
 
 def _describe_tool(tool: ToolFacts) -> Mapping[str, Any]:
-    """What rules see of a tool."""
+    """Build what rules see of a tool."""
     seen: dict[str, Any] = {"server": tool.server, "name": tool.name}
     if tool.trusted:
         hints = (("read_only", tool.read_only), ("destructive", tool.destructive))
@@ -99,7 +99,7 @@ def _describe_tool(tool: ToolFacts) -> Mapping[str, Any]:
 
 
 def _explain_missing(name: str, tool: ToolFacts) -> str | None:
-    """Why a name has no value in this call."""
+    """Explain why a name has no value in this call; None where there is nothing to say."""
     if name not in HINTS:
         return None
     if tool.trusted:

@@ -1,4 +1,4 @@
-"""How much a role may do: its own limits, and those of the roles that it includes."""
+"""Limits of roles: their own, and those of the roles that they include."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What limits a role; None: nothing does."""
+    """The limits of a role; None: there is none."""
 
     requests_per_minute: Limit | None = None
     tool_calls: Limit | None = None
@@ -33,7 +33,7 @@ NO_LIMITS = Limits()
 
 
 def combine_limits(several: Iterable[Limits]) -> Limits:
-    """The lowest of each: a role is bound by its own limits and by those of every role that it includes."""
+    """Combine limits, the lowest of each kind: a role is bound by its own and by those of every role it includes."""
     each = tuple(several)
     return Limits(
         requests_per_minute=find_lowest(limits.requests_per_minute for limits in each),
@@ -43,11 +43,13 @@ def combine_limits(several: Iterable[Limits]) -> Limits:
 
 
 def find_lowest(limits: Iterable[Limit | None]) -> Limit | None:
-    """The strictest of several, the first of equals."""
+    """Return the lowest of several limits, the first of equals; None where there is none."""
     return min((limit for limit in limits if limit is not None), key=lambda limit: limit.maximum, default=None)
 
 
 def limit_turn_calls(graph: int, role: Limit | None) -> tuple[int, str]:
-    """How many tool calls a turn may run where its graph allows `graph` of them; and, for people, which role allows
-    fewer: empty where the graph's own limit holds."""
+    """Return how many tool calls a turn may run where its graph allows `graph` of them, and which role allows fewer.
+
+    The latter is for people, and empty where the graph's own limit holds.
+    """
     return (graph, "") if role is None or graph <= role.maximum else (role.maximum, f" ({role})")

@@ -15,7 +15,7 @@ _FOREIGN_SYNTAX = re.compile(r"[\[\]{}\\!,|\s\x00-\x1f]")
 
 
 def find_fault(pattern: str) -> str | None:
-    """What is wrong with a pattern, in words; None if nothing is.
+    """Explain what is wrong with a pattern; None if nothing is.
 
     What other tools read as a set, a choice or a negation is refused: a pattern that means less than its author
     thinks opens a door when it stands under `deny`.
@@ -29,7 +29,7 @@ def find_fault(pattern: str) -> str | None:
 
 
 def find_tool_fault(pattern: str) -> str | None:
-    """The same for a pattern over `server/tool`, which must be able to match one."""
+    """Explain what is wrong with a pattern over `server/tool`, which must be able to match one; None if nothing is."""
     wrong = find_fault(pattern)
     if wrong is not None:
         return wrong
@@ -50,7 +50,7 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def build_matcher(pattern: str) -> Callable[[str], bool]:
-    """`matches` for one pattern that is asked about many names."""
+    """Return `matches` for one pattern, to be called with many names."""
     fullmatch = _compile_pattern(pattern).fullmatch
     return lambda name: fullmatch(name) is not None
 
@@ -114,7 +114,7 @@ def is_server_name(name: str) -> bool:
 
 
 def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
-    """What is wrong with a pattern whose server is spelled nearly, but not quite, like one of `servers`."""
+    """Explain that a pattern's server is spelled nearly like one of `servers`; None if it is not."""
     server, slash, _ = pattern.partition("/")
     names = list(servers)
     if not slash or any(special in server for special in "*?") or server in names:
@@ -124,7 +124,10 @@ def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
 
 
 class PatternIndex(Generic[Item]):
-    """What stands under patterns. The tools of servers need not be known when it is built."""
+    """Items by patterns over `server/tool`, so that finding those for one name tries few patterns.
+
+    The tools of servers need not be known when it is built.
+    """
 
     def __init__(self, items: Iterable[tuple[str, Item]]) -> None:
         """`items`: each with its pattern, in the order in which they are to be found again."""
@@ -141,7 +144,7 @@ class PatternIndex(Generic[Item]):
             group.append((at, build_matcher(pattern), item))
 
     def find_matches(self, name: str) -> list[Item]:
-        """The items whose pattern matches, in their order."""
+        """Return the items whose pattern matches, in their order."""
         found = list(self._exact.get(name, ()))
         server, slash, _ = name.partition("/")
         for at, fits, item in (*(self._of_server.get(server, ()) if slash else ()), *self._of_any):

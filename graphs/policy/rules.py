@@ -1,6 +1,6 @@
-"""Allow, ask or deny one tool call, and the rule that said so.
+"""Decide one tool call: allow, ask or deny, by the rules of the caller's roles.
 
-It keeps nothing and has no clock and no store; a rule's own functions may look at files and names of hosts.
+Pure but for a cache: no clock and no store. A rule's own functions may look at files and names of hosts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STRICTNESS: Mapping[Decision, int] = {"deny": 0, "ask": 1, "allow": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What was decided, and by which rule, in words for the model and for people."""
+    """A decision on one call and the rule that made it, in words for the model and for people."""
 
     decision: Decision
     rule: str
@@ -102,11 +102,11 @@ class Policy:
         return tuple(self._roles)
 
     def decide(self, caller: Caller, facts: CallFacts, values: PreparedValues | None = None) -> Verdict:
-        """Deny over ask over allow, whatever the order; nothing said means deny. Never raises.
+        """Decide one call: deny over ask over allow, whatever the order; no matching rule means deny.
 
         A condition that cannot be evaluated fails closed: `allow` then does not match, `ask` and `deny` do. Where the
         caller's rights are narrowed by a second role, the stricter of both verdicts holds. Where `values`, the call's,
-        are bounded, it raises NeedsTime.
+        are bounded, it raises NeedsTime; nothing else.
         """
         values = build_values(caller, facts) if values is None else values
         return combine_verdicts([self.decide_as(name, caller, facts, values=values) for name in caller.roles])
@@ -114,7 +114,7 @@ class Policy:
     def decide_as(
         self, name: str, caller: Caller, facts: CallFacts, *, values: PreparedValues | None = None
     ) -> Verdict:
-        """What one role alone says. `values` are the call's, where several roles are asked about it."""
+        """Decide one call by one role alone. `values` are the call's, where several roles decide about it."""
         role = self._roles.get(name)
         if role is None:
             return Verdict(decision="deny", rule=f"there is no role {name} in access.yaml")
@@ -142,17 +142,17 @@ class Policy:
         return self.build_default_verdict(role.name)
 
     def get_role(self, name: str) -> Role:
-        """The role as it is written. Raises KeyError."""
+        """Return the role as it is written. Raises KeyError."""
         return self._roles[name]
 
     def list_rules(self, role: str) -> tuple[Rule, ...]:
-        """The rules of a role and of all that it includes, in the order in which they decide: the first that holds."""
+        """List the rules of a role and of all that it includes, in the order in which they decide."""
         rules = [rule for line in self._lines.get(role, ()) for rule in line.rules]
         # Of several questions the one with an approver of its own is the stricter.
         return tuple(sorted(rules, key=lambda rule: (_STRICTNESS[rule.decision], rule.approver is None)))
 
     def build_default_verdict(self, role: str) -> Verdict:
-        """What is decided where no rule says anything. Raises KeyError."""
+        """Return the verdict where no rule matches. Raises KeyError."""
         return Verdict(decision="deny", rule=f"role {role} says nothing about it ({self._roles[role].where})")
 
     def may_see_tool(self, caller: Caller, server: str, tool: str) -> bool:
@@ -190,7 +190,7 @@ class Policy:
         return opens and not closed
 
     def find_turn_call_limit(self, roles: Iterable[str]) -> Limit | None:
-        """How many tool calls a turn may run for a caller of all these roles; None: the roles do not say."""
+        """Find how many tool calls a turn may run for a caller of all these roles; None: the roles do not say."""
         return find_lowest(self.limits[role].tool_calls for role in roles if role in self.limits)
 
     def may_role_use_graph(self, role: str, graph: str) -> bool:
@@ -239,7 +239,7 @@ class Policy:
 
 
 def combine_verdicts(verdicts: Sequence[Verdict]) -> Verdict:
-    """The stricter of what several roles say, under the terms of all."""
+    """Combine the verdicts of several roles: the strictest, under the terms of all."""
     if len(verdicts) == 1:
         return verdicts[0]
     strictest = min(verdicts, key=lambda verdict: (_STRICTNESS[verdict.decision], verdict.approver is None))
@@ -253,12 +253,12 @@ def combine_verdicts(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def try_rule(rule: Rule, values: Mapping[str, Any]) -> tuple[bool | None, str]:
-    """Whether the rule's condition is true of these values; None, and why, where it cannot be evaluated."""
+    """Evaluate a rule's condition on these values; None, and why, where it cannot be evaluated."""
     return (True, "") if rule.when is None else rule.when.compute_outcome(values)
 
 
 def build_verdict(rule: Rule, why: str = "") -> Verdict:
-    """What is decided where this rule holds; `why`: why its condition could not be evaluated, if so."""
+    """Return the verdict where this rule holds; `why`: why its condition could not be evaluated, if so."""
     return Verdict(
         decision=rule.decision,
         rule=str(rule),

@@ -35,8 +35,11 @@ _LABELS = ("name", "key", "header", "field", "parameter")
 
 
 class Redaction:
-    """Makes copies without secrets. `known` are values of the configuration that are secrets themselves; those with
-    fewer characters than `shortest` are not looked for."""
+    """Makes copies of texts and arguments without secrets.
+
+    `known` are values of the configuration that are secrets themselves; those with fewer characters than `shortest` are
+    not looked for.
+    """
 
     def __init__(self, known: Iterable[str] = (), *, shortest: int = SHORTEST_KNOWN) -> None:
         whole = {value for value in known if len(value) >= shortest}
@@ -45,7 +48,7 @@ class Redaction:
         self._hide = build_redactor(sorted(form for value in values for form in list_spellings(value)))
 
     def redact_text(self, text: str, longest: int = LONGEST) -> str:
-        """`text` without secrets, cut to `longest` characters, with its length said then."""
+        """Return `text` without secrets, cut to `longest` characters, with its length then."""
         if len(text) <= longest:
             return self._scrub(text)
         window = longest + _AHEAD
@@ -54,11 +57,11 @@ class Redaction:
         return format_cut(clean[: max(0, kept)], len(text))
 
     def redact_known(self, text: str) -> str:
-        """`text` without the known secrets, and otherwise as it is."""
+        """Return `text` without the known secrets, and otherwise as it is."""
         return text if self._hide is None else self._hide(text)
 
     def copy(self, args: Mapping[str, Any], shape: ValueShape | None = None) -> dict[str, Any]:
-        """The arguments as a record may show them; `shape` is what the tool's schema says of secrets."""
+        """Return the arguments as a record may show them; `shape` is what the tool's schema says of secrets."""
         return _CopyBuilder(self).copy_mapping(args, shape, 0)
 
     def _scrub(self, text: str) -> str:
@@ -66,7 +69,7 @@ class Redaction:
 
 
 class _CopyBuilder:
-    """One copy under way."""
+    """The state of making one copy."""
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
@@ -145,12 +148,12 @@ class _CopyBuilder:
 
 
 def list_spellings(secret: str) -> set[str]:
-    """A secret as it is, and as it stands in addresses and in JSON."""
+    """List the spellings of a secret: as it is, and as it stands in addresses and in JSON."""
     return {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
 
 
 def is_hidden(name: str, value: object, shape: ValueShape | None) -> bool:
-    """Whether a member's whole value is a secret. Yes, no and nothing tell nobody anything."""
+    """Whether a member's whole value is a secret. True, false and null give nothing away."""
     if value is None or isinstance(value, bool):
         return False
     if shape is not None and shape.secret:

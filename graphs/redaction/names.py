@@ -1,4 +1,4 @@
-"""Which names say that what they name is a secret: `apiKey`, `DB_PASSWD`, `X-Auth-Token`, not `max_tokens`."""
+"""Tell names of secrets from other names: `apiKey`, `DB_PASSWD`, `X-Auth-Token`, not `max_tokens`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class ValueShape:
 
 
 def read_shape(schema: Mapping[str, Any]) -> ValueShape | None:
-    """The secrets of a JSON Schema; None where it marks none. Never raises, whatever the schema is."""
+    """Read where a JSON Schema marks secrets; None where it marks none. Never raises, whatever the schema is."""
     return _Reader(schema).read(schema, 0, ())
 
 
@@ -75,7 +75,7 @@ class _Reader:
             yield said.get(name), refs
 
     def _resolve_reference(self, ref: str) -> object:
-        """What `#/$defs/Name` points to in this schema; nothing else is followed."""
+        """Return what `#/$defs/Name` points to in this schema; nothing else is followed."""
         if not ref.startswith("#/"):
             return None
         here: object = self._root
@@ -89,7 +89,7 @@ def _get_mapping(value: object) -> Mapping[str, object]:
 
 
 def _merge_shapes(one: ValueShape | None, other: ValueShape | None) -> ValueShape | None:
-    """Secret where either says so."""
+    """Merge two shapes: a value is secret where either says so."""
     if one is None or other is None:
         return one or other
     if one.secret or other.secret:

@@ -116,7 +116,7 @@ KINDS: tuple[SecretKind, ...] = (
 
 
 def scrub_text(text: str) -> str:
-    """`text` with "[redacted]" for every secret that can be known by its looks."""
+    """Return `text` with "[redacted]" for every secret that its form gives away."""
     lowered = text.lower()
     for kind in KINDS:
         for mark in kind.marks:
@@ -138,7 +138,7 @@ def _redact_match(match: re.Match[str]) -> str:
 
 
 def build_redactor(values: list[str]) -> Callable[[str], str] | None:
-    """Hides exactly these values wherever they stand; None where there are none."""
+    """Build a function that hides exactly these values wherever they stand; None where there are none."""
     if not values:
         return None
     # The longest first: one may begin with another.

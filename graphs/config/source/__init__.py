@@ -1,4 +1,4 @@
-"""YAML text into plain data that remembers line and column."""
+"""Parse YAML text into plain data, with the line and column of everything in it."""
 
 from graphs.config.source.excerpts import build_excerpt, mask_random
 from graphs.config.source.parse import MAX_ALIASES, Path, Source, find_value, parse_yaml

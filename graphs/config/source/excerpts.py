@@ -1,4 +1,4 @@
-"""The line of a file that a problem speaks of, with a caret beneath: what a person at a terminal looks at first."""
+"""Excerpts of a file: the line of a problem with a caret beneath, and no secret in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SHORTEST_SECRET = 8
 
 
 def build_excerpt(text: str, line: int, column: int) -> str:
-    """The line (from 1) of a file's text as it is written, numbered, and a caret under the column (from 1).
+    """Return one line (from 1) of a file, as it is written and numbered, with a caret under the column (from 1).
 
     Empty where there is no such line. Variables stand there by their names, and what looks like a secret is blotted
     out. The caret is right in terminals that give wide characters two cells.
@@ -63,14 +63,14 @@ def build_excerpt(text: str, line: int, column: int) -> str:
 
 
 def _make_visible(character: str) -> str:
-    """A character as it is shown: none may move the cursor, turn the line's direction or change the terminal."""
+    """Return a character as it is shown: none may move the cursor, turn the line's direction or change the terminal."""
     if character == "\t":
         return "→   "
     return "\ufffd" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
 
 
 def _choose_window(shown: list[str], at: int) -> tuple[int, int]:
-    """Which characters are shown: all of them, or those around the caret."""
+    """Return the range of characters that are shown: all of them, or those around the caret."""
     if cell_len("".join(shown)) <= MAX_WIDTH:
         return 0, len(shown)
     start, end, width = at, at, 0
@@ -84,7 +84,7 @@ def _choose_window(shown: list[str], at: int) -> tuple[int, int]:
 
 
 def _mask_secrets(line: str) -> str:
-    """The line with stars, as many as characters, in place of what looks like a secret that is written out."""
+    """Return the line with a star for each character of what looks like a secret that is written out."""
 
     def blot(match: re.Match[str]) -> str:
         kind = match.lastgroup or "value"
@@ -100,5 +100,5 @@ def _mask_secrets(line: str) -> str:
 
 
 def mask_random(text: str) -> str:
-    """The text with stars for what looks as if it was drawn by lot, as keys are: for messages that quote a name."""
+    """Return the text with stars for what looks random, as keys do: for messages that quote a name."""
     return _RANDOM.sub(lambda match: "*" * len(match[0]), text)

@@ -1,4 +1,4 @@
-"""YAML text into plain data that remembers line and column, and every surprise of YAML refused in words."""
+"""Parse YAML text into plain data with positions; YAML's surprises are problems, each with a cure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scalar:
     """The column (from 1) where the following lines of a block begin; 0: the value is of one line."""
 
     def find_line_and_column(self, text: str, offset: int) -> tuple[int, int]:
-        """Line and column of the character at `offset` of `text`; of the value's begin where that is not known."""
+        """Return line and column of the character at `offset` of `text`; of the value's beginning where unknown."""
         if not self.literal:
             return self.line, self.column
         before = text[:offset]
@@ -46,7 +46,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its data, where everything in it is, and what is wrong with it."""
+    """One parsed file: its data, the position of everything in it, and its problems."""
 
     file: str
     data: Any
@@ -71,14 +71,14 @@ class Source:
         return self.positions.get((), (1, 1))
 
     def build_problem(self, path: Path, message: str) -> Problem:
-        """A problem with what is at `path`, in whose words stands what is written there, not what variables held."""
+        """Return a problem with what is at `path`; the message quotes what is written, not variables' values."""
         value = self.find_value(path)
         if path in self.raw_texts and isinstance(value, str) and value:
             message = message.replace(value, self.raw_texts[path])
         return Problem(self.file, *self._find_line_and_column(path), message)
 
     def build_text_problem(self, path: Path, offset: int, message: str) -> Problem:
-        """A problem with the character at `offset` of the text at `path`."""
+        """Return a problem with the character at `offset` of the text at `path`."""
         scalar = self.scalars.get(path)
         if scalar is None:
             return self.build_problem(path, message)
@@ -110,7 +110,7 @@ def find_value(data: Any, path: Path, default: Any = None) -> Any:
 
 
 def parse_yaml(text: str, file: str, env: Mapping[str, str]) -> Source:
-    """Reads one YAML document. Never raises for its content: what is wrong is in `Source.problems`."""
+    """Parse one YAML document. Never raises for its content: what is wrong is in `Source.problems`."""
     reader = _Reader(text.removeprefix("\ufeff"), file, env)
     data = reader.read()
     return Source(

@@ -1,4 +1,4 @@
-"""What one value of a YAML file means: plain scalars without YAML's surprises, and `${VARIABLES}` filled in."""
+"""Read one value of a YAML file: plain scalars without YAML's surprises, and `${VARIABLES}` filled in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ExpandedText:
 
 
 def parse_plain(text: str) -> tuple[Plain, str | None]:
-    """What a scalar without quotes means, and what is wrong with it, if anything is."""
+    """Return the value of a scalar without quotes, and what is wrong with it, if anything is."""
     if text in _NULLS:
         return None, None
     if text in _BOOLS:
@@ -76,7 +76,7 @@ def parse_plain(text: str) -> tuple[Plain, str | None]:
 
 
 def find_key_fault(text: str) -> str | None:
-    """Why a key without quotes may not be what its author thinks; None if it is a text to every reader of YAML."""
+    """Explain why a key without quotes may not be what its author thinks; None if every YAML parser reads a text."""
     value, wrong = parse_plain(text)
     if wrong is None and isinstance(value, str):
         return None
@@ -85,7 +85,7 @@ def find_key_fault(text: str) -> str | None:
 
 
 def expand(text: str, env: Mapping[str, str]) -> ExpandedText:
-    """Fills in `${NAME}` and `${NAME:-default}`, where the default stands in for what is unset or empty.
+    """Fill in `${NAME}` and `${NAME:-default}`, where the default stands in for what is unset or empty.
 
     `$${` stands for `${` itself. Values are never read again: one that holds `${` keeps it.
     """

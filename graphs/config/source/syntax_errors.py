@@ -1,4 +1,4 @@
-"""What PyYAML says of a text that is no YAML, in the words of somebody who sees which mistake it must have been."""
+"""Syntax errors of PyYAML, moved to the place of the likely mistake, with its cure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class YamlSyntaxError(Exception):
 
 
 def build_syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlSyntaxError:
-    """PyYAML's error with the place that people have to look at, and the cure for the mistakes that everybody makes."""
+    """Convert PyYAML's error: to the place that people have to look at, with the cure of the common mistakes."""
     mark, words = _locate_mistake(error, text)
     if mark is None:
         return YamlSyntaxError(1, 1, f"this is no YAML: {words}")
@@ -34,7 +34,7 @@ def build_syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlSyntaxErro
 
 
 def _locate_mistake(error: yaml.MarkedYAMLError, text: str) -> tuple[Mark | None, str]:
-    """Where to look, and what to read there."""
+    """Return the position of the likely mistake, and the message for it."""
     context, problem = error.context or "", error.problem or ""
     # What is never closed: people look for the place where it opens, not for the end of the file.
     begin, here = error.context_mark, error.problem_mark or error.context_mark
@@ -63,7 +63,7 @@ def _locate_mistake(error: yaml.MarkedYAMLError, text: str) -> tuple[Mark | None
 
 
 def _find_open_bracket(text: str) -> Mark | None:
-    """The innermost bracket that is still open at the end."""
+    """Find the innermost bracket that is still open at the end."""
     opened: list[Mark] = []
     try:
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
@@ -88,7 +88,7 @@ def _describe_bracket_mistake(problem: str, begin: Mark, here: Mark, text: str) 
 
 
 def _locate_second_colon(here: Mark, text: str) -> tuple[Mark, str]:
-    """A colon where no key can be: on its own line, or because of the line before."""
+    """Find a colon where no key can be: on its own line, or because of the line before."""
     lines = text.splitlines()
     before = lines[here.line][: here.column]
     earlier = next((at for at in range(here.line - 1, -1, -1) if lines[at].strip()), None)

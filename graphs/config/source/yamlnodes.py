@@ -1,4 +1,4 @@
-"""YAML text into nodes with places: PyYAML's composer, without its readings."""
+"""Compose YAML text into nodes with positions: PyYAML's composer without its implicit types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AliasNode(Node):
 
 
 def compose(text: str) -> Node | None:
-    """The node of the one document in `text`; None if there is none. Raises Unreadable, and RecursionError."""
+    """Compose the one document in `text`; None if there is none. Raises YamlSyntaxError, and RecursionError."""
     try:
         # In here already: the reader looks at the whole text when it is made.
         loader = _Loader(text)
@@ -37,7 +37,7 @@ def compose(text: str) -> Node | None:
 
 
 def find_tag(node: Node) -> str | None:
-    """The tag that is written before a node; None if there is none."""
+    """Return the tag that is written before a node; None if there is none."""
     if not node.tag.startswith(_TAG_MARK):
         return None
     return node.tag.removeprefix(_TAG_MARK).replace("tag:yaml.org,2002:", "!!")
@@ -47,7 +47,7 @@ _TAG_MARK = "written "
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes only: no implicit readings, no constructors, so nothing in a file can run."""
+    """A loader that composes nodes only: no implicit types, no constructors, so nothing in a file can run."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- the name is PyYAML's
 

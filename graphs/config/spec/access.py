@@ -16,7 +16,7 @@ _OneOrMany = BeforeValidator(parse_one_or_many, json_schema_input_type=str | lis
 
 
 def _add_short_form(schema: dict[str, Any]) -> None:
-    """Lets an editor offer both ways to write a rule."""
+    """Add the short form of a rule to its schema, so that an editor offers both."""
     long_form = dict(schema)
     schema.clear()
     schema["anyOf"] = [{"type": "string", "description": "A pattern over server/tool."}, long_form]

@@ -1,4 +1,4 @@
-"""What every page of the spec shares: strictness, and how a length of time or a size is written."""
+"""The base of every page of the spec, and how a length of time or a size is written."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Spec(BaseModel):
 
 
 def parse_duration(value: Any) -> Any:
-    """`"15m"`, `"20s"`, `"30d"` or a plain number of seconds, as float seconds.
+    """Parse `"15m"`, `"20s"`, `"30d"` or a plain number of seconds into seconds.
 
-    Raises ValueError with the words for the user.
+    Raises ValueError with the message for the user.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"found {describe_kind(value)}; expected a length of time such as 20s, 15m, 2h or 30d")  # noqa: TRY004
@@ -69,9 +69,9 @@ _LARGEST = 2**40
 
 
 def parse_size(value: Any) -> Any:
-    """`"32KiB"`, `"20MB"` or a plain number of bytes, as whole bytes.
+    """Parse `"32KiB"`, `"20MB"` or a plain number of bytes into whole bytes.
 
-    Raises ValueError with the words for the user.
+    Raises ValueError with the message for the user.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"found {describe_kind(value)}; expected a size such as 64KiB, 500kB or 20MB")  # noqa: TRY004
@@ -102,5 +102,5 @@ Size = Annotated[
 
 
 def parse_one_or_many(value: Any) -> Any:
-    """A single text stands for a list of one."""
+    """Return a list: a single text stands for a list of one."""
     return [value] if isinstance(value, str) else value

@@ -18,7 +18,7 @@ def list_pages() -> Mapping[str, type[Spec]]:
 
 
 def build_schemas() -> dict[str, dict[str, Any]]:
-    """Build the schema of each kind of file (JSON Schema 2020-12), with the descriptions of the spec."""
+    """Build the schema (JSON Schema 2020-12) of each kind of file, with the descriptions of the spec."""
     return {
         name: {
             "$schema": "https://json-schema.org/draft/2020-12/schema",

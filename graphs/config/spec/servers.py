@@ -64,11 +64,11 @@ class ServerSpec(Spec):
 
     @property
     def secret_values(self) -> frozenset[str]:
-        """What variables put into the entry whose names say that they are secrets."""
+        """The values in this entry that come from variables whose names say that they are secrets."""
         return self._secret_values
 
     def mark_secret_values(self, values: Iterable[str]) -> ServerSpec:
-        """The same entry, which knows which of these values it holds."""
+        """Return the entry with those of `values` that it holds marked as secrets."""
         texts = (*self.args, *self.env.values(), *self.headers.values(), self.url or "")
         known = self.model_copy()
         known._secret_values = frozenset(value for value in values if any(value in text for text in texts))
@@ -76,7 +76,7 @@ class ServerSpec(Spec):
 
     @property
     def transport(self) -> Transport:
-        """How to talk to it, said or implied."""
+        """The transport, as it is written or implied."""
         if self.type is not None:
             return self.type
         return "stdio" if self.command is not None else "http"
