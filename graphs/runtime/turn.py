@@ -251,8 +251,8 @@ class Turn:
         """Keeps the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
         self._answer.announce(question)
         self._answer.add(TextDelta(approval_text.render_question(question), new_paragraph=True))
-        await self._recorder.pause(self._build_record())
         try:
+            await self._recorder.pause(self._build_record())
             await wait_for_decisions(self._store.approvals, question)
         except asyncio.CancelledError:
             await self._record("waiting")
