@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from bench import growth, scale, soak, written
+from bench import growth, markdown, scale, soak
 from bench import table as compared
-from bench.facts import facts, told
-from bench.kept import DOCS, PAGE, block, keep, keep_growth, save, write_into
+from bench.machine import facts, told
+from bench.results import DOCS, PAGE, block, keep, keep_growth, save, write_into
 from bench.table import TARGETS, WORDS
 
 Output = Annotated[Path | None, typer.Option(help="Where results go. Without it, a whole run's go to docs/bench.")]
@@ -79,7 +79,7 @@ async def run_growth(only: Sequence[str], seconds: float, output: Path | None) -
     if output:
         keep_growth(found, kept, output)
     if output == DOCS:
-        write_into(PAGE, "growth", written.growth(kept))
+        write_into(PAGE, "growth", markdown.growth(kept))
 
 
 @app.command("scale")
@@ -130,7 +130,7 @@ async def run_scale(plan: scale.Plan, output: Path | None) -> None:
     if output:
         save(output / "scale.json", content)
     if output == DOCS:
-        write_into(PAGE, "scale", written.scale(content))
+        write_into(PAGE, "scale", markdown.scale(content))
 
 
 @app.command("soak")
@@ -158,7 +158,7 @@ async def run_soak(turns: int, concurrency: int, output: Path | None) -> None:
     if output:
         save(output / "soak.json", kept)
     if output == DOCS:
-        write_into(PAGE, "soak", written.soak(kept))
+        write_into(PAGE, "soak", markdown.soak(kept))
 
 
 async def run_table(plan: compared.Plan, output: Path | None) -> None:

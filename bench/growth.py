@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.configs import Configs
 from bench.load import Client, Scenario, Talk, load
-from bench.rig import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
+from bench.targets import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
 
 LEAN = FLOORS["lean"]
 TOOL = Scenario(name="tool", rounds=1)

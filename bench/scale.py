@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.load import Client, Sample, Scenario, Talk, Target, load, quantile
-from bench.rig import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
+from bench.targets import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
 
 PACED = Scenario(name="paced", stream=True, chunks=50, delay=20)
 """As a model that says fifty tokens a second."""

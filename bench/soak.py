@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.load import Scenario, load
-from bench.rig import Measured, folder, interlock, upstream
 from bench.scale import size
+from bench.targets import Measured, folder, interlock, upstream
 
 TURNS = 50_000
 STEPS = 10

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bench.load import Sample, Scenario, load, quantile
-from bench.rig import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
+from bench.targets import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
 
 SCENARIOS = (
     Scenario(name="chat"),

@@ -1,4 +1,4 @@
-"""Fixtures that many rooms share: one MCP server process for the whole session, and a facade on top of it."""
+"""Fixtures that many tests share: one MCP server process for the whole session, and a facade on top of it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from support.facade import KEYS, Facade, serving, write_configs
 from support.postgres import Postgres, postgres
 from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
-from support.tools import SERVER, Tools
+from support.tool_server import SERVER, Tools
 
 from graphs.store.store import Store
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("xdist"):
-        config.pluginmanager.import_plugin("support.rooms")
+        config.pluginmanager.import_plugin("support.xdist_scheduler")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -160,7 +160,7 @@ FUNCTIONS: frozenset[str] = frozenset(
     }
 )  # fmt: skip
 """Functions of PostgreSQL itself that neither write, lock, wait, run SQL that they are given, nor reach outside the
-database. `tests/test_sql_postgres.py` compares them with what PostgreSQL says of each."""
+database. `tests/engine/expressions/test_sql_postgres.py` compares them with what PostgreSQL says of each."""
 
 FUNCTIONS_OF_EXTENSIONS: frozenset[str] = frozenset({"similarity", "unaccent", "word_similarity"})
 """Functions of well-known extensions of which the same is true."""

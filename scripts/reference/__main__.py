@@ -1,4 +1,4 @@
-"""Writes docs/reference and the tree of docs/ARCHITECTURE.md; tests/test_reference.py holds them up to date."""
+"""Writes docs/reference and the tree of docs/ARCHITECTURE.md; tests/project/test_reference.py holds them up to date."""
 
 from __future__ import annotations
 

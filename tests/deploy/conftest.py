@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from support.chatmodel import ChatModel
+from support.composed_system import NOT_HERE, PATIENCE, Team, shell_blocks
 from support.composefile import dotenv, read
 from support.containers import Composed
 from support.images import DEPLOY
 from support.netns import Relay, wiring
 from support.processes import plain_environment
 from support.scripted_model import ScriptedModel
-from support.team import NOT_HERE, PATIENCE, Team, shell_blocks
 
 HERE = Path(__file__).parent
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.composed_system import PATIENCE, Team
 from support.containers import innermost
-from support.team import PATIENCE, Team
 
 SERVICES = ("open-webui", "interlock", "litellm", "mcp-proxy", "postgres", "prometheus")
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd")

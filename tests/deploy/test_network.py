@@ -13,11 +13,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.chatmodel import ChatModel
 from support.chatpage import PATIENCE, ChatPage, Chromium
+from support.composed_system import Team
 from support.containers import HOST
 from support.environments import program
 from support.openwebui import ADA, make_accounts
 from support.scripted_model import Answer, Body, Call, text_of
-from support.team import Team
 
 CHAT_PAGE, INTERLOCK, PROXY = 3000, 8080, 8585
 REACHES = {

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.composed_system import NOT_HERE, Team, shell_blocks
 from support.composefile import dotenv, read
 from support.containers import HOST
 from support.images import DEPLOY, ROOT
-from support.team import NOT_HERE, Team, shell_blocks
 
 README = (DEPLOY / "README.md").read_text()
 LINES = [line.strip() for block in shell_blocks() for line in block.replace("\\\n", " ").splitlines()]

@@ -15,7 +15,7 @@ from support.gateway import PinnedGateway
 from support.openwebui import ADA, BEN, JWT_SECRET, KEY, OPERATOR_KEY, OpenWebUI, open_webui
 from support.processes import free_port
 from support.scripted_model import ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,8 @@ from support.chatmodel import ChatModel
 from support.chatpage import ChatPage, Chromium
 from support.gateway import PinnedGateway
 from support.scripted_model import Answer, Call
-from support.told import stable, what_the_tools_said
-from support.tools import Tools
+from support.tool_replies import stable, what_the_tools_said
+from support.tool_server import Tools
 
 TEXT = 'Ahoi, Zoë <b>&</b> "friends"…'
 WRITE = Call("files__write", {"text": TEXT})

@@ -8,8 +8,8 @@ import pytest
 from support.chatmodel import ChatModel
 from support.chatpage import ChatPage
 from support.scripted_model import Answer, Call
-from support.told import stable
-from support.tools import Tools
+from support.tool_replies import stable
+from support.tool_server import Tools
 
 SYSTEM = {"role": "system", "content": "You help."}
 FIRST: list[dict[str, Any]] = [

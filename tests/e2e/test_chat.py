@@ -5,8 +5,8 @@ from __future__ import annotations
 from support.chatmodel import ChatModel
 from support.chatpage import ChatPage
 from support.scripted_model import Answer, Call
-from support.told import what_the_tools_said
-from support.tools import Tools
+from support.tool_replies import what_the_tools_said
+from support.tool_server import Tools
 
 
 def test_the_page_lists_the_graph_and_the_models_behind_it(page: ChatPage) -> None:

@@ -23,8 +23,8 @@ from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.openwebui import KEY, OPERATOR_KEY
 from support.processes import free_port
 from support.scripted_model import Answer, Call, ScriptedModel
-from support.told import what_the_tools_said
-from support.tools import Tools
+from support.tool_replies import what_the_tools_said
+from support.tool_server import Tools
 
 from graphs.store.store import Store
 from graphs.store.turns import TurnRow, TurnSummary

@@ -16,7 +16,7 @@ from support.chatpage import ChatPage, Chromium
 from support.gateway import PinnedGateway
 from support.openwebui import ADA, JWT_SECRET, KEY, OpenWebUI
 from support.scripted_model import Answer, Call
-from support.tools import Tools
+from support.tool_server import Tools
 
 ADDING = Answer(calls=[Call("files__add", {"a": 1, "b": 2})])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from support.chatmodel import ChatModel
 from support.chatpage import Card, ChatPage
 from support.scripted_model import Answer, Call
-from support.told import what_the_tools_said
-from support.tools import Tools
+from support.tool_replies import what_the_tools_said
+from support.tool_server import Tools
 
 
 def test_two_calls_are_two_cards_with_results_and_the_answer_is_right(

@@ -13,7 +13,7 @@ import pytest
 from support.facade import write_configs
 from support.gateway import Gateway, gateway
 from support.scripted_model import ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 HERE = Path(__file__).parent
 

@@ -21,7 +21,7 @@ import yaml
 from support.facade import write_configs
 from support.gateway import ADMIN_KEY, Gateway, gateway
 from support.scripted_model import ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 from support.vitals import watch_vitals
 
 BRIEF = {"header_time": "2s", "body_time": "2s", "idle_time": "2s", "connections_per_address": 40}

@@ -10,7 +10,7 @@ import pytest
 from support.facade import ACCESS, write_configs
 from support.gateway import Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 from support.vitals import watch_vitals
 
 ALLOW = "sql_read_only(args.text) || size(sql_tables(args.text)) == 1"

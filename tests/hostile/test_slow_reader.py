@@ -17,7 +17,7 @@ import pytest
 from support.facade import ACCESS, write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
 from support.hostile_endpoint import END, HostileEndpoint, Wire, delta, event
-from support.tools import SERVER
+from support.tool_server import SERVER
 from support.vitals import watch_vitals
 
 SEND_TIMEOUT = 3.0

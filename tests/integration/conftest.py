@@ -16,7 +16,7 @@ from support.official_clients import OfficialClient, PythonClient, node_client
 from support.postgres import Postgres, postgres
 from support.prometheus import prometheus
 from support.scripted_model import ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 HERE = Path(__file__).parent
 MODELS = ("scripted", "scripted-large")

@@ -11,7 +11,7 @@ from support.gateway import gateway
 from support.litellm import LiteLLM, litellm_proxy
 from support.processes import free_port
 from support.scripted_model import Answer, Call, ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 AGENT = ASSISTANT["nodes"]["agent"]
 

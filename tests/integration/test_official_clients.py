@@ -12,7 +12,7 @@ from support.facade import events
 from support.gateway import DEVELOPER_KEY
 from support.official_clients import OfficialClient, Way, gathered
 from support.scripted_model import Answer, Call, Request, ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 

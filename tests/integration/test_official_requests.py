@@ -9,7 +9,7 @@ import pytest
 from support.gateway import DEVELOPER_KEY
 from support.official_clients import OfficialClient, Way
 from support.scripted_model import Answer, Call, ScriptedModel
-from support.tools import Tools
+from support.tool_server import Tools
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 PROMPT = {"role": "system", "content": "You help admin."}

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from support.facade import write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
+from support.metrics_page import awaited, scraped
 from support.processes import Process, direct_opener
 from support.prometheus import prometheus
 from support.scripted_model import Answer, Call, ScriptedModel
-from support.seen import awaited, scraped
-from support.tools import Tools
+from support.tool_server import Tools
 
 TURNS = 12
 

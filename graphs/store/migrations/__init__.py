@@ -5,7 +5,7 @@
    from the difference between the newest migration and the tables.
 3. Read what it wrote. It must work on SQLite and PostgreSQL, keep every row, and need no class of ours: a table or
    a nullable column added is fine as written; a column that may not be NULL needs a `server_default`.
-4. `tests/test_store_shape.py` fails until migrations and tables agree, on both databases.
+4. `tests/engine/store/test_store_shape.py` fails until migrations and tables agree, on both databases.
 
 A new database is made from the tables at once; migrations are for those that have rows. They run in one transaction,
 under a lock that keeps other processes out, and only forwards: a version that does not know a database's shape refuses
