@@ -70,11 +70,14 @@ class StudioServices:
     """The services behind Studio's graphs, opened when the first graph is asked for."""
 
     def __init__(self) -> None:
-        self.model_url = ""
-        """The endpoint to use where the gateway file names none; whoever runs the demo model sets it."""
+        self._demo_model_url = ""
         self._lock = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._graphs: dict[str, Graph] = {}
+
+    def use_demo_model(self, url: str) -> None:
+        """Ask the model at `url` where the gateway file names none. Call it before the first graph is loaded."""
+        self._demo_model_url = url
 
     async def load_graph(self, name: str) -> Graph:
         """One graph, compiled without a saver: langgraph brings its own. Raises InterlockError."""
@@ -108,7 +111,7 @@ class StudioServices:
         return {name: assemble(plan, services, checkpointer=None) for name, plan in snapshot.graphs.items()}
 
     async def _find_model_url(self) -> str:
-        return self.model_url
+        return self._demo_model_url
 
 
 def build_services(engine: Engine[object], caller: Caller) -> Services:

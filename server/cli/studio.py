@@ -45,7 +45,7 @@ async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         env = build_environment(os.environ, studio.find_data_folder())
         snapshot = load(studio.find_configs_folder(), env)
         if not snapshot.gateway.models.base_url:
-            studio.studio_services.model_url = await stack.enter_async_context(serve_demo_model())
+            studio.studio_services.use_demo_model(await stack.enter_async_context(serve_demo_model()))
         stack.push_async_callback(studio.studio_services.close)
         yield
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphs.config.spec.graph import END
 from graphs.diagnostics.drawing.cards import build_edge_cards, build_node_card
 from graphs.diagnostics.drawing.looks import LIGHT
-from graphs.diagnostics.drawing.shape import NODE_KINDS, GraphShape, Node, NodeKind
+from graphs.diagnostics.drawing.shape import NODE_KINDS, GraphShape, NodeKind, NodeShape
 from graphs.diagnostics.drawing.words import clean, format_limits
 
 _BRACKETS: dict[NodeKind, tuple[str, str]] = {
@@ -72,7 +72,7 @@ def _has_start(shape: GraphShape) -> bool:
     return shape.start not in ("", END)
 
 
-def _format_node(node: Node, name: str) -> str:
+def _format_node(node: NodeShape, name: str) -> str:
     before, after = _BRACKETS[node.kind]
     return f"{name}{before}{_quote([line.text for line in build_node_card(node).lines])}{after}"
 

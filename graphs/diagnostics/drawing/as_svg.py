@@ -12,7 +12,7 @@ from graphs.diagnostics.drawing.cards import ICON, PADDING, Card, build_edge_car
 from graphs.diagnostics.drawing.layout import Arrangement, Box, BoxSize, Link, arrange
 from graphs.diagnostics.drawing.looks import LIGHT
 from graphs.diagnostics.drawing.routes import Route, route_links
-from graphs.diagnostics.drawing.shape import Edge, GraphShape, Node
+from graphs.diagnostics.drawing.shape import Edge, GraphShape, NodeShape
 from graphs.diagnostics.drawing.wiring import find_detached
 from graphs.diagnostics.drawing.words import clean, fit_text, format_limits, measure_width
 
@@ -155,7 +155,7 @@ class _Drawing:
                 _add_text(board, each.text, label.x, y, role=each.role, anchor="middle")
 
 
-def _draw_node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
+def _draw_node(picture: ET.Element, node: NodeShape, card: Card, box: Box) -> None:
     attributes = {"class": f"node {node.kind}" + " faulty" * bool(node.faults)}
     # What is missing may be called anything; only a name that a node may have makes an id.
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", node.name, re.ASCII):
@@ -186,7 +186,7 @@ def _draw_node(picture: ET.Element, node: Node, card: Card, box: Box) -> None:
     _add_text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
 
 
-def _trace_outline(node: Node, box: Box) -> str:
+def _trace_outline(node: NodeShape, box: Box) -> str:
     """Trace a box with round corners; where calls are stopped, one with its corners cut off."""
     left, right, top, bottom = (round(edge, 1) for edge in (box.left, box.right, box.top, box.bottom))
     if node.kind == "permission":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphs.diagnostics.drawing import looks
 from graphs.diagnostics.drawing.labels import DEAD_EDGE
 from graphs.diagnostics.drawing.layout import BoxSize
-from graphs.diagnostics.drawing.shape import Edge, Node
+from graphs.diagnostics.drawing.shape import Edge, NodeShape
 from graphs.diagnostics.drawing.words import clean, fit_list, fit_text, measure_width, wrap_text
 
 ICON = 16.0
@@ -40,7 +40,7 @@ class Card:
     """Everything that had to be shortened, in full."""
 
 
-def build_node_card(node: Node) -> Card:
+def build_node_card(node: NodeShape) -> Card:
     """Build the texts in the box of a node."""
     model = f" · {node.model}" if node.model else ""
     lines = [Line(text=fit_text(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]

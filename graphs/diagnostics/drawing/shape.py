@@ -26,7 +26,7 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeShape:
     """One box."""
 
     name: str
@@ -60,7 +60,7 @@ class GraphShape:
     description: str
     start: str
     """The name of the first node; empty: the file does not say it."""
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodeShape, ...]
     edges: tuple[Edge, ...]
     limits: LimitsSpec | None
     """None: they cannot be read."""
@@ -88,7 +88,7 @@ def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: Limit
         for at, (target, when) in enumerate(reader.read_edges(name))
     ]
     nodes += [
-        Node(name=name, kind="missing", faults=(NO_SUCH_NODE,))
+        NodeShape(name=name, kind="missing", faults=(NO_SUCH_NODE,))
         for name in dict.fromkeys([start, *(edge.target for edge in edges)])
         if name not in outline.nodes and name not in ("", END)
     ]
@@ -114,12 +114,12 @@ class _ShapeReader:
             if isinstance(name, str) and name not in ("", END):
                 yield name
 
-    def read_node(self, name: str, faults: tuple[str, ...]) -> Node:
+    def read_node(self, name: str, faults: tuple[str, ...]) -> NodeShape:
         at: Path = ("nodes", name)
         if (spec := self._find_spec(name)) is None:
-            return Node(name=name, kind="unread", faults=(UNREADABLE_TYPE, *faults))
+            return NodeShape(name=name, kind="unread", faults=(UNREADABLE_TYPE, *faults))
         tools = self._count_items((*at, "tools")) if "tools" in spec.model_fields else 0
-        return Node(
+        return NodeShape(
             name=name,
             kind=NODE_KINDS[spec.role],
             type=self.read_text((*at, "type")),
