@@ -27,28 +27,28 @@ NAME = "studio"
 
 
 def find_configs_folder() -> Path:
-    """The config folder of this process."""
+    """Return the config folder of this process."""
     return Path(os.environ.get("INTERLOCK_CONFIGS", "configs"))
 
 
 def find_data_folder() -> Path:
-    """The data folder of this process."""
+    """Return the data folder of this process."""
     return Path(os.environ.get("INTERLOCK_DATA", "data"))
 
 
 def list_graph_names(folder: Path) -> list[str]:
-    """The ids of the graphs in a config folder; the shipped ones where it has none."""
+    """List the ids of the graphs in a config folder; the shipped ones where it has none."""
     names = sorted(file.stem for file in (folder / "graphs").glob("*.yaml"))
     return names or sorted(file.stem for file in (find_shipped_configs() / "graphs").glob("*.yaml"))
 
 
 def build_variable_name(name: str) -> str:
-    """The Python name of a graph's factory: langgraph wants an identifier."""
+    """Build the Python name of a graph's factory: langgraph wants an identifier."""
     return "graph_" + re.sub(r"\W", lambda match: f"_{ord(match[0]):x}_", name, flags=re.ASCII)
 
 
 def find_studio_role(snapshot: Snapshot, env: Mapping[str, str]) -> str:
-    """The role of Studio's caller: INTERLOCK_STUDIO_ROLE, or the demo's admin.
+    """Find the role of Studio's caller: INTERLOCK_STUDIO_ROLE, or the demo's admin.
 
     Raises GraphUnavailable where keys are configured and no role is chosen, or where there is no such role.
     """
@@ -80,14 +80,14 @@ class StudioServices:
         self._demo_model_url = url
 
     async def load_graph(self, name: str) -> Graph:
-        """One graph, compiled without a saver: langgraph brings its own. Raises InterlockError."""
+        """Load one graph, compiled without a saver: langgraph brings its own. Raises InterlockError."""
         async with self._lock:
             if not self._graphs:
                 self._graphs = await self._open()
         return self._graphs[name]
 
     async def close(self) -> None:
-        """Closes MCP servers and the store."""
+        """Close MCP servers and the store."""
         self._graphs = {}
         await self._stack.aclose()
 
@@ -115,7 +115,7 @@ class StudioServices:
 
 
 def build_services(engine: Engine[object], caller: Caller) -> Services:
-    """The library's services, with the standing caller."""
+    """Build the engine's services with Studio's caller."""
 
     def build_default_context(thread: str | None) -> Context:
         where = thread or NAME
@@ -139,7 +139,7 @@ studio_services = StudioServices()
 
 
 def build_factory(name: str) -> Factory:
-    """The factory of one graph, as `langgraph.json` names it."""
+    """Build the factory of one graph, as `langgraph.json` names it."""
 
     async def make() -> Graph:
         return await studio_services.load_graph(name)

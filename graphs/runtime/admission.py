@@ -1,4 +1,4 @@
-"""Lets requests in, or says when: before any work begins, a caller's requests and tokens are held against its roles."""
+"""Admit requests, or say when: before any work begins, they are held against the limits of the caller's roles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Admission:
         )
 
     async def admit(self, caller: Caller, owner: str) -> TokenCount | None:
-        """Counts a request that will ask a model. Raises LimitReached, and then it is not counted. What is returned
+        """Count a request that will ask a model. Raises LimitReached, and then it is not counted. What is returned
         counts the tokens that the request uses, where a role limits them.
 
         A caller whose roles have no such limits costs nothing here, and a caller of several is bound by each.
@@ -65,7 +65,7 @@ class Admission:
 
 
 def build_bound(role: str, limits: Limits) -> RoleLimits | None:
-    """What the store must count for a role; None where nothing."""
+    """Build what the store must count for a role; None where nothing."""
     requests, tokens = limits.requests_per_minute, limits.tokens_per_day
     if requests is None and tokens is None:
         return None
@@ -73,14 +73,14 @@ def build_bound(role: str, limits: Limits) -> RoleLimits | None:
 
 
 def build_token_spend(token_count: TokenCount | None) -> TokenSpend | None:
-    """What a request used, for the store; None where nothing needs to be kept."""
+    """Build what a request used, for the store; None where nothing needs to be kept."""
     if token_count is None or not (tokens := token_count.tokens):
         return None
     return TokenSpend(owner=token_count.owner, roles=token_count.roles, tokens=tokens, now=time.time())
 
 
 def build_limit_error(limit: Limit, full: ExhaustedLimit, now: float) -> LimitReached:
-    """The refusal in words, with the time until there is room."""
+    """Word the refusal, with the time until there is room."""
     seconds = max(1, math.ceil(full.until - now))
     what = "requests a minute" if full.kind == "requests_per_minute" else "tokens a day"
     return LimitReached(
@@ -90,7 +90,7 @@ def build_limit_error(limit: Limit, full: ExhaustedLimit, now: float) -> LimitRe
 
 
 def format_duration(seconds: int) -> str:
-    """`42 s`, `12 min` or `5 h 12 min`, rounded up."""
+    """Format seconds as `42 s`, `12 min` or `5 h 12 min`, rounded up."""
     if seconds < 120:
         return f"{seconds} s"
     hours, minutes = divmod(math.ceil(seconds / 60), 60)

@@ -24,7 +24,7 @@ from graphs.runtime.replay import ReplayScript
 
 
 class AnswerWriter:
-    """Writes one answer. Everything that the client gets of it goes through here."""
+    """One answer while it is written. Everything that the client gets of it goes through here."""
 
     def __init__(self, events: EventQueue, *, longest: int) -> None:
         """`longest`: characters that the answer may have, thoughts included."""
@@ -50,7 +50,7 @@ class AnswerWriter:
         return self._reason
 
     def add(self, event: Event) -> None:
-        """Adds what a node emits. Raises ModelError where the answer becomes longer than anybody reads."""
+        """Add what a node emits. Raises ModelError where the answer becomes longer than anybody reads."""
         match event:
             case TextDelta(text):
                 self._measure(text)
@@ -69,16 +69,16 @@ class AnswerWriter:
                 self._events.put(event)
 
     def take_question(self) -> ApprovalNeeded | None:
-        """Returns what the graph paused for, once."""
+        """Return what the graph paused for, once."""
         question, self._question = self._question, None
         return question
 
     def announce(self, question: ApprovalNeeded) -> None:
-        """Tells the client what waits."""
+        """Tell the client what waits."""
         self._events.put(question)
 
     def compose(self, text: str, *, new_paragraph: bool = True) -> str:
-        """Adds a piece to the row and the script alone, and returns it as the client is to get it later.
+        """Add a piece to the row and the script alone, and return it as the client is to get it later.
 
         Paragraphs are kept apart, and so are an earlier attempt's text and this one's.
         """
@@ -90,7 +90,7 @@ class AnswerWriter:
         return text
 
     def repeat(self, text: str) -> None:
-        """Says again what an earlier attempt of this turn had said."""
+        """Say again what an earlier attempt of this turn had said."""
         if text:
             self._text.write(text)
             self._script.add_text(text)
@@ -98,16 +98,16 @@ class AnswerWriter:
             self._events.put(TextDelta(text))
 
     def repeat_all(self, events: Sequence[Event]) -> None:
-        """Says a whole answer again that ended before: the row and its script are there already."""
+        """Say a whole answer again that ended before: the row and its script are there already."""
         for event in events:
             self._events.put(event)
 
     def close_script(self, reason: FinishReason, calls: Sequence[ClientCall]) -> Mapping[str, Any]:
-        """What was said, as JSON, with how it ends."""
+        """Return what was said, as JSON, with how it ends."""
         return self._script.close(reason, self._usage, calls)
 
     def end(self, reason: FinishReason, text: str = "", calls: tuple[ClientCall, ...] = ()) -> None:
-        """Sends the last of the answer: a composed text, the calls that the client is to run, and why it ended."""
+        """Send the last of the answer: a composed text, the calls that the client is to run, and why it ended."""
         if text:
             self._events.put(TextDelta(text))
         if calls:
@@ -115,7 +115,7 @@ class AnswerWriter:
         self._events.put(Finished(reason, self._usage))
 
     def fail(self, error: Exception) -> None:
-        """Ends the answer with an error."""
+        """End the answer with an error."""
         self._events.fail(error)
 
     def _measure(self, text: str) -> None:

@@ -29,7 +29,7 @@ REPLY_PATTERN = re.compile(r"\s*(approve|reject)\s+([a-z2-7]{8})\s*", re.IGNOREC
 
 
 def parse_reply(text: str) -> ApprovalReply | None:
-    """The decision that a whole message is, or None. `approve ID` anywhere inside a sentence decides nothing."""
+    """Read the decision that a whole message is, or None. `approve ID` anywhere inside a sentence decides nothing."""
     match = REPLY_PATTERN.fullmatch(text)
     if match is None:
         return None
@@ -37,14 +37,14 @@ def parse_reply(text: str) -> ApprovalReply | None:
 
 
 def render_question(event: ApprovalNeeded) -> str:
-    """The paused turn's last words: each call with its arguments and rule, and how to answer (Markdown)."""
+    """Render the last words of a paused turn: each call with its arguments and rule, and how to answer (Markdown)."""
     one = len(event.pending) == 1
     head = "This call needs approval before it runs:" if one else "These calls need approval before they run:"
     return "\n\n".join([head, *(f"{describe_call(entry)}\n{render_instructions(entry)}" for entry in event.pending)])
 
 
 def describe_call(entry: PendingApproval) -> str:
-    """One pending call in Markdown: what exactly would run, and why it is asked."""
+    """Describe one pending call in Markdown: what exactly would run, and why it is asked."""
     whole = show_whole(entry.args)
     arguments = (
         format_code_block(whole, "json") if whole is not None else format_code_block(show_beginnings(entry.args))
@@ -62,7 +62,7 @@ def describe_call(entry: PendingApproval) -> str:
 
 
 def render_instructions(entry: PendingApproval) -> str:
-    """How one pending call can be answered in a chat."""
+    """Say how one pending call can be answered in a chat."""
     if is_shown_whole(entry.args):
         return f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`."
     return (
@@ -77,12 +77,12 @@ def is_shown_whole(args: Mapping[str, Any]) -> bool:
 
 
 def show_whole(args: Mapping[str, Any]) -> str | None:
-    """Arguments as JSON that reads back as the same; None where that is too long for a chat."""
+    """Render arguments as JSON that reads back as the same; None where that is too long for a chat."""
     return fit_json(args, LONGEST_ARGUMENTS)
 
 
 def show_beginnings(args: Mapping[str, Any]) -> str:
-    """Arguments that are too long, each shortened by itself, with its length."""
+    """Render arguments that are too long, each shortened by itself, with its length."""
     shown = [*args.items()][:MOST_MEMBERS]
     fitted = fit_members(shown, LONGEST_ARGUMENTS, separator=",\n  ", longest_name=LONGEST_NAME)
     members = fitted[0] if fitted is not None else ()

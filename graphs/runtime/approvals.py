@@ -1,4 +1,4 @@
-"""What a person's answer to an approval does: by text, by button, or from elsewhere. It runs nothing itself."""
+"""Decide approvals: by text, by button, or from elsewhere. Nothing is run here."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ DecisionOutcome = Resume | StillPending | Reply
 async def decide_by_text(
     store: Store, reply: approval_text.ApprovalReply, caller: Caller, owner: str
 ) -> DecisionOutcome:
-    """`approve ID` or `reject ID`, as a whole message."""
+    """Decide by `approve ID` or `reject ID`, as a whole message."""
     entry = await store.approvals.get(reply.approval_id)
     if entry is None or not may_know(entry, caller, owner):
         # The same words for an id that does not exist: nobody learns what others are asked.
@@ -112,7 +112,7 @@ async def decide_by_text(
 async def follow_earlier_decision(
     store: Store, entry: Approval, decision: ApprovalDecision, owner: str
 ) -> DecisionOutcome:
-    """Goes on from what was decided before, be it the same or not; `decision` is what this person says now."""
+    """Go on from what was decided before, be it the same or not; `decision` is what this person says now."""
     words = str(AlreadyDecided(entry))
     words = f"{words[:1].upper()}{words[1:]}"
     if entry.status not in STATUS_BY_DECISION.values() or (entry.caller_owner != owner and entry.used is not None):
@@ -128,7 +128,7 @@ async def follow_earlier_decision(
 async def decide_by_panel(
     store: Store, panel_answer: PanelAnswer, page: ChatPage, caller: Caller, owner: str
 ) -> DecisionOutcome:
-    """An answered `ask_user` panel. It counts only where it is what was asked, of this caller, and still waits."""
+    """Decide by a panel that came back. It counts only where it is what was asked, of this caller, and still waits."""
     row = await store.turns.get(panel_answer.turn)
     if row is None or row.owner != owner:
         return Reply("This question was not asked of you, or is not known any more. Nothing was run.")
@@ -158,7 +158,7 @@ async def decide_by_panel(
 
 
 async def find_approval(store: Store, approval_id: str, caller: Caller, owner: str) -> Approval:
-    """An approval that this caller may see. Raises NotFound or NotAllowed."""
+    """Find an approval that this caller may see. Raises NotFound or NotAllowed."""
     entry = await store.approvals.get(approval_id)
     if entry is None:
         raise ApprovalNotFound(approval_id)
@@ -170,7 +170,7 @@ async def find_approval(store: Store, approval_id: str, caller: Caller, owner: s
 async def decide_by_api(
     store: Store, approval_id: str, decision: ApprovalDecision, caller: Caller, owner: str, note: str
 ) -> Approval:
-    """Decides from elsewhere. Raises NotFound, NotAllowed, AlreadyDecided or Expired.
+    """Decide from elsewhere. Raises NotFound, NotAllowed, AlreadyDecided or Expired.
 
     The turn itself goes on with the conversation's next message, or in the stream that waits for it.
     """
@@ -183,7 +183,7 @@ async def decide_by_api(
 async def record_decision(
     store: Store, approval_id: str, decision: ApprovalDecision, caller: Caller, note: str | None = None
 ) -> Approval:
-    """The decision as it is kept, with who took it. Raises NotFound, AlreadyDecided or Expired."""
+    """Record a decision with who took it. Raises NotFound, AlreadyDecided or Expired."""
     return await store.approvals.decide(
         approval_id,
         decision,
@@ -196,7 +196,7 @@ async def record_decision(
 
 
 async def try_resume(store: Store, turn: str, words: str) -> DecisionOutcome:
-    """After a decision: whether the turn can go on, and if so, hold of it for one caller alone."""
+    """Find out whether the turn can go on after a decision, and if so, take hold of it for one caller alone."""
     row = await store.turns.get(turn)
     if row is None:
         return Reply(f"{words}. It takes effect in the answer that waits for it, if there is one.")
@@ -215,12 +215,12 @@ async def try_resume(store: Store, turn: str, words: str) -> DecisionOutcome:
 
 
 async def take_up(store: Store, row: TurnRow) -> bool:
-    """Whether this turn had waited, ran again in a process that died, and is this process's now."""
+    """Take up a turn that had waited and ran again in a process that died. False where it is no such turn."""
     return row.status == "running" and "history" in (row.request or {}) and await store.take_up(row)
 
 
 async def load_turn_approvals(store: Store, row: TurnRow) -> Mapping[str, Approval]:
-    """The approvals that a waiting turn asked for, by call id, in the order of its calls."""
+    """Load the approvals that a waiting turn asked for, by call id, in the order of its calls."""
     ids = client_call_ids(row.messages)
     found = await store.approvals.find_by_calls(ids)
     return {key: found[key] for key in ids if key in found}
@@ -232,6 +232,6 @@ def may_know(entry: Approval, caller: Caller, owner: str) -> bool:
 
 
 def capitalize(error: Exception) -> str:
-    """An error's words as a sentence."""
+    """Make a sentence of an error's words."""
     words = str(error)
     return f"{words[:1].upper()}{words[1:]}."

@@ -1,4 +1,4 @@
-"""Asking the model alone, without a graph, tools or a row: for what a chat page asks on its own account."""
+"""Ask the model alone, without a graph, tools or a row: for what a chat page asks on its own account."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Completion:
         self._seconds = served_graph.plan.spec.limits.seconds
 
     def add_text(self, kind: PieceKind, text: str) -> None:
-        """The next piece of the answer."""
+        """Add the next piece of the answer."""
         match kind:
             case "text":
                 self._events.put(TextDelta(text))
@@ -42,11 +42,11 @@ class Completion:
                 self._events.put(RefusalDelta(text))
 
     def add_annotations(self, annotations: bytes) -> None:
-        """Where it comes from."""
+        """Add where the answer comes from."""
         self._events.put(AnnotationsAdded(annotations))
 
     def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
-        """How likely the last piece was."""
+        """Add how likely the last piece was."""
         self._events.put(LogprobsDelta(logprobs))
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The conversation before a turn: what the client sent, with the tool results that clients do not keep put back.
+"""Read the conversation that a client sent, and put back the tool results that clients do not keep.
 
 A conversation is a row of exchanges: what the person said, then everything the assistant said and did until the person
 spoke again. Clients show an exchange as one answer; some resend its tool calls, most resend only the text.
@@ -79,7 +79,7 @@ class Conversation:
 
 
 def parse_conversation(messages: Sequence[Message], page: ChatPage = NO_PAGE) -> Conversation:
-    """Cuts the client's messages into exchanges."""
+    """Cut the client's messages into exchanges."""
     found: list[Exchange] = []
     user, start, texts = "", None, list[str]()
     unanswered: str | None = None
@@ -115,14 +115,14 @@ def share_calls(one: Sequence[Message], other: Sequence[Message]) -> bool:
 
 
 def digest_user_text(text: str) -> str:
-    """Digest of what a person said."""
+    """Digest what a person said."""
     return extend_digest("", text)
 
 
 def merge_stored_messages(
     conversation: Conversation, stored: Mapping[int, Sequence[Message]]
 ) -> tuple[list[Message], int]:
-    """The client's messages with each exchange's stored tool messages put back, and where the open exchange begins.
+    """Put each exchange's stored tool messages back, and return where the open exchange begins.
 
     `stored`: by index into the closed exchanges; the open one has the index `len(closed)`.
     """
@@ -201,12 +201,12 @@ def find_texts_beside_calls(
 
 
 def find_result(call_id: str, results: Mapping[str, Message]) -> Message:
-    """The client's result of a call; a sentence where it sent none."""
+    """Find the client's result of a call; a sentence where it sent none."""
     return results.get(call_id) or {"role": "tool", "tool_call_id": call_id, "content": MISSING_RESULT}
 
 
 def rename_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A call as the model may read it: people's `server/tool` is no name to an endpoint."""
+    """Name a call as the model may read it: people's `server/tool` is no name to an endpoint."""
     function = cast("Mapping[str, Any]", call.get("function") or {})
     return {**call, "function": {**function, "name": str(function.get("name", "")).replace("/", "__")}}
 
@@ -264,5 +264,5 @@ def collect_tool_calls(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
 
 
 def build_tool_call(call_id: str | None, name: str | None, arguments: str) -> dict[str, Any]:
-    """One tool call in OpenAI's form."""
+    """Build a tool call in OpenAI's form."""
     return {"type": "function", "id": call_id or "", "function": {"name": name or "", "arguments": arguments}}

@@ -1,4 +1,4 @@
-"""The graphs being served: the current revision, the swap to the next when files change, and the end of the last."""
+"""Serve graphs: the current revision, the swap to the next when files change, and the end of the last."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DescribeServer = Callable[[Snapshot, ToolRegistry, str], Awaitable[Sequence[str]
 
 
 class Engine(Generic[Attachment]):
-    """What is served. Open it with `open_engine()`."""
+    """Everything that is served. Open it with `open_engine()`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Engine(Generic[Attachment]):
         return self._current_revision
 
     async def serve(self, snapshot: Snapshot) -> None:
-        """Makes `snapshot` the current one as a whole. Turns under way end on the revision on which they began.
+        """Make `snapshot` the current one as a whole. Turns under way end on the revision on which they began.
 
         Raises ConfigError where it cannot take the place of the one before; then nothing has changed.
         """
@@ -117,7 +117,7 @@ class Engine(Generic[Attachment]):
             task.add_done_callback(self._retire_tasks.discard)
 
     async def reload(self, env: Mapping[str, str]) -> None:
-        """Serves the files as they are now if all is well with them; else nothing changes and `problems` says why."""
+        """Serve the files as they are now if all is well with them; else nothing changes and `problems` says why."""
         async with self._reload_lock:
             folder = self.current_revision.snapshot.folder
             try:
@@ -141,7 +141,7 @@ class Engine(Generic[Attachment]):
                 )
 
     async def reload_forever(self, env: Mapping[str, str]) -> None:
-        """Reloads whenever a config file, or that of a secret, was saved. The outermost layer of its own task."""
+        """Reload whenever a config file, or that of a secret, was saved. The outermost layer of its own task."""
         snapshot = self.current_revision.snapshot
         secrets = env.secret_files if isinstance(env, Environment) else None
         async for _ in watch_saves(snapshot.folder, snapshot.signature, secrets):
@@ -154,7 +154,7 @@ class Engine(Generic[Attachment]):
                 )
 
     async def close(self) -> None:
-        """Ends turns under way, then every revision with its servers."""
+        """End turns under way, then every revision with its servers."""
         await self.runner.close()
         if self._describe_tasks:
             await asyncio.wait(self._describe_tasks)
@@ -165,18 +165,18 @@ class Engine(Generic[Attachment]):
         await self.evaluator.close()
 
     async def list_approvals(self, caller: Caller, owner: str, status: ApprovalStatus | None) -> tuple[Approval, ...]:
-        """What this caller asked for, and what waits for its role; newest first."""
+        """List what this caller asked for, and what waits for its role; newest first."""
         role = caller.role if caller.has_role(caller.role) else None
         return await self.store.approvals.list(status, owner=owner, approver=role)
 
     async def find_approval(self, approval_id: str, caller: Caller, owner: str) -> Approval:
-        """One of them. Raises NotFound, or NotAllowed where it is somebody else's."""
+        """Find an approval. Raises NotFound, or NotAllowed where it is somebody else's."""
         return await decisions.find_approval(self.store, approval_id, caller, owner)
 
     async def decide(
         self, approval_id: str, decision: ApprovalDecision, caller: Caller, owner: str, note: str
     ) -> Approval:
-        """Decides one. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
+        """Decide an approval. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.decide_by_api(self.store, approval_id, decision, caller, owner, note)
 
     async def check_readiness(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Engine(Generic[Attachment]):
         return {**state, "problems": [str(problem) for problem in self.problems]}
 
     async def render_metrics(self, accept: str) -> tuple[bytes, str]:
-        """The metrics page and its content type, in the form that the `Accept` header asks for."""
+        """Render the metrics page in the form that the `Accept` header asks for, with its content type."""
         try:
             approvals: Mapping[str, int] = {**await self.store.approvals.count_by_status()}
         except StorageError as error:  # what else is known is wanted all the more
@@ -199,7 +199,7 @@ class Engine(Generic[Attachment]):
         return self.metrics.render_page(accept, approvals)
 
     async def prune_forever(self) -> None:
-        """Deletes what is older than the retention, once an hour."""
+        """Delete what is older than the retention, once an hour."""
         while True:
             kept = self.current_revision.snapshot.gateway.retention
             try:
@@ -222,7 +222,7 @@ class Engine(Generic[Attachment]):
                     task.add_done_callback(self._describe_tasks.discard)
 
     async def _log_coverage(self, revision: Revision[Attachment], server: str) -> None:
-        """Says in the log what each role may do with the tools of a server that came up."""
+        """Say in the log what each role may do with the tools of a server that came up."""
         if self._describe_server is not None:
             for line in await self._describe_server(revision.snapshot, revision.tool_registry, server):
                 log.info("%s", line)
@@ -250,7 +250,7 @@ async def close_revision(revision: Revision[object]) -> None:
 
 
 async def provide_no_demo() -> str:
-    """The endpoint of a demo model that is not there."""
+    """Return no endpoint: there is no demo model."""
     return ""
 
 
@@ -296,7 +296,7 @@ async def open_engine(
 
 
 async def cancel_and_wait(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for its end."""
+    """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.wait([task])
 

@@ -1,4 +1,4 @@
-"""Events on their way from a run to whoever reads them."""
+"""Queue the events of a run for whoever reads them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EventQueue:
         """More should not be added before there is `room`."""
 
     def put(self, event: Event) -> None:
-        """Adds one event. How far a tool is, is forgotten once it is further, and while the reader does not keep up."""
+        """Add one event. How far a tool is, is forgotten once it is further, and while the reader does not keep up."""
         if isinstance(event, ToolProgress):
             if self.full:
                 return
@@ -55,13 +55,13 @@ class EventQueue:
         self._has_events.set()
 
     async def wait_for_room(self) -> None:
-        """Returns once the reader has taken what is here."""
+        """Return once the reader has taken what is here."""
         while self.full:
             self._has_room.clear()
             await self._has_room.wait()
 
     def fail(self, error: BaseException) -> None:
-        """Ends the events with an error, which the reader gets after the last of them."""
+        """End the events with an error, which the reader gets after the last of them."""
         self._error = error
         self._has_events.set()
 
@@ -90,7 +90,7 @@ class EventQueue:
 
 
 def weigh(event: Event) -> int:
-    """About how many characters an event holds."""
+    """Estimate how many characters an event holds."""
     match event:
         case TextDelta(text) | ReasoningDelta(text) | RefusalDelta(text):
             return EVENT_WEIGHT + len(text)

@@ -1,4 +1,4 @@
-"""Executing a compiled graph: the stream of its states, the time it may take, and the wait for a person's decision."""
+"""Execute a compiled graph: the stream of its states, the time it may take, and the wait for a decision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.25
 
 
 def stream_states(graph: ServedGraph, entry: Any, context: Context) -> AsyncIterator[State]:
-    """The state after each step of a graph that starts, or goes on, in the thread `context.thread`.
+    """Stream the state after each step of a graph that starts, or goes on, in the thread `context.thread`.
 
     `entry` is LangGraph's input: a new state, `Command(resume=…)`, or None to go on from the last checkpoint.
     """
@@ -36,13 +36,13 @@ def stream_states(graph: ServedGraph, entry: Any, context: Context) -> AsyncIter
 
 
 def compute_deadline(plan: GraphPlan) -> float:
-    """Seconds after which a turn is stopped from outside: later than its own limit, which ends it in better words."""
+    """Compute the seconds after which a turn is stopped from outside: its own limit, in better words, comes first."""
     limit = plan.spec.limits.seconds
     return limit + min(60.0, max(5.0, limit / 5))
 
 
 async def wait_for_decisions(approvals: Approvals, question: ApprovalNeeded) -> None:
-    """Returns once none of these is pending.
+    """Return once none of these is pending.
 
     The store is asked again and again: the decision may come to another process.
     """

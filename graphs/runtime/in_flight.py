@@ -1,4 +1,4 @@
-"""Who still uses something that is to be closed once nobody does."""
+"""Count who uses a revision, so that it is closed when nobody does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class InFlight:
-    """Counts its users. For one event loop."""
+    """A count of users. For one event loop."""
 
     def __init__(self) -> None:
         self._users = 0
@@ -17,7 +17,7 @@ class InFlight:
 
     @contextmanager
     def hold(self) -> Generator[None]:
-        """Uses it while the block lasts."""
+        """Use it while the block lasts."""
         self.enter()
         try:
             yield
@@ -25,16 +25,16 @@ class InFlight:
             self.leave()
 
     def enter(self) -> None:
-        """One user more."""
+        """Count one user more."""
         self._users += 1
         self._unused.clear()
 
     def leave(self) -> None:
-        """One user less."""
+        """Count one user less."""
         self._users -= 1
         if not self._users:
             self._unused.set()
 
     async def wait_drained(self) -> None:
-        """Returns once nobody uses it."""
+        """Return once nobody uses it."""
         await self._unused.wait()

@@ -37,7 +37,7 @@ class ReplayScript:
         self._steps: list[Any] = []
 
     def add_text(self, text: str) -> None:
-        """The next piece of text; a row keeps no NUL."""
+        """Add the next piece of text; a row keeps no NUL."""
         length = len(text) - text.count("\0")
         if self._steps and isinstance(self._steps[-1], int):
             self._steps[-1] += length
@@ -45,7 +45,7 @@ class ReplayScript:
             self._steps.append(length)
 
     def add(self, event: Event) -> None:
-        """What else the client sees of it."""
+        """Add what else the client sees of the answer."""
         match event:
             case ToolStarted(call_id, tool):
                 self._steps.append(["started", call_id, tool])
@@ -57,7 +57,7 @@ class ReplayScript:
                 pass
 
     def close(self, reason: FinishReason, usage: TokenUsage, calls: Sequence[ClientCall]) -> dict[str, Any]:
-        """All of it as JSON, with how it ended."""
+        """Return all of it as JSON, with how it ended."""
         return {
             "steps": self._steps,
             "reason": reason,
@@ -67,12 +67,12 @@ class ReplayScript:
 
 
 def list_replayed_calls(row: TurnRow) -> list[str]:
-    """The ids of the calls whose results are said again."""
+    """List the ids of the calls whose results are said again."""
     return [step[1] for step in _read_steps(row) if not isinstance(step, int) and step[0] == "finished"]
 
 
 def replay(row: TurnRow, results: Mapping[str, ClaimResult]) -> Iterator[Event]:
-    """What the turn said, once more. `results` is what the journal knows of `replayed_calls`."""
+    """Say once more what the turn said. `results` is what the journal knows of the calls of `list_replayed_calls`."""
     kept: Mapping[str, Any] = (row.request or {})[REPLAY_KEY]
     args = {str(call["id"]): _parse_arguments(call) for message in row.messages for call in calls_of(message)}
     texts = {str(message.get("tool_call_id")): text_of(message) for message in row.messages}

@@ -1,4 +1,4 @@
-"""What stands before a turn: the client's messages, with what earlier turns did put back, cut off or not."""
+"""Find the turns behind a request, and put back into its history what they did."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class RestoredHistory:
 
 
 async def find_history(store: Store, request: TurnRequest, conversation: Conversation) -> RestoredHistory:
-    """Finds the turns behind a request."""
+    """Find the turns behind a request."""
     if not request.remembers:
         return RestoredHistory(conversation=conversation, lookup=HistoryMatch())
     # An answer that waits for the client's results is one more text than the closed exchanges have.
@@ -78,12 +78,12 @@ async def find_history(store: Store, request: TurnRequest, conversation: Convers
 
 
 def build_turn_key(conversation: Conversation) -> tuple[str, str]:
-    """Base and user digest of the turn to come."""
+    """Build the base and user digest of the turn to come."""
     return conversation.chain[-1], conversation.user_digests[-1]
 
 
 def build_previous_turn_keys(conversation: Conversation) -> list[tuple[str, str]]:
-    """Base and user digest of the turn before, where the client holds no word of it."""
+    """Build base and user digest of the turn before, where the client holds no word of it."""
     if conversation.unanswered_text is not None:
         return [(conversation.chain[-1], history.digest_user_text(conversation.unanswered_text))]
     if (
@@ -119,7 +119,7 @@ async def restore_messages(
 
 
 async def complete_messages(store: Store, rows: Sequence[TurnRow], model: ChatModel) -> dict[str, list[Message]]:
-    """The messages of these turns by the turns' ids. What nobody ended is completed from the journal."""
+    """Load the messages of these turns, by turn id. What nobody ended is completed from the journal."""
     unfinished = [row for row in rows if row.status == "running"]
     known = await store.journal.find_outcomes(
         [call for row in unfinished for call in find_unanswered_calls(row.messages)]

@@ -79,7 +79,7 @@ class Revision(Generic[Attachment]):
         self._model_list = ModelList(model, snapshot.gateway.models.offer)
 
     async def list_models(self, caller: Caller) -> list[ModelListEntry]:
-        """Every graph and every LiteLLM model that this caller may use, graphs first."""
+        """List every graph and every LiteLLM model that this caller may use, graphs first."""
         policy = self.snapshot.policy
         graphs = [
             ModelListEntry(id=name, description=served.plan.spec.description, is_graph=True)
@@ -96,7 +96,7 @@ class Revision(Generic[Attachment]):
         return graphs + models
 
     async def resolve(self, name: str, caller: Caller) -> tuple[ServedGraph, str | None]:
-        """The graph behind a name, and the LiteLLM model where the name is one.
+        """Resolve a name to its graph, and to the LiteLLM model where the name is one.
 
         Raises UnknownModel, or NotAllowed where the caller's role may not use it.
         """
@@ -117,7 +117,7 @@ class Revision(Generic[Attachment]):
         return self.served_graphs[default], name
 
     def find_plan(self, name: str, caller: Caller) -> GraphPlan:
-        """The plan of a graph. Raises UnknownModel, also for one that the caller may not use."""
+        """Find the plan of a graph. Raises UnknownModel, also for one that the caller may not use."""
         if name not in self.served_graphs or not self.snapshot.policy.may_use_graph(caller, name):
             raise UnknownModel(f"There is no graph {name!r} that the role {caller.role} may use.")
         return self.served_graphs[name].plan
@@ -138,7 +138,7 @@ class Revision(Generic[Attachment]):
         )
 
     def find_people_name(self, model_name: str, caller: Caller) -> str:
-        """`server/tool` for a model's name of a tool that the caller may call; any other name as it is."""
+        """Return `server/tool` for a model's name of a tool that the caller may call; any other name as it is."""
         return self.tool_registry.get_people_name(model_name) if self.is_taken(model_name, caller) else model_name
 
     async def check_readiness(self) -> dict[str, Any]:

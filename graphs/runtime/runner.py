@@ -1,4 +1,4 @@
-"""Starting answers and keeping hold of them until they end. What one turn does is in `turn.py`."""
+"""Start answers and keep hold of them until they end. What one turn does is in `turn.py`."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class RunningAnswer:
         return self.turn.span if self.turn is not None else None
 
     def stop(self) -> None:
-        """Cancels the model's stream, the tools and the rest: the client has left, or has all of it."""
+        """Cancel the model's stream, the tools and the rest: the client has left, or has all of it."""
         self.task.cancel()
 
     def mark_delivered(self) -> None:
-        """Notes that the last byte of the answer was handed to the server that writes it to the client."""
+        """Note that the last byte of the answer was handed to the server that writes it to the client."""
         if self.turn is not None:
             self.turn.mark_delivered()
 
 
 class Runner:
-    """Starts turns and keeps hold of them until they have ended."""
+    """Answers under way, until each has ended."""
 
     def __init__(
         self,
@@ -73,14 +73,14 @@ class Runner:
         )
 
     def start(self, request: TurnRequest) -> RunningAnswer:
-        """Begins a turn at once."""
+        """Begin a turn at once."""
         events = EventQueue()
         turn = Turn(self._services, request, events)
         task = self._answers.start(self._instrumentation.run_turn(turn.span, turn.run))
         return RunningAnswer(events=events, task=task, turn=turn)
 
     def ask_model(self, request: TurnRequest) -> RunningAnswer:
-        """Asks the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
+        """Ask the model alone: no graph, no tools, nothing kept. For what a chat page asks on its own account."""
         events = EventQueue()
         completion = Completion(request, events)
         task = self._answers.start(self._instrumentation.run_without_turn(completion.run))
@@ -89,7 +89,7 @@ class Runner:
         return RunningAnswer(events=events, task=task, turn=None)
 
     async def close(self) -> None:
-        """Stops every answer under way and waits until each turn is recorded."""
+        """Stop every answer under way and wait until each turn is recorded."""
         self._answers.cancel()
         await self._answers.wait()
         await self._records.wait()

@@ -1,4 +1,4 @@
-"""Tasks that go on although nobody waits for them, kept until they end."""
+"""Keep tasks until they end, although nobody waits for them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class TaskSet:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
-        """Runs `work` to its end."""
+        """Run `work` to its end."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def cancel(self) -> None:
-        """Cancels every task that has not ended."""
+        """Cancel every task that has not ended."""
         for task in list(self._tasks):
             task.cancel()
 
     async def wait(self) -> None:
-        """Returns once none is left, those included that others start meanwhile."""
+        """Return once none is left, those included that others start meanwhile."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))

@@ -92,7 +92,7 @@ class Turn:
         self.span = services.instrumentation.begin_turn(self._place.id, self._graph.plan.id, request.chat)
 
     async def run(self) -> None:
-        """Runs the whole turn. Stopped or failed, it is recorded with what there was."""
+        """Run the whole turn. Stopped or failed, it is recorded with what there was."""
         with self._held_graphs:
             self._held_graphs.enter_context(self._graph.in_flight.hold())
             try:
@@ -108,13 +108,13 @@ class Turn:
                 await self._fail(error)
 
     def mark_delivered(self) -> None:
-        """Notes that the last byte of the answer went to the client: from now on the same request is another turn."""
+        """Note that the last byte of the answer went to the client: from now on the same request is another turn."""
         if self._is_undelivered:
             self._is_undelivered = False
             self._store.deliveries.note(self._place.id)
 
     async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
-        """Claims tool calls for this turn. See `nodes.state.Claims`. Raises TurnTakenUp."""
+        """Claim tool calls for this turn. See `nodes.state.Claims`. Raises TurnTakenUp."""
         return await self._recorder.claim(calls, replace(self._build_record(), messages=messages))
 
     async def _start(self) -> None:
@@ -140,7 +140,7 @@ class Turn:
         return self._build_context(fresh.history, self._request.model)
 
     def _replay(self, stored: Replay) -> None:
-        """Says again what was said to this very request."""
+        """Say again what was said to this very request."""
         self._place = _take_place(self._place, stored.row)
         self._is_recorded = self._is_undelivered = True
         self.span.set_status("waiting" if stored.row.status == "waiting" else "finished")
@@ -158,7 +158,7 @@ class Turn:
             await self._finish("finished", f"{notice}. {approval_text.render_question(ApprovalNeeded(pending))}")
 
     async def _resume(self, resume: Resume) -> None:
-        """Goes on with a turn that waited, whose calls are all decided by now."""
+        """Go on with a turn that waited, whose calls are all decided by now."""
         row, kept = resume.row, read_resume_request(resume.row)
         self._place = replace(self._place, parent=row.id, continues=row.id)
         if resume.notice:
@@ -181,7 +181,7 @@ class Turn:
             await self._go_on(row, context, delivered=kept.get("told", 0))
 
     async def _go_on(self, row: TurnRow, context: Context, *, delivered: int) -> None:
-        """Goes on with a turn whose process died. What its finished steps said is said again, but for the first
+        """Go on with a turn whose process died. What its finished steps said is said again, but for the first
         `delivered` messages: those stand in an answer that the client has."""
         match await recover(self._store, self._request, self._graph, row, context, self._place.earlier):
             case Checkpointed(messages=messages, is_over=is_over):
@@ -200,7 +200,7 @@ class Turn:
                 await self._store.delete_thread(context.thread)
 
     def _repeat_steps(self, messages: Sequence[AnyMessage]) -> None:
-        """What finished steps said and did, for a client that has nothing of it."""
+        """Repeat what finished steps said and did, for a client that has nothing of it."""
         calls = {
             call["id"]: call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls
         }
@@ -213,7 +213,7 @@ class Turn:
                 self._answer.add(build_tool_finished(message, people_name))
 
     async def _execute(self, entry: Any, context: Context) -> None:
-        """Runs the compiled graph to its end, or to a pause, and ends the answer accordingly."""
+        """Run the compiled graph to its end, or to a pause, and ends the answer accordingly."""
         self._context = context
         if not await self._run_graph(entry, context):
             return
@@ -231,7 +231,7 @@ class Turn:
         await self._close(context)
 
     async def _run_graph(self, entry: Any, context: Context) -> bool:
-        """Runs steps of the graph until none is left. False where its time was up and the answer has ended."""
+        """Run steps of the graph until none is left. False where its time was up and the answer has ended."""
         graph = self._graph
         self._store.checkpoints.hold(context.thread, is_new=not context.resumed)
         context = replace(context, listener=self._answer.add, flow=self._events)
@@ -248,7 +248,7 @@ class Turn:
         return True
 
     async def _wait_in_stream(self, question: ApprovalNeeded) -> None:
-        """Keeps the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
+        """Keep the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
         self._answer.announce(question)
         self._answer.add(TextDelta(approval_text.render_question(question), new_paragraph=True))
         try:
@@ -259,7 +259,7 @@ class Turn:
             raise
 
     async def _use_newest_graph(self, name: str, model: str | None, thread: str | None) -> str | None:
-        """What waited goes on with the rules and the graph of now. Why it cannot, in words; None where it can.
+        """Go on with the rules and the graph of now. Returns why that cannot be, in words; None where it can.
 
         `thread`: where it paused.
         """
@@ -279,7 +279,7 @@ class Turn:
         return None
 
     async def _close(self, context: Context) -> None:
-        """Ends the answer where the graph has come to its end or to a pause."""
+        """End the answer where the graph has come to its end or to a pause."""
         if (question := self._answer.take_question()) is not None:
             await self._pause(question)
             return
@@ -288,7 +288,7 @@ class Turn:
         await self._finish("finished", calls=calls)
 
     async def _pause(self, question: ApprovalNeeded) -> None:
-        """Ends the answer with a question; the turn waits."""
+        """End the answer with a question; the turn waits."""
         self._answer.announce(question)
         if (
             self._request.buttons
@@ -299,7 +299,7 @@ class Turn:
             await self._finish("waiting", approval_text.render_question(question))
 
     async def _finish(self, outcome: TurnOutcome, text: str = "", calls: tuple[ClientCall, ...] = ()) -> None:
-        """Records the turn, then ends its answer with a text and the calls that the client is to run: nobody can read
+        """Record the turn, then ends its answer with a text and the calls that the client is to run: nobody can read
         the id of an approval, or ask on, before the row is there."""
         text = self._answer.compose(text) if text else ""
         reason = "tool_calls" if calls else self._answer.reason if outcome == "finished" else "stop"
@@ -313,7 +313,7 @@ class Turn:
             self._answer.fail(error)
 
     async def _record(self, outcome: TurnOutcome, script: Mapping[str, Any] | None = None) -> None:
-        """Records the turn, once. What is begun here is done to its end, also when the client leaves in the middle."""
+        """Record the turn, once. What is begun here is done to its end, also when the client leaves in the middle."""
         if self._is_recorded:
             return
         self._is_recorded = True
@@ -353,6 +353,6 @@ class Turn:
 
 
 def _take_place(place: TurnPlace, row: TurnRow) -> TurnPlace:
-    """The place of a turn that goes on as that one."""
+    """Return the place of a turn that goes on as that one."""
     began = row.story["began"] if row.story else place.began
     return replace(place, id=row.id, began=began, is_recovered=True)

@@ -58,7 +58,7 @@ Entry = Fresh | Recover | Replay | Resume | StillPending | Reply
 
 
 async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation) -> Entry:
-    """Finds out how a turn begins, and takes what it goes on with: of several that try, one gets it.
+    """Find out how a turn begins, and take what it goes on with: of several that try, one gets it.
 
     Raises StorageError.
     """
@@ -96,7 +96,7 @@ async def _take_undelivered(store: Store, request: TurnRequest, conversation: Co
 async def _take_waiting(
     store: Store, request: TurnRequest, conversation: Conversation, found: RestoredHistory
 ) -> TurnRow | None:
-    """The turn that waits, or that went on from its wait in a process that died, where this request follows it."""
+    """Take the turn that waits, or that went on from its wait in a process that died, if this request follows it."""
     parent = found.parent
     if parent is None or conversation.open_exchange is not None or not _surely_follows(request, conversation, parent):
         return None
@@ -109,7 +109,7 @@ async def _take_waiting(
 
 
 async def _take_attempt(store: Store, request: TurnRequest, found: RestoredHistory) -> TurnRow | None:
-    """A turn that was begun for this very request in a process that died."""
+    """Take a turn that was begun for this very request in a process that died."""
     for row in found.attempts:
         if not _is_attempt(row, request):
             continue
@@ -156,7 +156,7 @@ class Restarted:
 async def recover(
     store: Store, request: TurnRequest, graph: ServedGraph, row: TurnRow, context: Context, earlier: Sequence[Message]
 ) -> Checkpointed | Restarted:
-    """How a turn goes on whose process died.
+    """Find out how a turn goes on whose process died.
 
     Its checkpoint serves unless it is older than the last tool call (then the model would ask for it once more), or the
     rules or the graph have changed since. `earlier`: tool messages of the exchange from before that turn.
@@ -195,5 +195,5 @@ def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:
 
 
 def read_resume_request(row: TurnRow) -> dict[str, Any]:
-    """What the row of a turn that waits keeps for going on: `history`, `earlier`, `model`, `told`."""
+    """Read what the row of a turn that waits keeps for going on: `history`, `earlier`, `model`, `told`."""
     return row.request or {}

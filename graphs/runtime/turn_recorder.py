@@ -1,4 +1,4 @@
-"""Recording a turn: its row, and the messages by which the next turn knows what this one did.
+"""Record a turn: its row, and the messages by which the next turn knows what this one did.
 
 A turn's row is made with its first tool calls, in the same transaction that claims them: from then on another process
 can find it, whatever becomes of this one. A turn without tool calls gets its row at its end.
@@ -71,7 +71,7 @@ class TurnRecord:
 
 
 class TurnRecorder:
-    """Writes one turn into the store."""
+    """Writer of one turn into the store."""
 
     def __init__(self, store: Store, request: TurnRequest, conversation: Conversation) -> None:
         self._store = store
@@ -87,7 +87,7 @@ class TurnRecorder:
         return self._conversation.open_exchange.text if self._conversation.open_exchange else ""
 
     async def claim(self, calls: Sequence[Claim], record: TurnRecord) -> Mapping[str, ClaimResult]:
-        """Claims tool calls together with the turn's row: by call id, whether to run it. Raises TurnTakenUp."""
+        """Claim tool calls together with the turn's row: by call id, whether to run it. Raises TurnTakenUp."""
         progress = self._build_progress(record)
         self._may_have_row = True
         claimed = await self._store.journal.claim(calls, progress)
@@ -95,7 +95,7 @@ class TurnRecorder:
         return claimed
 
     async def pause(self, record: TurnRecord) -> None:
-        """Notes that the turn waits for a decision with its answer left open: should this process die, another can go
+        """Note that the turn waits for a decision with its answer left open: should this process die, another can go
         on. Raises TurnTakenUp."""
         if record.place.continues is None:
             progress = self._build_progress(record, self._build_resume_request(record))
@@ -106,7 +106,7 @@ class TurnRecorder:
             await self._store.checkpoints.save(record.context.thread)
 
     async def finish(self, record: TurnRecord, outcome: TurnOutcome, script: Mapping[str, Any]) -> bool:
-        """Records how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
+        """Record how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
 
         `script` is what was said, closed: needed until it is known to have arrived. An answer without tool calls is not
         kept for that, since asking the model again does no harm.
@@ -233,7 +233,7 @@ class TurnRecorder:
         )
 
     def _build_resume_request(self, record: TurnRecord) -> dict[str, Any] | None:
-        """What going on needs where the request does not bring it, because it is a decision."""
+        """Build what going on needs where the request does not bring it, because it is a decision."""
         if record.context is None:
             return None
         return identify_request(self._request, record.graph) | {

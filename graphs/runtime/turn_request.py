@@ -51,12 +51,12 @@ class TurnRequest:
 
 
 def find_caller_key(request: TurnRequest) -> SecretStr | None:
-    """The caller's own key, where LiteLLM is to get it."""
+    """Find the caller's own key, where LiteLLM is to get it."""
     return request.key if request.served_graph.services.snapshot.gateway.models.key == "caller" else None
 
 
 def identify_request(request: TurnRequest, graph: ServedGraph) -> dict[str, Any]:
-    """What tells a request apart from others with the same words, as a turn's row keeps it.
+    """Tell a request apart from others with the same words, as a turn's row keeps it.
 
     `asked` is a digest of the last message, whole; `rules` says by which files and for which roles `graph` ran.
     """
