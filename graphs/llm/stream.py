@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ import orjson
 
 from graphs.errors import ModelError
 from graphs.events import FinishReason, TokenUsage
+from graphs.llm.call_pieces import LONGEST_NAME, CallAssembler, CallLimitReached, RawCall, parse_text
 from graphs.telemetry.token_count import CallTokenCount
-from graphs.text import replace_surrogates
 
 LONGEST_ANSWER = 1_000_000
 """Characters of one answer, where the gateway file says nothing else: about 250,000 tokens."""
@@ -32,12 +31,6 @@ MOST_REPAIRED = 2**18
 """Bytes up to which JSON with half a character in it is read all the same: that takes twenty times as long."""
 MOST_VALUES_WHOLE = 100_000
 """The same of an answer that comes in one piece."""
-MOST_CALLS = 128
-"""Tool calls of one answer: as many as OpenAI takes tools."""
-LONGEST_NAME = 256
-"""Characters of a tool's name; OpenAI's have 64 at most."""
-LONGEST_ARGUMENTS = 2**20
-"""Characters of the arguments of all tool calls of one answer."""
 MOST_EXTRAS = 16
 """How many times an answer's longest length its annotations and log probabilities may take, in bytes."""
 MOST_SILENT_BYTES = 4 * 2**20
@@ -47,15 +40,6 @@ MOST_TOKENS = 10**9
 """Tokens of one model call: what is over it is no count. A sum of such counts stays exact wherever it is kept."""
 MOST_DETAILS = 32
 """Kinds of tokens that a usage may tell apart, and kinds of log probabilities."""
-
-
-@dataclass(slots=True)
-class RawCall:
-    """A tool call as the stream wrote it; `arguments` is the text, which may not be JSON."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
 
 
 @dataclass(slots=True)
@@ -101,15 +85,6 @@ class Flow(Protocol):
 REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
 
-@dataclass(slots=True)
-class CallPieces:
-    """A tool call while it arrives."""
-
-    id: str = ""
-    name: str = ""
-    arguments: StringIO = field(default_factory=StringIO)
-
-
 class StreamReader:
     """Server-sent events of one chat completion, fed as bytes in whatever pieces the network makes of them.
 
@@ -128,8 +103,7 @@ class StreamReader:
         """The beginning of a line whose end is still to come."""
         self._text = StringIO()
         self._length = 0
-        self._calls: dict[int, CallPieces] = {}
-        self._arguments = 0
+        self._calls = CallAssembler()
         self._extras = 0
         self._silent_bytes = 0
         self._usage = TokenUsage()
@@ -188,7 +162,9 @@ class StreamReader:
             choice = dict(payload["choices"][0])
         except (ValueError, KeyError, IndexError, TypeError):
             raise build_format_error() from None
-        self._read_payload({**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]}, len(body))
+        self._read_payload(
+            {**payload, "choices": [{**choice, "delta": choice.get("message") or {}}]}, len(body), is_whole=True
+        )
         self._flush()
         self.done = True
 
@@ -209,10 +185,7 @@ class StreamReader:
             )
         return Answer(
             text=self._text.getvalue(),
-            calls=[
-                RawCall(call.id, call.name, call.arguments.getvalue())
-                for _, call in sorted(self._calls.items(), key=lambda item: item[0])
-            ],
+            calls=self._calls.build_calls(),
             reason=REASONS.get(self._finish_reason or "", "stop"),
             usage=self._usage,
         )
@@ -249,14 +222,14 @@ class StreamReader:
         if isinstance(payload, dict):
             self._read_payload(cast("dict[str, Any]", payload), len(data))
 
-    def _read_payload(self, payload: Mapping[str, Any], size: int) -> None:
+    def _read_payload(self, payload: Mapping[str, Any], size: int, *, is_whole: bool = False) -> None:
         # Endpoints differ, and some err: what does not have the shape of a chunk must not end a turn without words.
         try:
-            self._read_chunk(payload, size)
+            self._read_chunk(payload, size, is_whole=is_whole)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError):
             raise build_format_error() from None
 
-    def _read_chunk(self, payload: Mapping[str, Any], size: int) -> None:
+    def _read_chunk(self, payload: Mapping[str, Any], size: int, *, is_whole: bool) -> None:
         error: object = payload.get("error")
         if error is not None:
             self._flush()
@@ -285,7 +258,7 @@ class StreamReader:
                     self._add_extras(size)
                     self._listener.add_annotations(annotations)
                 for call in delta.get("tool_calls") or ():
-                    self._add_call(call)
+                    self._add_call(call, is_whole=is_whole)
             if isinstance(logprobs := choice.get("logprobs"), Mapping) and logprobs:
                 kinds = islice(cast("Mapping[str, Any]", logprobs).items(), MOST_DETAILS)
                 weights = {kind: orjson.dumps(entries) for kind, entries in kinds}
@@ -323,46 +296,15 @@ class StreamReader:
         if self._extras > MOST_EXTRAS * self._longest:
             raise build_length_error(self._longest, has_output=self.has_output)
 
-    def _add_call(self, delta: Mapping[str, Any]) -> None:
-        # Some endpoints leave the index out; a new id then means a new call.
-        index = delta.get("index")
-        identity = shorten_id(identity) if isinstance(identity := delta.get("id"), str) else ""
-        if index is None:
-            last = max(self._calls, default=-1)
-            index = last + 1 if identity or last < 0 else last
-        elif not isinstance(index, int):
-            raise TypeError("a tool call's index is a number")
-        elif (known := self._calls.get(index)) is not None and identity and known.id not in ("", identity):
-            # Some endpoints give all parallel calls the same index; an id of its own makes a call of its own.
-            index = max(self._calls) + 1
-        call = self._calls.get(index)
-        if call is None:
-            if len(self._calls) >= MOST_CALLS:
-                raise self._build_error(
-                    f"The model asked for more than {MOST_CALLS} tool calls at once; none of them was run."
-                )
-            call = self._calls[index] = CallPieces()
-        call.id = identity or call.id
-        function = cast("Mapping[str, Any]", delta.get("function") or {})
-        name = parse_text(function.get("name") or "")
-        arguments = function.get("arguments") or ""
-        text = parse_text(arguments) if isinstance(arguments, str) else json.dumps(arguments)
-        self._arguments += len(text) + len(name)
-        if len(call.name) + len(name) > LONGEST_NAME:
-            raise self._build_error(
-                f"The model asked for a tool with a name of more than {LONGEST_NAME} characters; no tool was run."
-            )
-        if self._arguments > LONGEST_ARGUMENTS:
-            raise self._build_error(
-                f"The model wrote more than {LONGEST_ARGUMENTS:,} characters of arguments for its tool calls; none of "
-                "them was run. Ask it to do the work in smaller parts."
-            )
-        if name or text:
+    def _add_call(self, delta: Mapping[str, Any], *, is_whole: bool) -> None:
+        try:
+            arguments = self._calls.add(delta, is_whole=is_whole)
+        except CallLimitReached as error:
+            raise self._build_error(str(error)) from None
+        if arguments or delta.get("function"):
             self._silent_bytes = 0
         if self._token_count is not None:
-            self._token_count.add_text(text)
-        call.name += name
-        call.arguments.write(text)
+            self._token_count.add_text(arguments)
 
     def _check_event(self, data: bytes, most: int) -> None:
         """Refuse an event that is too long, or that would take far more memory than it is long. Raises ModelError."""
@@ -401,14 +343,6 @@ def has_more_values(data: bytes, most: int) -> bool:
 def count_marks(data: bytes) -> int:
     """Count commas and brackets."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
-
-
-def shorten_id(identity: str) -> str:
-    """Shorten the id of a call, by which its pieces are told from others'. Some endpoints write a signature of
-    kilobytes into it, and it is counted nowhere: of a long one only the digest is kept."""
-    if len(identity) <= LONGEST_NAME:
-        return identity
-    return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 
 def build_interruption_error() -> ModelError:
@@ -474,17 +408,6 @@ def parse_json(data: bytes) -> Any:
             return json.loads(data.decode("utf-8", "replace").encode("utf-8", "replace"))
         except RecursionError:
             raise ValueError("nested too deep") from None
-
-
-def parse_text(content: object) -> str:
-    """Read text from a string or from a list of text parts. Raises TypeError for anything else."""
-    if isinstance(content, list):
-        parts = cast("list[Any]", content)
-        content = "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in parts)
-    if not isinstance(content, str):
-        raise TypeError("text is a string")
-    # Half a surrogate pair cannot be sent on.
-    return replace_surrogates(content)
 
 
 def find_error_text(error: object) -> str:

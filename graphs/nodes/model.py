@@ -32,8 +32,9 @@ from graphs.events import (
     TokenUsage,
 )
 from graphs.expressions import ExpressionError
+from graphs.llm.call_pieces import RawCall
 from graphs.llm.client import build_endpoint_messages, build_openai_tool
-from graphs.llm.stream import REASONS, Answer, PieceKind, RawCall, build_length_error, read_count
+from graphs.llm.stream import REASONS, Answer, PieceKind, build_length_error, read_count
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.state import Context, State, mint_call_id
 from graphs.policy.caller import Caller
@@ -336,13 +337,17 @@ def build_message(answer: Answer) -> AIMessage:
             problem = f"found {type(args).__name__}"
             if room < 0:
                 args, problem = None, f"the arguments of one answer hold more than {MOST_VALUES:,} values"
-        if isinstance(args, dict):
+        if isinstance(args, dict) and not call.problem:
             arguments = cast("dict[str, Any]", args)
             calls.append(ToolCall(name=call.name, args=arguments, id=identity, type="tool_call"))
         else:
             invalid.append(
                 InvalidToolCall(
-                    name=call.name, args=call.arguments, id=identity, error=problem, type="invalid_tool_call"
+                    name=call.name,
+                    args=call.arguments,
+                    id=identity,
+                    error=call.problem or problem,
+                    type="invalid_tool_call",
                 )
             )
     return AIMessage(content=answer.text, tool_calls=calls, invalid_tool_calls=invalid)

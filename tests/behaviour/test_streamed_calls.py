@@ -1,0 +1,65 @@
+"""Calls in the stream of an endpoint that is not OpenAI's: what runs is what the model asked for, or nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from support.facade import Facade
+from support.scripted_model import Answer, ScriptedModel
+from support.tool_server import Tools
+
+
+def stream_calls(*pieces: dict[str, Any]) -> Answer:
+    """An answer whose stream has these pieces of `delta.tool_calls`, one an event."""
+    events = [{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]
+    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    lines = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    return Answer(raw=[*lines, b"data: [DONE]\n\n"])
+
+
+async def test_calls_that_share_an_index_run_with_their_own_arguments(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "files__echo"}}
+    second = {"index": 0, "id": "c2", "type": "function", "function": {"name": "files__add"}}
+    model.script(
+        stream_calls(
+            first,
+            {"index": 0, "function": {"arguments": '{"text": "4711"}'}},
+            second,
+            {"index": 0, "function": {"arguments": '{"a": 1, "b": 2}'}},
+        ),
+        "Done.",
+    )
+    assert await facade.say("look and add") == "Done."
+    echoed, added = model.requests[1].tool_results
+    assert (echoed, json.loads(added)) == ("4711", {"sum": 3})
+    assert sorted(tools.ran()) == ["add", "echo 4711"]
+
+
+async def test_a_name_on_every_piece_is_one_name(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+    pieces = ["", '{"text"', ': "4711"}']
+    model.script(
+        stream_calls(
+            *({"index": 0, "id": "c1", "function": {"name": "files__echo", "arguments": piece}} for piece in pieces)
+        ),
+        "Done.",
+    )
+    assert await facade.say("look") == "Done."
+    assert tools.ran() == ["echo 4711"]
+
+
+async def test_calls_that_cannot_be_told_apart_do_not_run(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+    model.script(
+        stream_calls(
+            {"index": 0, "function": {"name": "files__echo", "arguments": '{"text"'}},
+            {"index": 0, "function": {"name": "files__write", "arguments": '{"text": "x"}'}},
+            {"index": 0, "function": {"arguments": ': "4711"}'}},
+        ),
+        "I will ask again.",
+    )
+    assert await facade.say("look and write") == "I will ask again."
+    assert all("was not run" in result for result in model.requests[1].tool_results)
+    assert len(model.requests[1].tool_results) == 2
+    assert tools.ran() == []
