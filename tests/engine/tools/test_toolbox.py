@@ -656,10 +656,10 @@ async def test_a_refusal_with_the_code_of_a_closed_connection_is_a_refusal() -> 
 async def test_every_change_under_way_is_of_unknown_outcome_when_its_server_dies(tmp_path: Path) -> None:
     log = tmp_path / "log"
     async with opened({"one": stdio(log)}) as toolbox:
+        pid = int(str((await ask(toolbox, "one/pid")).content))
         calls = [asyncio.create_task(ask(toolbox, "one/hang", mark=str(number))) for number in range(6)]
-        await until(lambda: len(lines(log)) == 6)
-        for process in processes_of("mcp_server.py"):
-            process.kill()
+        await until(lambda: len([line for line in lines(log) if line.startswith("hang")]) == 6)
+        os.kill(pid, signal.SIGKILL)
         messages = await asyncio.gather(*calls)
         assert ["Outcome unknown" in str(message.content) for message in messages] == [True] * 6
 
