@@ -70,7 +70,6 @@ _UNKNOWN_NAME_HINTS: Mapping[ScopeName, str] = {
 }
 """What somebody may have meant by a name that is like none."""
 _CALL_FIELDS = ("id", "tool", "args", "verdict")
-_RENDERED = {"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"}
 _LIBRARY = (
     "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "int", "uint",
     "double", "string", "bool", "bytes", "duration", "timestamp", "type", "dyn", "getHours", "getMinutes", "getDate",

@@ -126,7 +126,7 @@ class CallAssembler:
         call = self._begin(index) if is_whole else self._find(index, identity, name, text)
         self._latest[index] = self._latest[None] = call
         if identity:
-            self._by_id.setdefault((index, identity), call)
+            self._by_id[index, identity] = call
             call.id = call.id or identity
         self._length += len(text) + len(name)
         if len(call.name) + len(name) > LONGEST_NAME and name != call.name:

@@ -21,15 +21,6 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class Part(TypedDict, total=False):
-    """One content part; which fields it has depends on `type`, and all are handed on."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
-
-    type: str
-    text: str
-
-
 class FunctionCall(TypedDict, total=False):
     """The function of a tool call."""
 

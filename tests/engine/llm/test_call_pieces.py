@@ -68,6 +68,10 @@ BOTH = [("a", ONE), ("b", TWO)]
             id="name on every piece",
         ),
         pytest.param([piece(0, "same", "a", ONE), piece(0, "same", "b", TWO)], id="one id for all"),
+        pytest.param(
+            [piece(0, "same", "a", ONE), piece(0, "same", "b"), piece(0, "same", args=TWO)],
+            id="one id for all, in pieces",
+        ),
     ],
 )
 def test_two_calls_are_two_calls(pieces: list[dict[str, Any]]) -> None:
