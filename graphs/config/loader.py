@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class _Loader:
         confided = find_secret_variables(self.texts.values(), self.env)
         entries = {name: spec.mark_secret_values(confided) for name, spec in servers.spec.mcpServers.items()}
         secrets = collect_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
-        settled = {name: self._resolve_paths(spec, texts[name]) for name, spec in entries.items() if not spec.disabled}
+        settled = {name: self._resolve_paths(spec, texts[name]) for name, spec in entries.items() if not spec.is_off}
         return Snapshot(
             id=self._compute_digest(),
             folder=self.folder,
@@ -239,13 +239,26 @@ class _Loader:
         for name in names:
             if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken_paths:
                 message = f"{name!r} is no name for a server; use letters, digits, '-' and single '_'"
+                if (other := patterns.suggest_server_name(name)) is not None and other not in names:
+                    message += f", such as {other}"
                 self.problems.append(servers.original.build_problem(("mcpServers", name), message))
+        self._check_approvals(servers)
         for source, path, pattern in (*_iter_rule_patterns(access), *_iter_node_patterns(graphs)):
             if (
                 patterns.find_tool_fault(pattern) is None
                 and (wrong := patterns.find_misspelt_server(pattern, names)) is not None
             ):
                 self.problems.append(source.build_problem(path, wrong))
+
+    def _check_approvals(self, servers: ParsedFile[ServersSpec]) -> None:
+        """Refuse what would let tools run unasked in another client: here rules alone say so."""
+        for name, spec in servers.spec.mcpServers.items() if servers.spec is not None else ():
+            foreign = {"autoApprove": spec.autoApprove, "alwaysAllow": spec.alwaysAllow, "trust": spec.trust}
+            for key, tools in foreign.items():
+                if tools:
+                    self.problems.append(
+                        servers.source.build_problem(("mcpServers", name, key), describe_approval(name, key, tools))
+                    )
 
     def _resolve_paths(self, spec: ServerSpec, texts: Templates) -> ServerSpec:
         """Return the server with absolute paths: relative ones are relative to the folder of the configs."""
@@ -257,6 +270,17 @@ class _Loader:
         if "/" in command and not Path(command).is_absolute():
             command = str(self.folder / command)
         return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
+
+
+def describe_approval(server: str, key: str, tools: Sequence[str] | bool) -> str:
+    """Say which rule does what `key` of a server does in other clients; `tools`: those that it names, or True."""
+    names = ["*"] if isinstance(tools, bool) else tools
+    rules = ", ".join(f'"{server}/{tool}"' for tool in names[:3]) + (", …" if len(names) > 3 else "")
+    other = "; `trusted: true` makes rules believe what its tools say of themselves" if key == "trust" else ""
+    return (
+        f"{key!r} is not taken: what runs without asking is said in access.yaml. The line `allow: [{rules}]` under a "
+        f"role does that for its callers, so write it there and remove this{other}"
+    )
 
 
 def find_shipped_configs() -> Path:

@@ -7,7 +7,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, ValidationError
+from pydantic.fields import FieldInfo
 
 from graphs.config.source import find_value
 from graphs.config.spec.base import Spec
@@ -69,6 +70,8 @@ def _describe_error(
     name = ("this item" if isinstance(path[-1], int) else repr(path[-1])) if path else "the file"
     found = find_value(data, path)
     match kind:
+        case "extra_forbidden" if isinstance(path[-1], str) and (own := _find_own_name(path, spec, data)) is not None:
+            return f"{name} is another name of {own!r}, which is there too; keep one of them"
         case "extra_forbidden":
             return _describe_unknown_key(str(path[-1]), path[:-1], spec, data)
         case "missing":
@@ -144,18 +147,35 @@ def _describe_unknown_key(name: str, path: Path, spec: type[Spec], data: Any) ->
     return f"there is no setting {name!r}{place}{hint}"
 
 
+def _find_own_name(path: Path, spec: type[Spec], data: Any) -> str | None:
+    """Find our name of the setting that the key at `path` is another client's name of; None: it is no such key."""
+    holder = _choose_member(_find_annotation(path[:-1], spec, data), find_value(data, path[:-1]))
+    if not (isinstance(holder, type) and issubclass(holder, Spec)):
+        return None
+    field = _find_field(holder, str(path[-1]))
+    return next((own for own, other in holder.model_fields.items() if other is field), None)
+
+
 def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
     """Return the type annotation of the spec for what is at `path`; None where it has none."""
     here: Any = spec
     for depth, step in enumerate(path):
         here = _choose_member(here, find_value(data, path[:depth]))
         if isinstance(here, type) and issubclass(here, Spec):
-            described = here.model_fields.get(str(step))
+            described = _find_field(here, str(step))
             here = described.annotation if described is not None else None
         else:
             arguments = get_args(here)
             here = arguments[-1] if arguments else None
     return here
+
+
+def _find_field(page: type[Spec], name: str) -> FieldInfo | None:
+    """Find the field that a key fills, by its own name or one that other clients use."""
+    for own, field in page.model_fields.items():
+        if own == name or (isinstance(field.validation_alias, AliasChoices) and name in field.validation_alias.choices):
+            return field
+    return None
 
 
 def _choose_member(annotation: Any, value: Any) -> Any:

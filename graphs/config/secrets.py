@@ -14,7 +14,7 @@ from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.servers import ServerSpec
 from graphs.redaction import is_secret_name
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
+_VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)")
 _MIN_VARIABLE_LENGTH = 4
 """Characters of a variable's value that is looked for in the entries of servers."""
 _HARMLESS_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "origin", "user-agent"))

@@ -113,6 +113,12 @@ def is_server_name(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", name, re.ASCII) is not None and "__" not in name
 
 
+def suggest_server_name(name: str) -> str | None:
+    """Suggest a name that is near to one that cannot be a server's; None where nothing of it is left."""
+    near = re.sub(r"_{2,}", "_", re.sub(r"[^A-Za-z0-9_]+", "-", name)).strip("-_")[:48]
+    return near if is_server_name(near) else None
+
+
 def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
     """Explain that a pattern's server is spelled nearly like one of `servers`; None if it is not."""
     server, slash, _ = pattern.partition("/")

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from graphs.config.source.jsonc import plain_json
 from graphs.config.source.scalars import Plain, expand, find_key_fault, parse_plain
 from graphs.config.source.syntax_errors import YamlSyntaxError
 from graphs.config.source.yamlnodes import AliasNode, compose, find_tag
@@ -141,6 +142,7 @@ class _Reader:
         if len(self.text) > MAX_CHARACTERS:
             self._report((), 1, 1, f"the file has {len(self.text):,} characters; at most {MAX_CHARACTERS:,} are read")
             return None
+        self.text = plain_json(self.text)
         try:
             node = compose(self.text)
         except YamlSyntaxError as error:

@@ -34,7 +34,13 @@ _SURPRISES: tuple[tuple[re.Pattern[str], str, str], ...] = (
     ),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?", re.ASCII), "a date", "write"),
 )
-_VARIABLE = re.compile(r"\$\$(?=\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?", re.ASCII)
+# `${env:NAME}` is how some editors write the same.
+_VARIABLE = re.compile(r"\$\$(?=\{)|\$\{(?:(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?", re.ASCII)
+_FOREIGN = re.compile(
+    r"\$\{(?:(input|command|config|file):(?!-)|(workspaceFolder|userHome|pathSeparator|/)(?=[:}])(?!:-))[^{}]*\}",
+    re.ASCII,
+)
+"""Variables that editors fill in."""
 
 _MALFORMED = (
     "'${' begins a variable: write ${NAME}, or ${NAME:-default} with a default without braces; $${ stands for the"
@@ -84,6 +90,13 @@ def find_key_fault(text: str) -> str | None:
     return f"the key {shown} is not a text to every reader of YAML; write '{text}' in quotes, or another name"
 
 
+def describe_foreign_variable(text: str, name: str | None) -> str:
+    """Say what to write in place of a variable that only an editor fills in."""
+    cures = {"userHome": "${HOME}", "workspaceFolder": "the folder itself", "pathSeparator": "/", "/": "/"}
+    cure = cures.get(name or "", "${NAME}, and set that environment variable")
+    return f"{text} is a variable of another program, which Interlock cannot fill in; write {cure}"
+
+
 def expand(text: str, env: Mapping[str, str]) -> ExpandedText:
     """Fill in `${NAME}` and `${NAME:-default}`, where the default stands in for what is unset or empty.
 
@@ -104,6 +117,8 @@ def expand(text: str, env: Mapping[str, str]) -> ExpandedText:
             continue
         if match[0] == "$$":
             pieces.append("$")
+        elif (foreign := _FOREIGN.match(text, match.start())) is not None and (name is None or env.get(name) is None):
+            faults.append((match.start(), describe_foreign_variable(foreign[0], foreign[2])))
         elif name is None:
             faults.append((match.start(), _MALFORMED))
         elif value is not None and (value or default is None):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from graphs.config.spec.base import Seconds, Spec, parse_one_or_many
+from graphs.config.spec.base import Duration, Integer, Spec, Switch, parse_one_or_many
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.errors import describe_kind
 
@@ -33,7 +33,7 @@ class RuleSpec(Spec):
     """A CEL condition over args, tool, caller, graph, node, now and turn. Absent: always."""
     approver: str | None = None
     """Only under `ask`: the role that decides. Absent: whoever asked."""
-    expires: Seconds | None = None
+    expires: Duration | None = None
     """Only under `ask`: how long the question stays open. Absent: until it is answered."""
     reason: str | None = None
     """A sentence for whoever is refused or asked."""
@@ -54,13 +54,13 @@ class RoleLimitsSpec(Spec):
         "tokens": "tokens_per_day",
     }
 
-    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    requests_per_minute: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = None
     """How many requests a caller may make within a minute; the next one gets a 429 that says when there is room again.
     Absent: any number."""
-    tool_calls: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    tool_calls: Annotated[Integer, Field(ge=1, le=10_000)] | None = None
     """How many tool calls may run in one turn, where the graph's own limit is not lower. Absent: as many as the graph
     allows."""
-    tokens_per_day: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    tokens_per_day: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
     """How many tokens, of prompts and answers, a caller's turns may use within 24 hours, as the model endpoint counts
     them; a token is taken for four characters where it does not say, or was cut off. Checked before a turn begins,
     which then runs to its end. Absent: any number."""
@@ -68,7 +68,6 @@ class RoleLimitsSpec(Spec):
     @field_validator("*", mode="before")
     @classmethod
     def _is_number(cls, value: Any) -> Any:
-        # Pydantic would take `true` for 1.
         if isinstance(value, bool) or (isinstance(value, str) and not re.fullmatch(r"\s*[0-9]+\s*", value, re.ASCII)):
             raise ValueError(
                 f"is {describe_kind(value)}; expected a whole number, such as 60: the unit stands in the setting's name"
@@ -106,7 +105,7 @@ class KeySpec(Spec):
     """The environment variable that holds the key. Unset: the key is off."""
     sha256: str | None = None
     """Instead of `env`: the SHA-256 of the key, 64 hexadecimal digits."""
-    forwards_users: bool = False
+    forwards_users: Switch = False
     """Whether its holder is a front end that says for which user it asks."""
 
     @field_validator("env")

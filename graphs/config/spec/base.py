@@ -14,6 +14,8 @@ from graphs.errors import describe_kind
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d|w|)", re.ASCII)
 _LONGEST = 100 * 365 * 86400.0
+MOST_BARE_SECONDS = 600.0
+"""Seconds up to which a number needs no unit: other programs write milliseconds, and nobody means 60,000 seconds."""
 
 
 class Spec(BaseModel):
@@ -30,8 +32,58 @@ class Spec(BaseModel):
     """What other programs call a setting of ours, for a better guess at what was meant."""
 
 
+def refuse_switch(value: Any) -> Any:
+    """Return the value. Raises ValueError for true and false, which Pydantic takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("is true or false; expected a number")  # noqa: TRY004
+    return value
+
+
+def parse_switch(value: Any) -> Any:
+    """Return true or false, also where a variable filled it in as a text. Raises ValueError for all else: Pydantic
+    takes 1, "on" and "y" for true."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise ValueError(f"is {describe_kind(value)}; expected true or false")
+
+
+Integer = Annotated[int, BeforeValidator(refuse_switch)]
+"""A whole number."""
+Number = Annotated[float, BeforeValidator(refuse_switch)]
+"""A number."""
+Switch = Annotated[bool, BeforeValidator(parse_switch)]
+"""True or false."""
+
+
 def parse_duration(value: Any) -> Any:
-    """Parse `"15m"`, `"20s"`, `"30d"` or a plain number of seconds into seconds.
+    """Parse `"15m"`, `"20s"`, `"30d"` or a plain number of seconds, at most `MOST_BARE_SECONDS`, into seconds.
+
+    Raises ValueError with the message for the user.
+    """
+    seconds = parse_seconds(value)
+    is_bare = not isinstance(value, str) or value.strip()[-1].isdigit()
+    if is_bare and seconds > MOST_BARE_SECONDS:
+        number = str(value).strip()
+        milliseconds = f"{number}ms" if seconds % 1000 else f"{seconds / 1000:.15g}s"
+        raise ValueError(
+            f"{number} may mean seconds, which is {describe_duration(seconds)}, or milliseconds, as other programs "
+            f"write it; write {number}s for the first, {milliseconds} for the second"
+        )
+    return seconds
+
+
+def describe_duration(seconds: float) -> str:
+    """Describe a length of time in its largest unit that is not a fraction below one: `16.7 hours`."""
+    for name, length in (("days", 86400.0), ("hours", 3600.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {name}"
+    return f"{seconds / 60:.3g} minutes"
+
+
+def parse_seconds(value: Any) -> Any:
+    """Parse a length of time; a plain number is seconds, whatever it is: for a setting whose name says so.
 
     Raises ValueError with the message for the user.
     """
@@ -47,20 +99,23 @@ def parse_duration(value: Any) -> Any:
     return value
 
 
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
+def _build_duration_schema(**bound: float) -> WithJsonSchema:
+    return WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "number", "exclusiveMinimum": 0, **bound},
                 {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? ?(ms|s|m|h|d|w)?$"},
                 {"type": "string", "pattern": r"\$\{"},
             ]
         }
-    ),
-]
-"""Seconds as a float; written `20s`, `15m`, `2h`, `30d` or as a plain number."""
+    )
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), _build_duration_schema(maximum=MOST_BARE_SECONDS)]
+"""Seconds as a float; written `20s`, `15m`, `2h`, `30d`, or as a plain number of seconds up to 600."""
+
+Seconds = Annotated[float, BeforeValidator(parse_seconds), _build_duration_schema()]
+"""Seconds as a float, for a setting that is named so; written as a plain number, or as `20s`, `15m`, `2h`, `30d`."""
 
 
 _SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

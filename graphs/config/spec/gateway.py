@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from graphs.config.spec.base import Seconds, Size, Spec
+from graphs.config.spec.base import Duration, Integer, Size, Spec, Switch
 
 _DAY = 86400.0
 
@@ -26,9 +26,9 @@ class ModelsSpec(Spec):
     """The model a node uses when it names none."""
     offer: list[str] = ["*"]
     """Which of LiteLLM's models are listed too, as patterns; each runs through `default_graph`."""
-    timeout: Seconds = 60.0
+    timeout: Duration = 60.0
     """How long a model may stay silent before the request is given up."""
-    max_answer: Annotated[int, Field(ge=1_000, le=50_000_000)] = 1_000_000
+    max_answer: Annotated[Integer, Field(ge=1_000, le=50_000_000)] = 1_000_000
     """How many characters a model's answer may have; a longer one is ended there."""
 
     @field_validator("base_url")
@@ -57,16 +57,16 @@ class ModelsSpec(Spec):
 class RetentionSpec(Spec):
     """How long things are kept."""
 
-    conversations: Seconds = 30 * _DAY
+    conversations: Duration = 30 * _DAY
     """Turns and what their tools returned."""
-    audit: Seconds = 365 * _DAY
+    audit: Duration = 365 * _DAY
     """Who called what, and who allowed it."""
 
 
 class ToolsSpec(Spec):
     """What holds for the tools of every MCP server."""
 
-    strict: bool = False
+    strict: Switch = False
     """Whether to refuse every argument that a tool's schema does not declare, as if every server said `strict`."""
 
 
@@ -76,27 +76,27 @@ class HttpSpec(Spec):
     trusted_proxies: list[str] = []
     """Addresses and networks of proxies, such as 10.0.0.0/8, whose `X-Forwarded-For`, `X-Forwarded-Proto` or
     `Forwarded` is believed. Nobody's is by default: anybody can write one."""
-    connections: Annotated[int, Field(ge=16, le=100_000)] = 2_000
+    connections: Annotated[Integer, Field(ge=16, le=100_000)] = 2_000
     """Open connections in all. Of a smaller limit on open files, half is left for models and MCP servers."""
-    connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 128
+    connections_per_address: Annotated[Integer, Field(ge=1, le=100_000)] = 128
     """Connections of one address (IPv6: one /64 network) that have not shown a valid key for a second."""
     header_size: Size = 32 * 1024
     """A request's line and headers together, in bytes."""
-    header_count: Annotated[int, Field(ge=10, le=10_000)] = 100
+    header_count: Annotated[Integer, Field(ge=10, le=10_000)] = 100
     """Headers of one request."""
     url_size: Size = 8 * 1024
     """A request's path and query, in bytes."""
-    header_time: Seconds = 10.0
+    header_time: Duration = 10.0
     """Until a request's line and headers have come."""
     body_size: Size = 32 * 1024 * 1024
     """A request's body, in bytes. INTERLOCK_MAX_BODY wins over it."""
-    body_time: Seconds = 20.0
+    body_time: Duration = 20.0
     """Until a body has come, if it is small: a body that comes at `body_rate` gets as long as it needs."""
     body_rate: Size = 1024
     """Bytes a second at which a body must come after `body_time`."""
-    idle_time: Seconds = 20.0
+    idle_time: Duration = 20.0
     """How long a connection stays open between two requests."""
-    failed_keys: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    failed_keys: Annotated[Integer, Field(ge=1, le=1_000_000)] = 20
     """Requests without a valid key that an address may make in a minute; further ones are answered 429. A valid key
     is let in whatever was tried beside it, and from its address nothing is counted for an hour. Clients whose proxies'
     headers contradict each other count as one address, without that hour."""
@@ -133,3 +133,28 @@ class GatewaySpec(Spec):
     a valid key, or everybody. Without a key there are the status and the snapshot alone."""
     http: HttpSpec = HttpSpec()
     """What a client may take before it shows a valid key, and while it sends a request."""
+
+    @field_validator("storage")
+    @classmethod
+    def _is_storage(cls, value: str) -> str:
+        if (fault := find_storage_fault(value)) is not None:
+            raise ValueError(fault)
+        return value
+
+
+def find_storage_fault(url: str) -> str | None:
+    """Explain why this names no storage, in words that never hold it: it may have a password. None: it may be one."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        path = url
+    elif scheme.lower() in ("postgresql", "postgres", "postgresql+psycopg"):
+        return None
+    elif scheme.lower() != "sqlite":
+        return f"unknown kind {scheme!r}; expected postgresql://…, sqlite:///path/to/file.db, a path, or nothing"
+    elif not rest.startswith("/"):
+        return "a SQLite address has three slashes and a path, as in sqlite:///data/interlock.db"
+    else:
+        path = rest[1:]
+    if path == ":memory:" or (separator and not path) or "?" in path or path.startswith("file:"):
+        return "a SQLite file is needed, without options; several connections share it, so it cannot be in memory"
+    return None

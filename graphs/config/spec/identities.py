@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from graphs.config.spec.base import Seconds, Spec
+from graphs.config.spec.base import Duration, Spec
 
 
 class LiteLLMKeysSpec(Spec):
@@ -21,7 +21,7 @@ class LiteLLMKeysSpec(Spec):
     """What stands in that field → the role here: the whole list. Absent: the field names a role itself."""
     default: str | None = None
     """The role of a key whose field names none. Absent: such a key is refused."""
-    cache: Seconds = 30.0
+    cache: Duration = 30.0
     """How long LiteLLM's answer is used before it is asked again."""
 
 
@@ -41,7 +41,7 @@ class OidcSpec(Spec):
     Absent: the claim names roles themselves."""
     default: str | None = None
     """The role of a token whose claim names none. Absent: such a token is refused."""
-    leeway: Seconds = 30.0
+    leeway: Duration = 30.0
     """How far the clocks of two machines may differ."""
 
     @field_validator("issuer", "jwks_url")

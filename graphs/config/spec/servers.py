@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from graphs.config.spec.base import Seconds, Spec
+from graphs.config.spec.base import Duration, Integer, Spec, Switch
 
 Transport = Literal["stdio", "http", "sse"]
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,48}", re.ASCII)
+DECORATIONS = frozenset((
+    "$schema", "//", "description", "gallery", "homepage", "icon", "iconUrl", "installSource", "logoUrl", "name",
+    "provider", "providerUrl", "registryUrl", "tags", "version",
+))  # fmt: skip
+"""Keys that other clients write into the block for their own pages. They are taken and not read."""
+
+TYPE_NAMES: Mapping[str, Transport] = {
+    "streamable-http": "http", "streamable_http": "http", "streamableHttp": "http", "streamablehttp": "http",
+    "http-stream": "http", "httpStream": "http", "remote": "http", "local": "stdio",
+}  # fmt: skip
+"""What other clients call a transport."""
+
+
+def add_other_names(schema: dict[str, Any]) -> None:
+    """Add the names that other clients use to the JSON Schema, so that an editor takes a pasted block as we do."""
+    properties = cast("dict[str, Any]", schema["properties"])
+    for name, field in ServerSpec.model_fields.items():
+        if isinstance(field.validation_alias, AliasChoices):
+            for other in field.validation_alias.choices:
+                properties[str(other)] = {**properties[name], "title": str(other)}
+    for name in sorted(DECORATIONS):
+        properties[name] = {"description": "Of other clients; not read."}
 
 
 class ServerSpec(Spec):
-    """One MCP server: a `command` that is started here, or the `url` of one that runs elsewhere."""
+    """One MCP server: a `command` that is started here, or the `url` of one that runs elsewhere.
+
+    The block is pasted as it is, so what other clients of MCP write into it is taken too, where it means the same.
+    """
+
+    model_config = ConfigDict(json_schema_extra=add_other_names)
 
     other_names: ClassVar[Mapping[str, str]] = {
-        "transport": "type", "environment": "env", "arguments": "args", "address": "url", "endpoint": "url",
-        "serverUrl": "url", "enabled": "disabled", "perUser": "per_user", "idle_timeout": "idle",
+        "environment": "env", "arguments": "args", "address": "url", "endpoint": "url", "perUser": "per_user",
+        "idle_timeout": "idle",
     }  # fmt: skip
 
     command: str | None = None
@@ -32,32 +58,40 @@ class ServerSpec(Spec):
     `{{ caller.email }}`, `{{ caller.role }}` and `{{ caller.key }}` (the key's name) are filled in."""
     cwd: str | None = None
     """The folder the program starts in; relative to the folder of the config files, which is also the default."""
-    url: str | None = None
+    url: Annotated[str | None, Field(validation_alias=AliasChoices("url", "httpUrl", "serverUrl", "baseUrl"))] = None
     """The address of a server that runs elsewhere."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
     """HTTP headers sent to that address, such as Authorization. With `per_user`, `{{ caller.email }}` and the like are
     filled in, as in `env`."""
-    type: Transport | None = None
+    type: Annotated[Transport | None, Field(validation_alias=AliasChoices("type", "transport", "transportType"))] = None
     """How to talk to it. Said by `command` (stdio) or `url` (http); write it for `sse`."""
-    timeout: Seconds = 60.0
+    timeout: Duration = 60.0
     """How long one tool call may take."""
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
+    concurrency: Annotated[Integer, Field(ge=1, le=1000)] = 8
     """How many calls may be under way at once."""
-    max_result: Annotated[int, Field(ge=100)] = 64_000
+    max_result: Annotated[Integer, Field(ge=100)] = 64_000
     """How many characters of a result are kept."""
-    required: bool = False
+    required: Switch = False
     """Whether the gateway is failed, not merely degraded, without it."""
-    trusted: bool = False
+    trusted: Switch = False
     """Whether rules believe what its tools say of themselves: tool.read_only and tool.destructive."""
-    strict: bool = False
+    strict: Switch = False
     """Whether to refuse every argument that a tool's schema does not declare."""
-    disabled: bool = False
+    disabled: Switch = False
     """Whether to leave the server out."""
-    per_user: bool = False
+    enabled: Annotated[Switch | None, Field(validation_alias=AliasChoices("enabled", "isActive"))] = None
+    """The opposite of `disabled`, as other clients write it."""
+    autoApprove: list[str] | Switch = False
+    """Other clients' word for tools that run without asking. Empty or false here: access.yaml says what runs."""
+    alwaysAllow: list[str] | Switch = False
+    """As `autoApprove`."""
+    trust: Switch = False
+    """As `autoApprove`, of every tool."""
+    per_user: Switch = False
     """Whether every user gets a connection of their own, and a process of their own where it is a program."""
-    idle: Seconds = 600.0
+    idle: Duration = 600.0
     """How long a user's own connection stays open when they do nothing (with `per_user`)."""
-    max_users: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_users: Annotated[Integer, Field(ge=1, le=10_000)] = 100
     """How many users may have a connection of their own at once (with `per_user`)."""
 
     _secret_values: frozenset[str] = PrivateAttr(frozenset())
@@ -75,6 +109,11 @@ class ServerSpec(Spec):
         return known
 
     @property
+    def is_off(self) -> bool:
+        """Whether the server is left out."""
+        return self.disabled or self.enabled is False
+
+    @property
     def transport(self) -> Transport:
         """The transport, as it is written or implied."""
         if self.type is not None:
@@ -86,7 +125,12 @@ class ServerSpec(Spec):
     def _is_mapping(cls, value: Any) -> Any:
         if isinstance(value, str):
             raise ValueError("is a text; write {command: …, args: […]} for a program, {url: …} for an address")  # noqa: TRY004
-        return value
+        if not isinstance(value, dict):
+            return value
+        entries = cast("dict[str, Any]", value).items()
+        # Some clients write out what they leave empty.
+        empty = {name for name, entry in entries if entry is None and name in ("args", "env", "headers")}
+        return {name: entry for name, entry in entries if name not in DECORATIONS and name not in empty}
 
     @field_validator("command", mode="before")
     @classmethod
@@ -98,8 +142,7 @@ class ServerSpec(Spec):
     @field_validator("type", mode="before")
     @classmethod
     def _translate_type(cls, value: object) -> object:
-        # The names that other clients of the same block use for the same thing.
-        return "http" if value in ("streamable-http", "streamable_http", "streamableHttp") else value
+        return TYPE_NAMES.get(value, value) if isinstance(value, str) else value
 
     @field_validator("command", "cwd")
     @classmethod
@@ -122,6 +165,22 @@ class ServerSpec(Spec):
         if value is not None and any("\0" in text for text in _list_texts(value)):
             raise ValueError("holds a NUL character")
         return value
+
+    @field_validator("args", "env", "headers")
+    @classmethod
+    def _has_our_variables(cls, value: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
+        # Another client's way to write a variable would be sent on as it is, without a word.
+        for text in _list_texts(value):
+            if (found := re.search(r"(?<!\$)\{(env|file):([^{}]+)\}", text)) is not None:
+                cure = f"${{{found[2]}}}" if found[1] == "env" else "${NAME}, with NAME_FILE as the path of the file"
+                raise ValueError(f"holds {found[0]}, another program's way to write a variable; write {cure}")
+        return value
+
+    @model_validator(mode="after")
+    def _is_on_or_off(self) -> ServerSpec:
+        if self.disabled and self.enabled:
+            raise ValueError("is disabled and enabled at once; write 'disabled' alone")
+        return self
 
     @model_validator(mode="after")
     def _is_shared_or_not(self) -> ServerSpec:
@@ -166,3 +225,10 @@ class ServersSpec(Spec):
 
     mcpServers: dict[str, ServerSpec] = {}
     """The block as it is written for other MCP clients."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_undecorated(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: entry for name, entry in cast("dict[str, Any]", value).items() if name not in ("$schema", "//")}

@@ -32,6 +32,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from graphs.config.spec.gateway import find_storage_fault
 from graphs.errors import StorageError
 from graphs.store.backends import schema_version
 from graphs.store.backends.liveness import FileWorkers
@@ -99,22 +100,9 @@ def parse_sqlite_path(url: str, data: Path) -> Path:
     """
     if not url:
         return data / "interlock.db"
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        path = url
-    elif scheme.lower() != "sqlite":
-        raise StorageError(
-            f"storage: unknown kind {scheme!r}; expected postgresql://…, sqlite:///path/to/file.db, a path, or nothing"
-        )
-    elif not rest.startswith("/"):
-        raise StorageError("storage: a SQLite address has three slashes and a path, as in sqlite:///data/interlock.db")
-    else:
-        path = rest[1:]
-    if path in {"", ":memory:"} or "?" in path or path.startswith("file:"):
-        raise StorageError(
-            "storage: a SQLite file is needed, without options; several connections share it, so it cannot be in memory"
-        )
-    return Path(path)
+    if (fault := find_storage_fault(url)) is not None:
+        raise StorageError(f"storage: {fault}")
+    return Path(url.partition("://")[2][1:] if "://" in url else url)
 
 
 class SqliteDatabase:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from pydantic import ValidationError
 
 from graphs.config.spec.access import AccessSpec, RuleSpec
+from graphs.config.spec.base import Spec
 from graphs.config.spec.gateway import GatewaySpec, RetentionSpec
 from graphs.config.spec.graph import BranchSpec, ModelNodeSpec, get_graph_spec
+from graphs.config.spec.schemas import list_pages
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 
 PAGES = [GatewaySpec, ServersSpec, AccessSpec, get_graph_spec()]
@@ -150,3 +152,57 @@ def test_an_address_with_a_password_in_it_is_refused_without_showing_it() -> Non
     with pytest.raises(ValidationError, match="holds a user or a password") as caught:
         GatewaySpec.model_validate({"models": {"base_url": "http://me:TOPSECRET@litellm:4000/v1"}})
     assert "TOPSECRET" not in str(caught.value)
+
+
+def list_pages_within(page: type[Spec]) -> set[type[Spec]]:
+    """The page and all pages below it."""
+    found = {page}
+    waiting: list[Any] = [field.annotation for field in page.model_fields.values()]
+    while waiting:
+        kind = waiting.pop()
+        waiting += get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, Spec) and kind not in found:
+            found |= list_pages_within(kind)
+    return found
+
+
+def list_kinds(annotation: Any) -> set[Any]:
+    """What an annotation is made of."""
+    return {annotation}.union(
+        *(list_kinds(part) for part in get_args(annotation) if isinstance(part, type) or get_args(part))
+    )
+
+
+EVERY_PAGE = sorted(
+    {each for page in list_pages().values() for each in list_pages_within(page)}, key=lambda page: page.__name__
+)
+FIELDS = [
+    (page, name, list_kinds(field.annotation)) for page in EVERY_PAGE for name, field in page.model_fields.items()
+]
+NUMBERS = [(page, name) for page, name, kinds in FIELDS if {int, float} & kinds]
+SWITCHES = [(page, name) for page, name, kinds in FIELDS if bool in kinds]
+
+
+@pytest.mark.parametrize(("page", "name"), NUMBERS)
+def test_no_number_is_true(page: type[Spec], name: str) -> None:
+    assert find_errors(page, {name: True})[name] != []
+
+
+@pytest.mark.parametrize(("page", "name"), SWITCHES)
+def test_no_switch_is_a_number_or_another_text_than_true_and_false(page: type[Spec], name: str) -> None:
+    for value in (1, 0, 1.0, "yes", "on", "1"):
+        assert find_errors(page, {name: value})[name] != [], value
+    for value in ("true", "false", True):
+        assert find_errors(page, {name: value})[name] == [], value
+
+
+def find_errors(page: type[Spec], values: dict[str, object]) -> dict[str, list[str]]:
+    """What is wrong with each of these settings."""
+    found: dict[str, list[str]] = {name: [] for name in values}
+    try:
+        page.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            if item["loc"] and item["loc"][0] in found:
+                found[str(item["loc"][0])].append(item["msg"])
+    return found
