@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from graphs.config.environment import build_environment
 from graphs.config.loader import Snapshot, find_shipped_configs, load
 from graphs.errors import GraphUnavailable
 from graphs.nodes import Services
 from graphs.nodes.state import Context
 from graphs.policy.rules import Caller
 from graphs.runtime.compiler import Graph, assemble
-from graphs.runtime.engine import Engine, build_environment, open_engine
+from graphs.runtime.engine import Engine, open_engine
 
 Factory = Callable[[], Awaitable[Graph]]
 

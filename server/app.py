@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from graphs.config.environment import SecretUnreadable
+from graphs.config.environment import SecretUnreadable, build_environment
 from graphs.config.loader import Snapshot, load
 from graphs.diagnostics.coverage import describe_server
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import build_environment, open_engine
+from graphs.runtime.engine import open_engine
 from server.auth.failed_keys import AddressLocked
 from server.auth.http_client import build_client
 from server.auth.identity import Identities

@@ -49,6 +49,12 @@ class Environment(Mapping[str, str]):
         return len(self._variables)
 
 
+def build_environment(env: Mapping[str, str], data: Path) -> Environment:
+    """The environment that config files read: secrets may be in files (`NAME_FILE`), and the data folder is absolute,
+    because servers run elsewhere."""
+    return Environment({**env, "INTERLOCK_DATA": str(data.resolve())})
+
+
 def read_stamp(file: str | Path) -> Stamp:
     """Read the stamp of a file, with links followed."""
     try:

@@ -299,9 +299,3 @@ async def cancel_and_wait(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.wait([task])
-
-
-def build_environment(env: Mapping[str, str], data: Path) -> Environment:
-    """The environment that config files read: secrets may be in files (`NAME_FILE`), and the data folder is absolute,
-    because servers run elsewhere."""
-    return Environment({**env, "INTERLOCK_DATA": str(data.resolve())})

@@ -8,25 +8,20 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from graphs.config.loader import Snapshot, load
-from graphs.diagnostics.access_matrix import build_access_matrix
-from graphs.diagnostics.explain import Question, explain
-from graphs.diagnostics.tool_catalog import UnknownName
+from graphs.config.environment import build_environment
 from graphs.errors import ConfigError
-from graphs.runtime.engine import build_environment
-from server.cli.access_output import (
-    FORMATS,
-    TableFormat,
-    format_explanation_json,
-    format_explanation_text,
-    list_holders,
-)
-from server.cli.options import Configs, load_settings, report_error, silence_engine_log
+from server.cli.options import Configs, TableFormat, load_settings, report_error, silence_engine_log
 from server.cli.output import escape_line
+
+if TYPE_CHECKING:
+    from graphs.config.loader import Snapshot
+    from graphs.diagnostics.tool_catalog import UnknownName
+
+# ruff: noqa: PLC0415  what needs the engine loads it itself: `--help` does not
 
 access = typer.Typer(name="access")
 
@@ -67,6 +62,10 @@ def show_matrix(
             raise typer.BadParameter(f"belongs behind it: access {context.invoked_subcommand} --{option} …")
         context.obj = configs
         return
+    from graphs.diagnostics.access_matrix import build_access_matrix
+    from graphs.diagnostics.tool_catalog import UnknownName
+    from server.cli.access_output import FORMATS, list_holders
+
     snapshot = load_or_exit(configs)
     try:
         found = asyncio.run(
@@ -114,6 +113,10 @@ def explain_call(
 
     Nothing is called. Exit 0: said, whatever is decided; 1: the files have problems; 2: usage.
     """
+    from graphs.diagnostics.explain import Question, explain
+    from graphs.diagnostics.tool_catalog import UnknownName
+    from server.cli.access_output import format_explanation_json, format_explanation_text
+
     arguments = parse_arguments(args)
     moment = parse_time(now)
     snapshot = load_or_exit(configs or cast("Path | None", context.obj))
@@ -146,6 +149,8 @@ def explain_call(
 
 def load_or_exit(configs: Path | None) -> Snapshot:
     """Load and check the files. Ends the command where they cannot be read."""
+    from graphs.config.loader import load
+
     settings = load_settings(configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)

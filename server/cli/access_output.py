@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,9 +19,9 @@ from graphs.diagnostics.access_matrix import AccessCell, AccessMatrix, Candidate
 from graphs.diagnostics.explain import Explanation, RoleRuling
 from graphs.errors import NotAllowed
 from server.auth.role_mapping import find_role
+from server.cli.options import TableFormat
 from server.cli.output import escape_line, format_csv_line
 
-TableFormat = Literal["table", "json", "csv"]
 Holders = Mapping[str, Sequence[str]]
 """Role → what stands for it: names of keys, and what others say of theirs."""
 

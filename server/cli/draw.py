@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Literal
 
 from graphs.diagnostics.drawing import GraphShape, render_mermaid, render_png, render_svg
+from server.cli.options import DrawingFormat
 
-Format = Literal["mermaid", "svg", "png"]
-
-ENDINGS: Mapping[str, Format] = {".mmd": "mermaid", ".mermaid": "mermaid", ".svg": "svg", ".png": "png"}
+ENDINGS: Mapping[str, DrawingFormat] = {".mmd": "mermaid", ".mermaid": "mermaid", ".svg": "svg", ".png": "png"}
 
 
 class CannotDraw(Exception):
@@ -31,7 +29,7 @@ def choose_shapes(shapes: Mapping[str, GraphShape | None], graph: str | None) ->
     return readable
 
 
-def choose_format(wanted: Format | None, output: str | None) -> Format:
+def choose_format(wanted: DrawingFormat | None, output: str | None) -> DrawingFormat:
     """Choose the format that was asked for, or that the ending of the output file says. Raises CannotDraw."""
     ending = PurePath(output).suffix.lower() if output is not None and not is_folder(output) else ""
     said = ENDINGS.get(ending)
@@ -47,7 +45,7 @@ def is_folder(output: str) -> bool:
     return output.endswith("/") or Path(output).is_dir()
 
 
-def write(shapes: Mapping[str, GraphShape], kind: Format, output: str | None) -> list[Path]:
+def write(shapes: Mapping[str, GraphShape], kind: DrawingFormat, output: str | None) -> list[Path]:
     """Write the drawings to a file, into a folder, or to stdout; return the files that were written.
 
     Raises CannotDraw, also where the file cannot be written.
@@ -67,7 +65,7 @@ def write(shapes: Mapping[str, GraphShape], kind: Format, output: str | None) ->
     ]
 
 
-def join_drawings(shapes: Mapping[str, GraphShape], kind: Format) -> bytes:
+def join_drawings(shapes: Mapping[str, GraphShape], kind: DrawingFormat) -> bytes:
     """Join all drawings in one file, which only Mermaid's text allows."""
     if len(shapes) > 1 and kind != "mermaid":
         names = ", ".join(PurePath(file).stem for file in shapes)
@@ -75,7 +73,7 @@ def join_drawings(shapes: Mapping[str, GraphShape], kind: Format) -> bytes:
     return b"\n".join(render_shape(file, shape, kind) for file, shape in shapes.items())
 
 
-def render_shape(file: str, shape: GraphShape, kind: Format) -> bytes:
+def render_shape(file: str, shape: GraphShape, kind: DrawingFormat) -> bytes:
     match kind:
         case "mermaid":
             return f"%% {' '.join(file.split())}\n{render_mermaid(shape)}".encode()

@@ -12,20 +12,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from graphs.config.loader import load
-from graphs.config.spec.schemas import build_schemas
-from graphs.diagnostics.doctor import check_servers, examine
-from graphs.diagnostics.drawing import read_shapes
+from graphs.config.environment import build_environment
 from graphs.errors import ConfigError, InterlockError, Problem
-from graphs.runtime.engine import build_environment
 from server.cli.access import access
 from server.cli.audit import audit
-from server.cli.chat import ChatFailed, converse
-from server.cli.draw import CannotDraw, Format, choose_format, choose_shapes, write
-from server.cli.options import Configs, load_settings, report_error, silence_engine_log
+from server.cli.options import Configs, DrawingFormat, load_settings, report_error, silence_engine_log
 from server.cli.output import escape_lines
-from server.cli.serve import CannotServe, serve_forever
-from server.cli.studio import run_studio
+
+# ruff: noqa: PLC0415  each command loads what it needs: the engine takes seconds, and `--help` needs none of it
 
 app = typer.Typer(
     help="YAML graphs, served as chat models whose MCP tools really run, each call checked first.",
@@ -67,6 +61,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serves the graphs as an OpenAI-compatible API."""
+    from server.cli.serve import CannotServe, serve_forever
+
     try:
         settings = load_settings(configs) if log is None else load_settings(configs).model_copy(update={"log": log})
         serve_forever(settings, host=host, port=port, workers=workers)
@@ -93,6 +89,8 @@ def check(
     patience: Annotated[float, typer.Option(min=0.1, help="With --connect: seconds that a server gets.")] = 45.0,
 ) -> None:
     """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
+    from graphs.config.loader import load
+
     settings = load_settings(folder or configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
@@ -104,13 +102,16 @@ def check(
         if connect:
             typer.echo("the servers were not asked: mend this first", err=True)
         raise typer.Exit(1) from None
-    silence_engine_log()
-    problems, notes = asyncio.run(check_servers(snapshot, patience)) if connect else ([], [])
-    print_problems(problems, excerpts)
-    for note in notes:
-        typer.echo(escape_lines(note), err=True)
-    if problems:
-        raise typer.Exit(1)
+    if connect:
+        from graphs.diagnostics.doctor import check_servers
+
+        silence_engine_log()
+        problems, notes = asyncio.run(check_servers(snapshot, patience))
+        print_problems(problems, excerpts)
+        for note in notes:
+            typer.echo(escape_lines(note), err=True)
+        if problems:
+            raise typer.Exit(1)
     typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
 
 
@@ -120,6 +121,9 @@ def doctor(
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds that an MCP server gets to come up.")] = 45.0,
 ) -> None:
     """Tries everything that the files name: servers, LiteLLM, storage, keys. Exit 0: all is well; 1: it is not."""
+    from graphs.config.loader import load
+    from graphs.diagnostics.doctor import examine
+
     chosen = load_settings(configs)
     env = build_environment(os.environ, chosen.data)
     try:
@@ -138,7 +142,7 @@ def doctor(
 def draw(
     graph: Annotated[str | None, typer.Argument(help="A graph, by its name or file; without it, all.")] = None,
     format: Annotated[
-        Format | None, typer.Option(help="Default: what the ending of --output says, or mermaid.")
+        DrawingFormat | None, typer.Option(help="Default: what the ending of --output says, or mermaid.")
     ] = None,
     output: Annotated[
         str | None, typer.Option(help="A file (.mmd, .svg, .png), or a folder for one file a graph. Default: stdout.")
@@ -146,6 +150,10 @@ def draw(
     configs: Configs = None,
 ) -> None:
     """Draws graphs as Mermaid, SVG or PNG, with what is wrong in them. Exit 0: drawn; 1: with problems; 2: usage."""
+    from graphs.config.loader import load
+    from graphs.diagnostics.drawing import read_shapes
+    from server.cli.draw import CannotDraw, choose_format, choose_shapes, write
+
     settings = load_settings(configs)
     if not settings.configs.is_dir():
         typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
@@ -178,6 +186,8 @@ def schema(
     configs: Configs = None,
 ) -> None:
     """Writes the JSON Schemas of all kinds of config file into the folder's schemas/, for editors."""
+    from graphs.config.spec.schemas import build_schemas
+
     made = build_schemas()
     if name is not None:
         if name not in made:
@@ -201,6 +211,8 @@ def chat(
     configs: Configs = None,
 ) -> None:
     """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
+    from server.cli.chat import ChatFailed, converse
+
     try:
         asyncio.run(converse(url.rstrip("/"), model, key, load_settings(configs).data, " ".join(message or [])))
     except ChatFailed as error:
@@ -221,6 +233,9 @@ def studio(
     ] = True,
 ) -> None:
     """Opens the graphs in LangGraph Studio: writes a langgraph.json for them and starts `langgraph dev` with it."""
+    from server.cli.serve import CannotServe
+    from server.cli.studio import run_studio
+
     try:
         raise typer.Exit(run_studio(load_settings(configs), host=host, port=port, browser=browser, token=token))
     except InterlockError as error:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from graphs.config.environment import SecretUnreadable
 from graphs.errors import InterlockError
-from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.settings import Settings
 
 Configs = Annotated[
     Path | None, typer.Option("--configs", help="The folder with the config files.", show_default="configs")
 ]
+
+
+DrawingFormat = Literal["mermaid", "svg", "png"]
+TableFormat = Literal["table", "json", "csv"]
 
 
 def silence_engine_log() -> None:
@@ -25,6 +31,8 @@ def silence_engine_log() -> None:
 def load_settings(configs: Path | None) -> Settings:
     """Load settings from the environment; the command line wins. Ends the command where a file with one cannot be
     read."""
+    from server.settings import Settings  # noqa: PLC0415 -- for no command's --help
+
     try:
         return Settings() if configs is None else Settings(configs=configs)
     except SecretUnreadable as error:

@@ -12,8 +12,8 @@ import threading
 import uvicorn
 from fastapi import FastAPI
 
+from graphs.config.environment import build_environment
 from graphs.config.loader import Snapshot, load
-from graphs.runtime.engine import build_environment
 from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys

@@ -21,9 +21,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from graphs import studio
+from graphs.config.environment import build_environment
 from graphs.config.loader import load
 from graphs.errors import InterlockError
-from graphs.runtime.engine import build_environment
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
 from server.cli.serve import CannotServe
 from server.cli.studio_guard import STUDIO_ORIGINS, TOKEN_VARIABLE, StudioGuard, is_loopback_name

@@ -25,7 +25,7 @@ from test_openwebui import ASK_USER, WEBUI, answer, asked, panel
 from graphs.errors import Problem
 from graphs.store.audit.record import AuditRecord
 from graphs.text import escape_invisible
-from server.cli.audit import format_row
+from server.cli.audit_output import format_row
 from server.cli.chat import show
 from server.cli.main import print_problems
 from server.cli.output import escape_lines

@@ -18,9 +18,8 @@ from support.facade import Facade, serving
 from support.processes import plain_environment, running
 from support.scripted_model import ScriptedModel
 
-from graphs.config.environment import LARGEST_SECRET, Environment, SecretUnreadable
+from graphs.config.environment import LARGEST_SECRET, Environment, SecretUnreadable, build_environment
 from graphs.diagnostics.doctor import examine_keys
-from graphs.runtime.engine import build_environment
 from server.settings import Settings
 
 INTERLOCK = Path(sys.executable).with_name("interlock")

@@ -7,11 +7,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from graphs.events import AuditKind
 from graphs.text import dump_canonical_json, format_cut, make_storable
-
-AuditKind = Literal["decision", "call", "approval", "pruned"]
 
 GENESIS_HASH = "0" * 64
 """What the first record names as the hash before it."""
