@@ -80,7 +80,8 @@ def _skip_per_user(snapshot: Snapshot, name: str) -> ServerProbe:
 def _describe_status(status: ServerStatus, took: float, patience: float) -> str:
     if status.status == "up":
         count = len(status.tools)
-        return f"{count} {'tool' if count == 1 else 'tools'} after {took:.1f} s"
+        tools = f"{count} {'tool' if count == 1 else 'tools'} after {took:.1f} s"
+        return "; ".join((tools, *status.remarks))
     reason = status.reason or f"is still starting after {patience:g} s"
     return f"{reason}; it last said: {status.last_output}" if status.last_output else reason
 

@@ -165,7 +165,7 @@ class Revision(Generic[Attachment]):
             "servers": {
                 name: {
                     "status": entry.status,
-                    "reason": entry.reason or "; ".join(entry.left_out) or None,
+                    "reason": entry.reason or "; ".join((*entry.left_out, *entry.remarks)) or None,
                     "tools": list(entry.tools),
                 }
                 for name, entry in servers.items()

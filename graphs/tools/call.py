@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from http import HTTPStatus
 from typing import Any, Literal
 
 from mcp import McpError
-from mcp.types import CallToolResult, TextContent
+from mcp.types import CallToolResult, ErrorData, TextContent
 from pydantic import ValidationError
 
 from graphs.telemetry import spans
 from graphs.text import escape_invisible
-from graphs.tools.connection import ServerConnection, ServerDown
+from graphs.tools.connection import ServerConnection, ServerDown, SessionLoss
+from graphs.tools.http_failures import find_http_failure
 from graphs.tools.message_limits import UNFIT_CODE
 from graphs.tools.names import make_people_name
 from graphs.tools.results import build_failure, render_result
@@ -70,10 +72,7 @@ class ServerCall:
         except _CallFailed as failed:
             return build_failure(str(failed))
         except McpError as error:
-            if error.error.code == UNFIT_CODE:
-                return build_failure(self._describe_unfit_answer(error.error.message))
-            words = escape_invisible(error.error.message[: min(spec.max_result, _LONGEST_REFUSAL)], keep="\n\t")
-            return build_failure(f"{self._name} was refused by its server: {words}")
+            return build_failure(self._describe_refusal(error.error))
         except ValidationError:
             return build_failure(f"{self._name} gave an answer that is no tool result. It may have taken effect.")
         finally:
@@ -93,10 +92,26 @@ class ServerCall:
                     return await self._call_traced(session)
             except ConnectionLost as lost:
                 reason, sent = await self._find_loss_reason(session, lost)
-                self._was_sent |= sent
+            except McpError as error:
+                loss = await self._find_session_loss(session, error.error)
+                if loss is None:
+                    raise
+                reason, sent = loss.reason, loss.was_run
+            self._was_sent |= sent
             if attempts > 1 or (sent and not self._is_repeatable):
                 raise _CallFailed(self._describe_outcome(reason, sent=sent))
             logger.info("%s is repeated: its server %s", self._name, reason)
+
+    async def _find_session_loss(self, session: Session, refusal: ErrorData) -> SessionLoss | None:
+        """Find whether the call failed with its session, or with the connection of its own request; None where the
+        server refused this call."""
+        if refusal.code == UNFIT_CODE:
+            return None
+        loss = await self._connection.find_loss(session, refusal)
+        failure = find_http_failure(refusal)
+        if loss is None and failure is not None and failure.status is None:
+            return SessionLoss(self._connection.redaction.redact_text(failure.reason), was_run=failure.was_sent)
+        return loss
 
     async def _call_traced(self, session: Session) -> RawResult:
         """Call the tool, as a span of its own. Raises what `Session.call` raises."""
@@ -117,7 +132,7 @@ class ServerCall:
         if not lost.was_sent:
             return "lost the connection before the call reached it", False
         end = await asyncio.shield(session.end)
-        return end.reason, lost.request_id not in end.unsent_ids
+        return end.reason, True
 
     def _describe_state(self) -> str:
         return "failed and could not be repeated" if self._was_sent else "was not run"
@@ -131,6 +146,22 @@ class ServerCall:
             f"Outcome unknown: the server of {self._name} {reason} while the call was under way. It may or may not "
             "have taken effect, so it was not repeated. Find out before calling it again."
         )
+
+    def _describe_refusal(self, refusal: ErrorData) -> str:
+        if refusal.code == UNFIT_CODE:
+            return self._describe_unfit_answer(refusal.message)
+        failure = find_http_failure(refusal)
+        own = failure.words if failure is not None else refusal.message
+        words = escape_invisible(own[: min(self._connection.spec.max_result, _LONGEST_REFUSAL)], keep="\n\t")
+        if failure is None:
+            return f"{self._name} was refused by its server: {words}"
+        if failure.redirect:
+            words = f"it redirects to {failure.redirect}, which is not followed"
+        said = f"({failure.title}): {words}" if words else f"({failure.title})"
+        if failure.status is not None and failure.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return f"{self._name} was refused by its server {said}"
+        known = "" if self._is_repeatable else "\nOutcome unknown: it may have taken effect."
+        return f"{self._name} failed at its server {said}{known}"
 
     def _describe_unfit_answer(self, reason: str) -> str:
         reason = escape_invisible(reason[:_LONGEST_REASON])

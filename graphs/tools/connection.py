@@ -15,16 +15,18 @@ from typing import Literal
 import anyio
 import anyio.to_thread
 from mcp import McpError
-from mcp.types import Tool
+from mcp.types import METHOD_NOT_FOUND, ErrorData, Tool
+from pydantic import ValidationError
 
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.text import escape_invisible
-from graphs.tools.errors import build_redaction, describe_exit, describe_failure, find_unsent_ids
+from graphs.tools.errors import build_redaction, describe_exit, describe_failure, describe_refusal
 from graphs.tools.http import HttpLink, open_http
+from graphs.tools.http_failures import find_http_failure, is_certain_loss, is_same_refusal, may_mean_loss
 from graphs.tools.message_limits import Intake
-from graphs.tools.session import SESSION_TERMINATED, ConnectionEnd, Session, read_own_version
+from graphs.tools.session import ConnectionEnd, Session, read_own_version
 from graphs.tools.stdio import StdioLink, run_process
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,10 @@ class Timing:
     first_delay: float = 0.5
     """Before the first new attempt after a connection ended; doubled for each next one."""
     longest_delay: float = 30.0
+    longest_delay_http: float = 5.0
+    """The same for a server that is reached over HTTP: to try one starts no program."""
+    second_try: float = 5.0
+    """For a server that is down to come up when a call needs it, before the call is answered without it."""
     steady: float = 30.0
     """A connection that held this long is sound: the delays begin anew after it."""
     launch: float = 30.0
@@ -67,6 +73,14 @@ class Timing:
 
 class ServerDown(InterlockError):
     """There is no connection now; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class SessionLoss:
+    """How a server lost the session in which it was called. `was_run`: whether it may have begun to run the call."""
+
+    reason: str
+    was_run: bool
 
 
 class ServerConnection:
@@ -98,6 +112,8 @@ class ServerConnection:
         self.tools: tuple[Tool, ...] = ()
         self.left_out: tuple[str, ...] = ()
         """Why tools that it lists cannot be called, in words."""
+        self.remarks: tuple[str, ...] = ()
+        """What else there is to say of its tools; nothing is wrong with it."""
         self.startup_done = asyncio.Event()
         """Set once the server was up or down."""
         self.slots = asyncio.Semaphore(spec.concurrency)
@@ -116,24 +132,35 @@ class ServerConnection:
         self._stop = asyncio.Event()
         self._is_suspect = False
         self._wake = asyncio.Event()
+        self._retry = asyncio.Event()
+        """Set to end the pause before the next attempt."""
+        self._attempt_end = -math.inf
+        """When the last attempt ended, by the loop's clock."""
         self._state_event = asyncio.Event()
+        self._tasks: set[asyncio.Task[ConnectionEnd]] = set()
+        """The connection, and those before it on which calls are still under way."""
 
     async def run(self) -> None:
         """Keep the server connected until `stop`. The outermost layer of its own task."""
         # Both look into files, which the event loop must not wait for.
         self.redaction = await anyio.to_thread.run_sync(build_redaction, self.spec)
         self._version = await anyio.to_thread.run_sync(read_own_version)
+        longest = self._timing.longest_delay
+        if self.spec.transport != "stdio":
+            longest = min(longest, self._timing.longest_delay_http)
         delay = self._timing.first_delay
         logged: str | None = None
         while not self._stop.is_set():
             began = asyncio.get_running_loop().time()
-            end = await self._connect_once()
+            self._retry.clear()
+            end = await self._connect()
+            self._attempt_end = asyncio.get_running_loop().time()
             if self._stop.is_set():
                 break
-            if self._was_up and asyncio.get_running_loop().time() - began >= self._timing.steady:
+            if self._was_up and self._attempt_end - began >= self._timing.steady:
                 delay = self._timing.first_delay
             # A first break is usually mended at once; callers who may repeat a call wait for that.
-            soon = self._was_up and delay == self._timing.first_delay
+            soon = self._was_up and (end.is_session_lost or delay == self._timing.first_delay)
             said = f"; it last said: {end.last_output}" if end.last_output else ""
             # A server that stays away would fill the log.
             level = logging.DEBUG if end.reason == logged else logging.WARNING
@@ -142,15 +169,21 @@ class ServerConnection:
             )
             logged = None if soon else end.reason
             self._set_state("starting" if soon else "down", end.reason, end.last_output)
+            if self._was_up and end.is_session_lost:
+                # The server is there: calls wait for the next session.
+                continue
             with anyio.move_on_after(delay * random.uniform(0.75, 1.25)):  # noqa: S311 -- spreads load, guards nothing
-                await self._stop.wait()
-            delay = min(delay * 2, self._timing.longest_delay)
+                await self._retry.wait()
+            delay = min(delay * 2, longest)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         self._set_state("down", "is being closed")
 
     def stop(self) -> None:
         """Have `run` close the connection and return."""
         self._stop.set()
         self._wake.set()
+        self._retry.set()
         if self._opening_scope is not None:
             self._opening_scope.cancel()
 
@@ -160,16 +193,71 @@ class ServerConnection:
         self._wake.set()
 
     async def get_session(self) -> Session:
-        """Return the live session; wait while the server is starting. Raises ServerDown, in words."""
-        while True:
-            if self._session is not None and not self._session.closed and not self._session.terminated:
-                return self._session
-            if self.state == "down":
-                raise ServerDown(self.reason or "is down")
-            await self._state_event.wait()
+        """Return the live session; wait while the server is starting. One that is down is tried again first.
 
-    async def _connect_once(self) -> ConnectionEnd:
-        """Open one connection, keep it until it ends, and return how it ended."""
+        Raises ServerDown, in words.
+        """
+        was_tried = False
+        while True:
+            session = self._session
+            if session is not None and not session.closed and session.retirement is None:
+                return session
+            if self.state == "down":
+                if was_tried or not self._try_again():
+                    raise ServerDown(self.reason or "is down")
+                was_tried = True
+                with anyio.move_on_after(self._timing.second_try):
+                    await self._state_event.wait()
+            else:
+                await self._state_event.wait()
+
+    def _try_again(self) -> bool:
+        """End the pause before the next attempt; return whether one begins. What was just found out is not asked
+        again."""
+        waited = asyncio.get_running_loop().time() - self._attempt_end
+        if self.is_late or self._stop.is_set() or waited < self._timing.first_delay:
+            return False
+        self._retry.set()
+        return True
+
+    async def find_loss(self, session: Session, refusal: ErrorData) -> SessionLoss | None:
+        """Find whether a call was refused because the server lost the session; then another one is opened. None where
+        the session lives."""
+        if not may_mean_loss(refusal):
+            return None
+        failure = find_http_failure(refusal)
+        if is_certain_loss(refusal) or (failure is not None and not failure.was_sent):
+            words = failure.reason if failure is not None else refusal.message
+            session.retire(self._redact(words if failure is None or failure.status is None else _describe_loss(words)))
+            return SessionLoss(self._redact(words), was_run=False)
+        look: ErrorData | None = None
+        with anyio.move_on_after(self._timing.ping) as patience:
+            look = await session.look()
+        if patience.cancelled_caught:
+            self.mark_suspect()
+        if look is None:
+            return None
+        words = self._redact(describe_refusal(look))
+        session.retire(_describe_loss(words))
+        return SessionLoss(words, was_run=not is_same_refusal(refusal, look))
+
+    async def _connect(self) -> ConnectionEnd:
+        """Open one connection, and return how it ended, or why no further call is made on it."""
+        retired: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
+        # In a task of its own, since its scopes must be left in the task that entered them.
+        task = asyncio.create_task(self._connect_once(retired), name=f"mcp server {self._label}: connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait({task, retired}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        return retired.result() if retired.done() else task.result()
+
+    async def _connect_once(self, retired: asyncio.Future[ConnectionEnd]) -> ConnectionEnd:
+        """Open one connection, keep it until it ends, and return how it ended. `retired` is set before that where
+        calls are still under way on it."""
         session: Session | None = None
         end: ConnectionEnd | None = None
         patience = self.spec.timeout
@@ -186,7 +274,7 @@ class ServerConnection:
                 async with self._open_link(intake) as link:
                     session = Session(link.read, link.write, self._wake.set, version=self._version, intake=intake)
                     try:
-                        end = await self._converse(session, link, scope)
+                        end = await self._converse(session, link, scope, retired)
                     finally:
                         link.read.close()
                         link.write.close()
@@ -194,14 +282,15 @@ class ServerConnection:
         except Exception as error:
             # The outermost layer of this task: whatever a transport raises ends one connection, never the gateway.
             logger.debug("MCP server %s: the connection failed", self._label, exc_info=True)
-            end = end or ConnectionEnd(
-                self._redact(describe_failure(error, self.spec)), unsent_ids=find_unsent_ids(error)
-            )
+            end = end or ConnectionEnd(self._redact(describe_failure(error, self.spec)))
         finally:
             late.cancel()
-            self._opening_scope = None
-            self._session = None
+            if not retired.done():
+                self._opening_scope = None
+                self._session = None
         end = end or ConnectionEnd(f"gave no answer to a greeting within {patience:g} s", self._find_last_note())
+        if self.state == "up" and not retired.done():
+            self._set_state("starting", end.reason, end.last_output)
         if session is not None:
             session.end.set_result(end)
         return end
@@ -215,15 +304,21 @@ class ServerConnection:
             async with open_http(self.spec, intake) as remote:
                 yield remote
 
-    async def _converse(self, session: Session, link: StdioLink | HttpLink, scope: anyio.CancelScope) -> ConnectionEnd:
+    async def _converse(
+        self,
+        session: Session,
+        link: StdioLink | HttpLink,
+        scope: anyio.CancelScope,
+        retired: asyncio.Future[ConnectionEnd],
+    ) -> ConnectionEnd:
         async with session:
             try:
                 await session.initialize()
                 tools = await self._list_tools(session)
-            except McpError as error:
+            except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream) as error:
                 return (
                     await self._describe_end(link)
-                    if session.closed
+                    if session.closed or not isinstance(error, McpError)
                     else ConnectionEnd(self._redact(describe_failure(error, self.spec)))
                 )
             scope.deadline = math.inf
@@ -237,7 +332,20 @@ class ServerConnection:
             # Closing takes a while; nobody is to be sent here meanwhile.
             self._session = None
             self._set_state("starting", end.reason, end.last_output)
+            if end.is_session_lost and isinstance(link, HttpLink):
+                # Other people's calls may still be answered; meanwhile the next connection is opened.
+                retired.set_result(end)
+                await self._wait_for_calls(session)
             return end
+
+    async def _wait_for_calls(self, session: Session) -> None:
+        """Wait until no call is under way; not longer than any may take, nor when everything is being closed."""
+        waits = [asyncio.create_task(one.wait()) for one in (session.idle, self._stop)]
+        try:
+            await asyncio.wait(waits, timeout=self.spec.timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
 
     async def _maintain(self, session: Session, link: StdioLink | HttpLink) -> ConnectionEnd:
         """Look after a live session until it ends or is to end."""
@@ -254,8 +362,8 @@ class ServerConnection:
                 return ConnectionEnd("is being closed")
             if session.closed:
                 return await self._describe_end(link)
-            if session.terminated:
-                return ConnectionEnd("no longer knows our session; it was probably restarted")
+            if session.retirement is not None:
+                return ConnectionEnd(session.retirement, is_session_lost=True)
             with anyio.move_on_after(self._timing.ping) as patience:
                 self._opening_scope = patience
                 while session.overdue:
@@ -284,11 +392,12 @@ class ServerConnection:
     async def _ping(self, session: Session) -> None:
         try:
             await session.send_ping()
+        except ValidationError:
+            return
         except McpError as error:
             # A server may not know pings; that it says so shows that it lives.
-            if error.error.code == SESSION_TERMINATED:
-                session.terminated = True
-                self._wake.set()
+            if error.error.code != METHOD_NOT_FOUND:
+                await self.find_loss(session, error.error)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
             session.closed = True
             self._wake.set()
@@ -296,8 +405,8 @@ class ServerConnection:
     async def _refresh(self, session: Session) -> None:
         try:
             tools = await self._list_tools(session)
-        except (McpError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            words = self._redact(str(error))
+        except (McpError, ValidationError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            words = self._redact(describe_failure(error, self.spec))
             logger.warning("MCP server %s: its changed tools could not be listed: %s", self._label, words)
             return
         if tools == self.tools:
@@ -313,6 +422,7 @@ class ServerConnection:
             for reason in left_out:
                 logger.warning("MCP server %s: %s", self._label, reason)
         self.left_out = left_out
+        self.remarks = tuple(map(self._redact, listing.list_remarks()))
         return tuple(listing.tools.values())
 
     async def _describe_end(self, link: StdioLink | HttpLink) -> ConnectionEnd:
@@ -360,3 +470,7 @@ class ServerConnection:
         # Log handlers and tracebacks draw frames; what was said stands inside them.
         said = (note.strip(" |+-") for note in reversed(self._notes))
         return next((line for line in said if any(letter.isalnum() for letter in line)), None)
+
+
+def _describe_loss(words: str) -> str:
+    return f"no longer knows our session, it was probably restarted: it {words}"

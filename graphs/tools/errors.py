@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import re
 import signal
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
 from mcp import McpError
+from mcp.types import ErrorData
+from pydantic import ValidationError
 
 from graphs.config.secrets import find_server_secrets
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
+from graphs.tools.http_failures import HttpFailure, describe_break, find_http_failure
+from graphs.tools.http_limits import RequestFailed
 from graphs.tools.message_limits import UNFIT_CODE, UnfitMessage
 
 _SHORTEST_SECRET = 8
@@ -29,6 +34,8 @@ _CURES = {
     "bunx": "Install Bun, which brings it",
     "deno": "Install Deno",
 }
+
+_HOST_REFUSED = re.compile(r"invalid host|host (header|name)? ?(is )?not allowed|disallowed host", re.IGNORECASE)
 
 
 class StartError(InterlockError):
@@ -71,49 +78,67 @@ def unwrap_error(error: BaseException) -> BaseException:
     return error
 
 
-def find_unsent_ids(error: BaseException) -> frozenset[object]:
-    """Find the ids of the JSON-RPC requests that cannot have been sent: no connection was made for them."""
-    if isinstance(error, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-        return frozenset[object]().union(*(find_unsent_ids(one) for one in inner))
-    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return frozenset()
-    try:
-        return frozenset({json.loads(error.request.content)["id"]})
-    except (RuntimeError, ValueError, KeyError, TypeError):
-        # It was not for a JSON-RPC request.
-        return frozenset()
-
-
 def describe_failure(error: BaseException, spec: ServerSpec) -> str:
-    """Describe what ended, or prevented, a connection to this server."""
+    """Describe what ended, or prevented, a connection to this server: in words that follow its name."""
     where = strip_credentials_from_url(spec.url) if spec.url is not None else "the server"
     match unwrap_error(error):
-        case StartError() | LineTooLong() | UnfitMessage() as known:
+        case InterlockError() | UnfitMessage() as known:
             return str(known)
-        case httpx.HTTPStatusError(response=response):
-            status = f"{where} answered {response.status_code} {response.reason_phrase}"
-            match response.status_code:
-                case 401 | 403:
-                    return f"{status}. Check 'headers' in servers.yaml."
-                case 404 | 405:
-                    return f"{status}. Check the path in 'url' in servers.yaml, or write 'type: sse' for an SSE server."
-                case _:
-                    return status
-        case httpx.ConnectError() | httpx.ConnectTimeout() as unreached:
-            return f"cannot connect to {where}: {unreached}. Is the server running, and 'url' in servers.yaml right?"
-        case httpx.TimeoutException():
-            return f"{where} gave no answer in time"
+        case McpError(error=ErrorData(data=HttpFailure() as failure)) | RequestFailed(failure=failure):
+            return _describe_http_failure(failure, where)
         case httpx.TransportError() as broken:
-            return f"the connection to {where} broke: {broken}"
-        case McpError(error=refused) if spec.url is not None and refused.message == "Session terminated":
-            return f"{where} knows no such session, or answered 404. Check the path in 'url' in servers.yaml."
-        case McpError(error=refused) if refused.code == UNFIT_CODE:
-            return refused.message
+            return _describe_http_failure(describe_break(broken), where)
         case McpError(error=refused):
-            return f"answered with an error: {refused.message}"
+            return describe_refusal(refused)
+        case ValidationError():
+            return "gave an answer of a form that MCP does not have"
         case other:
-            return f"{type(other).__name__}: {other}"
+            return f"failed: {str(other) or type(other).__name__}"
+
+
+def describe_refusal(refused: ErrorData) -> str:
+    """Describe an error in place of an answer."""
+    own = find_http_failure(refused) is not None or refused.code == UNFIT_CODE
+    return refused.message if own else f"answered with an error: {refused.message}"
+
+
+def _describe_http_failure(failure: HttpFailure, where: str) -> str:
+    match failure.cause:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            return (
+                f"cannot connect to {where}: {failure.words}. Is the server running, and 'url' in servers.yaml right?"
+            )
+        case httpx.TimeoutException():
+            return f"gave no answer in time at {where}"
+        case httpx.TransportError():
+            return f"broke the connection to {where}: {failure.words}"
+        case None:
+            pass
+    if failure.redirect:
+        return (
+            f"redirects from {where} to {failure.redirect} ({failure.title}), which is not followed: what is sent was "
+            "meant for that address alone. Write the new one as 'url' in servers.yaml if it is the server's."
+        )
+    said = f"answered {failure.title} at {where}" + (f": {failure.words.rstrip('.')}" if failure.words else "")
+    cure = _find_cure(failure)
+    return f"{said}. {cure}" if cure else said
+
+
+def _find_cure(failure: HttpFailure) -> str:
+    if failure.status == HTTPStatus.MISDIRECTED_REQUEST or _HOST_REFUSED.search(failure.words):
+        return (
+            "It takes requests only under names that it knows: add the host of 'url' in servers.yaml to those that "
+            "its own settings allow, or write in 'url' a name that it knows."
+        )
+    match failure.status:
+        case 202:
+            return "So it took the greeting, and sent no answer with it. Check the path in 'url' in servers.yaml."
+        case 401 | 403:
+            return "Check 'headers' in servers.yaml."
+        case 404 | 405:
+            return "Check the path in 'url' in servers.yaml, or write 'type: sse' for an SSE server."
+        case _:
+            return ""
 
 
 def build_redaction(spec: ServerSpec) -> Redaction:

@@ -42,13 +42,13 @@ class HttpLink:
 async def open_http(spec: ServerSpec, intake: Intake) -> AsyncGenerator[HttpLink]:
     """Connect to the server's `url` until the block is left; what it answers comes through `intake`.
 
-    Raises httpx errors, alone or in groups.
+    Raises httpx errors, RequestFailed and UnfitMessage, alone or in groups.
     """
     url = spec.url or ""
     # Reads the machine's certificates: too slow for the event loop.
     trusted = await anyio.to_thread.run_sync(httpx.create_ssl_context)
     if spec.transport == "sse":
-        make = partial(_make_client, trusted, intake, spec.timeout + _ANSWER_GRACE)
+        make = partial(_make_client, trusted, intake, spec.timeout + _ANSWER_GRACE, is_sse=True)
         async with sse_client(url, headers=dict(spec.headers), httpx_client_factory=make) as (read, write):
             yield HttpLink(read=read, write=write)
     else:
@@ -64,10 +64,11 @@ async def add_trace_headers(request: httpx.Request) -> None:
 
     The message is sent by the connection's own task, which knows nothing of the turn's trace.
     """
-    if b'"traceparent"' not in request.content:
+    content = await request.aread()
+    if b'"traceparent"' not in content:
         return
     try:
-        meta = orjson.loads(request.content)["params"]["_meta"]
+        meta = orjson.loads(content)["params"]["_meta"]
         request.headers.update({name: meta[name] for name in ("traceparent", "tracestate") if name in meta})
     except (ValueError, KeyError, TypeError):  # it was a word among the arguments
         return
@@ -87,6 +88,8 @@ def _make_client(
     headers: dict[str, str] | None = None,
     timeout: httpx.Timeout | None = None,
     auth: httpx.Auth | None = None,
+    *,
+    is_sse: bool = False,
 ) -> httpx.AsyncClient:
     """Make a client with our own timeouts instead of the SDK's, and without a limit of connections: `concurrency` is
     one.
@@ -99,7 +102,7 @@ def _make_client(
     return httpx.AsyncClient(
         headers=own,
         event_hooks={"request": [add_trace_headers, strip_credentials]},
-        transport=BoundedTransport(inner, intake, patience=patience),
+        transport=BoundedTransport(inner, intake, patience=patience, is_sse=is_sse),
         timeout=httpx.Timeout(connect=_CONNECT_TIMEOUT, read=_READ_TIMEOUT, write=60.0, pool=None),
         auth=auth,
     )

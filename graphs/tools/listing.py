@@ -36,10 +36,12 @@ class ToolListing:
     def __init__(self) -> None:
         self.tools: dict[str, Tool] = {}
         self._reasons: list[str] = []
+        self._remarks: list[str] = []
         self._unexplained_count = 0
         """How many are left out without a reason of their own."""
         self._excess_names: list[str] = []
         self._excess_count = 0
+        self._task_names: list[str] = []
         self._size = 0
 
     @property
@@ -64,8 +66,12 @@ class ToolListing:
                 f"a tool named {show_name(name)} is left out: a name is made of letters A to Z, digits, '_', '-', '.' "
                 "and '/', at most 128 of them"
             )
+        elif _requires_task(fields):
+            self._task_names.append(show_name(name))
         else:
-            self._add_named({field: fields[field] for field in _FIELDS if field in fields})
+            # Nothing at all says as much as an empty schema: any arguments.
+            named = {field: fields[field] for field in _FIELDS if fields.get(field) is not None}
+            self._add_named({"inputSchema": {"type": "object", "properties": {}}, **named})
 
     def list_reasons(self) -> tuple[str, ...]:
         """List why tools are left out, in words."""
@@ -81,6 +87,21 @@ class ToolListing:
     def note(self, reason: str) -> None:
         """Note a reason why tools may be missing."""
         self._reasons.append(reason)
+
+    def remark(self, words: str) -> None:
+        """Note what an operator should know, though nothing is wrong."""
+        self._remarks.append(words)
+
+    def list_remarks(self) -> tuple[str, ...]:
+        """List what an operator should know of the tools, in words."""
+        remarks = list(self._remarks)
+        if self._task_names:
+            names = ", ".join(self._task_names[:_MOST_NAMES])
+            more = len(self._task_names) - _MOST_NAMES
+            shown = f"{names} and {more:,} more" if more > 0 else names
+            what = "can only be run as a task" if len(self._task_names) == 1 else "can only be run as tasks"
+            remarks.append(f"{shown}: not offered, since it says that it {what} (taskSupport: required)")
+        return tuple(remarks)
 
     def _add_named(self, fields: dict[str, Any]) -> None:
         try:
@@ -111,6 +132,12 @@ class ToolListing:
             self._reasons.append(reason)
         else:
             self._unexplained_count += 1
+
+
+def _requires_task(fields: dict[str, Any]) -> bool:
+    """Whether the tool runs as a task only (MCP 2025-11-25, "Tasks"; removed from MCP since)."""
+    execution = fields.get("execution")
+    return isinstance(execution, dict) and cast("dict[str, Any]", execution).get("taskSupport") == "required"
 
 
 def show_name(name: object) -> str:

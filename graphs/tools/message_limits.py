@@ -18,6 +18,9 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
+from graphs.tools.http_failures import HttpFailure
+from graphs.tools.message_forms import is_batch, is_progress, split_batch, strip_bom
+
 LARGEST_MESSAGE = 10 * 2**20
 """Bytes of one message, decompressed: four million characters, as text and as structured content beside it."""
 LARGEST_AT_ONCE = 24 * 2**20
@@ -47,7 +50,6 @@ _PROGRESS = (50.0, 100.0)
 """Notes of progress that are read."""
 _NOTES = (20.0, 100.0)
 """Lines of a server's that are noted."""
-_LARGEST_AMOUNT = 1e300
 _STORED_KEY = "interlock/stored"
 _ID_WINDOW = 4_096
 """Bytes at either end of a message in which its id is looked for."""
@@ -178,12 +180,14 @@ class Intake:
         self._dropped_lines = 0
         self.on_tools_changed: Callable[[], None] = lambda: None
         """Is called whenever the server says that its tools have changed."""
+        self.on_failure: Callable[[int, HttpFailure], None] | None = None
+        """Is called when HTTP has no answer to a request of that id."""
         self._parse_lock = parse_lock or asyncio.Lock()
         """Held while a large message is parsed: several of them one after another would be one long stop."""
         self.pace = TokenBucket()
         self.buffered_bytes = 0
         """Bytes of messages that are still arriving."""
-        self._event_times: OrderedDict[bytes, float] = OrderedDict()
+        self._event_times: OrderedDict[bytes, tuple[float, int | None]] = OrderedDict()
         self._stored: dict[str, tuple[dict[str, Any], int]] = {}
 
     def store(self, result: dict[str, Any], size: int) -> dict[str, Any]:
@@ -211,6 +215,32 @@ class Intake:
             yield buffer
         finally:
             buffer.clear()
+
+    def fail(self, request_id: int, failure: HttpFailure) -> bool:
+        """Give a request's failure to whoever waits for its answer; return whether there is anyone who takes it."""
+        if self.on_failure is None:
+            return False
+        self.on_failure(request_id, failure)
+        return True
+
+    async def examine_all(self, data: bytes, *, awaited: bool = False) -> list[tuple[dict[str, Any], bytes]]:
+        """Parse what came as one: a message, or a list of them; each with its JSON, without those that nobody needs.
+
+        Waits where they come too fast. Raises UnfitMessage.
+        """
+        data = strip_bom(data)
+        parts = [data]
+        if is_batch(data):
+            if (excess := await _find_excess_in_steps(data)) is not None:
+                raise UnfitMessage(excess, find_id(data, data))
+            try:
+                parts = split_batch(data)
+            except ValueError:
+                raise UnfitMessage("sent something that is no JSON", find_id(data, data)) from None
+            if not parts:
+                raise UnfitMessage("sent something that is no JSON-RPC message")
+        examined = [(await self.examine(part, awaited=awaited), part) for part in parts]
+        return [(message, part) for message, part in examined if message is not None]
 
     async def examine(self, data: bytes, *, awaited: bool = False) -> dict[str, Any] | None:
         """Parse one message; None for one that nobody needs. Waits where they come too fast. Raises UnfitMessage.
@@ -241,7 +271,7 @@ class Intake:
                 self.on_tools_changed()
                 return False
             case "notifications/progress":
-                return _is_progress(message) and self._progress.try_spend()
+                return is_progress(message) and self._progress.try_spend()
             case _:
                 return False
 
@@ -276,15 +306,16 @@ class Intake:
         """Count bytes that are no message. Waits where they come too fast."""
         await self.pace.spend(size / _BYTES_A_UNIT + lines * _DROPPED_UNITS)
 
-    def remember_event(self, event_id: bytes, start_time: float) -> None:
-        """Remember that an answer under way since `start_time` may be resumed from this event."""
-        self._event_times[event_id] = start_time
+    def remember_event(self, event_id: bytes, start_time: float, request_id: int | None = None) -> None:
+        """Remember that the answer to this request, under way since `start_time`, may be resumed from this event."""
+        self._event_times[event_id] = start_time, request_id
         if len(self._event_times) > _MOST_EVENT_IDS:
             self._event_times.popitem(last=False)
 
-    def find_event_start(self, event_id: bytes) -> float | None:
-        """Find since when the answer of this event is under way, by the loop's clock; None where it is no answer's."""
-        return self._event_times.get(event_id)
+    def find_event_start(self, event_id: bytes) -> tuple[float | None, int | None]:
+        """Find since when the answer of this event is under way, by the loop's clock, and to which request; None where
+        it is no answer's."""
+        return self._event_times.get(event_id, (None, None))
 
 
 def _parse_bounded(data: bytes) -> dict[str, Any]:
@@ -319,26 +350,6 @@ def _is_outcome(message: dict[str, Any]) -> bool:
     if error is None:
         return isinstance(message.get("result"), dict)
     return isinstance(error, dict) and isinstance(error.get("code"), int) and isinstance(error.get("message"), str)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _is_progress(message: dict[str, Any]) -> bool:
-    """Whether a notification of progress is complete."""
-    params = message.get("params")
-    if not isinstance(params, dict):
-        return False
-    params = cast("dict[str, Any]", params)
-    token, amount, total, text = (params.get(name) for name in ("progressToken", "progress", "total", "message"))
-    return (
-        isinstance(token, int | str)
-        and _is_amount(amount)
-        and (total is None or _is_amount(total))
-        and isinstance(text, str | None)
-    )
-
-
-def _is_amount(value: object) -> bool:
-    """Whether it is a number that the SDK takes; of any other it writes a line into the log."""
-    return isinstance(value, int | float) and -_LARGEST_AMOUNT <= value <= _LARGEST_AMOUNT
 
 
 def find_excess(data: bytes) -> str | None:

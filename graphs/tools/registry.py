@@ -43,6 +43,8 @@ class ServerStatus:
     """What it serves now, by its own names; nothing where each user may be shown others."""
     left_out: tuple[str, ...]
     """Why tools that it lists cannot be called, in words."""
+    remarks: tuple[str, ...] = ()
+    """What else there is to say of its tools, while it is up; nothing is wrong with it."""
 
 
 class ToolRegistry:
@@ -181,6 +183,7 @@ class ToolRegistry:
                 last_output=connection.last_output if connection.reason is not None else None,
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
                 left_out=connection.left_out,
+                remarks=connection.remarks if connection.state == "up" else (),
             )
             for name, connection in self._connections.items()
         } | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any, cast
 
@@ -31,6 +32,8 @@ _MOST_OTHERS = 100
 """Of them, those that are no text: to read one takes 50 µs."""
 _IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What models take."""
+_TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/x-yaml"})
+"""What is text besides text/*."""
 _BLOCK: TypeAdapter[ContentBlock] = TypeAdapter(ContentBlock)
 
 
@@ -113,12 +116,28 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _get_plain_text(raw: object) -> str | None:
+    if isinstance(raw, str):
+        return raw
     block = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
-    text = block.get("text") if block.get("type") == "text" else None
+    # A block without a type is what its members say.
+    text = block.get("text") if block.get("type") in ("text", None) else None
     return text if isinstance(text, str) else None
 
 
+def _find_type(block: dict[str, Any]) -> str | None:
+    """Find the type of a block that does not name one; None where its members do not tell."""
+    if isinstance(block.get("resource"), dict):
+        return "resource"
+    if isinstance(block.get("data"), str):
+        family = str(block.get("mimeType")).partition("/")[0]
+        return family if family in ("image", "audio") else None
+    return "resource_link" if isinstance(block.get("uri"), str) and isinstance(block.get("name"), str) else None
+
+
 def _render_block(raw: Any) -> str | ImageContent:
+    if isinstance(raw, dict) and raw.get("type") is None:  # pyright: ignore[reportUnknownMemberType]
+        block = cast("dict[str, Any]", raw)
+        raw = {**block, "type": _find_type(block)}
     try:
         block = _BLOCK.validate_python(raw)
     except ValidationError:
@@ -143,7 +162,22 @@ def _render_resource(resource: TextResourceContents | BlobResourceContents) -> s
     if resource.mimeType in _IMAGES:
         return _render_image(resource.blob, resource.mimeType)
     kind = resource.mimeType or "a file"
-    return f"[{kind} of {len(resource.blob) * 3 // 4:,} bytes at {resource.uri}, which cannot be shown here]"
+    if (text := _read_text(kind, resource.blob)) is not None:
+        return text
+    return (
+        f"[{kind} of {len(resource.blob.rstrip('=')) * 3 // 4:,} bytes at {resource.uri}, which cannot be shown here]"
+    )
+
+
+def _read_text(kind: str, blob: str) -> str | None:
+    """Read the text that a file holds; None for a file of another kind, or one that is not UTF-8."""
+    essence = kind.partition(";")[0].strip().lower()
+    if not (essence.startswith("text/") or essence in _TEXTS or essence.endswith(("+json", "+xml"))):
+        return None
+    try:
+        return base64.b64decode(blob, validate=True).decode()
+    except ValueError:
+        return None
 
 
 def _render_image(data: str, kind: str) -> str | ImageContent:

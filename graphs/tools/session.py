@@ -8,41 +8,53 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Annotated, Any, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp import ClientSession, McpError
 from mcp.shared.message import SessionMessage
 from mcp.shared.session import ProgressFnT
+from mcp.shared.version import SUPPORTED_PROTOCOL_VERSIONS
 from mcp.types import (
     CONNECTION_CLOSED,
+    LATEST_PROTOCOL_VERSION,
+    METHOD_NOT_FOUND,
     CallToolRequest,
     CallToolRequestParams,
     CancelledNotification,
     CancelledNotificationParams,
+    ClientCapabilities,
     ClientNotification,
     ClientRequest,
     ErrorData,
     Implementation,
+    InitializedNotification,
+    InitializeRequest,
+    InitializeRequestParams,
+    InitializeResult,
     JSONRPCError,
     JSONRPCResponse,
     ListToolsRequest,
     PaginatedRequestParams,
+    PingRequest,
     RequestParams,
+    ServerCapabilities,
 )
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from graphs.errors import InterlockError
 from graphs.telemetry.tracing import build_rpc_trace_context
 from graphs.text import escape_invisible
+from graphs.tools.http_failures import HttpFailure
 from graphs.tools.listing import MOST_PAGES, ToolListing
+from graphs.tools.message_forms import NO_GREETING
 from graphs.tools.message_limits import Intake, TokenBucket
 
-SESSION_TERMINATED = 32600
-"""What the SDK's HTTP client says for a 404: the server does not know our session, so it did not run the request."""
 _PROGRESS_A_SECOND = 4
 _FIRST_PROGRESS = 20
 """How many notes of progress go through at once: a person reads none of those that come faster."""
+_LONGEST_VERSION = 40
 _LONGEST_PROGRESS = 300
 """Characters of what a server says about its progress."""
 _GRACE = 0.5
@@ -54,19 +66,45 @@ ProgressListener = Callable[[str], None]
 _progress_listener: ContextVar[ProgressListener | None] = ContextVar("progress", default=None)
 
 
+def _list_blocks(value: Any) -> Any:
+    """List what stands where blocks should: nothing, a text, or one block alone."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _take_mapping(value: Any) -> Any:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 class RawResult(BaseModel):
     """A tool's answer before its blocks are read: one unknown block must not cost the whole answer."""
 
-    content: list[Any] = []
+    content: Annotated[list[Any], BeforeValidator(_list_blocks)] = []
     structuredContent: object = None
-    isError: bool = False
+    isError: Annotated[bool, BeforeValidator(lambda value: False if value is None else value)] = False
 
 
 class RawTools(BaseModel):
     """One page of tools before each is read: one malformed tool must not cost the others."""
 
-    tools: list[Any] = []
+    tools: Annotated[list[Any], BeforeValidator(lambda value: [] if value is None else value)] = []
     nextCursor: str | None = None
+
+
+class _Anything(BaseModel):
+    """A result whose content nobody reads."""
+
+
+class _RawGreeting(BaseModel):
+    """What matters of a server's answer to `initialize`."""
+
+    protocolVersion: str
+    capabilities: Annotated[dict[str, Any], BeforeValidator(_take_mapping)] = {}
+
+
+class BadGreeting(InterlockError):
+    """A server's answer to `initialize` is none; the text says what it did."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +114,8 @@ class ConnectionEnd:
     reason: str
     last_output: str | None = None
     """What its program said last, for those who run it."""
-    unsent_ids: frozenset[object] = frozenset()
-    """The ids of the requests that it certainly did not carry."""
+    is_session_lost: bool = False
+    """Whether the server is there, but does not know the session any more."""
 
 
 class ConnectionLost(Exception):
@@ -109,7 +147,14 @@ class Session(ClientSession):
         super().__init__(read, write, message_handler=_ignore, client_info=info)
         self.closed = False
         self.tools_changed = False
-        self.terminated = False
+        self.retirement: str | None = None
+        """Why no further call is to be made here; those under way may end."""
+        self.has_tools = True
+        """Whether the server says that it has tools."""
+        self.idle = asyncio.Event()
+        """Set while no call is under way."""
+        self.idle.set()
+        self._calls = 0
         self.overdue: list[int] = []
         """Requests whose callers left and that are still not answered; the server should be told."""
         self.end: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
@@ -117,6 +162,7 @@ class Session(ClientSession):
         self._wake = wake
         self._intake = intake
         intake.on_tools_changed = self._note_change
+        intake.on_failure = self._fail
         self._abandoned: dict[int | str, asyncio.TimerHandle] = {}
         self._closed_by_server: set[int | str] = set()
         """Requests that the server itself refused with the code by which the SDK says that the connection ended."""
@@ -124,10 +170,20 @@ class Session(ClientSession):
     async def call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
         """Call a tool in the caller's own task, which may be cancelled at any time.
 
-        Raises ConnectionLost when the connection ends first, McpError when the server refuses, ValidationError for an
-        answer that is none. The answer is not held against the tool's output schema: the model gets what the server
-        said.
+        Raises ConnectionLost when the connection ends first, McpError when the server refuses or HTTP has no answer,
+        ValidationError for an answer that is none. The answer is not held against the tool's output schema: the model
+        gets what the server said.
         """
+        self._calls += 1
+        self.idle.clear()
+        try:
+            return await self._call(tool, arguments)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self.idle.set()
+
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> RawResult:
         request_id = self._request_id
         carried = build_rpc_trace_context(request_id)
         meta = RequestParams.Meta.model_validate(carried) if carried else None
@@ -151,19 +207,59 @@ class Session(ClientSession):
             if error.error.code == CONNECTION_CLOSED and request_id not in self._closed_by_server:
                 raise ConnectionLost(request_id, sent=True) from error
             self._closed_by_server.discard(request_id)
-            if error.error.code == SESSION_TERMINATED:
-                self.terminated = True
-                self._wake()
-                raise ConnectionLost(request_id, sent=False) from error
             raise
+
+    async def initialize(self) -> InitializeResult:
+        """Open the session. Raises McpError, and BadGreeting for an answer that is none."""
+        request = InitializeRequest(
+            params=InitializeRequestParams(
+                protocolVersion=LATEST_PROTOCOL_VERSION, capabilities=ClientCapabilities(), clientInfo=self._client_info
+            )
+        )
+        try:
+            greeting = await self.send_request(ClientRequest(request), _RawGreeting)
+        except ValidationError as error:
+            raise BadGreeting(NO_GREETING) from error
+        if greeting.protocolVersion not in SUPPORTED_PROTOCOL_VERSIONS:
+            version = escape_invisible(greeting.protocolVersion[:_LONGEST_VERSION])
+            raise BadGreeting(
+                f"speaks version {version!r} of MCP; spoken here are {', '.join(SUPPORTED_PROTOCOL_VERSIONS)}"
+            )
+        self.has_tools = greeting.capabilities.get("tools") is not None
+        await self.send_notification(ClientNotification(InitializedNotification()))
+        return InitializeResult(
+            protocolVersion=greeting.protocolVersion,
+            capabilities=ServerCapabilities(),
+            serverInfo=Implementation(name="", version=""),
+        )
+
+    def retire(self, reason: str) -> None:
+        """Have another session opened in place of this one, whose calls under way may end."""
+        if self.retirement is None:
+            self.retirement = reason
+            self._wake()
+
+    async def look(self) -> ErrorData | None:
+        """Ask for what the server answered when the session was opened, and return its refusal; None if it still
+        answers. Runs nothing there."""
+        request = ListToolsRequest() if self.has_tools else PingRequest()
+        try:
+            await self.send_request(ClientRequest(request), _Anything)
+        except McpError as error:
+            if not self.has_tools and error.error.code == METHOD_NOT_FOUND:
+                return None
+            return error.error
+        return None
 
     async def list_all_tools(self) -> ToolListing:
         """List all pages of the server's tools, up to a bound."""
         listing = ToolListing()
         cursors: set[str] = set()
         cursor: str | None = None
-        capabilities = self.get_server_capabilities()
-        if capabilities is not None and capabilities.tools is None:
+        if not self.has_tools:
+            listing.remark(
+                "it says that it offers no tools: there is no 'tools' among the 'capabilities' that it greets with"
+            )
             return listing
         for _ in range(MOST_PAGES):
             request = ListToolsRequest(params=PaginatedRequestParams(cursor=cursor) if cursor else None)
@@ -199,6 +295,15 @@ class Session(ClientSession):
                 with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
                     stream.send_nowait(JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
             self._wake()
+
+    def _fail(self, request_id: int, failure: HttpFailure) -> None:
+        stream = self._response_streams.pop(request_id, None)
+        later = self._abandoned.pop(request_id, None)
+        if later is not None:
+            later.cancel()
+        if stream is not None:
+            with suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
+                stream.send_nowait(JSONRPCError(jsonrpc="2.0", id=request_id, error=failure.build_error()))
 
     def _give_up(self, request_id: int) -> None:
         del self._abandoned[request_id]

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from graphs.config.spec.servers import ServerSpec
 from graphs.tools.errors import LineTooLong, StartError, describe_missing_command
+from graphs.tools.message_forms import strip_bom
 from graphs.tools.message_limits import UNFIT_CODE, Intake, MessageBuffer, TokenBucket, UnfitMessage
 
 _LONGEST_LINE = 32 * 1024 * 1024
@@ -111,8 +112,7 @@ async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Inta
                 await intake.throttle(len(chunk), len(lines))
                 for line in lines:
                     buffer.add(line)
-                    message = await _read_message(buffer, intake)
-                    if message is not None:
+                    for message in await _read_line(buffer, intake):
                         await into.send(SessionMessage(message))
                 buffer.add(rest)
                 if buffer.size > _LONGEST_LINE:
@@ -120,27 +120,26 @@ async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Inta
             stdout_end.set()
 
 
-async def _read_message(buffer: MessageBuffer, intake: Intake) -> JSONRPCMessage | None:
-    """Read the message in a line; the error that its caller gets in place of one that is not taken; None for a stray
-    print, which is no reason to lose the server."""
+async def _read_line(buffer: MessageBuffer, intake: Intake) -> list[JSONRPCMessage]:
+    """Read the message in a line, or the list of them; the error that a caller gets in place of one that is not taken;
+    nothing for a stray print, which is no reason to lose the server."""
     line = b""
     try:
-        line = buffer.take()
-        if not line.lstrip().startswith(b"{"):
+        line = strip_bom(buffer.take())
+        if not line.lstrip().startswith((b"{", b"[{")):
             if line and not line.isspace():
                 intake.note(_decode_note(line))
-            return None
-        parsed = await intake.examine(line)
-        return JSONRPCMessage.model_validate(parsed) if parsed is not None else None
+            return []
+        return [JSONRPCMessage.model_validate(message) for message, _ in await intake.examine_all(line)]
     except UnfitMessage as unfit:
         if unfit.request_id is None:
             intake.note(_decode_note(line) or str(unfit))
-            return None
+            return []
         error = ErrorData(code=UNFIT_CODE, message=str(unfit))
-        return JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=unfit.request_id, error=error))
+        return [JSONRPCMessage(JSONRPCError(jsonrpc="2.0", id=unfit.request_id, error=error))]
     except ValidationError:
         intake.note("sent something that is no JSON-RPC message")
-        return None
+        return []
 
 
 async def _write_messages(stdin: ByteSendStream, out: Outgoing) -> None:

@@ -44,7 +44,7 @@ def call(name: str) -> dict[str, Any]:
         blob = {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "AAAA", "mimeType": "application/zip"}}
         return {"content": [{"type": "hologram", "data": 1}, link, text, blob, "what"]}
     if name == "garbage":
-        return {"content": "not a list"}
+        return {"content": 7}
     if name == "flood":
         for _ in range(70):
             sys.stdout.write("x" * 1024 * 1024)

@@ -205,6 +205,8 @@ async def test_a_bomb_is_refused_while_it_is_unpacked(kind: str) -> None:
         (Server([ANSWER]), "no type"),
         (Server([b"{]"], content_type=JSON), "no JSON"),
         (Server([b"[]"], content_type=JSON), "no JSON-RPC"),
+        (Server([b"[{]"], content_type=JSON), "no JSON"),
+        (Server([b" "], content_type=JSON), "an empty answer"),
         (Server([ANSWER.replace(b"3", b"4")], content_type=JSON), "another request"),
         (Server([b'{"jsonrpc":"2.0","method":"notifications/message"}'], content_type=JSON), "notification"),
         (Server([b"data: " + ANSWER.replace(b"3", b"4") + b"\n\n"], content_type=SSE), "another request"),
@@ -215,7 +217,7 @@ async def test_a_bomb_is_refused_while_it_is_unpacked(kind: str) -> None:
         (Server([b"x"] * 9, content_type=JSON, content_encoding="gzip, gzip"), "not asked for"),
         (Server([b"no gzip"], content_type=JSON, content_encoding="gzip"), "cannot be read"),
         (Server([], 307, location="http://elsewhere.test/mcp"), "another address"),
-        (Server([], 307, location="https://server.test/mcp"), "another address"),
+        (Server([], 307, location="https://server.test:8443/mcp"), "another address"),
         (Server([b"x" * 2**20] * 20, content_type=JSON), "10 MiB"),
         (Server([b"data: " + b"x" * 2**20 + b"\n"] * 20, content_type=SSE), "10 MiB"),
     ],
@@ -228,7 +230,9 @@ async def test_an_introduction_may_be_long_and_nobody_reads_it() -> None:
     result = {"protocolVersion": "2025-11-25", "instructions": "x" * 2**20}
     hello = json.dumps({"jsonrpc": "2.0", "id": 3, "result": result}).encode()
     response = await post(Server([hello], content_type=JSON), "initialize")
-    assert response.json()["result"] == {"protocolVersion": "2025-11-25"}
+    nameless = {"name": "", "version": ""}
+    greeting = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": nameless}
+    assert response.json()["result"] == greeting
     hello = json.dumps({"jsonrpc": "2.0", "id": 3, "result": {"serverInfo": {"name": "x" * 2**20}}}).encode()
     assert "introduced itself" in error(await post(Server([hello], content_type=JSON), "initialize"))
 
