@@ -217,9 +217,11 @@ class _Loader:
         if gateway.spec is None:
             return
         source = gateway.source
-        for at, pattern in enumerate(gateway.spec.models.offer):
-            if (wrong := patterns.find_fault(pattern)) is not None:
-                self.problems.append(source.build_problem(("models", "offer", at), wrong))
+        models = gateway.spec.models
+        for key, listed in (("offer", models.offer), ("forbid", models.forbid)):
+            for at, pattern in enumerate(listed):
+                if (wrong := patterns.find_fault(pattern)) is not None:
+                    self.problems.append(source.build_problem(("models", key, at), wrong))
         wanted = gateway.spec.default_graph
         if wanted not in graphs and not source.is_broken(("default_graph",)):
             message = f"there is no graph {wanted!r}; there is {', '.join(graphs)}{did_you_mean(wanted, graphs)}"

@@ -88,6 +88,12 @@ def _skip_stars(pattern: str, places: set[int]) -> set[int]:
     return found
 
 
+def build_any_matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return `matches_any` for these patterns, to be called with many names."""
+    fullmatch = re.compile("|".join(_compile_pattern(pattern).pattern for pattern in patterns), re.DOTALL).fullmatch
+    return lambda name: fullmatch(name) is not None
+
+
 @lru_cache(maxsize=1024)  # pure: the same pattern always compiles to the same
 def _compile_pattern(pattern: str) -> re.Pattern[str]:
     # Between two stars the first place where the text fits is as good as any later one, so it is never reconsidered

@@ -15,6 +15,7 @@ from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
 from graphs.nodes import Services
+from graphs.policy.request_fields import FieldRefused, check_fields, list_fallbacks
 from graphs.policy.rules import Caller
 from graphs.runtime.admission import Admission
 from graphs.runtime.compiler import ServedGraph, assemble
@@ -115,6 +116,23 @@ class Revision(Generic[Attachment]):
         if not policy.may_use_model(caller, name) or not policy.may_use_graph(caller, default):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
         return self.served_graphs[default], name
+
+    async def check_fields(self, fields: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+        """Return those fields of a request that go to the model endpoint.
+
+        Raises FieldRefused for what a request may not set, and NotAllowed for a fallback that is not the caller's.
+        """
+        kept = check_fields(fields, self.snapshot.gateway.models.forbid)
+        for name in list_fallbacks(kept):
+            if name in self.served_graphs:
+                raise FieldRefused(f"fallbacks: {name!r} is a graph; name models.", "fallbacks")
+            if not await self._model_list.has(name):
+                raise FieldRefused(
+                    f"fallbacks: there is no model {name!r}. GET /v1/models lists what there is.", "fallbacks"
+                )
+            if not self.snapshot.policy.may_use_model(caller, name):
+                raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml) as a fallback.")
+        return kept
 
     def find_plan(self, name: str, caller: Caller) -> GraphPlan:
         """Find the plan of a graph. Raises UnknownModel, also for one that the caller may not use."""

@@ -68,6 +68,7 @@ HEADERS = (
 )
 CODES = {
     "invalid_api_key": (401, "The key is missing or wrong."),
+    "field_refused": (400, "The request has a field that a request may not set, or not so; `param` names it."),
     "not_allowed": (403, "The role may not do this."),
     "model_not_found": (404, "There is no such graph or model, or the role may not use it."),
     "approval_not_found": (404, "There is no such approval for this caller."),

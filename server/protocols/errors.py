@@ -15,6 +15,7 @@ from graphs.errors import (
     StorageError,
     UnknownModel,
 )
+from graphs.policy.request_fields import FieldRefused
 from graphs.runtime.approvals import AlreadyDecided, ApprovalExpired, ApprovalNotFound
 from server.auth.failed_keys import AddressLocked
 from server.auth.keys import UnknownKey
@@ -54,6 +55,10 @@ def build_http_error(error: BaseException) -> HttpError:
     match error:
         case BadRequest(param=param, status=status):
             return HttpError(status=status, message=message, type="invalid_request_error", code=None, param=param)
+        case FieldRefused(param=param):
+            return HttpError(
+                status=400, message=message, type="invalid_request_error", code="field_refused", param=param or None
+            )
         case UnknownKey():
             return HttpError(status=401, message=message, type="invalid_request_error", code="invalid_api_key")
         case UnknownModel():

@@ -44,14 +44,14 @@ class TurnInput:
     messages: Sequence[Mapping[str, Any]]
     """OpenAI's chat messages, the newest last."""
     params: Mapping[str, Any]
-    """What is passed on to the model, in Chat Completions' names."""
+    """What is meant for the model, in Chat Completions' names."""
     client: Client
 
 
 async def start_turn(request: Request, facade: Facade, identity: Identity, turn_input: TurnInput) -> RunningAnswer:
     """Start the turn, if the caller may have it now. It holds the revision itself.
 
-    Raises BadRequest, UnknownModel, NotAllowed and LimitReached.
+    Raises BadRequest, FieldRefused, UnknownModel, NotAllowed and LimitReached.
     """
     if HOP_HEADER in request.headers:
         raise BadRequest(
@@ -64,6 +64,7 @@ async def start_turn(request: Request, facade: Facade, identity: Identity, turn_
     note = get_request_note()
     note.graph = served_graph.plan.id
     refuse_name_clashes(client.tools, facade.revision, caller)
+    params = await facade.revision.check_fields(turn_input.params, caller)
     token_count = await facade.revision.admission.admit(caller, identity.owner)
     turn_request = TurnRequest(
         served_graph=served_graph,
@@ -71,7 +72,7 @@ async def start_turn(request: Request, facade: Facade, identity: Identity, turn_
         owner=identity.owner,
         remembers=identity.remembers,
         messages=turn_input.messages,
-        params=turn_input.params,
+        params=params,
         tools=client.tools,
         page=OPEN_WEBUI,
         buttons=client.buttons,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.environments import python_environment
 from support.processes import Process, free_port, running
@@ -29,11 +30,18 @@ class LiteLLM:
 
 @contextmanager
 def litellm_proxy(
-    upstream: str, models: Sequence[str], folder: Path, *, elsewhere: Mapping[str, Mapping[str, str]] | None = None
+    upstream: str,
+    models: Sequence[str],
+    folder: Path,
+    *,
+    elsewhere: Mapping[str, Mapping[str, str]] | None = None,
+    entries: Sequence[Mapping[str, Any]] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[LiteLLM]:
     """Starts the proxy without waiting for it: see `LiteLLM.wait`.
 
     `elsewhere`: further models by name, with `litellm_params` of their own; clients' headers are then handed on.
+    `entries`: further entries of `model_list`, as they are. `settings`: further parts of the file.
     """
     home = python_environment("litellm")
     config = {
@@ -41,11 +49,13 @@ def litellm_proxy(
             {"model_name": name, "litellm_params": {"model": f"openai/{name}", "api_base": upstream, "api_key": "none"}}
             for name in models
         ]
-        + [{"model_name": name, "litellm_params": dict(params)} for name, params in (elsewhere or {}).items()],
+        + [{"model_name": name, "litellm_params": dict(params)} for name, params in (elsewhere or {}).items()]
+        + [dict(entry) for entry in entries],
         "litellm_settings": {"num_retries": 0, "telemetry": False},
         # One failure on purpose must not take the model away from the next test.
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
         "general_settings": {"master_key": KEY, "forward_client_headers_to_llm_api": elsewhere is not None},
+        **(settings or {}),
     }
     file = folder / "litellm.yaml"
     file.write_text(json.dumps(config))  # JSON is YAML

@@ -26,6 +26,9 @@ class ModelsSpec(Spec):
     """The model a node uses when it names none."""
     offer: list[str] = ["*"]
     """Which of LiteLLM's models are listed too, as patterns; each runs through `default_graph`."""
+    forbid: list[str] = []
+    """Which fields of a request are refused, as patterns, beside those that Interlock refuses by itself; such as
+    `service_tier`. Fields that OpenAI does not know go to LiteLLM as they are."""
     timeout: Duration = 60.0
     """How long a model may stay silent before the request is given up."""
     max_answer: Annotated[Integer, Field(ge=1_000, le=50_000_000)] = 1_000_000

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/chat/completions`, as far as we read it; unknown OpenAI fields are accepted."""
+"""The body of `POST /v1/chat/completions`, as far as we read it; all other fields are for the model."""
 
 from __future__ import annotations
 
@@ -64,34 +64,6 @@ class ChatBody(BaseModel):
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
 
 
-MODEL_PARAMS = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "max_completion_tokens",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "response_format",
-        "reasoning_effort",
-        "verbosity",
-        "tool_choice",
-        "parallel_tool_calls",
-        "user",
-        "metadata",
-        "service_tier",
-        "prediction",
-        "safety_identifier",
-        "prompt_cache_key",
-    }
-)
-"""Request fields that go to the model verbatim."""
-
 BODY = TypeAdapter(ChatBody)
 
 
@@ -99,8 +71,7 @@ TOOL_PARAMS = frozenset({"tool_choice", "parallel_tool_calls"})
 
 
 def select_params(body: ChatBody, *, tools: bool = False) -> dict[str, Any]:
-    """Select the sampling fields of a request, verbatim; those about tools only where the client brought its own
-    (`tools`)."""
+    """Select the fields that go to the model: all that we do not read ourselves, those about tools only where the
+    client brought its own (`tools`)."""
     extra = body.model_extra or {}
-    wanted = MODEL_PARAMS if tools else MODEL_PARAMS - TOOL_PARAMS
-    return {name: value for name, value in extra.items() if name in wanted and value is not None}
+    return extra if tools else {name: value for name, value in extra.items() if name not in TOOL_PARAMS}
