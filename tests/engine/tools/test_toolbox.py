@@ -110,7 +110,7 @@ async def test_what_cannot_be_shown_becomes_a_sentence() -> None:
     assert blocks.content == (
         "[content of a kind that is not known here: 'hologram']\n[resource notes: file:///notes.txt]\ninside\n"
         "[application/zip of 3 bytes at file:///a.zip, which cannot be shown here]\n"
-        "[content of a kind that is not known here: 'None']"
+        "what"
     )
     assert blocks.status == "success"
 
