@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.facade import KEYS, Facade, serving, write_configs
+from support.facade import KEYS, Facade, add_to_gateway, serving, write_configs
 from support.postgres import Postgres, postgres
 from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
@@ -82,6 +82,13 @@ def configs(tmp_path: Path, model: ScriptedModel, tools: Tools) -> Path:
 async def facade(configs: Path, tmp_path: Path, keys: None) -> AsyncIterator[Facade]:
     """The facade on that folder."""
     async with serving(configs, tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture
+async def hasty(configs: Path, tmp_path: Path, keys: None) -> AsyncIterator[Facade]:
+    """A facade that stops calls as soon as the client leaves."""
+    async with serving(add_to_gateway(configs, leave_grace="1ms"), tmp_path / "data") as running:
         yield running
 
 

@@ -106,6 +106,8 @@ class ModelNode:
         services = self._services
         context = services.find_context(runtime)
         emit = find_emitter(context, runtime.stream_writer)
+        if context.claims is not None:
+            await context.claims.pass_gate()
         if context.flow is not None and context.flow.full:
             await context.flow.wait_for_room()
         rounds = state.get("rounds", 0)

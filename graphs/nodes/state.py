@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, Protocol, TypedDict
 
@@ -51,6 +52,14 @@ class Claims(Protocol):
 
     async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
         """Decide for each call, by call id, whether to run it. `messages` are the turn's own so far."""
+        ...
+
+    def hold_calls(self) -> AbstractContextManager[None]:
+        """Let calls be claimed and run to their end while the block lasts, although the client may leave."""
+        ...
+
+    async def pass_gate(self) -> None:
+        """Go on where the client is still there; else the turn ends here."""
         ...
 
 

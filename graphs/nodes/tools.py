@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, cast
@@ -71,8 +72,11 @@ class ToolsNode:
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Answer every call of the latest round that is not the client's to run."""
         context = self._services.find_context(runtime)
+        # Before a call is claimed: what does not begin needs no end.
+        if context.claims is not None:
+            await context.claims.pass_gate()
         if context.flow is not None and context.flow.full:
-            await context.flow.wait_for_room()  # before a call is claimed: what does not begin needs no end
+            await context.flow.wait_for_room()
         tools = await self._access.open_tools(context)
         request = find_last_request(state)
         messages: list[AnyMessage] = []
@@ -86,15 +90,16 @@ class ToolsNode:
             messages += [self._refuse_unreadable(call, why, emit) for call, why in unreadable]
             if calls:
                 allowed = [record for record in records.values() if record.verdict == "allow"]
-                round_state: Mapping[str, Any] = {
-                    **state,
-                    "messages": [request.model_copy(update={"tool_calls": calls})],
-                    "records": records,
-                    "claimed": await self._claim(allowed, state.get("messages", []), context, config),
-                    "tools": tools,
-                    "objections": objections,
-                }
-                output: Mapping[str, list[AnyMessage]] = await self._tool_node.ainvoke(round_state, config)
+                with context.claims.hold_calls() if context.claims is not None else nullcontext():
+                    round_state: Mapping[str, Any] = {
+                        **state,
+                        "messages": [request.model_copy(update={"tool_calls": calls})],
+                        "records": records,
+                        "claimed": await self._claim(allowed, state.get("messages", []), context, config),
+                        "tools": tools,
+                        "objections": objections,
+                    }
+                    output: Mapping[str, list[AnyMessage]] = await self._tool_node.ainvoke(round_state, config)
                 messages += output["messages"]
                 ran = sum(verdict["decision"] == "allow" for verdict in state.get("verdicts", {}).values())
         if context.addendum is not None:

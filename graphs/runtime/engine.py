@@ -277,6 +277,7 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data, may_block=may_block)
         stack.push_async_callback(store.close)
+        await store.learn_cuts()
         engine = Engine(
             store,
             storage=storage,

@@ -41,8 +41,11 @@ class RunningAnswer:
         return self.turn.span if self.turn is not None else None
 
     def stop(self) -> None:
-        """Cancel the model's stream, the tools and the rest: the client has left, or has all of it."""
-        self.task.cancel()
+        """End what is still done for this answer: the client has left, or has all of it."""
+        if self.turn is not None:
+            self.turn.leave(self.task)
+        else:
+            self.task.cancel()
 
     def mark_delivered(self) -> None:
         """Note that the last byte of the answer was handed to the server that writes it to the client."""

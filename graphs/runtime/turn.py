@@ -8,8 +8,8 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -21,19 +21,20 @@ from graphs.llm.messages import Message
 from graphs.nodes.state import Context, find_client_calls
 from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
-from graphs.runtime import approval_text
+from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import parse_conversation
+from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
 from graphs.runtime.execution import compute_deadline, stream_states, wait_for_decisions
+from graphs.runtime.retries import Replay
 from graphs.runtime.tasks import TaskSet
 from graphs.runtime.turn_entry import (
     Checkpointed,
     Fresh,
     Recover,
-    Replay,
     Restarted,
     choose_entry,
     read_resume_request,
@@ -67,6 +68,7 @@ class TurnServices:
     may_use: MayUse
     records: TaskSet
     """Writes to the store, which end although their turn is cancelled."""
+    departures: Departures = field(default_factory=Departures)
 
 
 class Turn:
@@ -89,11 +91,14 @@ class Turn:
         self._is_recorded = False
         self._is_undelivered = False
         self._held_graphs = ExitStack()
+        self._question = (request.owner, *restore.build_turn_key(self._conversation))
+        grace = self._graph.services.snapshot.gateway.leave_grace
+        self._departure = Departure(grace, self._note_departure)
         self.span = services.instrumentation.begin_turn(self._place.id, self._graph.plan.id, request.chat)
 
     async def run(self) -> None:
         """Run the whole turn. Stopped or failed, it is recorded with what there was."""
-        with self._held_graphs:
+        with self._held_graphs, self._services.departures.count(self._question):
             self._held_graphs.enter_context(self._graph.in_flight.hold())
             try:
                 await self._start()
@@ -106,6 +111,9 @@ class Turn:
             except Exception as error:
                 log.exception("turn %s failed", self._place.id)
                 await self._fail(error)
+            finally:
+                self._departure.end()
+                self._services.departures.forget(self._departure)
 
     def mark_delivered(self) -> None:
         """Note that the last byte of the answer went to the client: from now on the same request is another turn."""
@@ -113,17 +121,39 @@ class Turn:
             self._is_undelivered = False
             self._store.deliveries.note(self._place.id)
 
+    def leave(self, task: asyncio.Task[None]) -> None:
+        """Note that the client has left the answer that this task makes. No model call and no tool call begins any
+        more; calls that were claimed may end within the grace."""
+        if not task.done():
+            self._store.note_cut()
+            self._departure.leave(task)
+        elif self._is_undelivered:
+            self._store.note_cut()
+
+    def hold_calls(self) -> AbstractContextManager[None]:
+        """Let calls be claimed and run to their end while the block lasts."""
+        return self._departure.hold_calls()
+
+    async def pass_gate(self) -> None:
+        """Go on where the client is still there; else the turn ends here."""
+        await self._departure.pass_gate()
+
     async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
         """Claim tool calls for this turn. See `nodes.state.Claims`. Raises TurnTakenUp."""
         return await self._recorder.claim(calls, replace(self._build_record(), messages=messages))
 
     async def _start(self) -> None:
-        match await choose_entry(self._store, self._request, self._conversation):
+        self._services.departures.enter(self._place.id, self._departure)
+        await self._services.departures.show_closed_sockets(self._question)
+        match await choose_entry(self._store, self._request, self._conversation, self._services.departures):
             case Fresh() as fresh:
                 await self._execute({"messages": []}, self._begin(fresh))
-            case Recover(fresh=fresh, row=row):
+            case Recover(fresh=fresh, row=row) as recovery:
                 context = self._begin(fresh, recovered=row)
-                await self._go_on(row, replace(context, thread=row.thread or row.id, resumed=True), delivered=0)
+                self._place = replace(self._place, told=recovery.told)
+                added = build_addendum(row, recovery.addendum)
+                context = replace(context, thread=row.thread or row.id, addendum=added, resumed=True)
+                await self._go_on(row, context, delivered=recovery.told)
             case Resume() as resume:
                 await self._resume(resume)
             case StillPending(row, pending, notice):
@@ -137,6 +167,7 @@ class Turn:
         self._place = replace(self._place, parent=fresh.parent, earlier=fresh.earlier)
         if recovered is not None:
             self._place = _take_place(self._place, recovered)
+            self._services.departures.enter(recovered.id, self._departure)
         return self._build_context(fresh.history, self._request.model)
 
     def _replay(self, stored: Replay) -> None:
@@ -160,7 +191,8 @@ class Turn:
     async def _resume(self, resume: Resume) -> None:
         """Go on with a turn that waited, whose calls are all decided by now."""
         row, kept = resume.row, read_resume_request(resume.row)
-        self._place = replace(self._place, parent=row.id, continues=row.id)
+        self._place = replace(self._place, parent=row.id, continues=row.id, told=kept.get("told", 0))
+        self._services.departures.enter(row.id, self._departure)
         if resume.notice:
             self._answer.add(TextDelta(resume.notice))
         thread, waits = row.thread or row.id, row.status == "waiting"
@@ -173,8 +205,7 @@ class Turn:
             return
         self._place = replace(self._place, earlier=kept.get("earlier", ()))
         context = self._build_context(kept.get("history", ()), kept.get("model"))
-        added = None if resume.addendum is None else HumanMessage(resume.addendum, id=f"addendum-{row.id}")
-        context = replace(context, thread=thread, addendum=added, resumed=True)
+        context = replace(context, thread=thread, addendum=build_addendum(row, resume.addendum), resumed=True)
         if waits:
             await self._execute(Command(resume=True), context)
         else:
@@ -318,9 +349,14 @@ class Turn:
             return
         self._is_recorded = True
         self.span.set_status(outcome)
-        script = script or self._answer.close_script("stop", ())
+        if outcome == "waiting":
+            script = script or self._answer.close_script("stop", ())
         write = self._recorder.finish(self._build_record(), outcome, script)
         self._is_undelivered = await asyncio.shield(self._services.records.start(write))
+
+    def _note_departure(self) -> None:
+        """Let a retry know, in any process, that this turn ends as soon as its calls have."""
+        self._services.records.start(self._recorder.note_departure(self._place))
 
     def _build_record(self) -> TurnRecord:
         return TurnRecord(
@@ -352,7 +388,13 @@ class Turn:
         )
 
 
+def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:
+    """Build what the person said instead of deciding on the calls of that turn."""
+    return None if text is None else HumanMessage(text, id=f"addendum-{row.id}")
+
+
 def _take_place(place: TurnPlace, row: TurnRow) -> TurnPlace:
     """Return the place of a turn that goes on as that one."""
     began = row.story["began"] if row.story else place.began
-    return replace(place, id=row.id, began=began, is_recovered=True)
+    waited = row.story["continues"] if row.story else None
+    return replace(place, id=row.id, began=began, is_recovered=True, waited=waited)

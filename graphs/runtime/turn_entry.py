@@ -1,4 +1,5 @@
-"""How a turn begins: afresh, from a decision, from the last checkpoint of a process that died, or from a stored end."""
+"""How a turn begins: afresh, from a decision, from the last checkpoint of an attempt that was cut off, or from a stored
+end."""
 
 from __future__ import annotations
 
@@ -9,21 +10,18 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage
 
-from graphs.events import Event
 from graphs.llm.messages import Message, client_call_ids
 from graphs.nodes.state import Context, find_client_calls
 from graphs.runtime import approval_text, approvals, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import Conversation, collect_tool_calls
-from graphs.runtime.replay import list_replayed_calls, replay
+from graphs.runtime.departure import Departures
 from graphs.runtime.restore import RestoredHistory
+from graphs.runtime.retries import Attempt, Replay, RetryFinder, is_attempt
 from graphs.runtime.turn_request import TurnRequest, identify_request
-from graphs.store.store import Store
+from graphs.store.store import RETRY_WINDOW, Store
 from graphs.store.turns import TurnRow
-
-RETRY_WINDOW = 600.0
-"""Seconds since a turn's last tool call within which the same request is taken for another attempt of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,30 +38,32 @@ class Fresh:
 
 @dataclass(frozen=True, kw_only=True)
 class Recover:
-    """The graph goes on with an earlier attempt of this very request, whose process died."""
+    """The graph goes on with an earlier attempt of this very request, whose process died or whose client left."""
 
     fresh: Fresh
     row: TurnRow
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replay:
-    """Nothing runs: the answer ended in a process that died before the last byte of it was written."""
-
-    row: TurnRow
-    events: Sequence[Event]
+    told: int = 0
+    """Messages of it that stand in an answer that the client has."""
+    addendum: str | None = None
+    """What the person said instead of deciding on calls of it."""
 
 
 Entry = Fresh | Recover | Replay | Resume | StillPending | Reply
 
 
-async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation) -> Entry:
+async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation, departures: Departures) -> Entry:
     """Find out how a turn begins, and take what it goes on with: of several that try, one gets it.
 
-    Raises StorageError.
+    Raises StorageError, and GraphUnavailable where an earlier attempt does not end.
     """
-    if (stored := await _take_undelivered(store, request, conversation)) is not None:
-        return stored
+    retries = RetryFinder(store, request, conversation, departures)
+    match await retries.find():
+        case Replay() as stored:
+            return stored
+        case Attempt(row=row):
+            return await _build_recovery(store, request, conversation, row)
+        case None:
+            pass
     text = conversation.final_user_text
     if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
         return await approvals.decide_by_text(store, reply, request.caller, request.owner)
@@ -74,23 +74,26 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
         # Decided elsewhere meanwhile, or not at all: then this message takes its place.
         await store.approvals.supersede_turns([waiting.id])
         return Resume(waiting, addendum=text)
+    fresh = await _build_fresh(store, request, found)
+    if (attempt := await _take_attempt(store, request, found)) is not None:
+        return Recover(fresh=fresh, row=attempt)
+    told = await retries.find_told()
+    return replace(fresh, history=[*fresh.history, *told], earlier=[*fresh.earlier, *told]) if told else fresh
+
+
+async def _build_fresh(store: Store, request: TurnRequest, found: RestoredHistory) -> Fresh:
     history, earlier = await restore.restore_messages(store, found, request.served_graph.services.model)
-    fresh = Fresh(parent=found.parent.id if found.parent else None, history=history, earlier=earlier)
-    attempt = await _take_attempt(store, request, found)
-    return fresh if attempt is None else Recover(fresh=fresh, row=attempt)
+    return Fresh(parent=found.parent.id if found.parent else None, history=history, earlier=earlier)
 
 
-async def _take_undelivered(store: Store, request: TurnRequest, conversation: Conversation) -> Replay | None:
-    if not request.remembers or store.workers.is_quiet():
-        return None
-    base, user = restore.build_turn_key(conversation)
-    for row in await store.turns.find_undelivered(request.owner, base, user, request.chat):
-        if time.time() - row.created > RETRY_WINDOW or not _is_attempt(row, request):
-            continue
-        if await store.take_delivery(row):
-            results = await store.journal.find_outcomes(list_replayed_calls(row))
-            return Replay(row=row, events=list(replay(row, results)))
-    return None
+async def _build_recovery(store: Store, request: TurnRequest, conversation: Conversation, row: TurnRow) -> Recover:
+    """Build what going on with a turn needs that was stopped or failed."""
+    kept = read_resume_request(row)
+    if "history" not in kept:
+        found = await restore.find_history(store, request, conversation)
+        return Recover(fresh=await _build_fresh(store, request, found), row=row)
+    fresh = Fresh(parent=row.parent, history=kept["history"], earlier=kept["earlier"])
+    return Recover(fresh=fresh, row=row, told=kept["told"], addendum=kept["addendum"])
 
 
 async def _take_waiting(
@@ -111,20 +114,13 @@ async def _take_waiting(
 async def _take_attempt(store: Store, request: TurnRequest, found: RestoredHistory) -> TurnRow | None:
     """Take a turn that was begun for this very request in a process that died."""
     for row in found.attempts:
-        if not _is_attempt(row, request):
+        if not is_attempt(row, request):
             continue
         outcomes = await store.journal.find_outcomes(client_call_ids(row.messages))
         last = max((call.since or 0.0 for call in outcomes.values()), default=row.created)
         if time.time() - last < RETRY_WINDOW and await store.take_up(row):
             return row
     return None
-
-
-def _is_attempt(row: TurnRow, request: TurnRequest) -> bool:
-    """Whether that turn was begun for this very request, whatever the rules were then."""
-    graph = request.served_graph
-    mine, theirs = identify_request(request, graph), row.request or {}
-    return row.graph == graph.plan.id and all(theirs.get(name) == mine[name] for name in ("model", "asked"))
 
 
 def _surely_follows(request: TurnRequest, conversation: Conversation, row: TurnRow) -> bool:
@@ -137,7 +133,7 @@ def _surely_follows(request: TurnRequest, conversation: Conversation, row: TurnR
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpointed:
-    """What the last checkpoint of a dead process's turn holds, fit to go on from."""
+    """What the last checkpoint of a turn that was cut off holds, fit to go on from."""
 
     messages: list[AnyMessage]
     """The turn's own so far."""
@@ -156,7 +152,7 @@ class Restarted:
 async def recover(
     store: Store, request: TurnRequest, graph: ServedGraph, row: TurnRow, context: Context, earlier: Sequence[Message]
 ) -> Checkpointed | Restarted:
-    """Find out how a turn goes on whose process died.
+    """Find out how a turn goes on whose process died or whose client left.
 
     Its checkpoint serves unless it is older than the last tool call (then the model would ask for it once more), or the
     rules or the graph have changed since. `earlier`: tool messages of the exchange from before that turn.

@@ -6,6 +6,7 @@ can find it, whatever becomes of this one. A turn without tool calls gets its ro
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import AnyMessage, ToolMessage
 
+from graphs.errors import StorageError
 from graphs.llm.messages import Message
 from graphs.nodes.state import Context
 from graphs.runtime.admission import build_token_spend
@@ -30,6 +32,8 @@ from graphs.store.digests import extend_digest
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnRow, TurnSummary, TurnTakenUp
+
+log = logging.getLogger(__name__)
 
 LONGEST_QUESTION = 400
 """Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
@@ -51,7 +55,11 @@ class TurnPlace:
     earlier: Sequence[Message] = ()
     """Tool messages of the exchange that this turn goes on with."""
     is_recovered: bool = False
-    """It goes on as a turn whose process died, and that has a row."""
+    """It goes on as a turn whose process died, or whose client left, and that has a row."""
+    told: int = 0
+    """Messages of it that stand in an answer that the client has."""
+    waited: str | None = None
+    """The turn that waited, where this one was recovered after it went on with that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +106,26 @@ class TurnRecorder:
         """Note that the turn waits for a decision with its answer left open: should this process die, another can go
         on. Raises TurnTakenUp."""
         if record.place.continues is None:
-            progress = self._build_progress(record, self._build_resume_request(record))
+            progress = self._build_progress(record, self._build_resume_request(record, len(record.messages)))
             self._may_have_row = True
             await self._store.turns.save_progress(progress)
             self._has_row = True
         elif record.context is not None:
             await self._store.checkpoints.save(record.context.thread)
 
-    async def finish(self, record: TurnRecord, outcome: TurnOutcome, script: Mapping[str, Any]) -> bool:
-        """Record how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended.
+    async def note_departure(self, place: TurnPlace) -> None:
+        """Note that the turn's client has left, and that the turn ends as soon as its calls have."""
+        try:
+            await self._store.turns.leave(place.continues or place.id, self._store.workers.id)
+        except StorageError as error:
+            log.warning("that the client of turn %s has left could not be noted: %s", place.id, error)
 
-        `script` is what was said, closed: needed until it is known to have arrived. An answer without tool calls is not
-        kept for that, since asking the model again does no harm.
+    async def finish(self, record: TurnRecord, outcome: TurnOutcome, script: Mapping[str, Any] | None) -> bool:
+        """Record how the turn ended, or that it waits. Its checkpoints are not needed any more once it ended, unless
+        its client left in the middle: then a retry goes on from there.
+
+        `script` is what was said, closed, so that it can be said again; None where the answer was cut off. An answer
+        without tool calls is not kept for that, since asking the model again does no harm.
 
         Returns:
             Whether the script is kept until the answer is delivered.
@@ -124,19 +140,25 @@ class TurnRecorder:
             unanswered=UNAPPROVED_RESULT if is_waiting else INTERRUPTED_RESULT,
             open_names=context.client_names if context else (),
         )
-        request = self._build_resume_request(record) if is_waiting else None
-        is_undelivered = outcome in ("finished", "waiting") and bool(messages)
+        was_cut_off = script is None
+        is_undelivered = script is not None and bool(messages)
+        can_go_on = was_cut_off and bool(messages)
+        request = None
+        if is_waiting or (can_go_on and (place.continues or place.waited)):
+            request = self._build_resume_request(record, told=place.told if was_cut_off else len(record.messages))
+        if messages:
+            request = request or identify_request(self._request, record.graph)
         if is_undelivered:
-            request = {**(request or identify_request(self._request, record.graph)), REPLAY_KEY: script}
+            request = {**(request or {}), REPLAY_KEY: script}
+        keeps_checkpoint = is_waiting or (can_go_on and outcome == "stopped")
         row = self._build_row(
             record,
             outcome,
             messages,
-            thread=context.thread if is_waiting and context else None,
+            thread=context.thread if keeps_checkpoint and context else None,
             request=request,
-            delivered=False if is_undelivered else None,
+            delivered=False if is_undelivered or keeps_checkpoint else None,
         )
-        was_cut_off = outcome in ("stopped", "failed")
         left = TurnFields()
         if place.continues is not None and record.messages:
             # One of the two rows holds the turn's messages: this one, or, where it was cut off before any text by which
@@ -147,7 +169,9 @@ class TurnRecorder:
         also = None
         if context is not None:
             also = (
-                checkpoints.prepare_save(context.thread) if is_waiting else checkpoints.prepare_delete(context.thread)
+                checkpoints.prepare_save(context.thread)
+                if keeps_checkpoint
+                else checkpoints.prepare_delete(context.thread)
             )
             checkpoints.release(context.thread)
         end = TurnEnd(
@@ -162,7 +186,7 @@ class TurnRecorder:
             # Another process goes on with it, and with its checkpoints.
             if is_waiting:
                 raise TurnTakenUp
-        elif was_cut_off:
+        elif outcome in ("stopped", "failed"):
             await self._store.approvals.supersede_turns([place.id])
         return is_undelivered
 
@@ -228,17 +252,22 @@ class TurnRecorder:
                 question=self._conversation.last_user_text[:LONGEST_QUESTION],
                 began=place.began,
                 rounds=record.rounds,
-                continues=place.continues,
+                continues=place.continues or place.waited,
             ),
         )
 
-    def _build_resume_request(self, record: TurnRecord) -> dict[str, Any] | None:
-        """Build what going on needs where the request does not bring it, because it is a decision."""
-        if record.context is None:
+    def _build_resume_request(self, record: TurnRecord, told: int) -> dict[str, Any] | None:
+        """Build what going on needs where the request does not bring it, because it is a decision.
+
+        `told`: how many of the turn's messages stand in an answer that the client has.
+        """
+        context = record.context
+        if context is None:
             return None
         return identify_request(self._request, record.graph) | {
-            "history": list(record.context.history),
+            "history": list(context.history),
             "earlier": list(record.place.earlier),
-            "model": record.context.model,
-            "told": len(record.messages),
+            "model": context.model,
+            "addendum": None if context.addendum is None else context.addendum.text,
+            "told": told,
         }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
@@ -48,6 +50,16 @@ class TurnRequest:
     """The client's id for the answer to come."""
     parent_message: str | None = None
     """The client's id of the answer that this message follows."""
+    repeats: bool = False
+    """The client says that it sends this request once more."""
+    idempotency_key: str | None = None
+    """The client's name for what it wants done once, however often it asks."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that is asked, worked out where somebody needs it."""
+        asked = [self.model, list(self.messages), dict(self.params), list(self.tools)]
+        return digest_json(asked)
 
 
 def find_caller_key(request: TurnRequest) -> SecretStr | None:
@@ -58,8 +70,19 @@ def find_caller_key(request: TurnRequest) -> SecretStr | None:
 def identify_request(request: TurnRequest, graph: ServedGraph) -> dict[str, Any]:
     """Tell a request apart from others with the same words, as a turn's row keeps it.
 
-    `asked` is a digest of the last message, whole; `rules` says by which files and for which roles `graph` ran.
+    `asked` is a digest of the last message, whole, `body` of everything; `rules` says by which files and for which
+    roles `graph` ran.
     """
-    asked = hashlib.sha256(dump_json(request.messages[-1]).encode()).hexdigest()
+    asked = digest_json(request.messages[-1])
     rules = [graph.services.snapshot.id, *request.caller.roles]
-    return {"model": request.model, "asked": asked, "rules": rules}
+    found = {"model": request.model, "asked": asked, "rules": rules, "body": request.digest}
+    return found if request.idempotency_key is None else {**found, "idempotency_key": request.idempotency_key}
+
+
+def digest_json(value: Any) -> str:
+    """Digest what a client sent, whatever numbers and texts are in it."""
+    try:
+        text = dump_json(value)
+    except TypeError:
+        text = json.dumps(value)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sqlalchemy import Connection, bindparam, case, null, update
+from sqlalchemy import Connection, bindparam, update
 
 from graphs.errors import StorageError
 from graphs.store.backends.base import Database
@@ -18,11 +18,10 @@ WRITE_DELAY = 0.1
 """Seconds for which deliveries are collected. A process that is killed within them may say an answer once more that had
 arrived, where the same request comes again."""
 
-# What a finished turn's request was is not needed any more; a turn that waits or goes on needs it.
 _MARK_DELIVERED = (
     update(turns)
     .where(turns.c.id.in_(bindparam("ids", expanding=True)), turns.c.delivered.is_not(None))
-    .values(delivered=True, request=case((turns.c.status == "finished", null()), else_=turns.c.request))
+    .values(delivered=True)
 )
 
 
@@ -40,6 +39,10 @@ class Deliveries:
         if self._write_task is None or self._write_task.done():
             self._write_task = asyncio.create_task(self._write_later())
 
+    def is_noted(self, turn: str) -> bool:
+        """Whether it is noted, and perhaps not saved yet, that this turn's answer was delivered."""
+        return turn in self._turns
+
     async def close(self) -> None:
         """Write what is left."""
         if self._write_task is not None:
@@ -53,7 +56,7 @@ class Deliveries:
             await self._write()
 
     async def _write(self) -> None:
-        ids, self._turns = sorted(self._turns), set()
+        ids = sorted(self._turns)
         if not ids:
             return
 
@@ -64,6 +67,8 @@ class Deliveries:
             await self._database.write(work, brief=len(ids) <= MAX_BRIEF_TURNS)
         except StorageError as error:
             log.warning("that %d answers were delivered could not be noted: %s", len(ids), error)
+        finally:
+            self._turns.difference_update(ids)
 
 
 MAX_BRIEF_TURNS = 40

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 DEATH_PATIENCE = 0.5
 """Seconds within which everybody sees that a process was killed; mostly at once."""
+RETRY_WINDOW = 600.0
+"""Seconds since a turn's last tool call, or its end, within which the same request is taken for another attempt."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Store:
         self.deliveries = Deliveries(database)
         self._database = database
         self._health = Health(database)
+        self._latest_cut = 0.0
+        """When an answer was cut off last, as this process knows."""
 
     @classmethod
     async def open(cls, url: str, data: Path, *, patience: float = 30.0, may_block: bool = True) -> Store:
@@ -89,13 +93,30 @@ class Store:
             return False
         return await self.turns.take_up(row.id, dead, self.workers.id)
 
+    def note_cut(self) -> None:
+        """Note that a client may just have left before it had its whole answer."""
+        self._latest_cut = time.time()
+
+    async def learn_cuts(self) -> None:
+        """Learn what was cut off before this process began."""
+        self._latest_cut = max(self._latest_cut, await self.turns.find_newest_undelivered())
+
+    def may_have_attempts(self) -> bool:
+        """Whether a request may be another attempt of one whose answer did not arrive. A process that is alone with its
+        database knows itself what was cut off since it began, and asks nobody."""
+        if not self.workers.is_quiet() or not self.workers.is_alone():
+            self.note_cut()  # what another one cut off may be asked for after it has gone
+            return True
+        return time.time() - self._latest_cut < RETRY_WINDOW
+
     async def take_delivery(self, row: TurnRow) -> bool:
-        """Make this process the one that delivers a turn's answer, if the process that was to deliver it is dead: of
-        several that try, in any process, one gets True."""
-        dead = row.worker
-        if dead is None or await self.workers.is_alive(dead, DEATH_PATIENCE):
-            return False
-        return await self.turns.take_delivery(row.id, dead, self.workers.id)
+        """Make this process the one that delivers a turn's answer: of several processes that try, one gets True."""
+        return await self.turns.take_delivery(row.id, row.worker or "", self.workers.id)
+
+    async def take_cut(self, row: TurnRow) -> bool:
+        """Make this process the one that goes on with a turn that was stopped or failed: of several that try, one gets
+        True."""
+        return await self.turns.advance(row.id, row.status, status="running", worker=self.workers.id, delivered=None)
 
     async def delete_thread(self, thread: str) -> None:
         """Delete the checkpoints of one turn."""
@@ -119,6 +140,11 @@ class Store:
         # A killed process leaves threads that no turn names.
         for thread in await self.checkpoints.find_threads_before(before):
             await self.delete_thread(thread)
+        # What was stopped goes on within the window, or never.
+        for id, thread in await self.turns.find_cut(moment - RETRY_WINDOW):
+            if thread is not None:
+                await self.delete_thread(thread)
+            await self.turns.advance(id, "stopped", thread=None, request=None, delivered=None)
         await self.workers.prune()
         await self.usage.prune(moment)
         calls = await self.journal.prune(before)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict, Unpack
 
-from sqlalchemy import Connection, bindparam, delete, false, insert, null, select, update
+from sqlalchemy import Connection, bindparam, delete, false, func, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
 
 from graphs.errors import InterlockError
@@ -70,7 +70,7 @@ class TurnRow:
 NAMES = tuple(item.name for item in fields(TurnRow))
 ALL: AnySelect = select(*(turns.c[name] for name in NAMES))
 
-MOST_UNDELIVERED = 64
+MOST_ATTEMPTS = 64
 """How many turns of one person with the same beginning are looked through."""
 
 _ADD = insert(turns)
@@ -91,18 +91,27 @@ _OF_OWNER = _WITHOUT_REQUEST.where(
     turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True))
 )
 _WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
-_FIND_UNDELIVERED = (
+_SAME_QUESTION = (
     ALL.where(
         turns.c.owner == bindparam("owner"),
         turns.c.base == bindparam("base"),
-        turns.c.delivered.is_(false()),
         turns.c.user_digest == bindparam("user"),
-        turns.c.status.in_(("finished", "waiting")),
         turns.c.chat.is_not_distinct_from(bindparam("chat")),
     )
     .order_by(turns.c.created.desc())
-    .limit(MOST_UNDELIVERED)
+    .limit(MOST_ATTEMPTS)
 )
+# Each has an index of its own; one question with OR would look at every first turn of the owner's.
+_FIND_UNDELIVERED = _SAME_QUESTION.where(
+    turns.c.delivered.is_(false()), turns.c.status.in_(("finished", "waiting", "stopped", "failed"))
+)
+_FIND_ATTEMPTS = _SAME_QUESTION.where(turns.c.status.in_(("running", "finished", "waiting", "stopped", "failed")))
+_FIND_RUNNING = _SAME_QUESTION.where(turns.c.status == "running")
+_LEAVE = _UPDATE_HELD.values(delivered=False)
+_FIND_CUT = select(turns.c.id, turns.c.thread).where(
+    turns.c.delivered.is_(false()), turns.c.status == "stopped", turns.c.created < bindparam("before")
+)
+_NEWEST_UNDELIVERED = select(func.max(turns.c.created)).where(turns.c.delivered.is_(false()))
 
 
 class TurnFields(TypedDict, total=False):
@@ -232,15 +241,34 @@ class Turns:
         which = {"which": id, "holder": dead, "worker": worker}
         return await self._database.write(lambda connection: connection.execute(_UPDATE_HELD, which).rowcount == 1)
 
-    async def find_undelivered(self, owner: str, base: str, user: str, chat: str | None) -> tuple[TurnRow, ...]:
-        """Find the turns that answered this and ended, but whose answer may not have been written to its end, newest
-        first. `base` and `user` are digests as in a row."""
+    async def find_attempts(
+        self, owner: str, base: str, user: str, chat: str | None, *, with_delivered: bool
+    ) -> tuple[TurnRow, ...]:
+        """Find the turns that answered this and run still, or whose answer may not have been written to its end, newest
+        first; `with_delivered`: the others too. `base` and `user` are digests as in a row."""
         which = {"owner": owner, "base": base, "user": user, "chat": chat}
+        statements = (_FIND_ATTEMPTS,) if with_delivered else (_FIND_RUNNING, _FIND_UNDELIVERED)
 
         def work(connection: Connection) -> tuple[TurnRow, ...]:
-            return tuple(map(from_row, connection.execute(_FIND_UNDELIVERED, which)))
+            found = [from_row(row) for statement in statements for row in connection.execute(statement, which)]
+            return tuple(sorted(found, key=lambda row: -row.created))
 
         return await self._database.read(work)
+
+    async def leave(self, id: str, worker: str) -> None:
+        """Note that the client of a turn that `worker` runs has left: the turn ends as soon as its tool calls have."""
+        await self._database.write(lambda connection: connection.execute(_LEAVE, {"which": id, "holder": worker}))
+
+    async def find_newest_undelivered(self) -> float:
+        """Find when the latest turn ended whose answer may not have arrived; 0.0 where there is none."""
+        return await self._database.read(lambda connection: connection.scalar(_NEWEST_UNDELIVERED) or 0.0)
+
+    async def find_cut(self, before: float) -> tuple[tuple[str, str | None], ...]:
+        """Find id and thread of the turns that were stopped before this time and that a retry could have gone on
+        with."""
+        return await self._database.read(
+            lambda connection: tuple((id, thread) for id, thread in connection.execute(_FIND_CUT, {"before": before}))
+        )
 
     async def take_delivery(self, id: str, dead: str, worker: str) -> bool:
         """Make `worker` the process that delivers a turn's answer: of several that try, one gets True."""

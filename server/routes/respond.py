@@ -7,6 +7,7 @@ with an encoder, or to `collect_turn` with a collector.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,11 +84,25 @@ async def start_turn(request: Request, facade: Facade, identity: Identity, turn_
         chat=client.chat,
         message=client.message,
         parent_message=client.parent_message,
+        repeats=is_repeated(request.headers),
+        idempotency_key=read_idempotency_key(request.headers),
     )
     runner = facade.engine.runner
     turn = runner.ask_model(turn_request) if client.task else runner.start(turn_request)
     note.turn = turn.span
     return turn
+
+
+def is_repeated(headers: Mapping[str, str]) -> bool:
+    """Whether the client says that it sends a request once more, as OpenAI's own clients do."""
+    count = headers.get("x-stainless-retry-count", "")
+    return count.isdecimal() and int(count) > 0
+
+
+def read_idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """Read the client's name for what it wants done once, as a digest: it may be long, and is nobody's to read."""
+    key = headers.get("idempotency-key", "")
+    return hashlib.sha256(key.encode()).hexdigest() if key else None
 
 
 def refuse_name_clashes(tools: Sequence[Mapping[str, Any]], revision: Revision[object], caller: Caller) -> None:
@@ -110,14 +125,23 @@ async def collect_turn(
     """Answer with the whole turn at once. The client leaving stops the turn."""
     gone = watch_client(request, turn)
     try:
-        while not collector.add(await turn.events.take(settings.heartbeat)):
-            if gone.done():
-                raise BadRequest("The client closed the request.", status=499)
+        is_whole = False
+        while not is_whole:
+            is_whole = collector.add(await turn.events.take(settings.heartbeat))
+            refuse_gone(gone)
+    except BaseException:
+        turn.stop()
+        raise
     finally:
         gone.cancel()
-        turn.stop()
     # The client may have left unseen; what is written into a closed connection is taken for delivered.
     return JSON(collector.build_body(), background=BackgroundTask(note_delivery, turn))
+
+
+def refuse_gone(gone: asyncio.Task[None]) -> None:
+    """Raise BadRequest where the client has left: nobody reads what it is answered."""
+    if gone.done():
+        raise BadRequest("The client closed the request.", status=499)
 
 
 async def note_delivery(turn: RunningAnswer) -> None:
@@ -139,19 +163,22 @@ async def stream_turn(request: Request, turn: RunningAnswer, encoder: ResponseEn
     watch = SendWatch(turn.stop, get_request_note().abort, settings.send_timeout)
 
     async def send_chunks() -> AsyncIterator[bytes]:
-        events = first
+        events, heartbeat, now = first, settings.heartbeat, asyncio.get_running_loop().time
+        # Of silence, not of events: how far a tool is may come often, and has no bytes in most dialects.
+        beats_at = now() + (heartbeat if first else 0)
         try:
             while True:
                 data = encoder.encode(events)
-                if data or not events:
+                if data or now() >= beats_at:
                     watch.is_sending = True
                     yield data or encoder.encode_heartbeat()
                     watch.is_sending = False
                     watch.sent_chunks += 1
+                    beats_at = now() + heartbeat
                 if encoder.done:
                     turn.mark_delivered()
                     return
-                events = await turn.events.take(settings.heartbeat)
+                events = await turn.events.take(max(0.0, beats_at - now()))
         except InterlockError as error:
             yield encoder.encode_error(build_http_error(error))
         except Exception as error:

@@ -12,7 +12,18 @@ from typing import Any
 
 import httpx
 import pytest
-from support.facade import ACCESS, ADMIN, ASSISTANT, DEVELOPER, KEYS, Facade, said, serving, write_configs
+from support.facade import (
+    ACCESS,
+    ADMIN,
+    ASSISTANT,
+    DEVELOPER,
+    KEYS,
+    Facade,
+    add_to_gateway,
+    said,
+    serving,
+    write_configs,
+)
 from support.gateway import Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
@@ -223,7 +234,7 @@ async def test_calls_that_fail_are_stopped_or_have_no_server_say_so(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
 ) -> None:
     servers = {"files": {"url": tools.url}, "gone": {"command": str(tmp_path / "no-such-program")}}
-    folder = write_configs(tmp_path / "c", model.url, servers)
+    folder = add_to_gateway(write_configs(tmp_path / "c", model.url, servers), leave_grace="1ms")
     async with serving(folder, tmp_path / "data") as facade:
         model.script(Answer(calls=[Call("files__fails", {})]), "Failed.")
         await facade.say("fail")

@@ -216,31 +216,31 @@ async def test_numbers_and_odd_letters_arrive_as_they_were_written(
 
 
 async def test_a_turn_under_way_tells_what_runs_and_what_waits(
-    facade: Facade, model: ScriptedModel, tools: Tools
+    hasty: Facade, model: ScriptedModel, tools: Tools
 ) -> None:
     model.script(
         Answer(calls=[Call("files__echo", {"text": "first"})]),
         Answer(calls=[Call("files__write", {"text": "x"})]),
         Answer(calls=[Call("files__hang", {"mark": "m"})]),
     )
-    turn = asyncio.create_task(facade.stream("Hang.", headers={"x-interlock-approvals": "wait"}))
-    while not (waiting := (await state(facade))["approvals"]):
+    turn = asyncio.create_task(hasty.stream("Hang.", headers={"x-interlock-approvals": "wait"}))
+    while not (waiting := (await state(hasty))["approvals"]):
         await asyncio.sleep(0.01)
-    (told,) = await turns(facade)
+    (told,) = await turns(hasty)
     assert (told["status"], told["question"], told["ended"]) == ("running", "Hang.", None)
     assert [call["outcome"] for call in told["calls"]] == ["done", "waiting"]
-    await facade.http.post(
-        f"{facade.url}/approvals/{waiting[0]['id']}",
+    await hasty.http.post(
+        f"{hasty.url}/approvals/{waiting[0]['id']}",
         json={"decision": "approve"},
         headers={"authorization": f"Bearer {ADMIN}"},
     )
     await asyncio.to_thread(tools.wait_for, "hang m")
-    (told,) = await turns(facade)
+    (told,) = await turns(hasty)
     assert (told["status"], told["rounds"]) == ("running", 3)
     assert [call["outcome"] for call in told["calls"]] == ["done", "done", "running"]
     turn.cancel()
     await asyncio.gather(turn, return_exceptions=True)
-    while (told := (await turns(facade))[0])["status"] == "running":
+    while (told := (await turns(hasty))[0])["status"] == "running":
         await asyncio.sleep(0.01)
     assert (told["status"], told["calls"][-1]["outcome"]) == ("stopped", "unknown")
 

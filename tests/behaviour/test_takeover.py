@@ -26,6 +26,7 @@ from graphs.llm.client import ChatModel
 from graphs.runtime import conversation
 from graphs.store.backends.liveness import FileWorkers
 from graphs.store.backends.sqlite import SqliteDatabase
+from graphs.store.deliveries import Deliveries
 from graphs.store.store import Store
 
 TAKEN_UP = "Another process has taken this turn up"
@@ -52,6 +53,7 @@ class Pair:
     first: Facade
     second: Facade
     workers: list[Mortal]
+    deliveries: list[Deliveries]
     database: Path
 
     async def runs_in(self, process: int) -> None:
@@ -79,8 +81,16 @@ async def pair(configs: Path, tmp_path: Path, keys: None, monkeypatch: pytest.Mo
     made: list[Mortal] = []
     monkeypatch.setattr(Mortal, "made", made, raising=False)
     monkeypatch.setattr(graphs.store.backends.sqlite, "FileWorkers", Mortal)
+    deliveries: list[Deliveries] = []
+    begin = Deliveries.__init__
+
+    def begin_and_keep(self: Deliveries, database: Any) -> None:
+        begin(self, database)
+        deliveries.append(self)
+
+    monkeypatch.setattr(Deliveries, "__init__", begin_and_keep)
     async with serving(configs, tmp_path / "data") as first, serving(configs, tmp_path / "data") as second:
-        yield Pair(first, second, made, tmp_path / "data" / "interlock.db")
+        yield Pair(first, second, made, deliveries, tmp_path / "data" / "interlock.db")
 
 
 def ran(tools: Tools) -> list[str]:

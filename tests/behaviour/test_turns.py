@@ -292,7 +292,7 @@ async def test_the_client_leaving_cancels_a_tool_that_runs(facade: Facade, model
 
 
 async def test_the_client_leaving_does_not_lose_the_result_of_a_call_that_took_effect(
-    facade: Facade, model: ScriptedModel, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hasty: Facade, model: ScriptedModel, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, keeping, go_on = ToolJournal.finish, asyncio.Event(), asyncio.Event()
 
@@ -303,12 +303,12 @@ async def test_the_client_leaving_does_not_lose_the_result_of_a_call_that_took_e
 
     monkeypatch.setattr(ToolJournal, "finish", slow)
     model.script(Answer(calls=[echo("x")]))
-    request = asyncio.create_task(facade.ask("go"))
+    request = asyncio.create_task(hasty.ask("go"))
     await asyncio.wait_for(keeping.wait(), 10)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-    await awaited(facade.http, facade.url, lambda seen: seen("interlock_turns_total", status="stopped") == 1)
+    await awaited(hasty.http, hasty.url, lambda seen: seen("interlock_turns_total", status="stopped") == 1)
     go_on.set()
     with closing(sqlite3.connect(tmp_path / "data" / "interlock.db")) as database:
         async with asyncio.timeout(10):
@@ -338,6 +338,23 @@ async def test_silence_is_bridged_with_comments(
                 hold.touch()
     assert any(line.startswith(": ") for line in lines)
     assert content("\n".join(lines)) == "Done."
+
+
+async def test_progress_that_the_client_does_not_see_is_no_sign_of_life(
+    configs: Path, tmp_path: Path, keys: None, model: ScriptedModel, tools: Tools
+) -> None:
+    hold = tmp_path / "hold"
+    model.script(Answer(calls=[Call("files__report", {"hold": str(hold)})]), "Done.")
+    beats = 0
+    async with (
+        serving(configs, tmp_path / "data", heartbeat=0.05) as facade,
+        facade.streaming("go") as lines,
+    ):
+        async for line in lines:
+            beats += line.startswith(":")
+            if beats == 5:
+                hold.touch()
+    assert beats >= 5
 
 
 async def test_a_litellm_model_on_offer_runs_through_the_default_graph(

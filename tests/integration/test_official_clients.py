@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from openai import DEFAULT_MAX_RETRIES
 from support.facade import events
 from support.gateway import DEVELOPER_KEY
-from support.official_clients import OfficialClient, Way, gathered
+from support.official_clients import OfficialClient, Way, gathered, turn_of
 from support.scripted_model import Answer, Call, Request, ScriptedModel
 from support.tool_server import Tools
 
@@ -289,3 +290,17 @@ def masked(text: str) -> str:
         return numbers.setdefault(found[0], f"{kind}{sum(name.startswith(kind) for name in numbers) + 1}")
 
     return re.sub(r'"created":\d+', '"created":…', re.sub(r"\b(call_|chatcmpl-)[0-9a-f]{24,32}\b", number, text))
+
+
+def test_the_clients_own_retries_repeat_no_call(client: OfficialClient, upstream: ScriptedModel, tools: Tools) -> None:
+    upstream.script(
+        Answer("Ordering.", calls=[Call("files__order", {"item": "tea"})]),
+        Answer(["It is"], stall_after=1),
+        Answer("Paying.", calls=[Call("files__order", {"item": "bill"})]),
+        Answer(["It is"], stall_after=1),
+        "Ordered.",
+    )
+    turn = turn_of(client.create(messages=[user("order tea")], job={"timeout": 1.0, "retries": DEFAULT_MAX_RETRIES}))
+    assert turn.text == "Ordering.\n\nPaying.\n\nOrdered."
+    assert upstream.requests[-1].tool_results == ["ordered tea", "ordered bill"]
+    assert tools.ran() == ["order tea", "order bill"]

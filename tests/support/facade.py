@@ -72,6 +72,13 @@ def write_configs(
     return folder
 
 
+def add_to_gateway(folder: Path, **settings: Any) -> Path:
+    """Add keys to gateway.yaml, such as `leave_grace="1ms"`: calls are stopped at once when the client leaves."""
+    file = folder / "gateway.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **settings}, sort_keys=False))
+    return folder
+
+
 @dataclass(frozen=True)
 class Facade:
     """A running facade. `url` ends in /v1."""
@@ -183,6 +190,7 @@ __all__ = [
     "KEYS",
     "Facade",
     "ScriptedModel",
+    "add_to_gateway",
     "content",
     "events",
     "said",

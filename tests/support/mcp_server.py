@@ -144,6 +144,16 @@ def build(log: Path | None) -> FastMCP:
         return most
 
     @server.tool()
+    async def report(hold: str, context: Context[Any, Any, Any]) -> str:
+        """Say again and again how far it is, until the file `hold` is there."""
+        step = 0
+        while not Path(hold).exists():
+            step += 1
+            await context.report_progress(step, None, f"step {step}")
+            await anyio.sleep(0.01)
+        return "there"
+
+    @server.tool()
     def die() -> str:
         """End the process at once."""
         ran("die")

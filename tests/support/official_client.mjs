@@ -79,7 +79,7 @@ function told(error) {
 
 for await (const line of createInterface({ input: process.stdin })) {
   const job = JSON.parse(line);
-  const client = new OpenAI({ baseURL: job.url, apiKey: job.key, maxRetries: 0, timeout: 60_000 });
+  const client = new OpenAI({ baseURL: job.url, apiKey: job.key, maxRetries: job.retries ?? 0, timeout: 1000 * (job.timeout ?? 60) });
   const result = { value: null, seen: [], error: null };
   try {
     result.value = await actions[job.do]({ client, job, seen: result.seen });

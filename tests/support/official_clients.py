@@ -174,7 +174,8 @@ class PythonClient(OfficialClient):
 
     def run(self, job: Mapping[str, Any]) -> Outcome:
         seen: list[Any] = []
-        with OpenAI(base_url=job["url"], api_key=job["key"], max_retries=0, timeout=60) as client:
+        limits = {"max_retries": job.get("retries", 0), "timeout": job.get("timeout", 60)}
+        with OpenAI(base_url=job["url"], api_key=job["key"], **limits) as client:
             try:
                 value = getattr(self, f"_{job['do']}")(client, job, seen)
             except openai.APIError as error:

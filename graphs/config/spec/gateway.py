@@ -131,6 +131,8 @@ class GatewaySpec(Spec):
     """What holds for the tools of every MCP server."""
     retention: RetentionSpec = RetentionSpec()
     """How long things are kept."""
+    leave_grace: Duration = 30.0
+    """How long tool calls that have begun may go on once the client has left; nothing else begins then."""
     ready: Literal["keys", "public"] = "keys"
     """Who is told by `GET /ready` which graphs, servers and tools there are, and what is wrong with them: whoever shows
     a valid key, or everybody. Without a key there are the status and the snapshot alone."""

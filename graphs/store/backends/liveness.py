@@ -41,6 +41,10 @@ class Workers(Protocol):
         turn, so it may not wait."""
         ...
 
+    def is_alone(self) -> bool:
+        """Whether certainly no other process shares the store, as `is_quiet` saw it last. May not wait either."""
+        ...
+
     async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
         """Whether that process lives. One that seems to live may just have died, so it is asked about again for
         `patience` seconds."""
@@ -89,6 +93,10 @@ class FileWorkers:
                 os.close(self._others.pop(name))
                 self._has_dead = True
         return not self._has_dead
+
+    def is_alone(self) -> bool:
+        """See Workers."""
+        return not self._others
 
     def _read_folder(self) -> None:
         names = set(os.listdir(self._folder)) - {self._file.name}

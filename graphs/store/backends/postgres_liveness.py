@@ -55,6 +55,10 @@ class PostgresWorkers:
         """Always False: only the server knows, and asking it is a round trip like the question itself."""
         return False
 
+    def is_alone(self) -> bool:
+        """Always False, as above."""
+        return False
+
     async def is_alive(self, worker: str, patience: float = 0.0) -> bool:
         """See Workers."""
         if worker == self.id:
