@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any, cast
 
+from graphs.llm.provider_fields import CallFieldReader, CallFields, FieldRoom
 from graphs.text import replace_surrogates
 
 MOST_CALLS = 128
@@ -43,6 +44,8 @@ class RawCall:
     """The text, which may not be JSON."""
     problem: str = ""
     """Why the call is not certain; empty where it is."""
+    carried: CallFields = field(default_factory=CallFields)
+    """What the endpoint must get back with the call."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class _CallPieces:
     """A tool call while it arrives."""
 
     index: int
+    carried: CallFieldReader
     id: str = ""
     name: str = ""
     problem: str = ""
@@ -100,7 +104,9 @@ class _CallPieces:
 class CallAssembler:
     """The tool calls of one answer. Memory and time are bounded by what arrives."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: FieldRoom) -> None:
+        """`room`: for what is kept beside the calls."""
+        self._room = room
         self._calls: list[_CallPieces] = []
         self._latest: dict[int | None, _CallPieces] = {}
         """The call that pieces without an id belong to, by index; under None the latest of all."""
@@ -119,7 +125,8 @@ class CallAssembler:
         index = delta.get("index")
         if index is not None and not isinstance(index, int):
             raise TypeError("a tool call's index is a number")
-        identity = _shorten_id(identity) if isinstance(identity := delta.get("id"), str) else ""
+        whole_id = parse_text(whole_id) if isinstance(whole_id := delta.get("id"), str) else ""
+        identity = _shorten_id(whole_id)
         function = cast("Mapping[str, Any]", delta.get("function") or {})
         name, text = parse_text(function.get("name") or ""), function.get("arguments") or ""
         text = parse_text(text) if isinstance(text, str) else json.dumps(text)
@@ -127,7 +134,9 @@ class CallAssembler:
         self._latest[index] = self._latest[None] = call
         if identity:
             self._by_id[index, identity] = call
-            call.id = call.id or identity
+            if not call.id and self._room.take("id", whole_id):
+                call.id = whole_id
+        call.carried.add(delta, function)
         self._length += len(text) + len(name)
         if len(call.name) + len(name) > LONGEST_NAME and name != call.name:
             raise CallLimitReached(
@@ -146,7 +155,9 @@ class CallAssembler:
     def build_calls(self) -> list[RawCall]:
         """Build the calls, in the order of their indexes, then in that of their beginnings."""
         calls = sorted(self._calls, key=lambda call: call.index)
-        return [RawCall(call.id, call.name, call.arguments, call.problem) for call in calls]
+        return [
+            RawCall(call.id, call.name, call.arguments, call.problem, call.carried.build(call.id)) for call in calls
+        ]
 
     def _find(self, index: int | None, identity: str, name: str, text: str) -> _CallPieces:
         """The call that a piece belongs to; a new one where it begins one."""
@@ -171,14 +182,14 @@ class CallAssembler:
             )
         taken = {call.index for call in self._calls}
         place = index if index is not None and index not in taken else max(taken, default=-1) + 1
-        call = _CallPieces(place)
+        call = _CallPieces(place, CallFieldReader(self._room))
         self._calls.append(call)
         return call
 
 
 def _shorten_id(identity: str) -> str:
     """Shorten the id of a call, by which its pieces are told from others'. Some endpoints write a signature of
-    kilobytes into it, and it is counted nowhere: of a long one only the digest is kept."""
+    kilobytes into it, with every piece."""
     if len(identity) <= LONGEST_NAME:
         return identity
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError, ModelErrorKind
 from graphs.llm.http_client import build_client
+from graphs.llm.provider_fields import PROVIDER_FIELDS
 from graphs.llm.stream import (
     LONGEST_ANSWER,
     LONGEST_EVENT,
@@ -128,14 +129,18 @@ class ChatModel:
         await self._langchain_http.aclose()
 
     def convert_messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-        """Convert LangChain messages to OpenAI message objects.
+        """Convert LangChain messages to OpenAI message objects, with what they carried beside them.
 
         The one place that uses ChatOpenAI's private request builder.
         """
         if not messages:
             return []
         build = cast("Callable[[list[BaseMessage]], dict[str, Any]]", self.langchain._get_request_payload)  # pyright: ignore
-        return build(list(messages))["messages"]
+        converted: list[dict[str, Any]] = build(list(messages))["messages"]
+        for message, built in zip(messages, converted, strict=True):
+            if carried := message.additional_kwargs.get(PROVIDER_FIELDS):
+                built[PROVIDER_FIELDS] = carried
+        return converted
 
     async def list_models(self) -> list[str]:
         """List the ids of `GET /models`.
@@ -355,33 +360,6 @@ def encode_request(request: Mapping[str, Any]) -> bytes:
         return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
         return json.dumps(request, ensure_ascii=True).encode()
-
-
-def build_endpoint_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Convert messages to what endpoints take: a tool message may hold only text, so images follow in a user
-    message."""
-    sent: list[Mapping[str, Any]] = []
-    images: list[Mapping[str, Any]] = []
-    for message in messages:
-        content = message.get("content")
-        if message.get("role") == "tool":
-            if isinstance(content, list):
-                parts = cast("list[Mapping[str, Any]]", content)
-                images += [part for part in parts if part.get("type") == "image_url"]
-                text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "text")
-                message = {**message, "content": text or "(see the image below)"}
-        elif images:
-            sent.append(build_image_message(images))
-            images = []
-        sent.append(message)
-    if images:
-        sent.append(build_image_message(images))
-    return sent
-
-
-def build_image_message(images: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Put images of tools into the only kind of message that may hold images."""
-    return {"role": "user", "content": [{"type": "text", "text": "The images that the tools returned:"}, *images]}
 
 
 def build_openai_tool(tool: BaseTool) -> dict[str, Any]:

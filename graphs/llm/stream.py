@@ -14,6 +14,7 @@ import orjson
 from graphs.errors import ModelError
 from graphs.events import FinishReason, TokenUsage
 from graphs.llm.call_pieces import LONGEST_NAME, CallAssembler, CallLimitReached, RawCall, parse_text
+from graphs.llm.provider_fields import FieldRoom, MessageFieldReader
 from graphs.telemetry.token_count import CallTokenCount
 
 LONGEST_ANSWER = 1_000_000
@@ -33,6 +34,8 @@ MOST_VALUES_WHOLE = 100_000
 """The same of an answer that comes in one piece."""
 MOST_EXTRAS = 16
 """How many times an answer's longest length its annotations and log probabilities may take, in bytes."""
+MOST_RETURNED = 4
+"""How many times an answer's longest length the fields may take that go back to the endpoint with it."""
 MOST_SILENT_BYTES = 4 * 2**20
 """Bytes of comments and empty events between two pieces of an answer. Of an event that comes in many pieces only the
 last is counted: it may hold a picture, and is bounded by itself."""
@@ -50,6 +53,8 @@ class Answer:
     calls: list[RawCall] = field(default_factory=list[RawCall])
     reason: FinishReason = "stop"
     usage: TokenUsage = field(default_factory=TokenUsage)
+    carried: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Further fields of the message, which the endpoint must get back."""
 
 
 PieceKind = Literal["text", "reasoning", "refusal"]
@@ -85,6 +90,10 @@ class Flow(Protocol):
 REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
 
+THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""Names of a model's thoughts: LiteLLM and DeepSeek; OpenRouter, newer vLLM, Groq; Copilot; Ollama."""
+
+
 class StreamReader:
     """Server-sent events of one chat completion, fed as bytes in whatever pieces the network makes of them.
 
@@ -103,7 +112,9 @@ class StreamReader:
         """The beginning of a line whose end is still to come."""
         self._text = StringIO()
         self._length = 0
-        self._calls = CallAssembler()
+        self._room = FieldRoom(MOST_RETURNED * longest)
+        self._calls = CallAssembler(self._room)
+        self._carried = MessageFieldReader(self._room)
         self._extras = 0
         self._silent_bytes = 0
         self._usage = TokenUsage()
@@ -188,6 +199,7 @@ class StreamReader:
             calls=self._calls.build_calls(),
             reason=REASONS.get(self._finish_reason or "", "stop"),
             usage=self._usage,
+            carried=self._carried.build(),
         )
 
     def _take_plain_text(self, data: bytes) -> bool:
@@ -249,8 +261,10 @@ class StreamReader:
             if delta:
                 if content := delta.get("content"):
                     self._add_piece("text", parse_text(content))
-                if thought := delta.get("reasoning_content"):
-                    self._add_piece("reasoning", parse_text(thought))
+                if thought := find_thought(delta):
+                    self._add_piece("reasoning", thought)
+                if self._carried.add(delta, is_whole=is_whole):
+                    self._silent_bytes = 0
                 if refusal := delta.get("refusal"):
                     self._add_piece("refusal", parse_text(refusal))
                 if isinstance(notes := delta.get("annotations"), list) and notes:
@@ -343,6 +357,14 @@ def has_more_values(data: bytes, most: int) -> bool:
 def count_marks(data: bytes) -> int:
     """Count commas and brackets."""
     return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def find_thought(delta: Mapping[str, Any]) -> str:
+    """Find the next piece of the model's thoughts, which endpoints call by different names, and some by two at once."""
+    for name in THOUGHTS:
+        if isinstance(thought := delta.get(name), (str, list)) and thought:
+            return parse_text(cast("object", thought))
+    return ""
 
 
 def build_interruption_error() -> ModelError:

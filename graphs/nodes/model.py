@@ -33,7 +33,9 @@ from graphs.events import (
 )
 from graphs.expressions import ExpressionError
 from graphs.llm.call_pieces import RawCall
-from graphs.llm.client import build_endpoint_messages, build_openai_tool
+from graphs.llm.client import build_openai_tool
+from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
+from graphs.llm.provider_fields import CallFields, build_provider_fields
 from graphs.llm.stream import REASONS, Answer, PieceKind, build_length_error, read_count
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.state import Context, State, mint_call_id
@@ -124,7 +126,7 @@ class ModelNode:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
         emit(ModelFinished(request["model"], answer.usage, answer.reason))
-        message = build_message(answer)
+        message = build_message(answer, request["model"])
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
             services.attestations.note(context.thread, self._site.plan.id, self._site.name, calls)
@@ -164,12 +166,12 @@ class ModelNode:
             **context.params,
         }
         if reached:
-            messages.append({"role": "system", "content": build_last_answer_instruction(reached)})
+            messages = add_note(messages, build_last_answer_instruction(reached))
         elif schemas := [*self._offer.list_schemas(tools, context.caller), *context.client_tools]:
             request["tools"] = schemas
         if not reached and (troubles := tools.troubles):
             messages.append({"role": "system", "content": describe_troubles(troubles)})
-        request["messages"] = build_endpoint_messages(messages)
+        request["messages"] = build_endpoint_messages(messages, request["model"])
         if "tools" not in request:
             request.pop("tool_choice", None)
             request.pop("parallel_tool_calls", None)
@@ -282,7 +284,13 @@ async def ask_through_langchain(
     return Answer(
         text=collected.text,
         calls=[
-            RawCall(chunk["id"] or "", chunk["name"] or "", chunk["args"] or "") for chunk in collected.tool_call_chunks
+            RawCall(
+                chunk["id"] or "",
+                chunk["name"] or "",
+                chunk["args"] or "",
+                carried=CallFields(id=chunk["id"]) if chunk["id"] else CallFields(),
+            )
+            for chunk in collected.tool_call_chunks
         ],
         reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
         usage=TokenUsage() if prompt is None or completion is None else TokenUsage(prompt, completion),
@@ -321,13 +329,16 @@ def count_values(value: object, most: int) -> int:
     return found
 
 
-def build_message(answer: Answer) -> AIMessage:
-    """Build the message that the state keeps: call ids are ours, so that nobody can guess or replay them."""
+def build_message(answer: Answer, model: str) -> AIMessage:
+    """Build the message that the state keeps: call ids are ours, so that nobody can guess or replay them. What the
+    endpoint must get back of its own stands beside it."""
     calls: list[ToolCall] = []
+    carried: dict[str, CallFields] = {}
     room = MOST_VALUES
     invalid: list[InvalidToolCall] = []
     for call in answer.calls:
         identity = mint_call_id()
+        carried[identity] = call.carried
         try:
             args = json.loads(call.arguments or "{}", parse_constant=reject_constant, parse_float=parse_finite)
             # What cannot be written again, such as a number over 64 bits, could not be judged either.
@@ -352,4 +363,9 @@ def build_message(answer: Answer) -> AIMessage:
                     type="invalid_tool_call",
                 )
             )
-    return AIMessage(content=answer.text, tool_calls=calls, invalid_tool_calls=invalid)
+    return AIMessage(
+        content=answer.text,
+        tool_calls=calls,
+        invalid_tool_calls=invalid,
+        additional_kwargs=build_provider_fields(model, answer.carried, carried),
+    )

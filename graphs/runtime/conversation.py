@@ -16,6 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from graphs.llm.client import ChatModel
 from graphs.llm.messages import Message, calls_of, client_call_ids, text_of
+from graphs.llm.provider_fields import PROVIDER_FIELDS, remove_provider_fields
 from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.store.digests import build_digest_chain, extend_digest
 
@@ -91,7 +92,7 @@ def parse_conversation(messages: Sequence[Message], page: ChatPage = NO_PAGE) ->
             unanswered = user if index and start is None and messages[index - 1].get("role") == "user" else None
             user, start, texts = text_of(message), None, []
         elif role in ("system", "developer"):
-            # An instruction in the middle ends the answer before it, and stays where it stands.
+            # An instruction in the middle ends the answer before it.
             if start is not None:
                 found.append(Exchange(start, index, "".join(texts), user))
             start, texts = None, []
@@ -153,12 +154,16 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message], page: C
     known = set(client_call_ids(stored))
     beside, moved = find_texts_beside_calls(sent, known, page)
     made: list[Message] = []
+    carried: Message | None = None
     for message in stored:
-        if message.get("role") == "assistant":
+        if message.get("role") == "assistant" and not calls_of(message):
+            carried = message  # beside the text of the answer, which the client has
+        elif message.get("role") == "assistant":
             ids = client_call_ids([message])
             text = next((beside[key] for key in ids if beside.get(key)), None)
             made.append({**message, "content": text or message.get("content")})
             made += [ours.get(key) or find_result(key, results) for key in ids]
+    last_text = -1
     for message in sent:
         if message.get("role") == "function" or (message.get("role") == "user" and not stored):
             made.append(message)  # an old kind of result, or tool images of calls that we know nothing of
@@ -167,10 +172,13 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message], page: C
         calls = [call for call in calls_of(message) if not page.is_panel(call)]
         unknown = [rename_call(call) for call in calls if str(call.get("id")) not in known]
         if unknown:
-            made.append({**message, "tool_calls": unknown})
+            made.append({**remove_provider_fields(message), "tool_calls": unknown})
             made += [find_result(str(call.get("id")), results) for call in unknown]
         elif not calls and id(message) not in moved and (text_of(message) or message.get("refusal")):
-            made.append({name: value for name, value in message.items() if name != "tool_calls"})
+            last_text = len(made)
+            made.append({name: value for name, value in message.items() if name not in ("tool_calls", PROVIDER_FIELDS)})
+    if carried is not None and last_text >= 0:
+        made[last_text] = {**made[last_text], PROVIDER_FIELDS: carried[PROVIDER_FIELDS]}
     return made
 
 
@@ -221,13 +229,16 @@ def collect_tool_messages(
     """What a turn leaves for the next one: its tool calls and their results, as OpenAI messages.
 
     A call without a result gets one that says so (`unanswered`), but for calls of `open_names`: those are the client's,
-    which still owes their results. The texts between are left out; the client has them in the answer.
+    which still owes their results. The texts between are left out; the client has them in the answer. What the last
+    one carried beside its text stands in a message without calls.
     """
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     complete: list[AnyMessage] = []
+    last: list[AnyMessage] = []
     for message in messages:
         if isinstance(message, AIMessage):
             calls = [*message.tool_calls, *message.invalid_tool_calls]
+            last = [] if calls else [message.model_copy(update={"content": ""})]
             if not calls:
                 continue
             complete.append(message.model_copy(update={"content": ""}))
@@ -238,6 +249,8 @@ def collect_tool_messages(
             ]
         elif isinstance(message, ToolMessage):
             complete.append(message)
+    if last and PROVIDER_FIELDS in last[0].additional_kwargs:
+        complete += last
     return model.convert_messages(complete)
 
 
@@ -257,6 +270,7 @@ def collect_tool_calls(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
                 ),
                 *(build_tool_call(call["id"], call["name"], call["args"] or "") for call in message.invalid_tool_calls),
             ],
+            **{name: value for name, value in message.additional_kwargs.items() if name == PROVIDER_FIELDS},
         }
         for message in messages
         if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)

@@ -113,7 +113,7 @@ async def restore_messages(
     woven, begins = history.merge_stored_messages(conversation, by_index)
     earlier = [message for message in woven[begins:] if message.get("tool_calls") or message["role"] == "tool"]
     if wordless is not None and begun is None:
-        earlier = [*stored[wordless.id]]
+        earlier = [message for message in stored[wordless.id] if calls_of(message) or message["role"] == "tool"]
         woven[-1:-1] = earlier
     return woven, earlier
 

@@ -141,12 +141,13 @@ class TurnRecorder:
             open_names=context.client_names if context else (),
         )
         was_cut_off = script is None
-        is_undelivered = script is not None and bool(messages)
-        can_go_on = was_cut_off and bool(messages)
+        has_calls = any("tool_calls" in message for message in messages)
+        is_undelivered = script is not None and has_calls
+        can_go_on = was_cut_off and has_calls
         request = None
         if is_waiting or (can_go_on and (place.continues or place.waited)):
             request = self._build_resume_request(record, told=place.told if was_cut_off else len(record.messages))
-        if messages:
+        if has_calls:
             request = request or identify_request(self._request, record.graph)
         if is_undelivered:
             request = {**(request or {}), REPLAY_KEY: script}
@@ -197,6 +198,7 @@ class TurnRecorder:
         also = self._store.checkpoints.prepare_save(context.thread) if context else None
         produced = [message.content for message in record.messages]
         produced += [message.artifact for message in record.messages if isinstance(message, ToolMessage)]
+        produced += [message.additional_kwargs for message in record.messages]
         if place.continues is not None:
             # Until this turn ends, the row that waited stands for both: a client can lead to it.
             fields = TurnFields(messages=[*map(dict, place.earlier), *made])

@@ -108,7 +108,8 @@ async def test_any_other_message_supersedes_what_waits(facade: Facade, model: Sc
     late = await facade.say("write x", said(asked), f"approve {ids(asked)[0]}")
 
     assert answer == "Never mind then."
-    assert [m["role"] for m in model.requests[1].messages] == ["system", "user", "assistant", "tool", "user"]
+    roles = [message["role"] for message in model.requests[1].messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant", "user"]
     assert "not run" in model.requests[1].tool_results[0]
     assert model.requests[1].messages[-1]["content"] == "forget it, what is 1+1?"
     assert "already superseded" in late

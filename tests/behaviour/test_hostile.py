@@ -283,10 +283,11 @@ async def test_numbers_over_64_bits_reach_the_model(facade: Facade, model: Scrip
     assert model.requests[0].body["metadata"] == {"n": 123456789012345678901234567890}
 
 
-async def test_instructions_in_the_middle_stay_where_they_stand(facade: Facade, model: ScriptedModel) -> None:
+async def test_instructions_in_the_middle_join_the_first(facade: Facade, model: ScriptedModel) -> None:
     model.script("ok")
     await facade.say("a", said("b"), {"role": "system", "content": "Be brief."}, "c")
-    assert [m["role"] for m in model.requests[0].messages] == ["system", "user", "assistant", "system", "user"]
+    assert [m["role"] for m in model.requests[0].messages] == ["system", "user", "assistant", "user"]
+    assert model.requests[0].messages[0]["content"] == "You help admin.\n\nBe brief."
 
 
 async def test_what_was_run_before_a_stop_is_not_forgotten(facade: Facade, model: ScriptedModel, tools: Tools) -> None:

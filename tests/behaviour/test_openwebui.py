@@ -311,9 +311,9 @@ async def test_tool_images_reach_the_model_and_the_page_and_come_back_without_ha
     assert image.startswith("data:image/png;base64,")
 
     sent = model.requests[1].messages
-    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "user"]
+    assert [message["role"] for message in sent] == ["system", "user", "assistant", "tool", "assistant", "user"]
     assert sent[3]["content"] == "a picture"
-    assert sent[4]["content"][1] == {"type": "image_url", "image_url": {"url": image}}
+    assert sent[5]["content"][1] == {"type": "image_url", "image_url": {"url": image}}
 
     invented = "Here are the images from the tool results above. Please analyze them."
     kept = [
@@ -343,11 +343,12 @@ async def test_tool_images_reach_the_model_and_the_page_and_come_back_without_ha
         "user",
         "assistant",
         "tool",
+        "assistant",
         "user",
         "assistant",
         "user",
     ]
-    assert again[:5] == sent
+    assert again[:6] == sent
 
 
 async def test_a_key_or_header_of_the_client_does_not_reach_the_model_unless_asked(

@@ -202,7 +202,7 @@ async def test_too_many_users_make_the_idlest_leave_and_are_refused_when_none_is
     report = await room.ask("dan", [WHO])
     assert "mine__whoami" not in report["tools"]
     assert "busy with as many users as it takes at once (2)" in report["results"][0]
-    told_to_model = room.model.requests[-1].messages[-1]
+    told_to_model = room.model.requests[-1].messages[0]
     assert told_to_model["role"] == "system"
     assert "The tools of 'mine' are missing: the server cannot be used: it is busy" in told_to_model["content"]
     room.model.release()

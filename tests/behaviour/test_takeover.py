@@ -200,7 +200,8 @@ async def test_the_next_message_has_the_results_though_the_client_got_no_word(
     pair.die()
     await pair.second.say("look it up", "are you there?")
     asked = model.requests[1]
-    assert [message["role"] for message in asked.messages] == ["system", "user", "assistant", "tool", "tool", "user"]
+    roles = [message["role"] for message in asked.messages]
+    assert roles == ["system", "user", "assistant", "tool", "tool", "assistant", "user"]
     assert asked.tool_results[0] == "4711"
     assert UNKNOWN in asked.tool_results[1]
     await pair.second.say("look it up", "are you there?", said("Hm."), "so?")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.llm.call_pieces import CallAssembler, RawCall
+from graphs.llm.provider_fields import FieldRoom
 
 
 def piece(
@@ -21,7 +22,7 @@ def piece(
 
 
 def assemble(*pieces: dict[str, Any], is_whole: bool = False) -> list[RawCall]:
-    assembler = CallAssembler()
+    assembler = CallAssembler(FieldRoom(10_000))
     for each in pieces:
         assembler.add(each, is_whole=is_whole)
     return assembler.build_calls()
