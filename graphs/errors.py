@@ -85,6 +85,20 @@ class ModelError(InterlockError):
         self.code = code
         self.retryable = retryable
 
+    def count_tries(self, tries: int) -> ModelError:
+        """Return the error with the number of requests that met it, in words."""
+        if tries < 2:
+            return self
+        return ModelError(
+            f"{str(self).removesuffix('.')}; tried {tries} times.",
+            kind=self.kind,
+            status=self.status,
+            retry_after=self.retry_after,
+            code=self.code,
+            param=self.param,
+            retryable=self.retryable,
+        )
+
 
 class UnknownModel(InterlockError):
     """The name asked for is no graph and no model on offer."""

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -24,7 +21,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
-from graphs.errors import ModelError, ModelErrorKind
+from graphs.errors import ModelError
+from graphs.llm.endpoint_errors import build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
 from graphs.llm.provider_fields import PROVIDER_FIELDS
 from graphs.llm.stream import (
@@ -36,23 +34,17 @@ from graphs.llm.stream import (
     Listener,
     StreamReader,
     build_interruption_error,
-    find_error_text,
 )
 from graphs.redaction import Redaction
 from graphs.telemetry.token_count import CallTokenCount
 from graphs.telemetry.tracing import build_trace_headers
-from graphs.text import escape_invisible
 
 log = logging.getLogger(__name__)
 
 HOP_HEADER = "x-interlock-hop"
 """Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
-LONGEST_ERROR = 4000
-"""Characters of an error of the endpoint."""
 LINGER = 1.0
 """Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
-LONGEST_RETRY_AFTER = 2.0
-"""Longest `Retry-After`, in seconds, that we wait out ourselves."""
 LONGEST_REFUSAL = 2**16
 """Bytes of an error's body that are read."""
 SLICE = 16 * 1024
@@ -212,6 +204,7 @@ class ChatModel:
         except ModelError as error:
             # The caller's own key is known to nobody else; it may be quoted as ours may.
             own = () if key is None else (key.get_secret_value(),)
+            error = name_tools(error, request.get("tools") or ())
             raise clean_error(clean_error(error, Redaction(own)), self._redaction) from None
         except TimeoutError as error:
             raise ModelError(
@@ -365,83 +358,3 @@ def encode_request(request: Mapping[str, Any]) -> bytes:
 def build_openai_tool(tool: BaseTool) -> dict[str, Any]:
     """Convert a tool to an entry of a request's `tools`. Costs much; do it once per snapshot, not per request."""
     return convert_to_openai_tool(tool)
-
-
-def build_model_error(status: int, headers: Mapping[str, str], body: bytes, base_url: str) -> ModelError:
-    """Build the ModelError for an HTTP answer that is no success. LiteLLM hands a provider's `Retry-After` on
-    renamed."""
-    try:
-        error = orjson.loads(body).get("error")
-    except (orjson.JSONDecodeError, AttributeError):
-        error = None
-    words = find_error_text(error)
-    details = cast("Mapping[str, object]", error if isinstance(error, Mapping) else {})
-    code, param = (value if isinstance(value := details.get(name), str) else None for name in ("code", "param"))
-    words = words or f"The model endpoint answered with status {status}."
-    retry_after = read_retry_after(headers.get("llm_provider-retry-after") or headers.get("retry-after"))
-    kind: ModelErrorKind
-    if status == 429:
-        kind, retryable = "rate_limited", retry_after is None or parse_seconds(retry_after) <= LONGEST_RETRY_AFTER
-    elif status in (401, 403):
-        kind, retryable = "authentication", False
-        # Not the endpoint's own words: LiteLLM's quote the key.
-        words = f"{base_url} refused Interlock's own key (status {status}). Check LITELLM_API_KEY."
-    elif status < 400:
-        kind, retryable = "unavailable", False
-        words = (
-            f"The model endpoint {base_url} answered with status {status}{describe_redirect(headers)} instead of an "
-            "answer."
-        )
-    elif status < 500:
-        kind, retryable = "invalid_request", False
-    else:
-        kind, retryable = "unavailable", True
-    if kind != "invalid_request" or code == str(status):
-        code = None
-    return ModelError(
-        words, kind=kind, status=status, retry_after=retry_after, code=code, param=param, retryable=retryable
-    )
-
-
-def clean_error(error: ModelError, redaction: Redaction) -> ModelError:
-    """Remove secrets, and what steers a terminal or a page, from an error of the endpoint."""
-
-    def clean(text: str) -> str:
-        return escape_invisible(redaction.redact_text(text, LONGEST_ERROR), keep="\n\t")
-
-    error.args = (clean(str(error)),)
-    error.code, error.param = (value and clean(value) for value in (error.code, error.param))
-    return error
-
-
-def describe_redirect(headers: Mapping[str, str]) -> str:
-    """Name the target of a redirection by its host alone, as the rest of an address may hold secrets."""
-    if not (location := headers.get("location")):
-        return ""
-    try:
-        host = urlsplit(location).hostname
-    except ValueError:
-        host = None
-    elsewhere = f" to {host[:LONGEST_MODEL]}" if host and host.isascii() else ""
-    return f" (a redirection{elsewhere}, which is not followed: a conversation goes to `models.base_url` alone)"
-
-
-def read_retry_after(value: str | None) -> str | None:
-    """Read `Retry-After` where it is one, in seconds or as an HTTP date (RFC 9110, section 10.2.3); else None."""
-    if value is None or re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,9})?", value, re.ASCII):
-        return value
-    if len(value) > 40 or not value.isascii():
-        return None
-    try:
-        parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return value
-
-
-def parse_seconds(retry_after: str) -> float:
-    """Parse `Retry-After` in seconds; an HTTP date counts as too long to wait (RFC 9110, section 10.2.3)."""
-    try:
-        return float(retry_after)
-    except ValueError:
-        return float("inf")

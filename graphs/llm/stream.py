@@ -14,6 +14,7 @@ import orjson
 from graphs.errors import ModelError
 from graphs.events import FinishReason, TokenUsage
 from graphs.llm.call_pieces import LONGEST_NAME, CallAssembler, CallLimitReached, RawCall, parse_text
+from graphs.llm.endpoint_errors import build_reported_error, is_error
 from graphs.llm.provider_fields import FieldRoom, MessageFieldReader
 from graphs.telemetry.token_count import CallTokenCount
 
@@ -146,6 +147,8 @@ class StreamReader:
                             self._read_event(line[5:].strip())
                     elif line[:8] == b"\xef\xbb\xbfdata:":
                         self._read_event(line[8:].strip())
+                    elif line[:1] in (b"{", b"["):
+                        self._refuse_bare_error(line)
             except ModelError as error:
                 # What came before it in the same bytes is said first, however the network cut them.
                 self._flush()
@@ -170,6 +173,8 @@ class StreamReader:
             self._check_event(body, MOST_VALUES_WHOLE)
         try:
             payload = parse_json(body)
+            if is_error(payload, is_whole=True):
+                raise build_reported_error(payload, has_output=False)
             choice = dict(payload["choices"][0])
         except (ValueError, KeyError, IndexError, TypeError):
             raise build_format_error() from None
@@ -184,6 +189,8 @@ class StreamReader:
         end."""
         if self._line.startswith(b"data:"):  # the last line, when the connection closed without a line end
             self.feed(b"\n")
+        elif self._line.startswith((b"{", b"[")):
+            self._refuse_bare_error(bytes(self._line))
         if not self.done and self._finish_reason is None:
             raise (
                 build_interruption_error()
@@ -201,6 +208,16 @@ class StreamReader:
             usage=self._usage,
             carried=self._carried.build(),
         )
+
+    def _refuse_bare_error(self, line: bytes) -> None:
+        """Raise ModelError for an error that stands in the stream without being an event of it."""
+        if len(line) <= PLAIN_EVENT:
+            try:
+                payload = parse_json(line)
+            except ValueError:
+                return
+            if is_error(payload, is_whole=not self.has_output):
+                raise build_reported_error(payload, has_output=self.has_output)
 
     def _take_plain_text(self, data: bytes) -> bool:
         """Take what most of a stream is made of, a chunk with a piece of text and nothing else. Returns False for any
@@ -233,6 +250,9 @@ class StreamReader:
             raise build_format_error() from None
         if isinstance(payload, dict):
             self._read_payload(cast("dict[str, Any]", payload), len(data))
+        elif is_error(payload, is_whole=False):
+            self._flush()
+            raise build_reported_error(payload, has_output=self.has_output)
 
     def _read_payload(self, payload: Mapping[str, Any], size: int, *, is_whole: bool = False) -> None:
         # Endpoints differ, and some err: what does not have the shape of a chunk must not end a turn without words.
@@ -242,22 +262,19 @@ class StreamReader:
             raise build_format_error() from None
 
     def _read_chunk(self, payload: Mapping[str, Any], size: int, *, is_whole: bool) -> None:
-        error: object = payload.get("error")
-        if error is not None:
+        choices = payload.get("choices") or ()
+        if payload.get("error") is not None or (not choices and is_error(payload, is_whole=False)):
             self._flush()
-            if isinstance(error, Mapping) and str(cast("Mapping[str, object]", error).get("code")) in ("401", "403"):
-                raise ModelError("The model endpoint refused Interlock's own key.", kind="authentication")
-            raise ModelError(
-                find_error_text(cast("object", error)) or "The model failed in the middle of its answer.",
-                kind="interrupted" if self.has_output else "unavailable",
-            )
+            raise build_reported_error(payload, has_output=self.has_output)
         if usage := payload.get("usage"):
             self._usage = parse_usage(usage) or self._usage
-        choices = payload.get("choices") or ()
         if usage and not choices and self._finish_reason is not None:
             self.done = True  # usage comes after all else; "[DONE]" says nothing more
         for choice in choices[:1]:  # one answer is asked for
             delta = choice.get("delta")
+            if choice.get("error"):  # OpenRouter's
+                self._flush()
+                raise build_reported_error(choice, has_output=self.has_output)
             if delta:
                 if content := delta.get("content"):
                     self._add_piece("text", parse_text(content))
@@ -430,13 +447,3 @@ def parse_json(data: bytes) -> Any:
             return json.loads(data.decode("utf-8", "replace").encode("utf-8", "replace"))
         except RecursionError:
             raise ValueError("nested too deep") from None
-
-
-def find_error_text(error: object) -> str:
-    """Find the sentence inside an OpenAI error object, or the error itself where it is a string."""
-    if isinstance(error, str):
-        return error
-    if isinstance(error, Mapping):
-        message = cast("Mapping[str, object]", error).get("message")
-        return message if isinstance(message, str) else ""
-    return ""

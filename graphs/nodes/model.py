@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[
 from langgraph.runtime import Runtime
 
 from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
-from graphs.errors import GraphUnavailable
+from graphs.errors import GraphUnavailable, ModelError
 from graphs.events import (
     AnnotationsAdded,
     LogprobsDelta,
@@ -44,6 +45,8 @@ from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.telemetry.instrument import record_first_text, record_model_call
 from graphs.tools.toolset import Toolset
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -121,7 +124,23 @@ class ModelNode:
         tools = await self._access.open_tools(context)
         request = self._build_request(messages, tools, context, rounds, reached)
         emitter = AnswerEmitter(emit, new_paragraph=rounds > 0)
-        answer = await self._ask(request, emitter, context, config)
+        info = runtime.execution_info
+        try:
+            answer = await self._ask(request, emitter, context, config)
+        except ModelError as error:
+            tries = info.node_attempt if info is not None else 1
+            # Not the endpoint's words: they may quote what people wrote.
+            log.warning(
+                "graph %s, node %s, model %s: %s (status %s), try %d%s",
+                self._site.plan.id,
+                self._site.name,
+                request["model"],
+                error.kind,
+                error.status,
+                tries,
+                "; a failure that may pass" if error.retryable else "",
+            )
+            raise error.count_tries(tries) from error
         if reached:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")

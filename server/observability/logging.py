@@ -38,7 +38,8 @@ def set_up(form: Form) -> None:
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     handler.addFilter(Flood())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
-    for name in ("httpx", "mcp", "rust-sugiyama"):  # the last one writes fifty lines for each drawing
+    # LangGraph writes a traceback for each try of a node, rust-sugiyama fifty lines for each drawing.
+    for name in ("httpx", "mcp", "langgraph.pregel._retry", "rust-sugiyama"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 

@@ -41,6 +41,8 @@ class Answer:
     status: int = 200
     error: str = "scripted failure"
     """The message of a failure."""
+    body: bytes | None = None
+    """The whole body of a failure, in the place of OpenAI's."""
     code: str | None = None
     """The `code` of a failure; None: its status."""
     param: str | None = None

@@ -187,6 +187,8 @@ class ScriptedModel:
         self, http: web.Request, request: Request, answer: Answer, held: asyncio.Event
     ) -> web.StreamResponse:
         await asyncio.sleep(answer.first)
+        if answer.status >= 400 and answer.body is not None:
+            return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
         if answer.status >= 400:
             kind = "rate_limit_error" if answer.status == 429 else "server_error"
             code = answer.code or str(answer.status)

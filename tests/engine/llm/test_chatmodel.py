@@ -576,4 +576,8 @@ def test_what_an_endpoint_says_of_its_failure_steers_no_terminal_and_no_page() -
         {"error": {"message": "no\x1b[2J\r\u202esuch\nmodel", "code": "a\x1b", "param": "b\u200b"}}
     ).encode()
     error = clean_error(build_model_error(400, {}, body, "http://models"), Redaction(()))
-    assert (str(error), error.code, error.param) == ("no\\x1b[2J\\r\\u{202e}such\nmodel", "a\\x1b", "b\\u{200b}")
+    assert (str(error), error.code, error.param) == (
+        "The model endpoint answered 400: no\\x1b[2J\\r\\u{202e}such\nmodel",
+        "a\\x1b",
+        "b\\u{200b}",
+    )
