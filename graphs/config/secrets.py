@@ -14,6 +14,10 @@ from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.servers import ServerSpec
 from graphs.redaction import is_secret_name
 
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+NETWORK_VARIABLES = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+"""What the programs of MCP servers are started with besides their own: by which proxy to go, and whom to trust."""
+
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)")
 _MIN_VARIABLE_LENGTH = 4
 """Characters of a variable's value that is looked for in the entries of servers."""
@@ -30,6 +34,7 @@ def collect_secrets(
     found.update(_read_variable(env, key.env) for key in keys if key.env is not None)
     found.add(_read_variable(env, "INTERLOCK_FORWARDED_JWT_SECRET"))
     found.update(find_passwords(_read_variable(env, "INTERLOCK_STORAGE")))
+    found.update(find_proxy_passwords(env))
     for server in servers:
         found.update(find_server_secrets(server))
     return frozenset(found - {""})
@@ -50,8 +55,11 @@ def find_server_secrets(spec: ServerSpec) -> frozenset[str]:
     if spec.per_user:
         # What is really sent has a caller's name in it; what stands around the name stays as it is.
         found.update(piece for value in named if "{{" in value for piece in re.split(r"\{\{.*?\}\}", value))
+    # People write the whole command line there; it is refused, and must not be shown for that.
+    written = (spec.command or "").split()
     found.update(_find_argument_secrets(spec.args))
-    for text in (spec.url or "", *spec.args, *spec.env.values()):
+    found.update(_find_argument_secrets(written))
+    for text in (spec.url or "", *written, *spec.args, *spec.env.values()):
         found.update(find_passwords(text))
     if spec.url is not None and (parts := _split(spec.url)) is not None:
         found.update(_find_query_secrets(parts.query))
@@ -65,6 +73,14 @@ def find_passwords(text: str) -> Iterator[str]:
     yield parts.password
     yield unquote(parts.password)
     yield base64.b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode()
+
+
+def find_proxy_passwords(env: Mapping[str, str]) -> frozenset[str]:
+    """Find the passwords of proxies: every program of a server's is given them."""
+    proxies = (_read_variable(env, name) for name in _PROXIES)
+    return frozenset(
+        password for proxy in proxies for password in find_passwords(proxy if "://" in proxy else f"http://{proxy}")
+    )
 
 
 def _split(text: str) -> SplitResult | None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from graphs.text import escape_invisible
 from graphs.tools.errors import build_redaction, describe_exit, describe_failure, describe_refusal
 from graphs.tools.http import HttpLink, open_http
 from graphs.tools.http_failures import find_http_failure, is_certain_loss, is_same_refusal, may_mean_loss
+from graphs.tools.last_words import find_last_words
 from graphs.tools.message_limits import Intake
 from graphs.tools.session import ConnectionEnd, Session, read_own_version
 from graphs.tools.stdio import StdioLink, run_process
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 _LONGEST = 400
 """Characters of one line of a server's, or of what went wrong with it."""
 _LONGEST_RAW = 100_000
+_MOST_NOTES = 60
+"""Lines that are looked through for why a program ended: the traces of calls are long."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 _CALM_PAUSES = 10
 """So many pauses without a change, and the next one is looked at as soon as the first was."""
@@ -125,7 +130,7 @@ class ServerConnection:
         self.redaction = Redaction()
         """Blots out what the server was given in confidence."""
         self._version = ""
-        self._notes: deque[str] = deque(maxlen=20)
+        self._notes: deque[str] = deque(maxlen=_MOST_NOTES)
         self._session: Session | None = None
         self._opening_scope: anyio.CancelScope | None = None
         self._was_up = False
@@ -288,7 +293,7 @@ class ServerConnection:
             if not retired.done():
                 self._opening_scope = None
                 self._session = None
-        end = end or ConnectionEnd(f"gave no answer to a greeting within {patience:g} s", self._find_last_note())
+        end = end or ConnectionEnd(f"gave no answer to a greeting within {patience:g} s", find_last_words(self._notes))
         if self.state == "up" and not retired.done():
             self._set_state("starting", end.reason, end.last_output)
         if session is not None:
@@ -432,10 +437,11 @@ class ServerConnection:
             await link.process.wait()
             await link.stderr_end.wait()
         status = link.process.returncode
+        reason = describe_exit(status)
+        if status == 0 and not self._was_up:
+            reason += " before it answered a greeting"
         # The last words of one that was killed are about something else.
-        return ConnectionEnd(
-            describe_exit(status), self._find_last_note() if status is not None and status > 0 else None
-        )
+        return ConnectionEnd(reason, find_last_words(self._notes) if status is not None and status >= 0 else None)
 
     def _set_state(
         self, state: ServerState, reason: str | None, last_output: str | None = None, *, is_late: bool = False
@@ -459,17 +465,12 @@ class ServerConnection:
             self._set_state("down", reason, is_late=True)
 
     def _note(self, line: str) -> None:
-        line = self._redact(line)
+        line = self._redact(_COLOUR.sub("", line))
         self._notes.append(line)
         logger.debug("MCP server %s says: %s", self._label, line)
 
     def _redact(self, line: str) -> str:
         return escape_invisible(self.redaction.redact_text(line[:_LONGEST_RAW], _LONGEST))
-
-    def _find_last_note(self) -> str | None:
-        # Log handlers and tracebacks draw frames; what was said stands inside them.
-        said = (note.strip(" |+-") for note in reversed(self._notes))
-        return next((line for line in said if any(letter.isalnum() for letter in line)), None)
 
 
 def _describe_loss(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from http import HTTPStatus
@@ -14,7 +15,7 @@ from mcp import McpError
 from mcp.types import ErrorData
 from pydantic import ValidationError
 
-from graphs.config.secrets import find_server_secrets
+from graphs.config.secrets import find_proxy_passwords, find_server_secrets
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
@@ -48,6 +49,17 @@ class LineTooLong(InterlockError):
 
 def describe_missing_command(command: str) -> str:
     """Describe a program that is not there, and its cure."""
+    first, *rest = command.split() or [command]
+    if rest and not Path(command).parent.is_dir():
+        return (
+            f"{command}: not found. 'command' is the program alone: write command: {first}, and the rest as args: "
+            f"[{', '.join(rest)}]."
+        )
+    if command == "python":
+        return (
+            "python: not found, nor python3. Install Python, or write the path of the interpreter that has the "
+            "server's packages as 'command' in servers.yaml."
+        )
     name = Path(command).name
     cure = _CURES.get(name, "Install it, or give its full path" if name == command else "Check the path")
     return f"{command}: not found. {cure}, or correct 'command' in servers.yaml."
@@ -147,7 +159,8 @@ def build_redaction(spec: ServerSpec) -> Redaction:
     Values that are folders or files on this machine are no secrets; the line would be useless without them.
     """
     given = {part for value in spec.env.values() for part in (value, *value.split()) if len(part) >= _SHORTEST_SECRET}
-    return Redaction({value for value in given if not _is_path(value)} | find_server_secrets(spec), shortest=4)
+    secrets = find_server_secrets(spec) | find_proxy_passwords(os.environ)
+    return Redaction({value for value in given if not _is_path(value)} | secrets, shortest=4)
 
 
 def _is_path(value: str) -> bool:

@@ -6,10 +6,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -20,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import ErrorData, JSONRPCError, JSONRPCMessage
 from pydantic import ValidationError
 
+from graphs.config.secrets import NETWORK_VARIABLES
 from graphs.config.spec.servers import ServerSpec
 from graphs.tools.errors import LineTooLong, StartError, describe_missing_command
 from graphs.tools.message_forms import strip_bom
@@ -86,13 +86,10 @@ async def run_process(spec: ServerSpec, intake: Intake, *, grace: float) -> Asyn
 async def _start(spec: ServerSpec) -> Process:
     command = spec.command or ""
     # A server never inherits our environment: it holds the gateway's own keys.
-    env = {**get_default_environment(), **spec.env}
+    env = {**get_default_environment(), **select_network_variables(spec.env), **spec.env}
     if spec.cwd is not None and not await anyio.Path(spec.cwd).is_dir():
         raise StartError(f"{spec.cwd}: no such folder. Correct 'cwd' in servers.yaml.")
-    if command == "python":
-        program: str | None = sys.executable
-    else:
-        program = await anyio.to_thread.run_sync(partial(shutil.which, command, path=env.get("PATH")))
+    program = await anyio.to_thread.run_sync(_find_program, command, spec.args, env.get("PATH"))
     if program is None:
         if await anyio.Path(command).is_file():
             raise StartError(f"{command}: not executable. Allow it with chmod +x, or name its interpreter.")
@@ -102,6 +99,26 @@ async def _start(spec: ServerSpec) -> Process:
         return await anyio.open_process([program, *spec.args], env=env, cwd=spec.cwd, start_new_session=True)
     except OSError as error:
         raise StartError(f"{command}: {error.strerror or error}") from error
+
+
+def select_network_variables(own: Mapping[str, str]) -> dict[str, str]:
+    """Select what of our environment says how to reach the network, except what a server's `own` variables say."""
+    said = {name.upper() for name in own}
+    return {
+        name: value
+        for name in NETWORK_VARIABLES
+        if (value := os.environ.get(name)) is not None and name.upper() not in said
+    }
+
+
+def _find_program(command: str, args: Sequence[str], path: str | None) -> str | None:
+    """Find the program that a command means. `python` is the one on the path, with its packages; the demo's servers
+    are packages of ours."""
+    if command != "python":
+        return shutil.which(command, path=path)
+    if list(args[:2]) == ["-m", "server.demo"]:
+        return sys.executable
+    return shutil.which("python", path=path) or shutil.which("python3", path=path)
 
 
 async def _read_messages(stdout: ByteReceiveStream, into: Incoming, intake: Intake, stdout_end: anyio.Event) -> None:

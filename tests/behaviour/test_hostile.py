@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ async def test_what_a_server_said_last_is_not_shown_to_everybody(
     tmp_path: Path, model: ScriptedModel, keys: None
 ) -> None:
     dies = "import sys; print('cannot reach postgres://u:TOPSECRET@h/db', file=sys.stderr); sys.exit(3)"
-    servers = {"frail": {"command": "python", "args": ["-c", dies]}}
+    servers = {"frail": {"command": sys.executable, "args": ["-c", dies]}}
     folder = write_configs(tmp_path / "c", model.url, servers)
     async with serving(folder, tmp_path / "data") as facade:
         ready = await facade.ready()

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ WEB = ("web__whoami", {})
 
 def mine(**more: Any) -> dict[str, Any]:
     return {
-        "command": "python",
+        "command": sys.executable,
         "args": [str(SUPPORT / SCRIPT), "--user={{ caller.user }}"],
         "env": {"ME": "{{ caller.user }}", "TOKEN": PLANTED + "-{{ caller.email == '' ? 'nobody' : caller.email }}"},
         "per_user": True,

@@ -52,7 +52,7 @@ models:
 SERVERS = """\
 mcpServers:
   talks:
-    command: python
+    command: PYTHON
     args: [SCRIPT, talks, "--token=${TALKS_OPTION}", --verbose, "${TALKS_TOKEN}", "postgresql://me:${TALKS_ADDRESS}@db/x"]
     env: {LEAKY_PASSWORD: "${TALKS_ENV}"}
   dies:
@@ -225,7 +225,10 @@ def commands(configs: Path, data: Path, env: Mapping[str, str], into: Seen) -> N
 
 def written(folder: Path, elsewhere: Elsewhere, refused: str, reached: str) -> Path:
     servers = (
-        SERVERS.replace("SCRIPT", str(SCRIPT)).replace("REFUSED/", f"{refused}/").replace("REACHED/", f"{reached}/")
+        SERVERS.replace("PYTHON", sys.executable)
+        .replace("SCRIPT", str(SCRIPT))
+        .replace("REFUSED/", f"{refused}/")
+        .replace("REACHED/", f"{reached}/")
     )
     access = ACCESS.replace("ISSUER", elsewhere.root)
     graph = {"graphs/assistant.yaml": yaml.safe_dump(ASSISTANT)}

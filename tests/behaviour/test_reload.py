@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ async def versioned(tmp_path: Path, model: ScriptedModel, keys: None) -> AsyncIt
 
 
 def servers(version: str) -> dict[str, Any]:
-    program = {"command": "python", "args": [str(SUPPORT / "mcp_server.py"), "stdio"]}
+    program = {"command": sys.executable, "args": [str(SUPPORT / "mcp_server.py"), "stdio"]}
     return {"same": program, "turning": {**program, "env": {f"VERSION_{version}": "set"}}}
 
 

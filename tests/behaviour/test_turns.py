@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -555,7 +556,7 @@ async def test_a_tool_that_hangs_and_one_that_dies_are_results_in_words(
 ) -> None:
     servers = {
         "files": {"url": tools.url, "timeout": "0.3s"},
-        "frail": {"command": "python", "args": [str(SERVER), "stdio"]},
+        "frail": {"command": sys.executable, "args": [str(SERVER), "stdio"]},
     }
     folder = write_configs(tmp_path / "c", model.url, servers)
     model.script(Answer(calls=[Call("files__hang", {"mark": "h"}), Call("frail__die"), echo("fine")]), "Done.")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 HOW = set(sys.argv[1:])
@@ -18,10 +19,16 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "flood", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}},
     {"name": "refused", "inputSchema": {"type": "object"}},
 ]
+if "environment" in HOW:
+    TOOLS.append({"name": "environment", "inputSchema": {"type": "object"}})
 
 
 def say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    text = json.dumps({"jsonrpc": "2.0", **message})
+    if "batch" in HOW:
+        text = f"[{json.dumps({'jsonrpc': '2.0', 'method': 'notifications/message', 'params': {}})}, {text}]"
+    mark = "\ufeff" if "bom" in HOW else ""
+    sys.stdout.write(f"{mark}{text}\n")
     sys.stdout.flush()
 
 
@@ -43,6 +50,8 @@ def call(name: str) -> dict[str, Any]:
         text = {"type": "resource", "resource": {"uri": "file:///a.txt", "text": "inside", "mimeType": "text/plain"}}
         blob = {"type": "resource", "resource": {"uri": "file:///a.zip", "blob": "AAAA", "mimeType": "application/zip"}}
         return {"content": [{"type": "hologram", "data": 1}, link, text, blob, "what"]}
+    if name == "environment":
+        return {"content": [{"type": "text", "text": json.dumps(dict(os.environ))}]}
     if name == "garbage":
         return {"content": 7}
     if name == "flood":
@@ -71,6 +80,12 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         params: dict[str, Any] = request.get("params") or {}
+        gone = Path(os.environ.get("GONE", "/nowhere"))
+        if gone.exists() and request.get("method") == "initialize":
+            gone.unlink()
+        elif gone.exists() and "id" in request:
+            say({"id": request["id"], "error": {"code": -32000, "message": "Session not found"}})
+            continue
         match request.get("method"):
             case "initialize":
                 asked = params["protocolVersion"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -26,11 +27,11 @@ def spec(**values: Any) -> ServerSpec:
 
 def stdio(log: Path | None = None, **values: Any) -> ServerSpec:
     args = [str(SUPPORT / "mcp_server.py"), "stdio", *([str(log)] if log else [])]
-    return spec(command="python", args=args, **{"timeout": 20, **values})
+    return spec(command=sys.executable, args=args, **{"timeout": 20, **values})
 
 
 def raw(*how: str, **values: Any) -> ServerSpec:
-    return spec(command="python", args=[str(SUPPORT / "mcp_raw.py"), *how], **{"timeout": 20, **values})
+    return spec(command=sys.executable, args=[str(SUPPORT / "mcp_raw.py"), *how], **{"timeout": 20, **values})
 
 
 @asynccontextmanager

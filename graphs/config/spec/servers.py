@@ -50,12 +50,15 @@ class ServerSpec(Spec):
     }  # fmt: skip
 
     command: str | None = None
-    """The program to start. `python` is the interpreter that runs Interlock."""
+    """The program to start, alone. `python` is `python` or else `python3` on the PATH; before `-m server.demo`, it is
+    the interpreter that runs Interlock."""
     args: list[str] = []
     """The program's arguments. With `per_user`, `{{ caller.user }}` is filled in, as in `env`."""
     env: Annotated[dict[str, str], Field(repr=False)] = {}
-    """The program's environment variables, on top of a few harmless ones. With `per_user`, `{{ caller.user }}`,
-    `{{ caller.email }}`, `{{ caller.role }}` and `{{ caller.key }}` (the key's name) are filled in."""
+    """The program's environment variables, on top of a few of Interlock's own: PATH, HOME and the like, proxies
+    (HTTP_PROXY, HTTPS_PROXY, NO_PROXY) and certificates (SSL_CERT_FILE, NODE_EXTRA_CA_CERTS …). With `per_user`,
+    `{{ caller.user }}`, `{{ caller.email }}`, `{{ caller.role }}` and `{{ caller.key }}` (the key's name) are filled
+    in."""
     cwd: str | None = None
     """The folder the program starts in; relative to the folder of the config files, which is also the default."""
     url: Annotated[str | None, Field(validation_alias=AliasChoices("url", "httpUrl", "serverUrl", "baseUrl"))] = None

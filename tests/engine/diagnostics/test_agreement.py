@@ -103,7 +103,7 @@ async def test_doctor_says_the_same(tmp_path: Path) -> None:
 
 async def test_a_tool_that_is_listed_twice_is_a_problem_of_its_server(tmp_path: Path) -> None:
     snapshot = loaded(
-        tmp_path, {"servers.yaml": f"mcpServers: {{raw: {{command: python, args: ['{RAW}', bad-tools]}}}}\n"}
+        tmp_path, {"servers.yaml": f"mcpServers: {{raw: {{command: {sys.executable}, args: ['{RAW}', bad-tools]}}}}\n"}
     )
     found = check_tools(snapshot, await probe_servers(snapshot, 30)).problems
     (twice,) = [str(problem) for problem in found if "second" in problem.message]

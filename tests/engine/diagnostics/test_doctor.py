@@ -34,8 +34,8 @@ async def test_eight_planted_faults_are_named_each_with_its_cure(
     servers = {
         "good": {"url": tools.url},
         "missing": {"command": "npx-is-not-here", "args": ["-y", "x"]},
-        "dies": {"command": "python", "args": ["-c", DIES]},
-        "mute": {"command": "python", "args": ["-c", MUTE], "timeout": "1s"},
+        "dies": {"command": sys.executable, "args": ["-c", DIES]},
+        "mute": {"command": sys.executable, "args": ["-c", MUTE], "timeout": "1s"},
         "unreachable": {"url": "http://127.0.0.1:9/mcp"},
         "wrong-path": {"url": f"{tools.url}/nothing"},
     }
@@ -70,7 +70,7 @@ async def test_a_litellm_that_is_down_is_named_with_its_address(tmp_path: Path, 
 
 @pytest.mark.timeout(180)
 def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) -> None:
-    servers = {"own": {"command": "python", "args": [str(SERVER), "stdio"]}, "gone": {"command": "gone-entirely"}}
+    servers = {"own": {"command": sys.executable, "args": [str(SERVER), "stdio"]}, "gone": {"command": "gone-entirely"}}
     access = {**ACCESS, "roles": {"admin": {"allow": ["own/echo"]}, "developer": {"allow": ["gone/query"]}}}
     folder = write_configs(tmp_path / "c", "", servers, access=access)
     interlock = Path(sys.executable).with_name("interlock")

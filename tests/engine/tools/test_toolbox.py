@@ -435,7 +435,7 @@ async def test_a_read_that_was_under_way_is_repeated_once(tmp_path: Path) -> Non
 async def test_a_call_to_a_server_that_is_down_is_answered_in_words(tmp_path: Path) -> None:
     script = tmp_path / "lonely_server.py"
     shutil.copy(SUPPORT / "mcp_raw.py", script)
-    async with opened({"raw": spec(command="python", args=[str(script)])}) as toolbox:
+    async with opened({"raw": spec(command=sys.executable, args=[str(script)])}) as toolbox:
         good = toolbox.find_by_people_name("raw/good")
         assert good is not None
         script.unlink()
