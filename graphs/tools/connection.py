@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal
 
 import anyio
@@ -232,19 +233,19 @@ class ServerConnection:
             return None
         failure = find_http_failure(refusal)
         if is_certain_loss(refusal) or (failure is not None and not failure.was_sent):
-            words = failure.reason if failure is not None else refusal.message
-            session.retire(self._redact(words if failure is None or failure.status is None else _describe_loss(words)))
-            return SessionLoss(self._redact(words), was_run=False)
+            session.retire(self._redact(_describe_loss(refusal)), refusal)
+            return SessionLoss(self._redact(describe_refusal(refusal)), was_run=False)
         look: ErrorData | None = None
         with anyio.move_on_after(self._timing.ping) as patience:
-            look = await session.look()
+            look = await session.look() if session.loss is None else None
         if patience.cancelled_caught:
             self.mark_suspect()
+        # Another call may have found out meanwhile, and the connection be closed for that.
+        look = session.loss or look
         if look is None:
             return None
-        words = self._redact(describe_refusal(look))
-        session.retire(_describe_loss(words))
-        return SessionLoss(words, was_run=not is_same_refusal(refusal, look))
+        session.retire(self._redact(_describe_loss(look)), look)
+        return SessionLoss(self._redact(describe_refusal(look)), was_run=not is_same_refusal(refusal, look))
 
     async def _connect(self) -> ConnectionEnd:
         """Open one connection, and return how it ended, or why no further call is made on it."""
@@ -473,5 +474,9 @@ class ServerConnection:
         return escape_invisible(self.redaction.redact_text(line[:_LONGEST_RAW], _LONGEST))
 
 
-def _describe_loss(words: str) -> str:
+def _describe_loss(refusal: ErrorData) -> str:
+    words = describe_refusal(refusal)
+    failure = find_http_failure(refusal)
+    if failure is not None and (failure.status is None or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        return words
     return f"no longer knows our session, it was probably restarted: it {words}"

@@ -149,6 +149,8 @@ class Session(ClientSession):
         self.tools_changed = False
         self.retirement: str | None = None
         """Why no further call is to be made here; those under way may end."""
+        self.loss: ErrorData | None = None
+        """The refusal that showed that the server lost the session."""
         self.has_tools = True
         """Whether the server says that it has tools."""
         self.idle = asyncio.Event()
@@ -174,10 +176,15 @@ class Session(ClientSession):
         ValidationError for an answer that is none. The answer is not held against the tool's output schema: the model
         gets what the server said.
         """
+        with self._count_call():
+            return await self._call(tool, arguments)
+
+    @contextmanager
+    def _count_call(self) -> Generator[None]:
         self._calls += 1
         self.idle.clear()
         try:
-            return await self._call(tool, arguments)
+            yield
         finally:
             self._calls -= 1
             if not self._calls:
@@ -233,22 +240,24 @@ class Session(ClientSession):
             serverInfo=Implementation(name="", version=""),
         )
 
-    def retire(self, reason: str) -> None:
+    def retire(self, reason: str, loss: ErrorData) -> None:
         """Have another session opened in place of this one, whose calls under way may end."""
         if self.retirement is None:
-            self.retirement = reason
+            self.retirement, self.loss = reason, loss
             self._wake()
 
     async def look(self) -> ErrorData | None:
         """Ask for what the server answered when the session was opened, and return its refusal; None if it still
-        answers. Runs nothing there."""
+        answers, or the connection has ended. Runs nothing there."""
         request = ListToolsRequest() if self.has_tools else PingRequest()
-        try:
-            await self.send_request(ClientRequest(request), _Anything)
-        except McpError as error:
-            if not self.has_tools and error.error.code == METHOD_NOT_FOUND:
+        with self._count_call():
+            try:
+                await self.send_request(ClientRequest(request), _Anything)
+            except McpError as error:
+                is_answer = error.error.code == METHOD_NOT_FOUND and not self.has_tools
+                return None if is_answer or self.closed else error.error
+            except (ValidationError, anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream):
                 return None
-            return error.error
         return None
 
     async def list_all_tools(self) -> ToolListing:

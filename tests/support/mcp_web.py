@@ -1,6 +1,6 @@
 """An MCP server over HTTP in the test's own event loop, whose answers the test writes one by one.
 
-    async with WebServer() as server:                       # streamable HTTP at `server.url`
+    async with WebServer() as server:                       # streamable HTTP at `server.url`; or `is_sse`
         server.reply = lambda asked: Reply(500, b"oops") if asked.method == "tools/call" else None   # None: as ever
         ... server.asked("tools/call") ...                  # what came in
 
@@ -9,6 +9,7 @@ What no `reply` answers is answered as a sound server does.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -90,12 +91,14 @@ def error(asked: Asked, code: int, message: str, status: int = 200) -> Reply:
 class WebServer:
     """The server. `reply` answers what the test has something else to say to; it may be a coroutine function."""
 
-    def __init__(self, port: int = 0, path: str = "/mcp") -> None:
+    def __init__(self, port: int = 0, path: str = "/mcp", *, is_sse: bool = False) -> None:
         self.port = port
         self.path = path
         self.reply: Callable[[Asked], Any] = lambda _: None
         self.requests: list[Asked] = []
         self.sessions = 0
+        self._is_sse = is_sse
+        self._streams: dict[str, web.StreamResponse] = {}
         self._runner: web.AppRunner | None = None
 
     @property
@@ -135,9 +138,25 @@ class WebServer:
             said = await cast("Awaitable[Any]", said)
         if isinstance(said, HangUp):
             return await _hang_up(request, said)
+        if said is None and self._is_sse:
+            return await self._answer_in_stream(request, asked)
         said = said or self.answer(asked)
         kind = {"content-type": said.kind} if said.kind else {}
         return web.Response(status=said.status, body=said.encode(), headers={**kind, **said.headers})
+
+    async def _answer_in_stream(self, request: web.Request, asked: Asked) -> web.StreamResponse:
+        """Answer as the older transport does: in the stream that was opened first."""
+        if asked.verb == "GET":
+            session = f"s{len(self._streams) + 1}"
+            stream = self._streams[session] = web.StreamResponse(headers={"content-type": "text/event-stream"})
+            await stream.prepare(request)
+            await stream.write(f"event: endpoint\ndata: /messages?session_id={session}\n\n".encode())
+            await asyncio.Event().wait()
+        said = self.answer(asked)
+        if said.body:
+            stream = self._streams[request.query["session_id"]]
+            await stream.write(b"event: message\ndata: " + said.encode() + b"\n\n")
+        return web.Response(status=202)
 
     def answer(self, asked: Asked) -> Reply:
         """What a sound server answers."""

@@ -166,6 +166,16 @@ async def test_a_lost_session_is_opened_anew_and_the_refused_call_is_made_again(
         assert server.ran("write") == 2  # the first was refused
 
 
+@pytest.mark.parametrize("how", ["404", "400", "200"])
+async def test_calls_that_are_refused_together_are_each_made_again(server: WebServer, how: str) -> None:
+    async with opened(web(server), PATIENT) as toolbox:
+        forget(LOST[how])(server)
+        answers = await asyncio.gather(*(ask(toolbox, "web/write") for _ in range(20)))
+        assert {str(one.content) for one in answers} == {"write done"}
+        assert server.sessions == 2
+        assert server.ran("write") - 20 <= 20
+
+
 @pytest.mark.parametrize("how", LOST)
 async def test_a_lost_session_is_noticed_without_a_call(server: WebServer, how: str) -> None:
     async with opened(web(server), replace(QUICK, check=0.05)) as toolbox:
@@ -228,6 +238,40 @@ async def test_a_server_that_takes_no_new_session_is_down_with_its_words(server:
         assert toolbox.get_status()["web"].reason == (
             f"answered 401 Unauthorized at {server.url}: the token expired. Check 'headers' in servers.yaml."
         )
+
+
+# HTTP+SSE
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda asked: error(asked, -1, "not today", 400), "was refused by its server (400 Bad Request): not today"),
+        (lambda _: Reply(500, "boom"), "failed at its server (500 Internal Server Error): boom\nOutcome unknown"),
+        (lambda _: HangUp(in_answer=False), "Outcome unknown: the server of web/write broke the connection"),
+        (lambda _: Reply(404, "not here"), "was refused by its server (404 Not Found): not here"),
+    ],
+)
+async def test_an_error_to_a_post_ends_its_own_call_where_answers_come_in_a_stream(
+    answer: Callable[[Asked], Any], words: str
+) -> None:
+    async with WebServer(path="/sse", is_sse=True) as server:
+        server.reply = on_call("write", answer)
+        async with opened(web(server, type="sse"), PATIENT) as toolbox:
+            assert words in str((await ask(toolbox, "web/write")).content)
+            assert (await ask(toolbox, "web/look")).content == "look done"
+        assert server.ran("write") == 1
+        assert server.sessions == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+async def test_a_lost_session_of_the_older_transport_is_opened_anew(status: int) -> None:
+    async with WebServer(path="/sse", is_sse=True) as server:
+        async with opened(web(server, type="sse"), PATIENT) as toolbox:
+            server.reply = lambda asked: Reply(status, "Could not find session") if "=s1" in asked.url else None
+            assert (await ask(toolbox, "web/write")).content == "write done"
+        assert server.ran("write") == 2
+        assert server.sessions == 2
 
 
 # A server that is back
