@@ -56,6 +56,13 @@ class Answer:
     usage: TokenUsage = field(default_factory=TokenUsage)
     carried: dict[str, Any] = field(default_factory=dict[str, Any])
     """Further fields of the message, which the endpoint must get back."""
+    has_refusal: bool = False
+    """The model said that it will not answer."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing in it that a person could read, and nothing to do."""
+        return not (self.calls or self.has_refusal or self.text.strip())
 
 
 PieceKind = Literal["text", "reasoning", "refusal"]
@@ -121,6 +128,7 @@ class StreamReader:
         self._usage = TokenUsage()
         self._finish_reason: str | None = None
         self._kind: PieceKind = "text"
+        self._has_refusal = False
         self._pending_texts: list[str] = []
         self.done = False
         """Nothing that matters is still to come."""
@@ -207,6 +215,7 @@ class StreamReader:
             reason=REASONS.get(self._finish_reason or "", "stop"),
             usage=self._usage,
             carried=self._carried.build(),
+            has_refusal=self._has_refusal,
         )
 
     def _refuse_bare_error(self, line: bytes) -> None:
@@ -283,6 +292,7 @@ class StreamReader:
                 if self._carried.add(delta, is_whole=is_whole):
                     self._silent_bytes = 0
                 if refusal := delta.get("refusal"):
+                    self._has_refusal = True
                     self._add_piece("refusal", parse_text(refusal))
                 if isinstance(notes := delta.get("annotations"), list) and notes:
                     annotations = orjson.dumps(notes)

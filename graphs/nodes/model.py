@@ -25,6 +25,7 @@ from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
 from graphs.errors import GraphUnavailable, ModelError
 from graphs.events import (
     AnnotationsAdded,
+    FinishReason,
     LogprobsDelta,
     ModelFinished,
     ReasoningDelta,
@@ -141,10 +142,12 @@ class ModelNode:
                 "; a failure that may pass" if error.retryable else "",
             )
             raise error.count_tries(tries) from error
+        emitter.finish(request["model"], answer)
         if reached:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
-        emit(ModelFinished(request["model"], answer.usage, answer.reason))
+        elif answer.is_silent:
+            answer = await self._break_silence(request, answer, emitter, context, config)
         message = build_message(answer, request["model"])
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
@@ -199,6 +202,27 @@ class ModelNode:
             request.pop("tool_choice", None)
         return request
 
+    async def _break_silence(
+        self,
+        request: Mapping[str, Any],
+        answer: Answer,
+        emitter: AnswerEmitter,
+        context: Context,
+        config: RunnableConfig,
+    ) -> Answer:
+        """Ask once more for words where an answer has none; where that is in vain, say so instead of nothing.
+
+        A limit or a filter that left no words would leave none again.
+        """
+        if answer.reason == "stop":
+            again = {**request, "messages": add_note(request["messages"], WORDS_WANTED)}
+            answer = await self._ask(again, emitter, context, config)
+            emitter.finish(request["model"], answer)
+        if answer.is_silent:
+            answer.text = f"_{SILENCE[answer.reason]}_"
+            emitter.add_text("text", f"{emitter.build_gap()}{answer.text}")
+        return answer
+
     async def _ask(
         self, request: Mapping[str, Any], emitter: AnswerEmitter, context: Context, config: RunnableConfig
     ) -> Answer:
@@ -224,6 +248,10 @@ class AnswerEmitter:
         self._new_paragraph = new_paragraph
         self._has_text = False
 
+    def finish(self, model: str, answer: Answer) -> None:
+        """Emit the end of one model call."""
+        self._emit(ModelFinished(model, answer.usage, answer.reason))
+
     def build_gap(self) -> str:
         """Build what goes between the model's text and a remark of ours."""
         return "\n\n" if self._has_text else ""
@@ -246,6 +274,16 @@ class AnswerEmitter:
     def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
         """Emit how likely the last piece was."""
         self._emit(LogprobsDelta(logprobs))
+
+
+WORDS_WANTED = "Your answer held no words and no tool call. Answer now, in words, from what you have."
+SILENCE: Mapping[FinishReason, str] = {
+    "stop": "The model gave no answer, though it was asked twice. Please ask again, perhaps in other words.",
+    "length": "The model reached its length limit before its answer began: all of it went into thoughts. Allow longer "
+    "answers (`max_tokens`), or ask for less at once.",
+    "content_filter": "A filter of the model endpoint held the whole answer back.",
+}
+"""What is said of an answer without a word, by how it ended."""
 
 
 def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
