@@ -169,7 +169,9 @@ async def test_a_model_that_never_stops_gets_one_last_answer_without_tools(
         answer = await facade.say("go")
     assert tools.ran() == ["echo again"] * 2
     assert answer == "I give up.\n\n_Stopped here: the limit of 2 rounds of tool calls in one turn is reached._"
-    assert "No more tools" in model.requests[-1].messages[-1]["content"]
+    last = model.requests[-1].messages[-1]
+    assert last["role"] == "tool"
+    assert "No more tools" in last["content"]
 
 
 async def test_models_that_never_agree_end_at_the_limit(
