@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.facade import KEYS, Facade, add_to_gateway, serving, write_configs
 from support.postgres import Postgres, postgres
 from support.pythons import MINORS, SETUP
@@ -24,6 +25,9 @@ from graphs.store.store import Store
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.has_plugin("xdist"):
         config.pluginmanager.import_plugin("support.xdist_scheduler")
+    # How long an example takes says how busy the machine is.
+    settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
