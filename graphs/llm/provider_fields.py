@@ -218,8 +218,7 @@ class CallFieldReader:
 
 
 def add_field(pieces: FieldPieces, room: FieldRoom, name: str, value: object, *, is_whole: bool = False) -> bool:
-    """Add a field where there is room for it, and return whether there was. What cannot be written as JSON is no field
-    of an endpoint."""
+    """Add a field where there is room for it, and return whether there was."""
     if value is None:
         return False
     try:
@@ -228,9 +227,13 @@ def add_field(pieces: FieldPieces, room: FieldRoom, name: str, value: object, *,
         if not room.take(name, value):
             return False
     except (TypeError, UnicodeEncodeError):
-        # Half of a surrogate pair, of an endpoint that cuts characters in two, or a number over 64 bits.
+        # Half of a surrogate pair, of an endpoint that cuts characters in two. Else it is nested deeper than can be
+        # kept, or holds a number over 64 bits: no field that an endpoint wants back.
         value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-        if not room.take(name, json.dumps(value)):
+        try:
+            if not room.take(name, value):
+                return False
+        except TypeError:
             return False
     if is_whole:
         pieces.put(name, value)
