@@ -97,7 +97,7 @@ def test_images_files_and_sound_reach_the_model_verbatim(
 
 
 @each_way
-def test_system_and_developer_messages_stand_beside_the_graphs_prompt(
+def test_system_and_developer_messages_follow_the_graphs_prompt_in_one_message(
     client: OfficialClient, way: Way, model: ScriptedModel
 ) -> None:
     messages = [
@@ -110,7 +110,9 @@ def test_system_and_developer_messages_stand_beside_the_graphs_prompt(
     ]
     model.script("Arr, arr.")
     assert client.turn(way, messages=messages).text == "Arr, arr."
-    assert model.requests[0].messages == [PROMPT, *messages]
+    instructions = {**PROMPT, "content": "You help admin.\n\nYou are a pirate.\n\nBe short.\n\nBe longer."}
+    spoken = [message for message in messages if message["role"] in ("user", "assistant")]
+    assert model.requests[0].messages == [instructions, *spoken]
 
 
 # Structured output
