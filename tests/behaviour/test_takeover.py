@@ -157,7 +157,8 @@ async def test_a_retry_goes_on_from_the_last_checkpoint(pair: Pair, model: Scrip
 async def test_without_its_checkpoint_a_retry_goes_on_from_the_journal(
     pair: Pair, model: ScriptedModel, tools: Tools, tmp_path: Path
 ) -> None:
-    model.script(LOOK, STUCK, "It is 4711.", "Yes.")
+    look = Answer("Let me look.", calls=[Call("files__echo", {"text": "4711"}, id="toolu_1")], reasoning="Look.")
+    model.script(look, STUCK, "It is 4711.", "Yes.")
     async with hanging(pair, model, "look it up"):
         store = await Store.open("", tmp_path / "data")
         for thread in await store.checkpoints.find_threads_before(2e10):
@@ -166,6 +167,9 @@ async def test_without_its_checkpoint_a_retry_goes_on_from_the_journal(
         answer = await pair.second.say("look it up")
         assert answer == "Let me look.\n\nIt is 4711."
         assert model.requests[2].tool_results == ["4711"]
+        # The endpoint's own id and thoughts are in the row too.
+        asked = next(message for message in model.requests[2].messages if message.get("tool_calls"))
+        assert (asked["reasoning_content"], asked["tool_calls"][0]["id"]) == ("Look.", "toolu_1")
         await pair.second.say("look it up", said(answer), "sure?")
     assert model.requests[3].tool_results == ["4711"]
     assert ran(tools) == ["echo 4711"]
