@@ -14,12 +14,13 @@ from pydantic import ValidationError
 
 from graphs.telemetry import spans
 from graphs.text import escape_invisible
-from graphs.tools.connection import ServerConnection, ServerDown, SessionLoss
+from graphs.tools.connection import ServerConnection, ServerDown
 from graphs.tools.http_failures import find_http_failure
 from graphs.tools.message_limits import UNFIT_CODE
 from graphs.tools.names import make_people_name
 from graphs.tools.results import build_failure, render_result
 from graphs.tools.session import ConnectionLost, RawResult, Session
+from graphs.tools.session_loss import SessionLoss
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,6 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Literal
 
 import anyio
@@ -24,13 +22,14 @@ from graphs.config.spec.servers import ServerSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.text import escape_invisible
-from graphs.tools.errors import build_redaction, describe_exit, describe_failure, describe_refusal
+from graphs.tools.errors import build_redaction, describe_exit, describe_failure
 from graphs.tools.http import HttpLink, open_http
-from graphs.tools.http_failures import find_http_failure, is_certain_loss, is_same_refusal, may_mean_loss
 from graphs.tools.last_words import find_last_words
 from graphs.tools.message_limits import Intake
 from graphs.tools.session import ConnectionEnd, Session, read_own_version
+from graphs.tools.session_loss import SessionLoss, find_session_loss
 from graphs.tools.stdio import StdioLink, run_process
+from graphs.tools.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -48,45 +47,8 @@ _LONGEST_PAUSE = 60.0
 ServerState = Literal["starting", "up", "down"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Timeouts and delays of connections, in seconds."""
-
-    first_delay: float = 0.5
-    """Before the first new attempt after a connection ended; doubled for each next one."""
-    longest_delay: float = 30.0
-    longest_delay_http: float = 5.0
-    """The same for a server that is reached over HTTP: to try one starts no program."""
-    second_try: float = 5.0
-    """For a server that is down to come up when a call needs it, before the call is answered without it."""
-    steady: float = 30.0
-    """A connection that held this long is sound: the delays begin anew after it."""
-    launch: float = 30.0
-    """The least time a started program gets to answer at first: it may have to download itself."""
-    first_use: float = 20.0
-    """For a user's own connection to come up before their turn goes on without it."""
-    check: float = 15.0
-    """Between two looks at a server that is reached over HTTP."""
-    relist: float = 1.0
-    """Between two looks at a server's tools that it says have changed; longer for one that says so again and again."""
-    ping: float = 5.0
-    """For an answer to a ping, before a server counts as hanging."""
-    close: float = 5.0
-    """For a polite end of a connection over HTTP."""
-    grace: float = 2.0
-    """For a program to end by itself, and again to end when it is asked to, before it is killed."""
-
-
 class ServerDown(InterlockError):
     """There is no connection now; the text is the reason."""
-
-
-@dataclass(frozen=True)
-class SessionLoss:
-    """How a server lost the session in which it was called. `was_run`: whether it may have begun to run the call."""
-
-    reason: str
-    was_run: bool
 
 
 class ServerConnection:
@@ -229,23 +191,7 @@ class ServerConnection:
     async def find_loss(self, session: Session, refusal: ErrorData) -> SessionLoss | None:
         """Find whether a call was refused because the server lost the session; then another one is opened. None where
         the session lives."""
-        if not may_mean_loss(refusal):
-            return None
-        failure = find_http_failure(refusal)
-        if is_certain_loss(refusal) or (failure is not None and not failure.was_sent):
-            session.retire(self._redact(_describe_loss(refusal)), refusal)
-            return SessionLoss(self._redact(describe_refusal(refusal)), was_run=False)
-        look: ErrorData | None = None
-        with anyio.move_on_after(self._timing.ping) as patience:
-            look = await session.look() if session.loss is None else None
-        if patience.cancelled_caught:
-            self.mark_suspect()
-        # Another call may have found out meanwhile, and the connection be closed for that.
-        look = session.loss or look
-        if look is None:
-            return None
-        session.retire(self._redact(_describe_loss(look)), look)
-        return SessionLoss(self._redact(describe_refusal(look)), was_run=not is_same_refusal(refusal, look))
+        return await find_session_loss(session, refusal, self._timing.ping, self._redact, self.mark_suspect)
 
     async def _connect(self) -> ConnectionEnd:
         """Open one connection, and return how it ended, or why no further call is made on it."""
@@ -472,11 +418,3 @@ class ServerConnection:
 
     def _redact(self, line: str) -> str:
         return escape_invisible(self.redaction.redact_text(line[:_LONGEST_RAW], _LONGEST))
-
-
-def _describe_loss(refusal: ErrorData) -> str:
-    words = describe_refusal(refusal)
-    failure = find_http_failure(refusal)
-    if failure is not None and (failure.status is None or failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR):
-        return words
-    return f"no longer knows our session, it was probably restarted: it {words}"

@@ -22,12 +22,6 @@ _LONGEST_TITLE = 120
 _PAGE = re.compile(r"^\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _CHALLENGE = re.compile(r'error_description="([^"]*)"')
-_SESSION = re.compile(r"session|initiali[sz]", re.IGNORECASE)
-_INTERNAL_ERROR = -32_603
-_NO_METHOD = -32_601
-_TOO_LARGE, _TOO_MANY = 413, 429
-_UNCLEAR = (408, 409, 499)
-"""Statuses below 500 that do not say whether the request was begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,48 +98,6 @@ def describe_page(text: str) -> str:
     found = _TITLE.search(text)
     title = " ".join(html.unescape(found[1]).split())[:_LONGEST_TITLE] if found else ""
     return f"a web page, {title!r}" if title else "a web page"
-
-
-def may_mean_loss(error: ErrorData) -> bool:
-    """Whether a refusal may come from a server that does not know the session any more."""
-    failure = find_http_failure(error)
-    if failure is not None:
-        return failure.status not in (_TOO_LARGE, _TOO_MANY)
-    return error.code != _NO_METHOD
-
-
-def is_certain_loss(error: ErrorData) -> bool:
-    """Whether a refusal says by itself that the server knows no such session (MCP 2025-11-25, "Session Management")."""
-    failure = find_http_failure(error)
-    return failure is not None and failure.status == HTTPStatus.NOT_FOUND and failure.named_session
-
-
-def is_same_refusal(call: ErrorData, look: ErrorData) -> bool:
-    """Whether a call was refused as the look after it was, which runs nothing: then the call was not run either."""
-    first, second = find_http_failure(call), find_http_failure(look)
-    if first is not None and not first.was_sent:
-        return True
-    if (first is None) != (second is None):
-        return False
-    if first is not None and second is not None:
-        if first.status != second.status or first.status is None:
-            return False
-        if first.status < HTTPStatus.INTERNAL_SERVER_ERROR and first.status not in _UNCLEAR:
-            return True
-        call_said, look_said = (first.code, first.words), (second.code, second.words)
-    else:
-        call_said, look_said = (call.code, call.message), (look.code, look.message)
-    return _is_same_error(*call_said, *look_said)
-
-
-def _is_same_error(code: int | None, words: str, other_code: int | None, other_words: str) -> bool:
-    """Whether two JSON-RPC errors are one and the same. An internal error may come of the call itself, unless it speaks
-    of the session."""
-    if code is None or code != other_code:
-        return False
-    if _SESSION.search(words) is not None and _SESSION.search(other_words) is not None:
-        return True
-    return words == other_words and code != _INTERNAL_ERROR
 
 
 def _read_json_words(text: str) -> tuple[int | None, str | None]:

@@ -14,7 +14,8 @@ from mcp.types import Tool
 from graphs.config.templates import ServerTemplate
 from graphs.errors import InterlockError
 from graphs.policy.rules import Caller
-from graphs.tools.connection import ServerConnection, ServerState, Timing
+from graphs.tools.connection import ServerConnection, ServerState
+from graphs.tools.timing import Timing
 from graphs.tools.tool import ServedTool, build_served_tool
 
 logger = logging.getLogger(__name__)

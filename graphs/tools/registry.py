@@ -15,10 +15,11 @@ from mcp.types import Tool
 from graphs.config.spec.servers import ServerSpec
 from graphs.config.templates import ServerTemplate
 from graphs.policy.rules import Caller
-from graphs.tools.connection import ServerConnection, ServerState, Timing
+from graphs.tools.connection import ServerConnection, ServerState
 from graphs.tools.names import may_belong_to_server, parse_model_name
 from graphs.tools.per_user import UserConnections
 from graphs.tools.shared import SharedConnections
+from graphs.tools.timing import Timing
 from graphs.tools.tool import ServedTool, build_served_tool
 from graphs.tools.toolset import CallerTools, Toolset
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from graphs.config.spec.servers import ServerSpec
 from graphs.config.templates import ServerTemplate
-from graphs.tools.connection import ServerConnection, Timing
+from graphs.tools.connection import ServerConnection
 from graphs.tools.per_user import UserConnections
+from graphs.tools.timing import Timing
 
 
 @dataclass(frozen=True)

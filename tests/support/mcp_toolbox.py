@@ -14,8 +14,8 @@ import psutil
 from langchain_core.messages import ToolMessage
 
 from graphs.config.spec.servers import ServerSpec
-from graphs.tools.connection import Timing
 from graphs.tools.registry import ToolRegistry
+from graphs.tools.timing import Timing
 
 SUPPORT = Path(__file__).parent
 QUICK = Timing(first_delay=0.05, longest_delay=0.2, launch=20, check=0.1, ping=1, close=2, grace=0.3)
