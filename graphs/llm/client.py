@@ -15,8 +15,6 @@ from typing import Any, cast
 import aiohttp
 import orjson
 from langchain_core.messages import BaseMessage
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
@@ -353,8 +351,3 @@ def encode_request(request: Mapping[str, Any]) -> bytes:
         return orjson.dumps(request, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
         return json.dumps(request, ensure_ascii=True).encode()
-
-
-def build_openai_tool(tool: BaseTool) -> dict[str, Any]:
-    """Convert a tool to an entry of a request's `tools`. Costs much; do it once per snapshot, not per request."""
-    return convert_to_openai_tool(tool)

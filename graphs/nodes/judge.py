@@ -95,6 +95,8 @@ class Judge:
             return CallVerdict(call, call_id, digest, served.people_name, verdict)
         strict = self._is_strict or self._servers[served.server].strict
         objection = served.arguments.find_objection(call["args"], strict=strict)
+        if objection is None and served.schema_check is not None:
+            objection = served.schema_check.find_mismatch(call["args"])
         if objection is not None:
             return CallVerdict(call, call_id, digest, served.people_name, build_denial(objection))
         facts = CallFacts(

@@ -35,7 +35,6 @@ from graphs.events import (
 )
 from graphs.expressions import ExpressionError
 from graphs.llm.call_pieces import RawCall
-from graphs.llm.client import build_openai_tool
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.provider_fields import CallFields, build_provider_fields
 from graphs.llm.stream import REASONS, Answer, PieceKind, build_length_error, read_count
@@ -45,6 +44,7 @@ from graphs.policy.caller import Caller
 from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.telemetry.instrument import record_first_text, record_model_call
+from graphs.tools.portable import build_openai_tool
 from graphs.tools.toolset import Toolset
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,9 @@ class ToolOffer:
         """List what this caller is shown of these tools, in the order of their names."""
         shown = self._schemas.get(tools)
         if shown is None or shown.version != tools.version:
+            longest = self._services.snapshot.gateway.tools.max_description
             schemas = {
-                name: build_openai_tool(served.tool)
+                name: build_openai_tool(served, longest)
                 for name, served in sorted(tools.tools.items())
                 if matches_any(self._patterns, served.people_name)
             }

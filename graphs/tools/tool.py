@@ -23,6 +23,8 @@ from graphs.tools.arguments import Arguments
 from graphs.tools.call import ServerCall
 from graphs.tools.connection import ServerConnection
 from graphs.tools.names import make_model_name, make_people_name
+from graphs.tools.portable import make_portable
+from graphs.tools.schema_check import SchemaCheck
 
 Content = str | list[dict[str, Any]]
 ContentConverter = Callable[..., Awaitable[tuple[list[dict[str, Any]], Any]]]
@@ -44,6 +46,10 @@ class ServedTool:
     input_schema: dict[str, Any] = field(hash=False)
     secrets: ValueShape | None = field(hash=False)
     """Where its schema says that arguments hold secrets."""
+    shown_schema: dict[str, Any] = field(compare=False, repr=False)
+    """The schema in the words that every model API takes."""
+    schema_check: SchemaCheck | None = field(compare=False, repr=False)
+    """Holds arguments against the schema, where what models are shown is wider."""
     arguments: Arguments = field(compare=False, repr=False)
     """What its schema declares, to hold a call's arguments against."""
     read_only: bool
@@ -117,6 +123,7 @@ def build_served_tool(connection: ServerConnection, tool: Tool) -> ServedTool:
         None, tool, connection=_UNUSED_CONNECTION, tool_interceptors=[call_server], server_name=connection.name
     )
     schema = _normalize_schema(tool.inputSchema)
+    portable = make_portable(schema)
     description = tool.description or tool.title or shown
     pooled = PooledTool(
         name=make_model_name(connection.name, tool.name),
@@ -131,6 +138,8 @@ def build_served_tool(connection: ServerConnection, tool: Tool) -> ServedTool:
         people_name=shown,
         description=description,
         input_schema=schema,
+        shown_schema=portable.schema,
+        schema_check=None if portable.is_whole or not portable.is_checkable else SchemaCheck(schema),
         secrets=read_shape(schema),
         arguments=Arguments(schema),
         read_only=read_only,

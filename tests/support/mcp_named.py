@@ -1,5 +1,7 @@
 """An MCP server over stdio with the tools that it is told, each taking anything: `python mcp_named.py LOG TOOL…`.
 
+A tool may also be its whole entry of `tools/list`, as JSON.
+
 Every call is a line in the file LOG: JSON with `tool` and `args`. It starts in no time, and knows nothing else.
 """
 
@@ -13,6 +15,10 @@ from typing import Any
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": True}
 
 
+def read_tool(said: str) -> dict[str, Any]:
+    return json.loads(said) if said.startswith("{") else {"name": said, "inputSchema": SCHEMA}
+
+
 def main(log: Path, tools: list[str]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
@@ -23,7 +29,7 @@ def main(log: Path, tools: list[str]) -> None:
                 version = params["protocolVersion"]
                 answer = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
             case "tools/list":
-                answer = {"tools": [{"name": name, "inputSchema": SCHEMA} for name in tools]}
+                answer = {"tools": [read_tool(tool) for tool in tools]}
             case "tools/call":
                 with log.open("a") as file:
                     file.write(json.dumps({"tool": params["name"], "args": params.get("arguments")}) + "\n")

@@ -71,6 +71,8 @@ class ToolsSpec(Spec):
 
     strict: Switch = False
     """Whether to refuse every argument that a tool's schema does not declare, as if every server said `strict`."""
+    max_description: Annotated[int, Field(ge=100, le=20_000)] = 1024
+    """How many characters of a tool's description models are shown; OpenAI refuses every chat with a longer one."""
 
 
 class HttpSpec(Spec):
