@@ -28,7 +28,9 @@ from server.observability.tracing_export import open_tracing
 from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
+from server.protocols.openwebui import APPROVALS
 from server.routes import approvals, chat, console, health, metrics, models
+from server.routes.cross_origin import CrossOrigin
 from server.routes.dependencies import LifespanState
 from server.settings import Settings
 
@@ -80,9 +82,11 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # clients lose their key, or their body, on the way
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # we have our own
     )
-    app.router.routes.insert(0, chat.ROUTE)
+    app.add_middleware(CrossOrigin)
+    app.router.routes[:0] = [chat.ROUTE, console.ROOT]
     for router in (health.router, metrics.router, models.router, approvals.router, console.router):
         app.include_router(router)
     app.include_router(console.build_page_router())
@@ -142,16 +146,25 @@ async def answer_error(_: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     if answer.retry_after is not None:
         headers["retry-after"] = answer.retry_after
+    if answer.approvals:
+        headers[APPROVALS] = ",".join(answer.approvals)
+        headers["x-should-retry"] = "false"  # OpenAI's libraries would ask again, although nobody has decided
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"
     return JSON(answer.build_body(), status_code=answer.status, headers=headers)
 
 
 async def answer_not_found(request: Request, error: Exception) -> Response:
-    """Answer Starlette's own refusals (no such path, wrong method) with OpenAI's error body."""
+    """Answer Starlette's own refusals (no such path, wrong method) with OpenAI's error body, and OPTIONS with what a
+    path takes."""
     status = error.status_code if isinstance(error, HTTPException) else 500
+    allowed = dict((error.headers if isinstance(error, HTTPException) else None) or {})
+    if request.method == "OPTIONS" and status == 405:
+        return Response(status_code=204, headers=allowed)
     words = f"There is no {request.method} {request.url.path} here."
-    return await answer_error(request, BadRequest(words, status=status))
+    answer = await answer_error(request, BadRequest(words, status=status))
+    answer.headers.update(allowed)
+    return answer
 
 
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeAlias
+
+from graphs.runtime.turn_request import TurnRequest
 
 LOOKS_AT_SOCKETS = 10
 """Rounds of the event loop within which a connection that was closed is seen to be, and its turn stopped."""
@@ -64,26 +66,39 @@ class Departures:
     """The turns that one process runs, and whose clients are there."""
 
     def __init__(self) -> None:
-        self._running: Counter[Question] = Counter()
+        self._running: defaultdict[Question, dict[Departure, TurnRequest]] = defaultdict(dict)
+        """What is asked of each turn that answers a question now, in the order in which they came."""
         self._by_row: dict[str, Departure] = {}
         self._rows: defaultdict[Departure, list[str]] = defaultdict(list)
 
     @contextmanager
-    def count(self, question: Question) -> Generator[None]:
+    def count(self, question: Question, departure: Departure, request: TurnRequest) -> Generator[None]:
         """Count a turn that answers this question while the block lasts."""
-        self._running[question] += 1
+        self._running[question][departure] = request
         try:
             yield
         finally:
-            self._running[question] -= 1
+            self.forget(departure)
+            del self._running[question][departure]
             if not self._running[question]:
                 del self._running[question]
 
     async def show_closed_sockets(self, question: Question) -> None:
         """Let the loop see what its sockets hold, where the same is answered already: that client may have left just
         before this one asked, and be this one."""
-        for _ in range(LOOKS_AT_SOCKETS if self._running[question] > 1 else 0):
+        for _ in range(LOOKS_AT_SOCKETS if len(self._running[question]) > 1 else 0):
             await asyncio.sleep(0)
+
+    def has_earlier(self, question: Question, request: TurnRequest) -> bool:
+        """Whether this process still runs an attempt that came before this one, which says that it is a retry. As long
+        as an attempt has claimed nothing, it has no row."""
+        for other in self._running[question].values():
+            if other is request:
+                return False
+            is_named = request.repeats or other.idempotency_key == request.idempotency_key
+            if is_named and other.message == request.message and other.digest == request.digest:
+                return True
+        return False
 
     def enter(self, row: str, departure: Departure) -> None:
         """Note whose client waits for the turn for which this row stands."""

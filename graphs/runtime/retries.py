@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs.errors import GraphUnavailable
-from graphs.events import Event
+from graphs.events import ApprovalNeeded, Event
 from graphs.llm.messages import Message
-from graphs.runtime import approval_text, restore
+from graphs.nodes.permission import build_pending_approval
+from graphs.runtime import approval_text, approvals, restore
 from graphs.runtime.conversation import Conversation
 from graphs.runtime.departure import Departures
 from graphs.runtime.execution import compute_deadline
@@ -54,9 +55,10 @@ class RetryFinder:
         self._request = request
         self._conversation = conversation
         self._departures = departures
+        self._question = (request.owner, *restore.build_turn_key(conversation))
         self._began = time.monotonic()
 
-    async def find(self) -> Replay | Attempt | None:
+    async def find(self) -> Replay | Attempt | approvals.Resume | None:
         """Find the attempt and take it; None where this is no retry. Waits for calls that still run, since their
         results are wanted. Raises GraphUnavailable where that takes too long, and StorageError."""
         request = self._request
@@ -68,6 +70,8 @@ class RetryFinder:
         patience = compute_deadline(request.served_graph.plan)
         while time.monotonic() - self._began < patience:
             try:
+                if says_so:
+                    self._await_earlier()
                 await self._await_decided_turn()
                 for row in await self._load_attempts(with_delivered=says_so):
                     if (found := await self._try(row)) is not None:
@@ -98,6 +102,10 @@ class RetryFinder:
         )
         return [row for row in rows if row.status == "running" or time.time() - row.created < RETRY_WINDOW]
 
+    def _await_earlier(self) -> None:
+        if self._departures.has_earlier(self._question, self._request):
+            raise _Unsettled
+
     async def _await_decided_turn(self) -> None:
         """Wait for the turn that goes on from a decision which this message takes once more: as long as it runs, it
         has no row of its own."""
@@ -112,7 +120,7 @@ class RetryFinder:
         if row is not None and row.owner == self._request.owner and row.status == "running":
             await self._await_end(row, is_named=self._request.repeats)
 
-    async def _try(self, row: TurnRow) -> Replay | Attempt | None:
+    async def _try(self, row: TurnRow) -> Replay | Attempt | approvals.Resume | None:
         """Take hold of that attempt. None: this request has nothing to do with it. Raises _Unsettled."""
         if not self._is_same(row):
             return None
@@ -121,7 +129,8 @@ class RetryFinder:
             await self._await_end(row, is_named=is_named)
             return None
         if REPLAY_KEY in (row.request or {}):
-            return await self._try_replay(row, is_named=is_named)
+            found = await self._try_replay(row, is_named=is_named)
+            return await self._follow_decisions(found) if found is not None and row.status == "waiting" else found
         if not is_named and row.delivered is not False:
             return None
         if not await self._store.take_cut(row):
@@ -140,6 +149,17 @@ class RetryFinder:
                 raise _Unsettled
         results = await store.journal.find_outcomes(list_replayed_calls(row))
         return Replay(row=row, events=list(replay(row, results)))
+
+    async def _follow_decisions(self, found: Replay) -> Replay | approvals.Resume:
+        """Go on with a turn that waited, where all is decided by now; else ask again for what is not."""
+        store = self._store
+        asked = await approvals.load_turn_approvals(store, found.row)
+        pending = tuple(build_pending_approval(entry) for entry in asked.values() if entry.status == "pending")
+        if pending:
+            return replace(found, events=[ApprovalNeeded(pending), *found.events])
+        if not await store.turns.advance(found.row.id, "waiting", status="running", worker=store.workers.id):
+            raise _Unsettled
+        return approvals.Resume(found.row)
 
     async def _await_end(self, row: TurnRow, *, is_named: bool) -> None:
         """Return where that turn is not for this request to wait for. Raises _Unsettled."""

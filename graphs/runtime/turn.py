@@ -98,7 +98,7 @@ class Turn:
 
     async def run(self) -> None:
         """Run the whole turn. Stopped or failed, it is recorded with what there was."""
-        with self._held_graphs, self._services.departures.count(self._question):
+        with self._held_graphs, self._services.departures.count(self._question, self._departure, self._request):
             self._held_graphs.enter_context(self._graph.in_flight.hold())
             try:
                 await self._start()
@@ -113,7 +113,6 @@ class Turn:
                 await self._fail(error)
             finally:
                 self._departure.end()
-                self._services.departures.forget(self._departure)
 
     def mark_delivered(self) -> None:
         """Note that the last byte of the answer went to the client: from now on the same request is another turn."""
@@ -180,6 +179,7 @@ class Turn:
     async def _ask_again(self, row: TurnRow, pending: tuple[PendingApproval, ...], notice: str) -> None:
         # Whatever the person says next, this answer stands between it and the turn that waits.
         self._place = replace(self._place, parent=row.id)
+        self._answer.announce(ApprovalNeeded(pending))
         if not self._request.buttons:
             waiting = " ".join(f"{entry.tool}: {approval_text.render_instructions(entry)}" for entry in pending)
             await self._finish("finished", f"{notice}. Still to be decided: {waiting}")

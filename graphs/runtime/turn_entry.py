@@ -58,8 +58,8 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
     """
     retries = RetryFinder(store, request, conversation, departures)
     match await retries.find():
-        case Replay() as stored:
-            return stored
+        case Replay() | Resume() as found:
+            return found
         case Attempt(row=row):
             return await _build_recovery(store, request, conversation, row)
         case None:

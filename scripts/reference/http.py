@@ -42,6 +42,8 @@ ROUTES = {
         "down, `storage`, and `problems` of files that were saved and not loaded. 503 only for `failed`.",
     ),
     "GET /metrics": ("none", "[Metrics](metrics.md) for Prometheus."),
+    "GET /": ("none", "Leads to the console."),
+    "HEAD /": ("none", "The same."),
     "GET /console": (
         "none; the page asks for one",
         "The page of the [console](../guide/console.md), with its files below it.",

@@ -11,7 +11,7 @@ import httpx
 from graphs.config.loader import Snapshot
 from graphs.policy.rules import Caller
 from server.auth.forwarded_user import read_forwarded_user
-from server.auth.keys import Holder, Keyring, parse_bearer
+from server.auth.keys import Holder, Keyring, read_key
 from server.auth.litellm_keys import LiteLLMKeys
 from server.auth.oidc import Issuer, is_signed_token, read_unverified_issuer
 from server.auth.role_mapping import ExternalIdentity
@@ -53,7 +53,7 @@ class Identities:
         Raises UnknownKey, NotAllowed where the caller has no role here, GraphUnavailable where whoever vouches for it
         does not answer.
         """
-        key = parse_bearer(headers.get("authorization"))
+        key = read_key(headers)
         holder = self._keyring.find_holder(key)
         if holder is not None:
             return self._identify_holder(holder, headers)
@@ -65,7 +65,7 @@ class Identities:
     def is_own_key(self, headers: Mapping[str, str]) -> bool:
         """Tell whether the request shows a key of access.yaml, whoever it asks for. Raises UnknownKey if it shows
         none."""
-        return self._keyring.find_holder(parse_bearer(headers.get("authorization"))) is not None
+        return self._keyring.find_holder(read_key(headers)) is not None
 
     async def _ask_external(self, key: str) -> Identity:
         if self._issuers and is_signed_token(key) and (issuer := self._issuers.get(read_unverified_issuer(key) or "")):

@@ -15,6 +15,7 @@ from graphs.config.loader import Snapshot
 from graphs.errors import ConfigError, Problem
 
 KEYS_FILE = "keys.env"
+KEY_HEADERS = ("api-key", "x-api-key")
 
 
 class UnknownKey(Exception):
@@ -52,12 +53,20 @@ class Keyring:
         return UnknownKey("This API key is not known here. The keys are listed in access.yaml.")
 
 
-def parse_bearer(authorization: str | None) -> str:
-    """Parse the key of `Authorization: Bearer KEY`. Raises UnknownKey where there is none."""
-    scheme, _, key = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise UnknownKey("No API key was given. Send it as `Authorization: Bearer KEY`.")
-    return key.strip()
+def read_key(headers: Mapping[str, str]) -> str:
+    """Read the key of a request: `Authorization: Bearer KEY`, or as some clients send it, `api-key` or `x-api-key`.
+
+    Raises UnknownKey where there is none, and where there are two: nobody could tell who asks.
+    """
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    found = {bearer.strip()} if scheme.lower() == "bearer" else set[str]()
+    found.update(headers.get(name, "").strip() for name in KEY_HEADERS)
+    found.discard("")
+    if len(found) > 1:
+        raise UnknownKey("Two different API keys were sent, in `Authorization`, `api-key` or `x-api-key`. Send one.")
+    if not found:
+        raise UnknownKey("No API key was given. Send it as `Authorization: Bearer KEY`, or as `x-api-key: KEY`.")
+    return found.pop()
 
 
 @dataclass(frozen=True, kw_only=True)

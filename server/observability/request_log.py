@@ -84,6 +84,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         began = perf_counter()
+        if scope["path"].endswith("/") and scope["path"].startswith("/v1/"):
+            scope["path"] = scope["path"].rstrip("/")
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS_READ}
         request = RequestNote(choose_request_id(headers), abort=find_abort(send))
         header = (HEADER, request.id.encode())

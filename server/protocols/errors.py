@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,17 @@ class BadRequest(InterlockError):
         self.status = status
 
 
+class ApprovalPending(InterlockError):
+    """The turn waits for a person, and its client wants to be told so as an error. `approvals` are the ids."""
+
+    def __init__(self, approvals: Sequence[str]) -> None:
+        super().__init__(
+            f"This turn waits for approval: {', '.join(approvals)}. Decide with POST /v1/approvals/ID, then send this "
+            "request again within ten minutes, or `approve ID` as the next message: the turn goes on from there."
+        )
+        self.approvals = tuple(approvals)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpError:
     """An error as HTTP answers it."""
@@ -43,10 +55,13 @@ class HttpError:
     code: str | None
     param: str | None = None
     retry_after: str | None = None
+    approvals: Sequence[str] = ()
+    """Ids of what the turn waits for."""
 
     def build_body(self) -> dict[str, Any]:
         """Build OpenAI's error body."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": {**error, "approvals": list(self.approvals)} if self.approvals else error}
 
 
 def build_http_error(error: BaseException) -> HttpError:
@@ -75,6 +90,9 @@ def build_http_error(error: BaseException) -> HttpError:
         case LimitReached(retry_after=seconds):
             kind = "rate_limit_exceeded"
             return HttpError(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
+        case ApprovalPending(approvals=ids):
+            kind = "approval_required"
+            return HttpError(status=409, message=message, type=kind, code=kind, approvals=ids)
         case ApprovalNotFound():
             return HttpError(status=404, message=message, type="invalid_request_error", code="approval_not_found")
         case AlreadyDecided():

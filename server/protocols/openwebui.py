@@ -16,7 +16,8 @@ PREFIX = "x-openwebui-"
 SHOW_TOOLS = "x-interlock-tools"
 """Request header: `items` asks for tool calls in the stream as Responses-API items, `none` for text alone."""
 APPROVALS = "x-interlock-approvals"
-"""Request header: `wait` keeps the answer open while an approval is pending, until it is decided elsewhere."""
+"""Request header: `wait` keeps the answer open while an approval is pending, until it is decided elsewhere; `error`
+makes an error of it. Response header: the ids of what is pending."""
 TASK = "x-openwebui-task"
 TASK_PROMPT = "### Task:"
 ASK_USER = "ask_user"
@@ -33,6 +34,8 @@ class Client:
     """Approvals are asked for with `ask_user`."""
     waits: bool = False
     """The stream stays open while an approval is pending, and goes on once it is decided."""
+    raises: bool = False
+    """A pending approval is an error: for programs, which read no question."""
     task: bool = False
     """A background task (title, tags, follow-ups): for the model alone, not for the graph."""
     tools: Sequence[Mapping[str, Any]] = ()
@@ -54,15 +57,16 @@ def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool)
     shown = headers.get(SHOW_TOOLS)
     if shown not in (None, "items", "none"):
         raise BadRequest(f"header {SHOW_TOOLS}: {shown!r} is neither 'items' nor 'none'")
-    waits = headers.get(APPROVALS)
-    if waits not in (None, "wait"):
-        raise BadRequest(f"header {APPROVALS}: {waits!r} is not 'wait'")
+    pause = headers.get(APPROVALS)
+    if pause not in (None, "wait", "error"):
+        raise BadRequest(f"header {APPROVALS}: {pause!r} is neither 'wait' nor 'error'")
     names = [read_tool_name(tool, index) for index, tool in enumerate(body.tools or ())]
     return Client(
         kind="open-webui" if webui else "openai",
         items=webui if shown is None else shown == "items",
-        buttons=ASK_USER in names and waits is None,
-        waits=waits == "wait",
+        buttons=ASK_USER in names and pause is None,
+        waits=pause == "wait",
+        raises=pause == "error",
         task=webui and for_people and is_task(headers, body),
         tools=() if webui else [tool for tool, name in zip(body.tools or (), names, strict=True) if name != ASK_USER],
         chat=headers.get(f"{PREFIX}chat-id") or None,

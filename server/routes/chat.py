@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import get_args
 
 from fastapi import Request, Response
-from pydantic import ValidationError
 from starlette.routing import Route
 
 from server.protocols.body_structure import check_structure
 from server.protocols.chat_completions.collect import Collector
-from server.protocols.chat_completions.request import BODY, ChatBody, Role, select_params
+from server.protocols.chat_completions.request import ChatBody, parse_body, select_params
 from server.protocols.chat_completions.stream import ChunkEncoder
-from server.protocols.errors import BadRequest
-from server.protocols.openwebui import read_client
+from server.protocols.openwebui import APPROVALS, read_client
 from server.protocols.tool_items import ResponseItems
 from server.routes.dependencies import build_facade, identify_caller, read_bytes
 from server.routes.respond import TurnInput, collect_turn, start_turn, stream_turn
@@ -38,10 +35,21 @@ async def chat(request: Request) -> Response:
         turn = await start_turn(request, facade, identity, turn_input)
         completion_id, created = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         if not body.stream:
-            return await collect_turn(request, turn, Collector(completion_id, body.model, created), facade.settings)
+            collector = Collector(completion_id, body.model, created, raises_pause=client.raises)
+            answer = await collect_turn(request, turn, collector, facade.settings)
+            if collector.pending:
+                answer.headers[APPROVALS] = ",".join(collector.pending)
+            return answer
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         items = ResponseItems() if client.items else None
-        encoder = ChunkEncoder(completion_id, body.model, created, include_usage=include_usage, items=items)
+        encoder = ChunkEncoder(
+            completion_id,
+            body.model,
+            created,
+            include_usage=include_usage,
+            items=items,
+            raises_pause=client.raises,
+        )
         return await stream_turn(request, turn, encoder, facade.settings)
 
 
@@ -53,16 +61,4 @@ async def read_body(request: Request, largest: int) -> ChatBody:
     """Read and validate the body, of at most `largest` bytes. Raises BadRequest naming the field."""
     raw = await read_bytes(request, largest)
     await check_structure(raw)
-    try:
-        body = BODY.validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(step) for step in first["loc"])
-        where = f"{field}: " if field else ""
-        what = first["msg"]
-        if first["type"] == "missing" and first["loc"][-1] == "role":
-            what = f"a message needs a role, one of {', '.join(get_args(Role))}"
-        raise BadRequest(f"{where}{what}", param=field or None) from None
-    if (body.n or 1) > 1:
-        raise BadRequest("n: a turn with tools has one answer; ask once for each instead of n > 1", param="n")
-    return body
+    return parse_body(raw)

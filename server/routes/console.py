@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.routing import Route
 
 from graphs.diagnostics.drawing import render_svg
 from graphs.diagnostics.drawing.looks import build_dark_style
@@ -73,6 +74,14 @@ def read_page(file: Path) -> Page:
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {**SECURITY_HEADERS, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
     return Page(body=body, headers=headers)
+
+
+async def lead_to_console(_: Request) -> Response:
+    """Lead whoever opens the bare address in a browser to the console, also behind a path of a proxy's."""
+    return RedirectResponse("console")
+
+
+ROOT = Route("/", lead_to_console)
 
 
 def build_page_router() -> APIRouter:

@@ -37,8 +37,6 @@ async def may_see_details(request: Request, facade: Facade) -> bool:
     status."""
     if facade.revision.snapshot.gateway.ready == "public":
         return True
-    if "authorization" not in request.headers:
-        return False
     try:
         # A key that speaks for many people is valid without a person too.
         if not facade.identities.is_own_key(request.headers):

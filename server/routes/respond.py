@@ -24,7 +24,7 @@ from graphs.policy.rules import Caller
 from graphs.runtime.revision import Revision
 from graphs.runtime.runner import HOP_HEADER, RunningAnswer, TurnRequest
 from server.auth.identity import Identity
-from server.auth.keys import parse_bearer
+from server.auth.keys import read_key
 from server.observability.request_log import get_request_note
 from server.protocols.encoder import ResponseCollector, ResponseEncoder
 from server.protocols.errors import BadRequest, build_http_error
@@ -80,7 +80,7 @@ async def start_turn(request: Request, facade: Facade, identity: Identity, turn_
         waits=client.waits,
         model=model,
         token_count=token_count,
-        key=SecretStr(parse_bearer(request.headers.get("authorization"))) if identity.litellm_knows else None,
+        key=SecretStr(read_key(request.headers)) if identity.litellm_knows else None,
         chat=client.chat,
         message=client.message,
         parent_message=client.parent_message,

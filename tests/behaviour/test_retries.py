@@ -123,6 +123,20 @@ async def test_a_retry_joins_an_attempt_whose_client_is_still_there(
 
 
 @pytest.mark.parametrize("headers", [AGAIN, {"idempotency-key": "k1"}])
+async def test_a_retry_joins_an_attempt_that_has_claimed_nothing(
+    facade: Facade, model: ScriptedModel, tools: Tools, headers: Mapping[str, str]
+) -> None:
+    model.script(Answer(["Let me", " look."], calls=[echo("4711")], stall_after=1), "It is 4711.")
+    first = asyncio.create_task(facade.say("look it up", headers={**headers, **FIRST}))
+    await model.arrived(1)
+    second = asyncio.create_task(facade.say("look it up", headers=headers))
+    await asyncio.sleep(0.2)
+    model.release()
+    assert await second == await first == "Let me look.\n\nIt is 4711."
+    assert ran(tools) == ["echo 4711"]
+
+
+@pytest.mark.parametrize("headers", [AGAIN, {"idempotency-key": "k1"}])
 async def test_what_arrived_is_said_again_to_who_says_that_it_is_a_retry(
     facade: Facade, model: ScriptedModel, tools: Tools, headers: Mapping[str, str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from graphs.config.spec.base import Duration, Integer, Spec, Switch, parse_one_or_many
+from graphs.config.spec.base import NO_SWITCH, Duration, Spec, Switch, parse_one_or_many
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.errors import describe_kind
 
@@ -54,13 +54,13 @@ class RoleLimitsSpec(Spec):
         "tokens": "tokens_per_day",
     }
 
-    requests_per_minute: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), NO_SWITCH] | None = None
     """How many requests a caller may make within a minute; the next one gets a 429 that says when there is room again.
     Absent: any number."""
-    tool_calls: Annotated[Integer, Field(ge=1, le=10_000)] | None = None
+    tool_calls: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] | None = None
     """How many tool calls may run in one turn, where the graph's own limit is not lower. Absent: as many as the graph
     allows."""
-    tokens_per_day: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=1, le=1_000_000_000), NO_SWITCH] | None = None
     """How many tokens, of prompts and answers, a caller's turns may use within 24 hours, as the model endpoint counts
     them; a token is taken for four characters where it does not say, or was cut off. Checked before a turn begins,
     which then runs to its end. Absent: any number."""

@@ -49,10 +49,8 @@ def parse_switch(value: Any) -> Any:
     raise ValueError(f"is {describe_kind(value)}; expected true or false")
 
 
-Integer = Annotated[int, BeforeValidator(refuse_switch)]
-"""A whole number."""
-Number = Annotated[float, BeforeValidator(refuse_switch)]
-"""A number."""
+NO_SWITCH = BeforeValidator(refuse_switch)
+"""Of a number: behind its bounds, which are then in the JSON Schema too."""
 Switch = Annotated[bool, BeforeValidator(parse_switch)]
 """True or false."""
 

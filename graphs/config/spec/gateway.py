@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from graphs.config.spec.base import Duration, Integer, Size, Spec, Switch
+from graphs.config.spec.base import NO_SWITCH, Duration, Size, Spec, Switch
 
 _DAY = 86400.0
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://[a-z0-9._~-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:.]+\](:[0-9]{1,5})?"
+)
+"""As browsers write it: in lower case, and never with a path."""
 
 
 class ModelsSpec(Spec):
@@ -31,7 +36,7 @@ class ModelsSpec(Spec):
     `service_tier`. Fields that OpenAI does not know go to LiteLLM as they are."""
     timeout: Duration = 60.0
     """How long a model may stay silent before the request is given up."""
-    max_answer: Annotated[Integer, Field(ge=1_000, le=50_000_000)] = 1_000_000
+    max_answer: Annotated[int, Field(ge=1_000, le=50_000_000), NO_SWITCH] = 1_000_000
     """How many characters a model's answer may have; a longer one is ended there."""
 
     @field_validator("base_url")
@@ -81,13 +86,16 @@ class HttpSpec(Spec):
     trusted_proxies: list[str] = []
     """Addresses and networks of proxies, such as 10.0.0.0/8, whose `X-Forwarded-For`, `X-Forwarded-Proto` or
     `Forwarded` is believed. Nobody's is by default: anybody can write one."""
-    connections: Annotated[Integer, Field(ge=16, le=100_000)] = 2_000
+    origins: list[str] = []
+    """Origins of web pages whose scripts may call this API from a browser, such as https://chat.example.com; `*` is
+    every page. None by default. A script still needs a key."""
+    connections: Annotated[int, Field(ge=16, le=100_000), NO_SWITCH] = 2_000
     """Open connections in all. Of a smaller limit on open files, half is left for models and MCP servers."""
-    connections_per_address: Annotated[Integer, Field(ge=1, le=100_000)] = 128
+    connections_per_address: Annotated[int, Field(ge=1, le=100_000), NO_SWITCH] = 128
     """Connections of one address (IPv6: one /64 network) that have not shown a valid key for a second."""
     header_size: Size = 32 * 1024
     """A request's line and headers together, in bytes."""
-    header_count: Annotated[Integer, Field(ge=10, le=10_000)] = 100
+    header_count: Annotated[int, Field(ge=10, le=10_000), NO_SWITCH] = 100
     """Headers of one request."""
     url_size: Size = 8 * 1024
     """A request's path and query, in bytes."""
@@ -101,10 +109,20 @@ class HttpSpec(Spec):
     """Bytes a second at which a body must come after `body_time`."""
     idle_time: Duration = 20.0
     """How long a connection stays open between two requests."""
-    failed_keys: Annotated[Integer, Field(ge=1, le=1_000_000)] = 20
+    failed_keys: Annotated[int, Field(ge=1, le=1_000_000), NO_SWITCH] = 20
     """Requests without a valid key that an address may make in a minute; further ones are answered 429. A valid key
     is let in whatever was tried beside it, and from its address nothing is counted for an hour. Clients whose proxies'
     headers contradict each other count as one address, without that hour."""
+
+    @field_validator("origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for text in value:
+            if text != "*" and not _ORIGIN.fullmatch(text):
+                raise ValueError(
+                    "holds what is no origin; write such as https://chat.example.com, without a path, or *"
+                )
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

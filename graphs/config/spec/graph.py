@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
-from graphs.config.spec.base import Integer, Number, Seconds, Spec
+from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
 
 _WEEK = 7 * 86400.0
 
@@ -91,9 +91,9 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """The model. Absent: the one asked for, or the gateway's default."""
     tools: list[str] = []
     """Patterns over `server/tool` of what this node may see; the caller's role narrows it further."""
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), NO_SWITCH] | None = None
     """How freely the model picks its words."""
-    max_tokens: Annotated[Integer, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """The longest answer."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
@@ -134,9 +134,9 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
 class LimitsSpec(Spec):
     """Where a turn ends at the latest, with one last answer without tools."""
 
-    rounds: Annotated[Integer, Field(ge=1, le=1000)] = 12
+    rounds: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 12
     """How many rounds of tool calls a turn may have."""
-    tool_calls: Annotated[Integer, Field(ge=1, le=10_000)] = 40
+    tool_calls: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] = 40
     """How many tool calls may run."""
     seconds: Seconds = 300.0
     """How long a turn may take, without the time that it waits for an approval. At most 7d."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from graphs.config.spec.base import Duration, Integer, Spec, Switch
+from graphs.config.spec.base import NO_SWITCH, Duration, Spec, Switch
 
 Transport = Literal["stdio", "http", "sse"]
 
@@ -70,9 +70,9 @@ class ServerSpec(Spec):
     """How to talk to it. Said by `command` (stdio) or `url` (http); write it for `sse`."""
     timeout: Duration = 60.0
     """How long one tool call may take."""
-    concurrency: Annotated[Integer, Field(ge=1, le=1000)] = 8
+    concurrency: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 8
     """How many calls may be under way at once."""
-    max_result: Annotated[Integer, Field(ge=100)] = 64_000
+    max_result: Annotated[int, Field(ge=100), NO_SWITCH] = 64_000
     """How many characters of a result are kept."""
     required: Switch = False
     """Whether the gateway is failed, not merely degraded, without it."""
@@ -94,7 +94,7 @@ class ServerSpec(Spec):
     """Whether every user gets a connection of their own, and a process of their own where it is a program."""
     idle: Duration = 600.0
     """How long a user's own connection stays open when they do nothing (with `per_user`)."""
-    max_users: Annotated[Integer, Field(ge=1, le=10_000)] = 100
+    max_users: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] = 100
     """How many users may have a connection of their own at once (with `per_user`)."""
 
     _secret_values: frozenset[str] = PrivateAttr(frozenset())

@@ -25,13 +25,18 @@ from graphs.events import (
     ToolRefused,
     ToolStarted,
 )
-from server.protocols.chat_completions.objects import build_call_bodies, build_usage
+from server.protocols.chat_completions.objects import build_call_bodies, build_pause, build_usage
+from server.protocols.errors import ApprovalPending
 
 
 class Collector:
     """Gathers a turn's events into one completion."""
 
-    def __init__(self, completion_id: str, model: str, created: int) -> None:
+    def __init__(self, completion_id: str, model: str, created: int, *, raises_pause: bool = False) -> None:
+        """`raises_pause`: a turn that waits for approval is an error."""
+        self._raises_pause = raises_pause
+        self.pending: Sequence[str] = ()
+        """Ids of the approvals that the turn waits for."""
         self._id = completion_id
         self._model = model
         self._created = created
@@ -44,7 +49,7 @@ class Collector:
         self._logprobs: dict[str, list[bytes]] = {}
 
     def add(self, events: Iterable[Event]) -> bool:
-        """Take events; true once the turn has ended."""
+        """Take events; true once the turn has ended. Raises ApprovalPending where the client wants that."""
         for event in events:
             match event:
                 case TextDelta(text):
@@ -62,11 +67,15 @@ class Collector:
                         known = self._logprobs.setdefault(kind, [])
                         if entries[:1] == b"[":
                             known.append(entries)
+                case ApprovalNeeded(pending):
+                    self.pending = [entry.approval_id for entry in pending]
                 case Finished():
                     self._finished = event
-                case (
-                    ModelFinished() | ToolStarted() | ToolProgress() | ToolFinished() | ToolRefused() | ApprovalNeeded()
-                ):
+                    if self._raises_pause and self.pending:
+                        raise ApprovalPending(self.pending)
+                case ModelFinished() | ToolStarted() | ToolRefused():
+                    self.pending = ()  # it went on
+                case ToolProgress() | ToolFinished():
                     pass
         return self._finished is not None
 
@@ -85,7 +94,7 @@ class Collector:
         if thoughts := self._thoughts.getvalue():
             message["reasoning_content"] = thoughts
         logprobs = {kind: join_lists(lists) if lists else None for kind, lists in self._logprobs.items()}
-        return {
+        body = {
             "id": self._id,
             "object": "chat.completion",
             "created": self._created,
@@ -95,6 +104,7 @@ class Collector:
             ],
             "usage": build_usage(finished.usage),
         }
+        return {**body, **build_pause(self.pending)} if self.pending else body
 
 
 def join_lists(lists: Sequence[bytes]) -> orjson.Fragment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphs.events import ClientCalls, TokenUsage
@@ -23,3 +24,8 @@ def build_usage(usage: TokenUsage) -> dict[str, Any]:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
     }
+
+
+def build_pause(pending: Sequence[str]) -> dict[str, Any]:
+    """Build our own field of an answer that ends with a question: the ids of the approvals that it waits for."""
+    return {"interlock": {"approvals": list(pending)}}

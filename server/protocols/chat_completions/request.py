@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Required
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Required, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
+
+from graphs.errors import describe_kind
+from server.protocols.errors import BadRequest
 
 MOST_MESSAGES = 10_000
 """Each one is looked at when a turn begins."""
@@ -21,13 +26,19 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+def write_arguments(value: Any) -> Any:
+    """Write arguments as the text that endpoints expect, where a client sends them as an object."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
 class FunctionCall(TypedDict, total=False):
     """The function of a tool call."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
 
     name: str
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(write_arguments)]
+    """Some clients send back the object that it stands for."""
 
 
 class ToolCall(TypedDict, total=False):
@@ -62,6 +73,66 @@ class ChatBody(BaseModel):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
+
+
+CONTENT = "a text, or a list of parts such as {'type': 'text', 'text': 'Hello'}"
+EXPECTED = {
+    "string_type": "a text",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "list_type": "a list",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+}
+"""By pydantic's types of errors."""
+
+
+def parse_body(raw: bytes) -> ChatBody:
+    """Parse and validate a body. Raises BadRequest naming the field."""
+    try:
+        body = BODY.validate_json(raw)
+    except ValidationError as error:
+        raise describe_invalid(error) from None
+    for index, message in enumerate(body.messages):
+        if message["role"] in ("user", "system", "developer") and message.get("content") in (None, []):
+            field = f"messages.{index}.content"
+            raise BadRequest(f"{field}: a message of role {message['role']} needs {CONTENT}", param=field)
+    if (body.n or 1) > 1:
+        raise BadRequest("n: a turn with tools has one answer; ask once for each instead of n > 1", param="n")
+    return body
+
+
+def describe_invalid(error: ValidationError) -> BadRequest:
+    """Describe what is wrong first, and of several ways to read one value the one that fits furthest."""
+    errors = error.errors(include_url=False)
+    field = find_field(errors[0]["loc"])
+    found = max(
+        (each for each in errors if find_field(each["loc"])[: len(field)] == field), key=lambda e: len(e["loc"])
+    )
+    field = find_field(found["loc"])
+    where = ".".join(map(str, field))
+    return BadRequest(
+        f"{where}: {word_error(found, field)}" if where else word_error(found, field), param=where or None
+    )
+
+
+def find_field(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Find the field of an error; pydantic also names the kind that it tried, behind `content`, which may be two."""
+    at = loc.index("content") + 1 if "content" in loc else len(loc)
+    return (*loc[:at], *loc[at + 1 :])
+
+
+def word_error(error: Mapping[str, Any], field: tuple[int | str, ...]) -> str:
+    """Word what was found and what was expected."""
+    name = field[-1] if field else None
+    if name == "role":
+        return f"a message needs a role, one of {', '.join(get_args(Role))}"
+    if error["type"] == "missing":
+        return "this is missing"
+    expected = CONTENT if name == "content" else EXPECTED.get(error["type"])
+    kind = "an object" if isinstance(error["input"], dict) else describe_kind(error["input"])
+    return f"expected {expected}; found {kind}" if expected else str(error["msg"])
 
 
 BODY = TypeAdapter(ChatBody)
