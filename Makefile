@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
 
-.PHONY: serve studio test hostile check lint e2e pictures reference bench lock audit first-answer clean
+.PHONY: serve studio test hostile check lint e2e pictures reference bench compat lock audit first-answer clean
 
 serve: $(SERVE)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -44,6 +44,10 @@ reference: $(DEV)
 # CPU per request beside the floors, in one run. Shorter: make bench ARGS="--rounds 3 --only chat,tool".
 bench: $(DEV)
 	$(BIN)/python -m bench $(ARGS)
+
+# Other people's MCP servers and clients, installed and run: docs/compatibility.md. Some: make compat ARGS="--only time,llm".
+compat: $(DEV)
+	PYTHONPATH=tests $(BIN)/python -m compat $(ARGS)
 
 check: lint test hostile
 
