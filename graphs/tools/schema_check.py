@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -14,6 +14,11 @@ from graphs.errors import list_some
 from graphs.expressions.functions import full_match
 
 _LONGEST_SHOWN = 200
+MOST_STEPS = 10_000
+"""Keywords that are looked at for one call. Choices that name each other can be tried in more ways than there is time
+for, and nobody else is served meanwhile; what takes longer is left to the server."""
+_UNCHECKED = ("uniqueItems", "format")
+"""Keywords that may take the square of what they are given, or that only some servers mean."""
 
 
 class SchemaCheck:
@@ -22,12 +27,14 @@ class SchemaCheck:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
+        self._steps = 0
 
     def find_mismatch(self, args: Mapping[str, Any]) -> str | None:
         """Find why these arguments do not fit, in words for the model, without their values; None if they do.
 
-        A schema that is none says nothing: then its server decides.
+        A schema that is none, or that takes too long, says nothing: then its server decides.
         """
+        self._steps = 0
         try:
             error: ValidationError | None = cast(Any, exceptions).best_match(self._validator.iter_errors(args))
         except Exception:  # noqa: BLE001  whatever is wrong with the schema
@@ -38,7 +45,29 @@ class SchemaCheck:
     def _validator(self) -> Any:
         made = cast(Any, validators)
         kind = made.validator_for(self._schema, default=Draft202012Validator)
-        return made.extend(kind, {"pattern": _check_pattern})(self._schema, registry=cast(Any, Registry)())
+        keywords: dict[str, Any] = {**kind.VALIDATORS, "pattern": _check_pattern}
+        counted = {name: self._count(check) for name, check in keywords.items() if name not in _UNCHECKED}
+        left_out = dict.fromkeys(_UNCHECKED, _check_nothing)
+        return made.extend(kind, {**counted, **left_out})(self._schema, registry=cast(Any, Registry)())
+
+    def _count(self, check: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the check of a keyword that counts its uses, and raises _TooManySteps beyond MOST_STEPS."""
+
+        def run(*arguments: Any) -> Any:
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                raise _TooManySteps
+            return check(*arguments)
+
+        return run
+
+
+class _TooManySteps(Exception):
+    pass
+
+
+def _check_nothing(*_: object) -> Iterator[ValidationError]:
+    return iter(())
 
 
 def _check_pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:
