@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-import orjson
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
@@ -34,6 +32,8 @@ from graphs.events import (
     TokenUsage,
 )
 from graphs.expressions import ExpressionError
+from graphs.llm.call_arguments import ArgumentReader, UnreadableArguments
+from graphs.llm.call_names import find_meant_name
 from graphs.llm.call_pieces import RawCall
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.provider_fields import CallFields, build_provider_fields
@@ -44,6 +44,7 @@ from graphs.policy.caller import Caller
 from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.telemetry.instrument import record_first_text, record_model_call
+from graphs.tools.names import list_name_forms
 from graphs.tools.portable import build_openai_tool
 from graphs.tools.toolset import Toolset
 
@@ -149,7 +150,10 @@ class ModelNode:
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
         elif answer.is_silent:
             answer = await self._break_silence(request, answer, emitter, context, config)
-        message = build_message(answer, request["model"])
+        find_name = partial(
+            find_offered_name, schemas=request.get("tools", ()), tools=tools, client_names=context.client_names
+        )
+        message = build_message(answer, request["model"], find_name)
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
             services.attestations.note(context.thread, self._site.plan.id, self._site.name, calls)
@@ -355,71 +359,47 @@ async def ask_through_langchain(
     )
 
 
-def reject_constant(name: str) -> float:
-    """Refuse `NaN` and `Infinity`, which are no JSON (RFC 8259), though Python reads them. Raises ValueError."""
-    raise ValueError(f"{name} is no JSON number")
+def find_offered_name(
+    written: str, schemas: Sequence[Mapping[str, Any]], tools: Toolset, client_names: Collection[str]
+) -> str:
+    """Find the tool that a model means by a name, among those that its request offered. A name that is a tool's as it
+    stands is kept, offered or not."""
+    if written in client_names or tools.find(written) is not None:
+        return written
+    forms: list[tuple[str, str]] = []
+    served_tools = tools.tools
+    for schema in schemas:
+        name = str(schema["function"]["name"])
+        forms.append((name, name))
+        if name not in client_names and (served := served_tools.get(name)):
+            forms += ((form, name) for form in list_name_forms(served.server, served.name))
+    return find_meant_name(written, forms)
 
 
-def parse_finite(number: str) -> float:
-    """Parse a number with a fraction or an exponent. Raises ValueError where it is larger than any that can be kept."""
-    if math.isinf(value := float(number)):
-        raise ValueError(f"{number} is too large a number")
-    return value
-
-
-MOST_VALUES = 50_000
-"""JSON values in the arguments of one answer's calls: each takes up to thirty times its length in memory."""
-LONG_ARGUMENTS = 16 * 1024
-"""Characters up to which the values of a call's arguments are not counted."""
-
-
-def count_values(value: object, most: int) -> int:
-    """Count the values in JSON data, no further than just above `most`."""
-    found = 0
-    open_values = [value]
-    while open_values and found <= most:
-        found += 1
-        current = open_values.pop()
-        if isinstance(current, dict):
-            open_values += cast("dict[str, object]", current).values()
-        elif isinstance(current, list):
-            open_values += cast("list[object]", current)
-    return found
-
-
-def build_message(answer: Answer, model: str) -> AIMessage:
+def build_message(answer: Answer, model: str, find_name: Callable[[str], str]) -> AIMessage:
     """Build the message that the state keeps: call ids are ours, so that nobody can guess or replay them. What the
-    endpoint must get back of its own stands beside it."""
+    endpoint must get back of its own stands beside it. `find_name` finds the tool that the model means by a name."""
     calls: list[ToolCall] = []
     carried: dict[str, CallFields] = {}
-    room = MOST_VALUES
+    reader = ArgumentReader()
     invalid: list[InvalidToolCall] = []
     for call in answer.calls:
         identity = mint_call_id()
         carried[identity] = call.carried
-        try:
-            args = json.loads(call.arguments or "{}", parse_constant=reject_constant, parse_float=parse_finite)
-            # What cannot be written again, such as a number over 64 bits, could not be judged either.
-            orjson.dumps(args)
-            room -= count_values(args, room) if len(call.arguments) > LONG_ARGUMENTS else 0
-        except (ValueError, TypeError, RecursionError) as error:
-            args, problem = None, str(error)
+        name, args = call.name, None
+        if call.problem:
+            problem = f"what arrived of it can be read in more than one way ({call.problem}); ask for it once more"
         else:
-            problem = f"found {type(args).__name__}"
-            if room < 0:
-                args, problem = None, f"the arguments of one answer hold more than {MOST_VALUES:,} values"
-        if isinstance(args, dict) and not call.problem:
-            arguments = cast("dict[str, Any]", args)
-            calls.append(ToolCall(name=call.name, args=arguments, id=identity, type="tool_call"))
+            name, problem = find_name(name), ""
+            try:
+                args = reader.read(call.arguments)
+            except UnreadableArguments as error:
+                problem = f"its arguments are not a JSON object ({error}); send them again, corrected"
+        if args is not None:
+            calls.append(ToolCall(name=name, args=args, id=identity, type="tool_call"))
         else:
             invalid.append(
-                InvalidToolCall(
-                    name=call.name,
-                    args=call.arguments,
-                    id=identity,
-                    error=call.problem or problem,
-                    type="invalid_tool_call",
-                )
+                InvalidToolCall(name=name, args=call.arguments, id=identity, error=problem, type="invalid_tool_call")
             )
     return AIMessage(
         content=answer.text,

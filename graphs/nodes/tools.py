@@ -38,6 +38,7 @@ Execute = Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
 log = logging.getLogger(__name__)
 
 NO_VERDICT = "no permission node has allowed it"
+UNREADABLE = "it cannot be read"
 SERVER_GONE = "its server went away"
 APPROVAL_USED_UP = "its approval is used up or gone"
 OUTCOME_UNKNOWN = (
@@ -84,7 +85,7 @@ class ToolsNode:
         if request is not None:
             calls = [call for call in request.tool_calls if call["name"] not in context.client_names]
             objections, records = await self._rule_on_calls(calls, state, context, tools)
-            unreadable = [(call, describe_unreadable(call)) for call in request.invalid_tool_calls]
+            unreadable = [(call, call["error"] or UNREADABLE) for call in request.invalid_tool_calls]
             await self._record_refusals(unreadable, records, state, context)
             emit = find_emitter(context, runtime.stream_writer)
             messages += [self._refuse_unreadable(call, why, emit) for call, why in unreadable]
@@ -153,7 +154,7 @@ class ToolsNode:
         await self._services.store.audit.append(refused)
 
     def _refuse_unreadable(self, call: InvalidToolCall, why: str, emit: Callable[[Event], None]) -> ToolMessage:
-        """Answer a call whose arguments cannot be read."""
+        """Answer a call whose arguments cannot be read, or that is not certain."""
         name, call_id = call["name"] or "", call["id"] or ""
         record_tool_refusal(self._services.metrics, None, None, call_id)
         emit(ToolRefused(call_id, name, {"text": call["args"]}, why))
@@ -302,11 +303,6 @@ def is_denied_by_verdict(record: AuditEntry, state: State) -> bool:
     """Whether the permission node refused this call itself."""
     verdict = state.get("verdicts", {}).get(record.call_id)
     return verdict is not None and verdict["decision"] != "allow"
-
-
-def describe_unreadable(call: InvalidToolCall) -> str:
-    """Say why a call is refused whose arguments cannot be read."""
-    return f"its arguments are not a JSON object ({call['error']}); send them again, corrected"
 
 
 def find_objection(verdict: VerdictRecord | None, digest: str, served: ServedTool | None) -> str | None:

@@ -90,7 +90,6 @@ _RECENT = (
 _OF_OWNER = _WITHOUT_REQUEST.where(
     turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True))
 )
-_WAITING = ALL.where(turns.c.status == "waiting", turns.c.owner == bindparam("owner"))
 _SAME_QUESTION = (
     ALL.where(
         turns.c.owner == bindparam("owner"),
@@ -287,15 +286,6 @@ class Turns:
 
     async def get(self, id: str) -> TurnRow | None:
         return await self._database.read(lambda connection: _get(connection, id))
-
-    async def find_waiting(self, owner: str) -> tuple[TurnRow, ...]:
-        """Find the turns of `owner` that wait for a decision, newest first."""
-
-        def work(connection: Connection) -> tuple[TurnRow, ...]:
-            rows = map(from_row, connection.execute(_WAITING, {"owner": owner}))
-            return tuple(sorted(rows, key=lambda row: -row.created))
-
-        return await self._database.read(work)
 
     async def find_recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
         """Find the newest `limit` turns of one owner, without those that go on in another. `request` is left out."""

@@ -17,6 +17,11 @@ def make_people_name(server: str, tool: str) -> str:
     return f"{server}/{tool}"
 
 
+def list_name_forms(server: str, tool: str) -> list[str]:
+    """List the forms in which people and other programs write a tool's name together with its server's."""
+    return [f"{server}{between}{tool}" for between in ("/", ".", ":", "__")]
+
+
 def may_belong_to_server(name: str, server: str) -> bool:
     """Whether a tool of this server may have this name for models, whatever tools it has."""
     return name.startswith(f"{server}__"[: _LONGEST - _DIGEST - 1])

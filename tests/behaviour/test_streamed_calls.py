@@ -60,6 +60,8 @@ async def test_calls_that_cannot_be_told_apart_do_not_run(facade: Facade, model:
         "I will ask again.",
     )
     assert await facade.say("look and write") == "I will ask again."
-    assert all("was not run" in result for result in model.requests[1].tool_results)
+    # Its arguments may be fine JSON: what is wrong is said, and nothing else.
+    words = "was not run: what arrived of it can be read in more than one way (the endpoint began another call"
+    assert all(words in result for result in model.requests[1].tool_results)
     assert len(model.requests[1].tool_results) == 2
     assert tools.ran() == []
