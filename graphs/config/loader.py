@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_graph import GraphPlan, compile_graph
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
-from graphs.config.references import ToolReference, collect_node_references, collect_rule_references
+from graphs.config.references import (
+    Pattern,
+    ToolReference,
+    collect_node_references,
+    collect_rule_references,
+    collect_server_patterns,
+)
 from graphs.config.secrets import collect_secrets, find_secret_variables
+from graphs.config.server_checks import check_servers
 from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
@@ -57,6 +64,8 @@ class Snapshot:
     """Makes copies of arguments without the secrets of these files."""
     tool_references: tuple[ToolReference, ...]
     """The tool patterns of rules and nodes, and the arguments that conditions name."""
+    server_patterns: Mapping[str, tuple[Pattern, ...]]
+    """The patterns under `include` and `exclude`, by server: over its own names of tools."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
@@ -146,6 +155,7 @@ class _Loader:
                 *collect_rule_references(access, allowed.conditions),
                 *(mention for reading, _ in graphs.values() for mention in collect_node_references(reading)),
             ),
+            server_patterns={name: collect_server_patterns(servers, name) for name in settled},
             texts=self.texts,
             signature=seen,
         )
@@ -238,29 +248,13 @@ class _Loader:
         A server that does not exist may be one to come; one that is nearly spelled like another is a mistake.
         """
         names = servers.list_names("mcpServers")
-        for name in names:
-            if not patterns.is_server_name(name) and ("mcpServers", name) not in servers.original.broken_paths:
-                message = f"{name!r} is no name for a server; use letters, digits, '-' and single '_'"
-                if (other := patterns.suggest_server_name(name)) is not None and other not in names:
-                    message += f", such as {other}"
-                self.problems.append(servers.original.build_problem(("mcpServers", name), message))
-        self._check_approvals(servers)
+        self.problems += check_servers(servers)
         for source, path, pattern in (*_iter_rule_patterns(access), *_iter_node_patterns(graphs)):
             if (
                 patterns.find_tool_fault(pattern) is None
                 and (wrong := patterns.find_misspelt_server(pattern, names)) is not None
             ):
                 self.problems.append(source.build_problem(path, wrong))
-
-    def _check_approvals(self, servers: ParsedFile[ServersSpec]) -> None:
-        """Refuse what would let tools run unasked in another client: here rules alone say so."""
-        for name, spec in servers.spec.mcpServers.items() if servers.spec is not None else ():
-            foreign = {"autoApprove": spec.autoApprove, "alwaysAllow": spec.alwaysAllow, "trust": spec.trust}
-            for key, tools in foreign.items():
-                if tools:
-                    self.problems.append(
-                        servers.source.build_problem(("mcpServers", name, key), describe_approval(name, key, tools))
-                    )
 
     def _resolve_paths(self, spec: ServerSpec, texts: Templates) -> ServerSpec:
         """Return the server with absolute paths: relative ones are relative to the folder of the configs."""
@@ -272,17 +266,6 @@ class _Loader:
         if "/" in command and not Path(command).is_absolute():
             command = str(self.folder / command)
         return spec.model_copy(update={"command": command, "cwd": str(self.folder / (spec.cwd or ""))})
-
-
-def describe_approval(server: str, key: str, tools: Sequence[str] | bool) -> str:
-    """Say which rule does what `key` of a server does in other clients; `tools`: those that it names, or True."""
-    names = ["*"] if isinstance(tools, bool) else tools
-    rules = ", ".join(f'"{server}/{tool}"' for tool in names[:3]) + (", …" if len(names) > 3 else "")
-    other = "; `trusted: true` makes rules believe what its tools say of themselves" if key == "trust" else ""
-    return (
-        f"{key!r} is not taken: what runs without asking is said in access.yaml. The line `allow: [{rules}]` under a "
-        f"role does that for its callers, so write it there and remove this{other}"
-    )
 
 
 def find_shipped_configs() -> Path:

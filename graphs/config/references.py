@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphs.config.reader import ParsedFile
+from graphs.config.server_checks import locate_server_patterns
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.servers import ServersSpec
 from graphs.errors import Position
 from graphs.expressions import Condition
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """One pattern over `server/tool`."""
+    """One pattern over `server/tool`, or over one server's own names."""
 
     text: str
     position: Position
@@ -54,6 +56,11 @@ def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolRefere
         if patterns := node.locate_tool_patterns():
             places = {("nodes", name, *path): pattern for path, pattern in patterns.items()}
             yield ToolReference(patterns=_locate_patterns(graph.source, places))
+
+
+def collect_server_patterns(servers: ParsedFile[ServersSpec], name: str) -> tuple[Pattern, ...]:
+    """Collect what the entry of a server says of its own tools."""
+    return _locate_patterns(servers.source, locate_server_patterns(servers, name))
 
 
 def _locate_patterns(source: Source, patterns: Mapping[Path, str]) -> tuple[Pattern, ...]:

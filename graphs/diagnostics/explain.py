@@ -217,6 +217,10 @@ async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> t
     if not slash or not server or not tool or set("*?") & set(name):
         raise UnknownName(f"{name!r} is no tool; tools are written server/tool, such as filesystem/read_file")
     configured = list(snapshot.server_positions)
+    if server in snapshot.servers and not snapshot.servers[server].offers_tool(tool):
+        raise UnknownName(
+            f"there is no tool {name!r}: 'include' or 'exclude' of {server} in servers.yaml leaves it out"
+        )
     found = await build_catalog(snapshot, servers=[server], patience=patience) if server in configured else None
     known = {str(one): one for one in found.tools} if found is not None else {}
     if name in known and (found is None or not found.unavailable):

@@ -31,6 +31,10 @@ class ServerProbe:
     """The input schemas of its tools, by their own names."""
     left_out: tuple[str, ...]
     """Why tools that it lists cannot be called, such as a second one of the same name."""
+    unwanted: tuple[str, ...] = ()
+    """Names of tools that `include` and `exclude` in its entry do not choose."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns in these that match none of its tools."""
     per_user: bool = False
     """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
     tool_facts: tuple[ToolFacts, ...] = ()
@@ -62,6 +66,8 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
                 message=_describe_status(status, took.get(name, patience), patience),
                 tools=_read_schemas(registry, name, status),
                 left_out=status.left_out,
+                unwanted=status.unwanted,
+                unmatched=status.unmatched,
                 tool_facts=list_tool_facts(snapshot, registry, name, status),
             )
             for name, status in registry.get_status().items()
@@ -81,7 +87,8 @@ def _describe_status(status: ServerStatus, took: float, patience: float) -> str:
     if status.status == "up":
         count = len(status.tools)
         tools = f"{count} {'tool' if count == 1 else 'tools'} after {took:.1f} s"
-        return "; ".join((tools, *status.remarks))
+        fewer = [f"without {len(status.unwanted)} more, by its entry in servers.yaml"] if status.unwanted else []
+        return "; ".join((tools, *fewer, *status.remarks))
     reason = status.reason or f"is still starting after {patience:g} s"
     return f"{reason}; it last said: {status.last_output}" if status.last_output else reason
 

@@ -73,7 +73,8 @@ async def build_catalog(
             return offered[name].tool_facts
         # What these say of themselves would count where their server is trusted, but nobody knows it now.
         spec = snapshot.servers.get(name)
-        return (ToolFacts(name, tool, trusted=spec is not None and spec.trusted) for tool in named.get(name, ()))
+        offered_names = (tool for tool in named.get(name, ()) if spec is None or spec.offers_tool(tool))
+        return (ToolFacts(name, tool, trusted=spec is not None and spec.trusted) for tool in offered_names)
 
     found = [tool for name in wanted for tool in sorted(list_tools(name), key=str)]
     kept = tuple(tool for tool in found if not tools or matches_any(tools, str(tool)))

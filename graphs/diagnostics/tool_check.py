@@ -37,6 +37,7 @@ class _Checker:
         self.snapshot = snapshot
         self.servers = seen
         self.tools = {f"{server.name}/{tool}": schema for server in seen for tool, schema in server.tools.items()}
+        self.unwanted = [f"{server.name}/{tool}" for server in seen for tool in server.unwanted]
         self.configured = list(snapshot.server_positions)
         self.down = [server.name for server in seen if not server.up]
         self.disabled = [name for name in self.configured if name not in snapshot.servers]
@@ -49,10 +50,24 @@ class _Checker:
             for server in self.servers
             for reason in server.left_out
         ]
+        problems += [problem for server in self.servers for problem in self._check_selection(server)]
         return ToolCheck(
             problems=tuple(sorted(problems)),
             unchecked={server: tuple(places) for server, places in self.unchecked.items()},
         )
+
+    def _check_selection(self, server: ServerProbe) -> Iterator[Problem]:
+        """Check the patterns under `include` and `exclude` of a server."""
+        own = sorted([*server.tools, *server.unwanted])
+        for pattern in self.snapshot.server_patterns[server.name]:
+            if pattern.text in server.unmatched:
+                shown = repr(pattern.text)
+                if pattern.text != pattern.raw_text:
+                    shown = f"{pattern.raw_text!r}, with its variables filled in"
+                hint = _suggest_nearest(pattern.text, own) or f"; there is {list_some(own, MOST_LISTED)}"
+                names = ". Here stand names without their server" if "/" in pattern.text else ""
+                message = f"no tool of {server.name} matches {shown}{hint}{names}"
+                yield self.snapshot.build_problem(pattern.position, message)
 
     def _check_mention(self, mention: ToolReference) -> Iterator[Problem]:
         certain = True
@@ -85,6 +100,12 @@ class _Checker:
             hint = did_you_mean(server, self.configured) or f"; there is {list_some(self.configured, MOST_LISTED)}"
             return f"no server is called {server!r}, so {pattern.text!r} matches no tool{hint}"
         message = f"no tool of any server matches {pattern.text!r}"
+        if unwanted := [name for name in self.unwanted if matches(pattern.text, name)]:
+            is_one = len(unwanted) == 1
+            return (
+                f"{message}: {list_some(unwanted, MOST_LISTED)} {'is' if is_one else 'are'} left out by 'include' or "
+                f"'exclude' of {'its' if is_one else 'their'} server in servers.yaml"
+            )
         if hint := _suggest_nearest(pattern.text, self.tools):
             return message + hint
         own = [name for name in self.tools if name.startswith(f"{server}/")]

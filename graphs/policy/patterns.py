@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Generic, TypeVar
 
@@ -63,6 +63,11 @@ def is_plain(pattern: str) -> bool:
 def matches_any(patterns: Iterable[str], name: str) -> bool:
     """Whether one of `patterns` matches."""
     return any(matches(pattern, name) for pattern in patterns)
+
+
+def is_chosen(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether `include` matches, or is empty, and `exclude` does not match."""
+    return (not include or matches_any(include, name)) and not matches_any(exclude, name)
 
 
 def could_begin(pattern: str, beginning: str) -> bool:

@@ -25,6 +25,7 @@ from graphs.text import escape_invisible
 from graphs.tools.errors import build_redaction, describe_exit, describe_failure
 from graphs.tools.http import HttpLink, open_http
 from graphs.tools.last_words import find_last_words
+from graphs.tools.listing import ToolListing
 from graphs.tools.message_limits import Intake
 from graphs.tools.session import ConnectionEnd, Session, read_own_version
 from graphs.tools.session_loss import SessionLoss, find_session_loss
@@ -82,6 +83,10 @@ class ServerConnection:
         """Why tools that it lists cannot be called, in words."""
         self.remarks: tuple[str, ...] = ()
         """What else there is to say of its tools; nothing is wrong with it."""
+        self.unwanted: tuple[str, ...] = ()
+        """Names of tools that `include` and `exclude` do not choose: here they are as if it had none of that name."""
+        self.unmatched: tuple[str, ...] = ()
+        """Patterns under `include` and `exclude` that match none of its tools."""
         self.startup_done = asyncio.Event()
         """Set once the server was up or down."""
         self.slots = asyncio.Semaphore(spec.concurrency)
@@ -368,13 +373,18 @@ class ServerConnection:
         logger.info("MCP server %s changed its tools: %d now", self._label, len(tools))
 
     async def _list_tools(self, session: Session) -> tuple[Tool, ...]:
-        listing = await session.list_all_tools()
+        listing = await session.list_all_tools(ToolListing(self.spec.include, self.spec.exclude))
         left_out = tuple(map(self._redact, listing.list_reasons()))
         if left_out != self.left_out:
             for reason in left_out:
                 logger.warning("MCP server %s: %s", self._label, reason)
         self.left_out = left_out
         self.remarks = tuple(map(self._redact, listing.list_remarks()))
+        self.unwanted, unmatched = tuple(listing.unwanted), listing.list_unmatched()
+        if unmatched and unmatched != self.unmatched:
+            shown = ", ".join(map(self._redact, map(repr, unmatched)))
+            logger.warning("MCP server %s: no tool matches %s (include, exclude)", self._label, shown)
+        self.unmatched = unmatched
         return tuple(listing.tools.values())
 
     async def _describe_end(self, link: StdioLink | HttpLink) -> ConnectionEnd:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, cast
 
 from mcp.types import Tool
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from graphs.policy.patterns import is_chosen, matches
 from graphs.text import escape_invisible
 
 MOST_TOOLS = 500
@@ -31,10 +33,19 @@ _MOST_NAMES = 20
 
 
 class ToolListing:
-    """The tools of one server as its pages come in, one of each name."""
+    """The tools of one server as its pages come in, one of each name.
 
-    def __init__(self) -> None:
+    `include` and `exclude` are patterns over names: of what they do not choose nothing is said, whatever it is like.
+    """
+
+    def __init__(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self.tools: dict[str, Tool] = {}
+        self.unwanted: list[str] = []
+        """Names of tools that the patterns do not choose."""
+        self._include = include
+        self._exclude = exclude
+        self._unmatched = list(dict.fromkeys([*include, *exclude]))
+        self._is_cut = False
         self._reasons: list[str] = []
         self._remarks: list[str] = []
         self._unexplained_count = 0
@@ -53,7 +64,10 @@ class ToolListing:
         """Add one entry of a page."""
         fields = cast("dict[str, Any]", raw) if isinstance(raw, dict) else {}
         name = fields.get("name")
-        if len(self.tools) >= MOST_TOOLS:
+        if isinstance(name, str) and not self._choose(name):
+            if _NAME.fullmatch(name) and len(self.unwanted) < MOST_TOOLS:
+                self.unwanted.append(name)
+        elif len(self.tools) >= MOST_TOOLS:
             if len(self._excess_names) < _MOST_NAMES:
                 self._excess_names.append(show_name(name))
             else:
@@ -87,6 +101,7 @@ class ToolListing:
     def note(self, reason: str) -> None:
         """Note a reason why tools may be missing."""
         self._reasons.append(reason)
+        self._is_cut = True
 
     def remark(self, words: str) -> None:
         """Note what an operator should know, though nothing is wrong."""
@@ -102,6 +117,14 @@ class ToolListing:
             what = "can only be run as a task" if len(self._task_names) == 1 else "can only be run as tasks"
             remarks.append(f"{shown}: not offered, since it says that it {what} (taskSupport: required)")
         return tuple(remarks)
+
+    def list_unmatched(self) -> tuple[str, ...]:
+        """List the patterns that match no tool; none while there may be tools that were not seen."""
+        return () if self._is_cut or self.is_full else tuple(self._unmatched)
+
+    def _choose(self, name: str) -> bool:
+        self._unmatched = [pattern for pattern in self._unmatched if not matches(pattern, name)]
+        return is_chosen(name, self._include, self._exclude)
 
     def _add_named(self, fields: dict[str, Any]) -> None:
         try:

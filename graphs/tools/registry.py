@@ -46,6 +46,10 @@ class ServerStatus:
     """Why tools that it lists cannot be called, in words."""
     remarks: tuple[str, ...] = ()
     """What else there is to say of its tools, while it is up; nothing is wrong with it."""
+    unwanted: tuple[str, ...] = ()
+    """Names of tools that `include` and `exclude` in its entry do not choose, while it is up."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns in these that match none of its tools, while it is up."""
 
 
 class ToolRegistry:
@@ -185,6 +189,8 @@ class ToolRegistry:
                 tools=tuple(sorted(tool.name for tool in connection.tools)),
                 left_out=connection.left_out,
                 remarks=connection.remarks if connection.state == "up" else (),
+                unwanted=connection.unwanted if connection.state == "up" else (),
+                unmatched=connection.unmatched if connection.state == "up" else (),
             )
             for name, connection in self._connections.items()
         } | {

@@ -260,9 +260,8 @@ class Session(ClientSession):
                 return None
         return None
 
-    async def list_all_tools(self) -> ToolListing:
-        """List all pages of the server's tools, up to a bound."""
-        listing = ToolListing()
+    async def list_all_tools(self, listing: ToolListing) -> ToolListing:
+        """Add all pages of the server's tools to `listing`, up to a bound, and return it."""
         cursors: set[str] = set()
         cursor: str | None = None
         if not self.has_tools:

@@ -32,6 +32,8 @@ EDITOR = """\
 \t\t\t"env": null,
 \t\t\t"trust": false,
 \t\t\t"timeout": 60, // it's seconds
+\t\t\t"disabledTools": ["write"],
+\t\t\t"tools": ["*"],
 \t\t},
 \t\t"idle": {"command": "no-such-program", "args": null, "enabled": false, "alwaysAllow": []},
 \t},
@@ -48,6 +50,8 @@ async def test_a_block_from_an_editor_is_pasted_and_its_tools_run(
     model.script(Answer(calls=[Call("files__echo", {"text": "hello"})]), "Done.")
     async with serving(configs, tmp_path / "data") as facade:
         assert await facade.say("go") == "Done."
+        assert "files__echo" in model.requests[0].tools
+        assert "files__write" not in model.requests[0].tools
         assert list((await facade.ready()).json()["servers"]) == ["files"]
     assert "hello" in model.requests[1].tool_results[0]
     redaction = load(configs, {"FILES_TOKEN": "t0ken-of-the-tests"}).redaction
@@ -84,6 +88,8 @@ def test_an_address_under_another_clients_name(key: str, value: str) -> None:
         {"name": "Files", "tags": ["a"], "provider": "x", "logoUrl": "http://x/y.png", "//": "a remark"},
         {"timeout": 600},
         {"timeout": "60000ms"},
+        {"tools": ["*"]},
+        {"disabledTools": [], "includeTools": None},
     ],
 )
 def test_what_other_clients_write_beside_it_is_taken(more: dict[str, object]) -> None:
@@ -91,6 +97,23 @@ def test_what_other_clients_write_beside_it_is_taken(more: dict[str, object]) ->
     spec = page.mcpServers["files"]
     assert (spec.url, spec.transport) == ("http://files/mcp", "http")
     assert not spec.is_off
+
+
+@pytest.mark.parametrize(
+    ("more", "include", "exclude"),
+    [
+        ({"includeTools": ["read", "list"]}, ["read", "list"], []),
+        ({"enabledTools": ["read"], "excludeTools": ["list"]}, ["read"], ["list"]),
+        ({"tools": "*", "disabledTools": ["write"]}, ["*"], ["write"]),
+        ({"include": "read_*", "exclude": None}, ["read_*"], []),
+    ],
+)
+def test_the_tools_that_another_client_names_are_chosen(
+    more: dict[str, object], include: list[str], exclude: list[str]
+) -> None:
+    page = ServersSpec.model_validate({"mcpServers": {"files": {"url": "http://files/mcp", **more}}})
+    spec = page.mcpServers["files"]
+    assert (spec.include, spec.exclude) == (include, exclude)
 
 
 @pytest.mark.parametrize("off", [{"disabled": True}, {"enabled": False}, {"isActive": False}])

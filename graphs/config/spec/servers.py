@@ -6,9 +6,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
-from graphs.config.spec.base import NO_SWITCH, Duration, Spec, Switch
+from graphs.config.spec.base import NO_SWITCH, Duration, Spec, Switch, parse_one_or_many
+from graphs.policy.patterns import is_chosen
 
 Transport = Literal["stdio", "http", "sse"]
 
@@ -23,6 +32,10 @@ TYPE_NAMES: Mapping[str, Transport] = {
     "http-stream": "http", "httpStream": "http", "remote": "http", "local": "stdio",
 }  # fmt: skip
 """What other clients call a transport."""
+
+
+_ToolNames = Annotated[list[str], BeforeValidator(parse_one_or_many, json_schema_input_type=str | list[str])]
+"""Patterns over the names that a server itself gives its tools."""
 
 
 def add_other_names(schema: dict[str, Any]) -> None:
@@ -46,7 +59,9 @@ class ServerSpec(Spec):
 
     other_names: ClassVar[Mapping[str, str]] = {
         "environment": "env", "arguments": "args", "address": "url", "endpoint": "url", "perUser": "per_user",
-        "idle_timeout": "idle",
+        "idle_timeout": "idle", "enabled_tools": "include", "allowedTools": "include", "allowed_tools": "include",
+        "available_tools": "include", "disabled_tools": "exclude", "disallowedTools": "exclude",
+        "disallowed_tools": "exclude", "blockedTools": "exclude", "blocked_tools": "exclude",
     }  # fmt: skip
 
     command: str | None = None
@@ -74,6 +89,15 @@ class ServerSpec(Spec):
     """How many calls may be under way at once."""
     max_result: Annotated[int, Field(ge=100), NO_SWITCH] = 64_000
     """How many characters of a result are kept."""
+    include: Annotated[
+        _ToolNames, Field(validation_alias=AliasChoices("include", "includeTools", "enabledTools", "tools"))
+    ] = []
+    """Which of its tools there are here: patterns over the names that the server gives them, without `server/`.
+    Absent: all."""
+    exclude: Annotated[
+        _ToolNames, Field(validation_alias=AliasChoices("exclude", "excludeTools", "disabledTools"))
+    ] = []
+    """Which of them there are not, over `include`."""
     required: Switch = False
     """Whether the gateway is failed, not merely degraded, without it."""
     trusted: Switch = False
@@ -116,6 +140,10 @@ class ServerSpec(Spec):
         """Whether the server is left out."""
         return self.disabled or self.enabled is False
 
+    def offers_tool(self, name: str) -> bool:
+        """Whether a tool that the server calls `name` is one of those that there are here."""
+        return is_chosen(name, self.include, self.exclude)
+
     @property
     def transport(self) -> Transport:
         """The transport, as it is written or implied."""
@@ -132,7 +160,7 @@ class ServerSpec(Spec):
             return value
         entries = cast("dict[str, Any]", value).items()
         # Some clients write out what they leave empty.
-        empty = {name for name, entry in entries if entry is None and name in ("args", "env", "headers")}
+        empty = {name for name, entry in entries if entry is None and name in _MAY_BE_NOTHING}
         return {name: entry for name, entry in entries if name not in DECORATIONS and name not in empty}
 
     @field_validator("command", mode="before")
@@ -146,6 +174,16 @@ class ServerSpec(Spec):
     @classmethod
     def _translate_type(cls, value: object) -> object:
         return TYPE_NAMES.get(value, value) if isinstance(value, str) else value
+
+    @field_validator("include")
+    @classmethod
+    def _includes_something(cls, value: list[str]) -> list[str]:
+        # Other clients differ in what it means.
+        if not value:
+            raise ValueError(
+                "is an empty list, which may mean all tools or none; remove it for all, write 'disabled: true' for none"
+            )
+        return value
 
     @field_validator("command", "cwd")
     @classmethod
@@ -215,6 +253,17 @@ class ServerSpec(Spec):
             if name in self.model_fields_set and getattr(self, name):
                 raise ValueError(f"has '{name}' and a 'url'; '{name}' is for a program started by a 'command'")
         return self
+
+
+def list_names(field: str) -> list[str]:
+    """List the names that a setting of a server may have: our own, and then those of other clients."""
+    alias = ServerSpec.model_fields[field].validation_alias
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [field]
+
+
+_MAY_BE_NOTHING = frozenset(
+    name for field in ("args", "env", "headers", "include", "exclude") for name in list_names(field)
+)
 
 
 def _list_texts(value: str | list[str] | dict[str, str]) -> list[str]:
