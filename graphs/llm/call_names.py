@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 
 _EDGES = string.whitespace + "\"'`"
 _NAMESPACE = re.compile(r"(?:functions?|tools?|default_api)[.:/]|mcp__")
@@ -20,19 +22,34 @@ _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 """Whom a message of the harmony format is for."""
 
 
-def find_meant_name(written: str, offered: Iterable[tuple[str, str]]) -> str:
-    """Find the name of the offered tool that a model means by what it wrote; what it wrote where that is not certain.
+class OfferedNames:
+    """The names of the tools that one request offered, with the forms in which models write them."""
 
-    `offered` has a pair for each way in which a tool may be written: that form, and the name that was offered.
-    Upper and lower case are ignored only where no form is equal to the letter.
-    """
-    forms = tuple(offered)
-    readings = list_readings(written)
-    for fold in (str, str.casefold):
-        wanted = {fold(reading) for reading in readings}
-        if found := {name for form, name in forms if fold(form) in wanted}:
-            return found.pop() if len(found) == 1 else written
-    return written
+    def __init__(self, list_forms: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """`list_forms` lists a pair for each form: how it is written, and the name that was offered. It is called once,
+        and only when a name is looked for."""
+        self._list_forms = list_forms
+
+    @cached_property
+    def _by_form(self) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
+        """The names by their forms to the letter, and by those in which case is ignored."""
+        exact: defaultdict[str, set[str]] = defaultdict(set)
+        folded: defaultdict[str, set[str]] = defaultdict(set)
+        for form, name in self._list_forms():
+            exact[form].add(name)
+            folded[form.casefold()].add(name)
+        return exact, folded
+
+    def find_meant(self, written: str) -> str:
+        """Find the name of the tool that a model means by what it wrote; what it wrote where that is not certain.
+
+        Upper and lower case are ignored only where no form is the same to the letter.
+        """
+        exact, folded = self._by_form
+        readings = list_readings(written)
+        found = set[str]().union(*(exact.get(reading, ()) for reading in readings))
+        found = found or set[str]().union(*(folded.get(reading.casefold(), ()) for reading in readings))
+        return found.pop() if len(found) == 1 else written
 
 
 def list_readings(written: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -33,7 +33,7 @@ from graphs.events import (
 )
 from graphs.expressions import ExpressionError
 from graphs.llm.call_arguments import ArgumentReader, UnreadableArguments
-from graphs.llm.call_names import find_meant_name
+from graphs.llm.call_names import OfferedNames
 from graphs.llm.call_pieces import RawCall
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.provider_fields import CallFields, build_provider_fields
@@ -150,9 +150,7 @@ class ModelNode:
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
         elif answer.is_silent:
             answer = await self._break_silence(request, answer, emitter, context, config)
-        find_name = partial(
-            find_offered_name, schemas=request.get("tools", ()), tools=tools, client_names=context.client_names
-        )
+        find_name = build_name_finder(request.get("tools", ()), tools, context.client_names)
         message = build_message(answer, request["model"], find_name)
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
@@ -359,21 +357,31 @@ async def ask_through_langchain(
     )
 
 
-def find_offered_name(
-    written: str, schemas: Sequence[Mapping[str, Any]], tools: Toolset, client_names: Collection[str]
-) -> str:
-    """Find the tool that a model means by a name, among those that its request offered. A name that is a tool's as it
-    stands is kept, offered or not."""
-    if written in client_names or tools.find(written) is not None:
-        return written
-    forms: list[tuple[str, str]] = []
+def list_offered_forms(
+    schemas: Sequence[Mapping[str, Any]], tools: Toolset, client_names: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """List the forms in which each offered tool may be written, each with the name that was offered."""
     served_tools = tools.tools
     for schema in schemas:
         name = str(schema["function"]["name"])
-        forms.append((name, name))
+        yield name, name
         if name not in client_names and (served := served_tools.get(name)):
-            forms += ((form, name) for form in list_name_forms(served.server, served.name))
-    return find_meant_name(written, forms)
+            for form in list_name_forms(served.server, served.name):
+                yield form, name
+
+
+def build_name_finder(
+    schemas: Sequence[Mapping[str, Any]], tools: Toolset, client_names: Collection[str]
+) -> Callable[[str], str]:
+    """Build what finds the tool that a model means by a name, among those that its request offered. A name that is a
+    tool's as it stands means that one, offered or not."""
+    offered = OfferedNames(partial(list_offered_forms, schemas, tools, client_names))
+
+    def find_name(written: str) -> str:
+        is_known = written in client_names or tools.find(written) is not None
+        return written if is_known else offered.find_meant(written)
+
+    return find_name
 
 
 def build_message(answer: Answer, model: str, find_name: Callable[[str], str]) -> AIMessage:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphs.llm.call_names import find_meant_name
+from graphs.llm.call_names import OfferedNames
 from graphs.tools.names import list_name_forms
 
 OFFERED = {
@@ -21,6 +21,8 @@ OFFERED = {
 FORMS = [(name, name) for name in OFFERED] + [
     (form, name) for name, pair in OFFERED.items() if pair for form in list_name_forms(*pair)
 ]
+
+NAMES = OfferedNames(lambda: FORMS)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +76,28 @@ FORMS = [(name, name) for name in OFFERED] + [
     ],
 )
 def test_a_name_means_one_offered_tool_or_stays(written: str, meant: str | None) -> None:
-    assert find_meant_name(written, FORMS) == (meant or written)
+    assert NAMES.find_meant(written) == (meant or written)
 
 
 @given(st.text(alphabet="aw .:/<|>()`0to=functions", max_size=256))
 def test_any_name_is_read_and_means_an_offered_tool_or_stays(written: str) -> None:
-    assert find_meant_name(written, FORMS) in {written, *OFFERED}
+    assert NAMES.find_meant(written) in {written, *OFFERED}
 
 
 @pytest.mark.parametrize("part", ["functions.", ":0", "to=", "to=a ", "()", "<|", "tool.()"])
 def test_the_longest_names_have_few_readings(part: str) -> None:
     written = (part * 256)[:256]
-    assert find_meant_name(written, FORMS) == written
+    assert NAMES.find_meant(written) == written
+
+
+def test_the_forms_are_listed_once_and_only_when_a_name_is_looked_for() -> None:
+    listed: list[str] = []
+
+    def list_forms() -> list[tuple[str, str]]:
+        listed.append("once")
+        return FORMS
+
+    names = OfferedNames(list_forms)
+    assert listed == []
+    assert [names.find_meant(name) for name in ("functions.weather", "files/echo")] == ["weather", "files__echo"]
+    assert listed == ["once"]
