@@ -22,6 +22,8 @@ from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError
 from graphs.llm.endpoint_errors import build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
+from graphs.llm.litellm_headers import HOP_HEADER
+from graphs.llm.model_info import LiteLLM
 from graphs.llm.provider_fields import PROVIDER_FIELDS
 from graphs.llm.stream import (
     LONGEST_ANSWER,
@@ -39,8 +41,6 @@ from graphs.telemetry.tracing import build_trace_headers
 
 log = logging.getLogger(__name__)
 
-HOP_HEADER = "x-interlock-hop"
-"""Sent with every request, so that a road that leads back to Interlock can be recognised and ended."""
 LINGER = 1.0
 """Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
 LONGEST_REFUSAL = 2**16
@@ -51,6 +51,10 @@ READ_AHEAD = 64 * 1024
 """Bytes that wait to be read, twice over, before the endpoint is made to wait."""
 LONGEST_LIST = 4 * 2**20
 """Bytes of a list of models."""
+LONGEST_INFO = 32 * 2**20
+"""Bytes of what LiteLLM says of its models: some 6 kB each."""
+INFO_PATIENCE = 5.0
+"""Seconds that the first request waits for an endpoint to say what it is."""
 MOST_MODELS = 10_000
 """Models of one list; LiteLLM's own price list knows some 2,500."""
 LONGEST_MODEL = 256
@@ -98,6 +102,7 @@ class ChatModel:
         self._redaction = redaction or Redaction((api_key.get_secret_value(),))
         self._silence = silence
         self._longest = longest
+        self.litellm = LiteLLM(self.base_url, self._fetch, patience=min(INFO_PATIENCE, 2 * silence))
         self._langchain_http = build_client(LONGEST_STUDIO_ANSWER)
         # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
         # names switch silently to another API.
@@ -108,6 +113,7 @@ class ChatModel:
             use_responses_api=False,
             stream_usage=True,
             max_retries=0,
+            default_headers={HOP_HEADER: "1"},
             http_async_client=self._langchain_http,
         )
 
@@ -160,6 +166,15 @@ class ChatModel:
                 kind="unavailable",
             ) from error
 
+    async def _fetch(self, url: str, patience: float) -> tuple[int, bytes]:
+        """Ask for what a program says of itself. Raises ModelError where it says too much, aiohttp's errors and
+        TimeoutError."""
+        timeout = aiohttp.ClientTimeout(total=patience)
+        async with self._open_session().get(
+            url, headers=self._headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            return response.status, await read_at_most(response, LONGEST_INFO)
+
     async def stream(
         self,
         request: Mapping[str, Any],
@@ -176,7 +191,8 @@ class ChatModel:
         ModelError; it is `retryable` only while nothing was passed on.
         """
         reader = StreamReader(listener, token_count, longest=self._longest)
-        body = encode_request({**request, "stream": True, "stream_options": {"include_usage": True}})
+        marks = await self.litellm.build_marks()
+        body = encode_request({**request, **marks, "stream": True, "stream_options": {"include_usage": True}})
         try:
             # Whoever sends a header a byte at a time is never silent.
             async with asyncio.timeout(2 * self._silence):
@@ -186,6 +202,7 @@ class ChatModel:
                     headers=self._build_headers(key),
                     allow_redirects=False,
                 )
+            self.litellm.note_answer(response.headers)
             try:
                 if response.status != 200:
                     raise build_model_error(

@@ -21,6 +21,8 @@ LONGEST_RETRY_AFTER = 2.0
 """Longest `Retry-After`, in seconds, that we wait out ourselves."""
 LONGEST_TEXT = 1000
 """Characters of an error that is a mere text: a longer one is something else."""
+LOOP = 508
+"""Loop Detected (RFC 5842): what Interlock answers a request of its own; to repeat it is in vain."""
 _LONGEST_HOST = 256
 _MOST_DETAILS = 3
 """Sentences of one error, where it has several."""
@@ -199,7 +201,7 @@ def _build_error(said: EndpointError, status: int | None, retry_after: str | Non
     if status == 429:
         is_short = retry_after is None or parse_seconds(retry_after) <= LONGEST_RETRY_AFTER
         return ModelError(words, kind="rate_limited", status=status, retry_after=retry_after, retryable=is_short)
-    if status < 500:
+    if status < 500 or status == LOOP:
         code = None if said.code == str(status) else said.code
         return ModelError(words, kind="invalid_request", status=status, code=code, param=said.param)
     return ModelError(

@@ -326,6 +326,8 @@ async def ask_through_langchain(
     Raises ModelError, and TimeoutError after `seconds`.
     """
     options = {name: value for name, value in request.items() if name != "messages"}
+    if marks := await services.model.litellm.build_marks():
+        options["extra_body"] = marks
     # Chunks are added up at the end: added one by one, each would copy all before it.
     chunks: list[AIMessageChunk] = []
     length = 0

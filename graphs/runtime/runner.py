@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphs.errors import StorageError
-from graphs.llm.client import HOP_HEADER
+from graphs.llm.litellm_headers import HOP_HEADER
 from graphs.runtime.admission import build_token_spend
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.completion import Completion

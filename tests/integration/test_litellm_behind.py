@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
 import pytest
 from support.facade import ASSISTANT, write_configs
-from support.gateway import Gateway, gateway
+from support.gateway import ADMIN_KEY, Gateway, gateway
 from support.litellm import litellm_proxy
 from support.processes import free_port
 from support.scripted_model import ScriptedModel
@@ -28,23 +29,50 @@ EXTRAS: dict[str, Any] = {
 }
 
 
+LOOPS = ("openai", "hosted_vllm", "litellm_proxy", "deepseek")
+"""LiteLLM's providers whose address can be Interlock's."""
+
+
 @pytest.fixture(scope="module")
 def behind(upstream: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Interlock before a LiteLLM that hands on no headers."""
+    """Interlock before a LiteLLM that hands on no headers. Some of its models lead back to Interlock."""
     folder = tmp_path_factory.mktemp("behind")
     port = free_port()
+    here = {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": ADMIN_KEY}
     broken = {"model": "openai/broken", "api_base": f"http://127.0.0.1:{free_port()}/v1", "api_key": "none"}
-    entries: list[dict[str, Any]] = [{"model_name": "broken", "litellm_params": broken}]
+    own = {"model": "openai/scripted", "api_base": upstream.url, "api_key": "none", "extra_headers": {"x-team": "a"}}
+    entries: list[dict[str, Any]] = [
+        {"model_name": "broken", "litellm_params": broken},
+        {"model_name": "own-headers", "litellm_params": own},
+    ]
+    graphs: dict[str, Any] = {"assistant": ASSISTANT}
+    for provider in LOOPS:
+        graphs[f"circle-{provider}"] = replace_model(ASSISTANT, f"round-{provider}")
+        params = {"model": f"{provider}/circle-{provider}", **here}
+        entries.append({"model_name": f"round-{provider}", "litellm_params": params})
     with litellm_proxy(upstream.url, ["scripted", "scripted-large"], folder, entries=entries) as proxy:
-        graphs = {"assistant": ASSISTANT}
         configs = write_configs(folder / "configs", proxy.url, {}, graphs=graphs, api_key=proxy.key)
         proxy.wait()
         with gateway(configs, folder / "data", port=port) as served:
             yield served
 
 
-def ask(served: Gateway, model: str = "assistant", **body: Any) -> httpx.Response:
-    headers = {"authorization": f"Bearer {served.key}"}
+def replace_model(graph: dict[str, Any], model: str) -> dict[str, Any]:
+    """The same graph with another model."""
+    return {**graph, "nodes": {**graph["nodes"], "agent": {**graph["nodes"]["agent"], "model": model}}}
+
+
+def count_requests(served: Gateway) -> int:
+    """How many chat completions have arrived at Interlock."""
+    page = httpx.get(f"{served.root}/metrics", headers={"authorization": f"Bearer {served.key}"}, trust_env=False).text
+    found = re.findall(r'^interlock_http_requests_total{[^}]*route="/v1/chat/completions"[^}]*} (\S+)$', page, re.M)
+    return sum(int(float(count)) for count in found)
+
+
+def ask(
+    served: Gateway, model: str = "assistant", headers: Mapping[str, str] | None = None, **body: Any
+) -> httpx.Response:
+    headers = {"authorization": f"Bearer {served.key}", **(headers or {})}
     body = {"model": model, "messages": HELLO, **body}
     return httpx.post(f"{served.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
 
@@ -78,3 +106,31 @@ def test_what_would_move_a_request_does_not_reach_litellm(
     response = ask(behind, **field)
     assert (response.status_code, model.requests) == (400, [])
     assert next(iter(field)) in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", LOOPS)
+def test_a_loop_through_litellm_ends_in_words_after_one_round(
+    behind: Gateway, model: ScriptedModel, provider: str, stream: bool
+) -> None:
+    before = count_requests(behind)
+    response = ask(behind, f"circle-{provider}", stream=stream)
+    assert "leads to Interlock itself" in response.text
+    assert stream or response.status_code == 508
+    assert (count_requests(behind) - before, model.requests) == (2, [])
+
+
+def test_a_trace_goes_on_through_litellm(behind: Gateway, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    assert ask(behind, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}).status_code == 200
+    (request,) = model.requests
+    assert request.headers["traceparent"].split("-")[1] == trace
+    assert "provider_specific_header" not in request.body
+
+
+def test_headers_that_litellm_gives_a_model_stay(behind: Gateway, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    assert ask(behind, "own-headers").status_code == 200
+    (request,) = model.requests
+    assert (request.headers["x-team"], request.headers["x-interlock-hop"]) == ("a", "1")

@@ -531,7 +531,7 @@ async def test_a_list_of_models_is_read_no_further_than_a_list_is_long() -> None
 
 
 async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
-    left = asyncio.Event()
+    left = asyncio.Semaphore(0)
 
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -540,7 +540,7 @@ async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
                 await writer.drain()
                 await asyncio.sleep(0.02)
         writer.close()
-        left.set()
+        left.release()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     chat = ChatModel(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(""), silence=0.2)
@@ -548,7 +548,9 @@ async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
         await chat.stream(ASK, Heard())
     await chat.close()
     server.close()
-    await asyncio.wait_for(left.wait(), 10)
+    async with asyncio.timeout(10):
+        await left.acquire()  # of the question what the endpoint is
+        await left.acquire()
 
 
 async def test_while_nobody_takes_the_answer_the_endpoint_is_not_read(scripted: ScriptedModel, chat: ChatModel) -> None:

@@ -47,6 +47,9 @@ def hostile() -> Iterator[HostileEndpoint]:
 async def chat(hostile: HostileEndpoint) -> AsyncIterator[ChatModel]:
     # By name: cookie jars of HTTP clients often leave out addresses.
     model = ChatModel(hostile.url.replace("127.0.0.1", "localhost"), SecretStr("sk-test"), silence=5)
+    hostile.answer = lambda wire: wire.whole(b"{}", b"404 Not Found", b"connection: close\r\n")
+    assert await model.litellm.build_marks() == {}  # it is not LiteLLM, and is not asked again
+    hostile.requests.clear()
     yield model
     await model.close()
 
