@@ -289,7 +289,11 @@ def masked(text: str) -> str:
         kind = found[1]
         return numbers.setdefault(found[0], f"{kind}{sum(name.startswith(kind) for name in numbers) + 1}")
 
-    return re.sub(r'"created":\d+', '"created":…', re.sub(r"\b(call_|chatcmpl-)[0-9a-f]{24,32}\b", number, text))
+    return re.sub(
+        r'"created":\d+',
+        '"created":…',
+        re.sub(r"\b(call_(?:scripted)?|chatcmpl-)(?:(?<=scripted)[0-9]+|[0-9a-f]{24,32})\b", number, text),
+    )
 
 
 def test_the_clients_own_retries_repeat_no_call(client: OfficialClient, upstream: ScriptedModel, tools: Tools) -> None:
