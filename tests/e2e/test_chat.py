@@ -44,6 +44,7 @@ def test_stop_ends_the_models_stream_within_a_second(page: ChatPage, model: Chat
 
 
 def test_stop_ends_a_tool_under_way(page: ChatPage, model: ChatModel, tools: Tools) -> None:
+    """As soon as `leave_grace` is over, within which a call that has begun may end."""
     model.script(Answer("Wait. ", calls=[Call("files__hang", {"mark": "mast"})]))
     page.send("Hang on.")
     page.wait_for_text("Wait.")
