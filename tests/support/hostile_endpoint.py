@@ -159,7 +159,7 @@ class HostileEndpoint:
         with connection, suppress(OSError, ValueError):
             while (request := self._read(connection)) is not None:
                 wire = Wire(connection, request)
-                if request.path.endswith("/models"):
+                if request.path.endswith(("/models", "/model/info")):
                     self.models(wire)
                     continue
                 self.requests.append(request)
