@@ -120,6 +120,21 @@ class GraphUnavailable(InterlockError):
     """The graph exists and cannot run now."""
 
 
+FailureKind = Literal["invalid", "limit"]
+
+
+class NodeFailure(InterlockError):
+    """A node that could not do its part, in words for the person: the turn ends there.
+
+    `invalid`: a value that does not fit, or an expression that cannot be evaluated; `limit`: a limit of the graph is
+    used up.
+    """
+
+    def __init__(self, message: str, *, kind: FailureKind) -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind
+
+
 class StorageError(InterlockError):
     """The database cannot be used: its address, its file, or its shape."""
 

@@ -1,31 +1,56 @@
-"""Compile and check one graph file: its templates, its conditions and its shape."""
+"""Compile and check one graph file: its variables, its expressions, its shape, and what its nodes read and write."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from graphs.config import graph_checks
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.graph import END, BranchSpec, GraphSpec
-from graphs.errors import Problem
-from graphs.expressions import Condition, ExpressionError, Template, compile_branch_condition, compile_template
+from graphs.config.variable_checks import NodeFlow, Way, find_early_reads
+from graphs.errors import Problem, did_you_mean
+from graphs.expressions import (
+    ExpressionError,
+    GraphExpression,
+    Template,
+    TypeFault,
+    Variable,
+    VariableTypes,
+    VarType,
+    compile_branch_condition,
+    compile_template,
+    compile_value,
+    find_name_fault,
+    parse_variable,
+)
 from graphs.policy import patterns
+
+_ANYTHING = Variable(type=VarType(kind="any"), has_default=True)
+"""Stands for a variable whose type cannot be read, so that nothing else is said of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
     """One edge from a node."""
 
-    when: Condition | None
-    """None: always."""
+    when: GraphExpression | None = None
+    """None: always, or where the node's variable has the value of `value`."""
+    value: str | None = None
+    """The value of the node's `into` at which it is taken."""
     to: str
     """The name of a node, or `end`."""
     where: str
     """`graphs/assistant.yaml:8:12`."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether there are turns that do not take it."""
+        return self.when is not None or self.value is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +63,47 @@ class GraphPlan:
     """The texts that hold CEL, by node and field."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The edges from every node, in order; never empty."""
+    variables: Mapping[str, Variable]
+    """The variables of a turn, in the order of the file."""
+    expressions: Mapping[Path, GraphExpression]
+    """The fields that are CEL, by the node and the path in it."""
     raw_texts: Mapping[Path, str]
-    """The texts of the spec that variables went into, as they are written: what went in may be secret."""
+    """The texts of the spec that variables of the environment went into, as they are written: what went in may be
+    secret."""
+
+    @cached_property
+    def counts_visits(self) -> bool:
+        """Whether an expression asks how often its node ran."""
+        return any("visits" in expression.names for expression in self._list_expressions())
+
+    def _list_expressions(self) -> Iterator[GraphExpression]:
+        yield from self.expressions.values()
+        for text in self.templates.values():
+            yield from (piece for piece in text.pieces if isinstance(piece, GraphExpression))
+        for branches in self.branches.values():
+            yield from (branch.when for branch in branches if branch.when is not None)
 
 
 def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
     """Compile and check one graph; the plan is None if there are problems."""
     if reading.spec is None:
         return None, []
-    planner = _GraphCompiler(reading.spec, reading.source, reading.list_names("nodes"))
-    templates, branches = planner.compile_templates(), planner.compile_branches()
-    planner.check_names()
-    planner.check_shape(is_complete=reading.is_complete)
-    written = reading.source.raw_texts
-    made = GraphPlan(id=graph, spec=reading.spec, templates=templates, branches=branches, raw_texts=written)
-    return (made if reading.is_complete and not planner.problems else None), planner.problems
+    compiler = _GraphCompiler(reading.spec, reading.source, reading.list_names("nodes"), reading.list_names("vars"))
+    plan = GraphPlan(
+        id=graph,
+        spec=reading.spec,
+        variables=compiler.parse_variables(),
+        templates=compiler.compile_templates(),
+        expressions=compiler.compile_expressions(),
+        branches=compiler.compile_branches(),
+        raw_texts=reading.source.raw_texts,
+    )
+    compiler.check_names()
+    compiler.check_outputs(plan)
+    compiler.check_shape(plan, is_complete=reading.is_complete)
+    if reading.is_complete and not compiler.problems:
+        compiler.check_reads(plan)
+    return (plan if reading.is_complete and not compiler.problems else None), compiler.problems
 
 
 @dataclass
@@ -61,43 +112,86 @@ class _GraphCompiler:
     source: Source
     node_names: list[str]
     """The names of all nodes, of those too that could not be read."""
+    variable_names: list[str]
+    """The names of all variables, likewise."""
     problems: list[Problem] = field(default_factory=list[Problem])
+
+    @cached_property
+    def variables(self) -> dict[str, Variable]:
+        return {}
+
+    @property
+    def types(self) -> VariableTypes:
+        """The types of the variables, as expressions are compiled with them."""
+        return tuple((name, variable.type) for name, variable in self.variables.items())
 
     def _report(self, path: Path, message: str) -> None:
         if not self.source.is_broken(path):
             self.problems.append(self.source.build_problem(path, message))
 
-    def _report_in_text(self, path: Path, error: ExpressionError) -> None:
+    def _report_in_text(self, path: Path, error: ExpressionError, offset: int | None = None) -> None:
         if not self.source.is_broken(path):
-            self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
+            at = error.offset if offset is None else offset
+            self.problems.append(self.source.build_text_problem(path, at, str(error)))
+
+    def parse_variables(self) -> Mapping[str, Variable]:
+        """Parse `vars`, and check how they are called."""
+        for name, written in self.spec.vars.items():
+            if (wrong := find_name_fault(name)) is not None:
+                self._report(("vars", name), wrong)
+                continue
+            try:
+                self.variables[name] = parse_variable(written)
+            except TypeFault as error:
+                self._report(("vars", name, *error.path), str(error))
+                self.variables[name] = _ANYTHING
+        for name in self.variable_names:
+            if name not in self.spec.vars:
+                self.variables[name] = _ANYTHING
+        return self.variables
 
     def compile_templates(self) -> Mapping[tuple[str, str], Template]:
+        """Compile the texts that hold CEL."""
         found: dict[tuple[str, str], Template] = {}
         for name, node in self.spec.nodes.items():
             for field_name in node.templates:
                 if text := getattr(node, field_name):
                     try:
-                        found[name, field_name] = compile_template(text)
+                        found[name, field_name] = compile_template(text, variables=self.types)
                     except ExpressionError as error:
                         self._report_in_text(("nodes", name, field_name), error)
         return found
 
-    def compile_branches(self) -> Mapping[str, tuple[Branch, ...]]:
-        found: dict[str, tuple[Branch, ...]] = {}
+    def compile_expressions(self) -> Mapping[Path, GraphExpression]:
+        """Compile the fields that are CEL."""
+        found: dict[Path, GraphExpression] = {}
         for name, node in self.spec.nodes.items():
-            found[name] = tuple(
-                self._compile_branch(("nodes", name, "next", at), each) for at, each in enumerate(node.next)
-            )
+            for path, text in node.locate_expressions().items():
+                try:
+                    found[name, *path] = compile_value(text, self.types)
+                except ExpressionError as error:
+                    self._report_in_text(("nodes", name, *path), error)
         return found
 
+    def compile_branches(self) -> Mapping[str, tuple[Branch, ...]]:
+        """Compile the conditions of all edges."""
+        return {
+            name: tuple(self._compile_branch(self._locate_edge(name, at), each) for at, each in enumerate(node.next))
+            for name, node in self.spec.nodes.items()
+        }
+
+    def _locate_edge(self, node: str, at: int) -> Path:
+        value = self.spec.nodes[node].next[at].value
+        return ("nodes", node, "next", at if value is None else value)
+
     def _compile_branch(self, path: Path, spec: BranchSpec) -> Branch:
-        when: Condition | None = None
+        when: GraphExpression | None = None
         if spec.when is not None:
             try:
-                when = compile_branch_condition(spec.when)
+                when = compile_branch_condition(spec.when, self.types)
             except ExpressionError as error:
                 self._report_in_text((*path, "when"), error)
-        return Branch(when=when, to=spec.to, where=str(self.source.find_position(path)))
+        return Branch(when=when, value=spec.value, to=spec.to, where=str(self.source.find_position(path)))
 
     def check_names(self) -> None:
         """Check how nodes are called, and the patterns of tools."""
@@ -111,22 +205,111 @@ class _GraphCompiler:
                 if (wrong := patterns.find_tool_fault(pattern)) is not None:
                     self._report(("nodes", name, *path), wrong)
 
-    def check_shape(self, *, is_complete: bool) -> None:
+    def check_outputs(self, plan: GraphPlan) -> None:
+        """Check that nodes write variables that there are, with values that fit, and the ways for each value."""
+        for name, node in self.spec.nodes.items():
+            for path, variable in node.locate_outputs().items():
+                self._check_output(("nodes", name, *path), variable, plan.expressions.get((name, *path)))
+            if any(branch.value is not None for branch in node.next):
+                self._check_choices(name)
+
+    def _check_output(self, path: Path, name: str, value: GraphExpression | None) -> None:
+        known = self.variables.get(name)
+        if known is None:
+            listed = f"there is {', '.join(self.variables)}{did_you_mean(name, self.variables)}"
+            nothing = "write it under 'vars', with its type, such as 'string'"
+            self._report(path, f"there is no variable {name!r}; {listed if self.variables else nothing}")
+        elif value is not None and not known.type.may_come_from(value.kind):
+            self._report(path, f"this is {value.describe_kind()}, and {name!r} is {known.type.describe()}")
+        elif value is not None and (wrong := known.type.find_literal_fault(value.literal)) is not None:
+            self._report(path, wrong)
+
+    def _check_choices(self, name: str) -> None:
+        """Check a `next` that is a mapping: it has a node for each value of the node's variable."""
+        node = self.spec.nodes[name]
+        outputs = node.locate_outputs()
+        variable = outputs.get(("into",))
+        choice = self.variables.get(variable or "", _ANYTHING).type
+        path: Path = ("nodes", name, "next")
+        if variable is None or (choice.kind != "enum" and variable in self.variables):
+            what = "this node has no 'into'" if variable is None else f"{variable!r} is {choice.describe()}"
+            self._report(
+                path, f"a mapping is for a node whose 'into' is a choice, and {what}; write a list of branches"
+            )
+            return
+        if choice.kind != "enum":
+            return
+        taken = [branch.value for branch in node.next]
+        for value in taken:
+            if value not in choice.values:
+                hint = did_you_mean(str(value), choice.values)
+                listed = ", ".join(choice.values)
+                self._report((*path, str(value)), f"{value!r} is no value of {variable!r}; it has {listed}{hint}")
+        if missing := [value for value in choice.values if value not in taken]:
+            self._report(
+                path, f"there is no way for {', '.join(map(repr, missing))}; give each value of {variable!r} one"
+            )
+
+    def check_shape(self, plan: GraphPlan, *, is_complete: bool) -> None:
         """Check that edges lead to nodes; and, where nothing else is wrong with the file, the paths that they make."""
-        outline = self._build_outline()
+        outline = self._build_outline(plan)
         faults = graph_checks.find_faults(outline)
-        misled = [fault for fault in faults if fault.kind in ("missing_start", "missing_target", "dead_edge")]
+        misled = [fault for fault in faults if fault.kind in graph_checks.EDGE_FAULTS]
         for fault in misled or (graph_checks.select_first_faults(faults) if is_complete and not self.problems else ()):
             self._report(*graph_checks.describe_fault(fault, outline))
 
-    def _build_outline(self) -> GraphOutline:
+    def _build_outline(self, plan: GraphPlan) -> GraphOutline:
         unread = NodeOutline(role=None, edges=(), is_complete=False)
+        # In a graph with variables a branch that nobody thought of is no small thing: what follows it may read them.
+        needs_otherwise = bool(self.spec.vars)
         outlines = {
             name: NodeOutline(
                 role=node.role,
-                edges=[EdgeOutline(branch.to, is_conditional=branch.when is not None) for branch in node.next],
+                edges=[
+                    EdgeOutline(
+                        branch.to,
+                        is_conditional=branch.when is not None or branch.value is not None,
+                        value=branch.value,
+                        is_bounded=(when := compiled.when) is not None and when.bounds_visits,
+                    )
+                    for branch, compiled in zip(node.next, plan.branches[name], strict=True)
+                ],
                 has_tools=bool(node.locate_tool_patterns()),
+                needs_otherwise=needs_otherwise and all(branch.value is None for branch in node.next),
             )
             for name, node in self.spec.nodes.items()
         }
         return GraphOutline(self.spec.start, {name: outlines.get(name, unread) for name in self.node_names})
+
+    def check_reads(self, plan: GraphPlan) -> None:
+        """Check that no variable is read before it is written, and no field that may be absent unless it is there."""
+        paths: dict[int, Path] = {}
+        nodes = {name: self._build_flow(name, plan, paths) for name in self.spec.nodes}
+        assigned = [name for name, variable in self.variables.items() if variable.has_default]
+        for read in find_early_reads(self.spec.start, nodes, assigned):
+            if "." in read.name:
+                message = f"{read.name!r} may be absent; read it only where has({read.name}) is true"
+            else:
+                way = " → ".join(read.path)
+                on_way = f"on the way {way} " if len(read.path) > 1 else ""
+                message = f"{read.name!r} has no value yet {on_way}here; give it a default, or write it before"
+            self._report_in_text(paths[id(read.expression)], ExpressionError(message, read.at))
+
+    def _build_flow(self, name: str, plan: GraphPlan, paths: dict[int, Path]) -> NodeFlow:
+        """Build what a node reads and writes; `paths` learns where its expressions stand, by their identity."""
+        node = self.spec.nodes[name]
+        reads: list[GraphExpression] = []
+        for field_name in node.templates:
+            text = plan.templates.get((name, field_name))
+            for piece in text.pieces if text is not None else ():
+                if isinstance(piece, GraphExpression):
+                    reads.append(piece)
+                    paths[id(piece)] = ("nodes", name, field_name)
+        for path in node.locate_expressions():
+            reads.append(plan.expressions[name, *path])
+            paths[id(reads[-1])] = ("nodes", name, *path)
+        ways: Sequence[Way] = [Way(when=branch.when, to=branch.to) for branch in plan.branches[name]]
+        for at, way in enumerate(ways):
+            if way.when is not None:
+                paths[id(way.when)] = (*self._locate_edge(name, at), "when")
+        return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)

@@ -20,6 +20,7 @@ FaultKind = Literal[
     "missing_start",
     "missing_target",
     "dead_edge",
+    "no_otherwise",
     "unreachable",
     "no_edge",
     "no_path_to_end",
@@ -41,6 +42,10 @@ class EdgeOutline:
     to: str
     """The name of a node, or `end`."""
     is_conditional: bool
+    value: str | None = None
+    """The key of the edge where `next` is a mapping."""
+    is_bounded: bool = False
+    """Whether it can be taken only so many times, since its condition asks for `visits`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ class NodeOutline:
     """Whether no edge was left out because it cannot be read."""
     has_tools: bool = False
     """Whether it may use tools."""
+    needs_otherwise: bool = False
+    """Whether the last of its edges must be one without a condition."""
 
     @property
     def live_edges(self) -> Sequence[EdgeOutline]:
@@ -94,10 +101,14 @@ def find_faults(graph: GraphOutline) -> list[Fault]:
     return faults
 
 
+EDGE_FAULTS: frozenset[FaultKind] = frozenset({"missing_start", "missing_target", "dead_edge", "no_otherwise"})
+"""Faults of single edges, which are certain whatever else is wrong with a file."""
+
 _STAGES: Mapping[FaultKind, int] = {
     "missing_start": 0,
     "missing_target": 0,
     "dead_edge": 0,
+    "no_otherwise": 0,
     "unreachable": 1,
     "no_edge": 1,
     "no_path_to_end": 1,
@@ -130,16 +141,24 @@ def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
     node: Path = ("nodes", name)
     at = fault.edge or 0
     edge: Path = (*node, "next", at)
+    target: Path = (*edge, "to")
+    if fault.edge is not None and (value := graph.nodes[name].edges[at].value) is not None:
+        edge = target = (*node, "next", value)
     match fault.kind:
         case "missing_start":
             if graph.start == END:
                 return ("start",), "'end' ends the turn, so a graph cannot start there"
             return ("start",), _describe_missing_node(graph.start, [*graph.nodes])
         case "missing_target":
-            return (*edge, "to"), _describe_missing_node(graph.nodes[name].edges[at].to, [*graph.nodes, END])
+            return target, _describe_missing_node(graph.nodes[name].edges[at].to, [*graph.nodes, END])
         case "dead_edge":
             which = "one" if graph.nodes[name].edges[at - 1].is_conditional else "the one"
             return edge, f"this branch is never taken: {which} before it has no 'when', so it always is"
+        case "no_otherwise":
+            return edge, (
+                "no branch is left where this one is not true, and the turn could not go on; end the list with one"
+                " without 'when', such as {to: end}"
+            )
         case "unreachable":
             return node, f"no path from {graph.start!r} leads to node {name!r}; lead one to it, or remove it"
         case "no_edge" | "no_path_to_end":
@@ -148,7 +167,8 @@ def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
         case "unlimited_cycle":
             circle = " → ".join(map(repr, [*fault.nodes, name]))
             return node, (
-                f"{circle} goes round without a model node, and only there are limits counted; lead it through one"
+                f"{circle} goes round without a model node, and only there are limits counted; lead it through one, or"
+                " give a branch of it a bound, such as 'when: visits < 3'"
             )
         case "executor_without_calls":
             return node, f"no model node comes before {name!r}, so there is no call for it to run"
@@ -200,6 +220,9 @@ class _Checker:
         self.graph = graph
         self.nodes = graph.nodes
         self.targets = {name: [edge.to for edge in node.live_edges] for name, node in self.nodes.items()}
+        self.free_targets = {
+            name: [edge.to for edge in node.live_edges if not edge.is_bounded] for name, node in self.nodes.items()
+        }
         unsure = {name for name, node in self.nodes.items() if not node.is_complete}
         self.reachable = self._find_reachable([graph.start]) if graph.start in self.nodes else {*self.nodes}
         self.is_sure = not unsure & self.reachable
@@ -223,6 +246,8 @@ class _Checker:
                     yield Fault("missing_target", (name,), at)
                 if at >= len(node.live_edges):
                     yield Fault("dead_edge", (name,), at)
+            if node.needs_otherwise and node.is_complete and all(edge.is_conditional for edge in node.edges):
+                yield Fault("no_otherwise", (name,), len(node.edges) - 1)
 
     def check_paths(self) -> Iterator[Fault]:
         """Check that every node is reached, and can reach the end."""
@@ -329,14 +354,14 @@ class _Checker:
         return found
 
     def _find_cycle(self, name: str) -> list[str] | None:
-        """Find the nodes of the shortest path from a node back to itself that asks no model."""
+        """Find the nodes of the shortest path from a node back to itself that asks no model and has no bound."""
         if self.nodes[name].role == "model" or name not in self.reachable:
             return None
         paths: list[list[str]] = [[name]]
         passed: set[str] = set()
         while paths:
             path = paths.pop(0)
-            for to in self.targets[path[-1]]:
+            for to in self.free_targets[path[-1]]:
                 if to == name:
                     return path
                 if to != END and to not in passed and self.nodes[to].role != "model":

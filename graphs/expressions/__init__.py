@@ -1,17 +1,17 @@
 """CEL expressions: conditions, prompts and templates, compiled, checked and evaluated; and our functions."""
 
-from graphs.expressions.conditions import (
-    Condition,
-    ExpressionError,
-    NeedsTime,
+from graphs.expressions.conditions import Condition, NeedsTime, compile_rule_condition
+from graphs.expressions.evaluator import Evaluator
+from graphs.expressions.graph_expressions import (
+    GraphExpression,
     Template,
     compile_branch_condition,
-    compile_rule_condition,
     compile_template,
+    compile_value,
 )
-from graphs.expressions.evaluator import Evaluator
-from graphs.expressions.language import HINTS
+from graphs.expressions.language import HINTS, ExpressionError, VariableTypes, find_name_fault
 from graphs.expressions.prepared import ConditionOutcome, PreparedValues
+from graphs.expressions.types import TypeFault, TypeMismatch, Variable, VarType, parse_variable
 
 __all__ = [
     "HINTS",
@@ -19,10 +19,19 @@ __all__ = [
     "ConditionOutcome",
     "Evaluator",
     "ExpressionError",
+    "GraphExpression",
     "NeedsTime",
     "PreparedValues",
     "Template",
+    "TypeFault",
+    "TypeMismatch",
+    "VarType",
+    "Variable",
+    "VariableTypes",
     "compile_branch_condition",
     "compile_rule_condition",
     "compile_template",
+    "compile_value",
+    "find_name_fault",
+    "parse_variable",
 ]

@@ -21,9 +21,11 @@ class Expr:
     kind: str
     """`const`, `ident`, `select`, `call`, `list`, `struct`, `comprehension` or `none`."""
     name: str = ""
-    """The identifier, the selected field or the called function."""
+    """The identifier, the selected field, the called function, or the name that a comprehension gives each item."""
     text: str | None = None
     """The value of a text literal."""
+    is_test: bool = False
+    """Whether a field is only looked for: `has(x.field)`."""
     target: Expr | None = None
     """What a field is selected from, or what a member function is called on."""
     children: tuple[Expr, ...] = ()
@@ -96,6 +98,34 @@ def split_field(node: Expr) -> tuple[Expr, str] | None:
     return None
 
 
+def has_upper_bound(node: Expr, variable: str) -> bool:
+    """Whether this is true only where the variable is below a number that is written out: `x < 3`, `3 >= x && …`."""
+    if node.kind != "call" or len(node.children) != 2:
+        return False
+    left, right = node.children
+    match node.name:
+        case "_&&_":
+            return has_upper_bound(left, variable) or has_upper_bound(right, variable)
+        case "_<_" | "_<=_":
+            return _is_variable(left, variable) and right.kind == "const"
+        case "_>_" | "_>=_":
+            return _is_variable(right, variable) and left.kind == "const"
+        case _:
+            return False
+
+
+def list_names(node: Expr) -> Iterator[str]:
+    """Yield what an expression looks at, by its first name; not the names that comprehensions give their items."""
+    if node.kind == "ident":
+        yield node.name.lstrip(".").split(".")[0]
+        return
+    inner = (*((node.target,) if node.target is not None else ()), *node.children)
+    own = {node.name, "@result", "__result__"} if node.kind == "comprehension" else frozenset[str]()
+    for at, child in enumerate(inner):
+        found = list_names(child)
+        yield from found if at == 0 else (name for name in found if name not in own)
+
+
 def parse(serialized: bytes) -> Tree:
     """Parse what `Expression.serialize()` returns. Raises ValueError if that is no checked expression."""
     wrapped = _read_fields(serialized)
@@ -136,7 +166,8 @@ def _read_expr(data: bytes) -> Expr:
         return Expr(number, "ident", _get_text(_read_fields(_get_bytes(fields, 4)), 1))
     if 5 in fields:
         select = _read_fields(_get_bytes(fields, 5))
-        return Expr(number, "select", _get_text(select, 2), target=_read_expr(_get_bytes(select, 1)))
+        target = _read_expr(_get_bytes(select, 1))
+        return Expr(number, "select", _get_text(select, 2), target=target, is_test=_get_int(select, 3) == 1)
     if 6 in fields:
         call = _read_fields(_get_bytes(fields, 6))
         target = _read_expr(_get_bytes(call, 1)) if 1 in call else None
@@ -149,9 +180,8 @@ def _read_expr(data: bytes) -> Expr:
         return Expr(number, "struct", children=tuple(children))
     if 9 in fields:
         parts = _read_fields(_get_bytes(fields, 9))
-        return Expr(
-            number, "comprehension", children=tuple(_read_expr(_get_bytes(parts, at)) for at in (2, 4, 5, 6, 7))
-        )
+        children = tuple(_read_expr(_get_bytes(parts, at)) for at in (2, 4, 5, 6, 7))
+        return Expr(number, "comprehension", _get_text(parts, 1), children=children)
     return Expr(number, "none")
 
 

@@ -19,8 +19,20 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
-from graphs.expressions.conditions import TOO_MUCH_FOR_BRANCH, Condition, NeedsTime
+from graphs.expressions.conditions import Condition, NeedsTime
 from graphs.expressions.effort import MAX_INLINE_UNITS
+from graphs.expressions.graph_expressions import (
+    TOO_MUCH as TOO_MUCH_IN_GRAPH,
+)
+from graphs.expressions.graph_expressions import (
+    GraphExpression,
+    Template,
+    ValueOutcome,
+    build_piece_error,
+    format_value,
+    read_truth,
+)
+from graphs.expressions.language import ScopeName
 from graphs.expressions.prepared import ConditionOutcome, PreparedValues
 from graphs.expressions.urls import RESOLVER_CACHE, ResolverCache
 
@@ -34,7 +46,8 @@ PROCESS_SLOTS = 2
 FILE_SLOTS = 32
 NAME_SLOTS = 64
 """Places for what waits for file systems, and for name servers."""
-MAX_ANSWER_SIZE = 65_536
+MAX_ANSWER_SIZE = 2**24
+"""Bytes of a value that a process may answer with."""
 
 _T = TypeVar("_T")
 
@@ -101,12 +114,12 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.returncode is None
 
-    async def ask(self, request: bytes) -> ConditionOutcome:
+    async def ask(self, request: bytes) -> ValueOutcome:
         assert self._process.stdin is not None  # noqa: S101
         self._process.stdin.write(len(request).to_bytes(4, "big") + request)
         await self._process.stdin.drain()
-        truth, why = json.loads(await self._read())
-        return (truth if truth is True or truth is False else None), str(why)
+        value, why = json.loads(await self._read())
+        return value, str(why)
 
     async def _read(self) -> bytes:
         assert self._process.stdout is not None  # noqa: S101
@@ -148,27 +161,50 @@ class Evaluator:
                 values.outcomes[condition] = await self._evaluate_on_thread(condition, values, user, ends)
             else:
                 request = (
-                    condition.scope,
+                    "access",
                     condition.source,
                     values.export_values(condition.argument_names),
                     values.explain_missing,
                 )
-                values.outcomes[condition] = await self._evaluate_in_process(request, user, ends)
+                values.outcomes[condition] = read_truth(await self._evaluate_in_process(request, user, ends))
 
-    async def evaluate_branch(self, condition: Condition, values: Mapping[str, Any], user: str) -> ConditionOutcome:
+    async def evaluate_branch(
+        self, condition: GraphExpression, values: Mapping[str, Any], user: str
+    ) -> ConditionOutcome:
         """Evaluate a branch's condition on a step; None, and why, where it cannot be evaluated."""
-        size = condition.measure_branch(values)
+        return read_truth(await self.evaluate_value(condition, values, user))
+
+    async def evaluate_value(self, expression: GraphExpression, values: Mapping[str, Any], user: str) -> ValueOutcome:
+        """Evaluate an expression of a graph file; None, and why, where it cannot be evaluated."""
+        if expression.alone is not None:
+            return expression.compute_value(values)
+        size = expression.measure(values)
         if size is None:
-            return None, TOO_MUCH_FOR_BRANCH
-        effort = condition.effort
+            return None, TOO_MUCH_IN_GRAPH
+        effort = expression.effort
         units = effort.estimate_units(size)
         if not effort.waits and units <= MAX_INLINE_UNITS:
-            return condition.compute_outcome(values)
-        data, wrong = condition.build_branch_data(values)
+            return expression.compute_value(values)
+        data, wrong = expression.build_data(values)
         if data is None:
             return None, wrong
-        request = (condition.scope, condition.source, data, None)
+        request = (expression.scope, expression.source, data, expression.variables)
         return await self._evaluate_in_process(request, user, time.monotonic() + self._patience)
+
+    async def render(self, template: Template, values: Mapping[str, Any], user: str) -> str:
+        """Fill in a text of a graph file. Raises ExpressionError naming the `{{ … }}` that cannot be evaluated."""
+        if template.is_plain:
+            return template.render(values)
+        pieces: list[str] = []
+        for piece in template.pieces:
+            if isinstance(piece, str):
+                pieces.append(piece)
+                continue
+            value, why = await self.evaluate_value(piece, values, user)
+            if why:
+                raise build_piece_error(piece, why)
+            pieces.append(format_value(value))
+        return "".join(pieces)
 
     async def close(self) -> None:
         """End the processes. What waits on a thread is left to itself."""
@@ -219,7 +255,7 @@ class Evaluator:
         await asyncio.wait([done], timeout=max(0.0, ends - time.monotonic()))
         return done.result() if done.done() else self._build_timeout_outcome()
 
-    async def _evaluate_in_process(self, request: object, user: str, ends: float) -> ConditionOutcome:
+    async def _evaluate_in_process(self, request: object, user: str, ends: float) -> ValueOutcome:
         packed = pickle.dumps(request)
         try:
             async with self._acquire_process(user, ends) as process, asyncio.timeout(max(0.05, self._patience)):
@@ -258,6 +294,7 @@ class Evaluator:
         return None, f"it took longer than {self._patience:g} s"
 
 
-def unpack(request: bytes) -> tuple[str, str, dict[str, Any], Any]:
-    """Read a request to the process: scope, condition, values, and what says why a name is not known."""
-    return cast("tuple[str, str, dict[str, Any], Any]", pickle.loads(request))  # noqa: S301 - made by this program
+def unpack(request: bytes) -> tuple[ScopeName, str, dict[str, Any], Any]:
+    """Read a request to the process: scope, expression, values, and the variables that it may name; of a rule, what
+    says why a name is not known."""
+    return cast("tuple[ScopeName, str, dict[str, Any], Any]", pickle.loads(request))  # noqa: S301 - made by this program

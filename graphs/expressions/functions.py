@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+import orjson
 from cel_expr_python import cel
 
 from graphs.errors import did_you_mean
@@ -71,6 +72,16 @@ def full_match(text: str, pattern: str) -> bool:
     return result.value() is True
 
 
+def format_json(value: Any) -> str:
+    """Return a value as JSON, in one line. Raises TypeError where JSON has nothing for it."""
+    return orjson.dumps(value).decode()
+
+
+def join_lines(items: Sequence[Any]) -> str:
+    """Return the items of a list one a line: texts as they are, all else as JSON."""
+    return "\n".join(item if isinstance(item, str) else format_json(item) for item in items)
+
+
 def _check_folder(text: str) -> str | None:
     return None if could_be_folder(text) else f"{text!r} is no absolute path of a folder, such as '/workspace'"
 
@@ -125,6 +136,18 @@ FUNCTIONS = {
     "host": CelFunction(usage="host(url) takes a text", body=parse_host, returns=_T.STRING, takes=((_T.STRING,),)),
     "public_url": CelFunction(
         usage="public_url(url) takes a text", body=is_public_url, returns=_T.BOOL, takes=((_T.STRING,),), waits="names"
+    ),
+    "json": CelFunction(
+        usage="json(value) takes one value",
+        body=format_json,
+        returns=_T.STRING,
+        takes=tuple((kind,) for kind in (_T.MAP, _T.LIST, _T.STRING, _T.BOOL, _T.INT, _T.DOUBLE)),
+    ),
+    "lines": CelFunction(
+        usage="lines(list) takes a list",
+        body=join_lines,
+        returns=_T.STRING,
+        takes=((_T.LIST,),),
     ),
     "full_match": CelFunction(
         usage="full_match(text, pattern) takes two texts",

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
 from cel_expr_python import cel
 
 from graphs.errors import InterlockError, did_you_mean
-from graphs.expressions import celtree
+from graphs.expressions import celtree, celtypes
 from graphs.expressions.functions import FUNCTIONS, build_declarations
+from graphs.expressions.types import NAME, FieldType, VarType
 
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
 
 ScopeName = Literal["access", "next", "text", "server"]
-"""Where an expression stands: a rule in access.yaml, a branch under `next`, a prompt, a setting of a server."""
+"""Where an expression stands: a rule in access.yaml, CEL in a graph file, a text in a graph file, a setting of a
+server."""
+
+VariableTypes = tuple[tuple[str, VarType], ...]
+"""The variables that an expression of a graph file may name, each with its type."""
 
 
 class ExpressionError(InterlockError):
@@ -34,6 +39,14 @@ _CALLER = {"caller.user": _T.STRING, "caller.email": _T.STRING, "caller.role": _
 _TURN = {"turn.rounds": _T.INT, "turn.calls": _T.INT}
 HINTS = ("tool.read_only", "tool.destructive")
 """What a tool says of itself: it has a value only where its server is trusted to say so."""
+_GRAPH = {
+    "message": _T.STRING,
+    "text": _T.STRING,
+    "graph": _T.STRING,
+    "visits": _T.INT,
+    "now": _T.TIMESTAMP,
+    **_CALLER,
+}
 _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
     "access": {
         "args": _T.Map(_T.STRING, _T.DYN),
@@ -46,16 +59,17 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
         **_CALLER,
         **_TURN,
     },
-    "next": {
-        "tool_calls": _T.List(_T.Map(_T.STRING, _T.DYN)),
-        "text": _T.STRING,
-        "now": _T.TIMESTAMP,
-        **_CALLER,
-        **_TURN,
-    },
-    "text": {"graph": _T.STRING, "now": _T.TIMESTAMP, **_CALLER},
+    "next": {"tool_calls": _T.List(_T.Map(_T.STRING, _T.DYN)), **_GRAPH, **_TURN},
+    "text": _GRAPH,
     "server": _CALLER,
 }
+_RESERVED = frozenset(
+    (
+        *("messages", "verdicts", "asker", "rounds", "calls", "started"),  # what a state holds beside them
+        *("error", "item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
+    )
+)
+"""Names that variables cannot have, beside those of the scopes."""
 _PLACES: Mapping[ScopeName, str] = {
     "access": "in the rules of access.yaml",
     "next": "under 'next'",
@@ -69,11 +83,49 @@ _UNKNOWN_NAME_HINTS: Mapping[ScopeName, str] = {
     "server": "; to write the braces themselves, write {{ '{{' }}",
 }
 """What somebody may have meant by a name that is like none."""
-_CALL_FIELDS = ("id", "tool", "args", "verdict")
+TOOL_CALL = VarType(
+    kind="object",
+    fields=tuple(
+        FieldType(name=name, type=VarType(kind="any" if name == "args" else "string"))
+        for name in ("id", "tool", "args", "verdict")
+    ),
+)
+"""One item of `tool_calls`."""
 _LIBRARY = (
-    "size", "has", "all", "exists", "exists_one", "map", "filter", "contains", "startsWith", "endsWith", "int", "uint",
-    "double", "string", "bool", "bytes", "duration", "timestamp", "type", "dyn", "getHours", "getMinutes", "getDate",
-    "getDayOfWeek", "getDayOfMonth", "getDayOfYear", "getMonth", "getFullYear", "getSeconds", "getMilliseconds",
+    "size",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bool",
+    "bytes",
+    "duration",
+    "timestamp",
+    "type",
+    "dyn",
+    "getHours",
+    "getMinutes",
+    "getDate",
+    "getDayOfWeek",
+    "getDayOfMonth",
+    "getDayOfYear",
+    "getMonth",
+    "getFullYear",
+    "getSeconds",
+    "getMilliseconds",
+)
+_TEXT_LIBRARY = (
+    "charAt", "format", "indexOf", "join", "lastIndexOf", "lowerAscii", "quote", "replace", "reverse", "split",
+    "substring", "trim", "upperAscii",
 )  # fmt: skip
 _OF_TIME = frozenset(name for name in _LIBRARY if name.startswith("get"))
 _TYPES = {
@@ -84,20 +136,41 @@ _TYPES = {
 
 # CEL's own `matches` searches a substring, which a policy's author does not expect: it is not there at all.
 _CONFIG = "name: interlock\nstdlib:\n  exclude_functions:\n    - name: matches\n"
+_GRAPH_CONFIG = f"{_CONFIG}extensions:\n  - name: strings\n"
+"""With CEL's own extension for texts: `join`, `split`, `format`, `replace`, `trim` …"""
 
 
-@cache  # a constant that is costly to build, and that nothing can change
-def _build_environment(scope: ScopeName) -> cel.Env:
-    config = cel.NewEnvConfigFromYaml(_CONFIG)
-    return cel.NewEnv(config=config, variables=dict(_SCOPES[scope]), extensions=[build_declarations(scope)])
+@lru_cache(maxsize=64)  # a constant that is costly to build, and that nothing can change
+def _build_environment(scope: ScopeName, variables: VariableTypes) -> cel.Env:
+    config = cel.NewEnvConfigFromYaml(_GRAPH_CONFIG if scope in ("next", "text") else _CONFIG)
+    return cel.NewEnv(config=config, variables=_list_names(scope, variables), extensions=[build_declarations(scope)])
+
+
+def _list_names(scope: ScopeName, variables: VariableTypes) -> dict[str, cel.Type]:
+    return {**{name: type_.cel_type for name, type_ in variables}, **_SCOPES[scope]}
+
+
+def find_name_fault(name: str) -> str | None:
+    """Explain why a variable may not be called so; None: it may."""
+    if NAME.fullmatch(name) is None:
+        return f"{name!r} is no name for a variable; use letters, digits and '_'"
+    if name in _RESERVED or any(name == each.split(".")[0] for scope in _SCOPES.values() for each in scope):
+        return f"{name!r} is a name of Interlock's own, so a variable cannot be called so; choose another"
+    try:
+        cel.NewEnv(variables={name: _T.STRING}).compile(f"{name} == string({name})")
+    except RuntimeError:
+        return f"{name!r} is a word of CEL, so a variable cannot be called so; choose another"
+    return None
 
 
 def build_activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activation:
     """Build the values for expressions of this scope, converted once for any number of them."""
-    return _build_environment(scope).Activation(data)
+    return _build_environment(scope, ()).Activation(data)
 
 
-def compile_expression(scope: ScopeName, text: str) -> tuple[cel.Expression, celtree.Tree]:
+def compile_expression(
+    scope: ScopeName, text: str, variables: VariableTypes = ()
+) -> tuple[cel.Expression, celtree.Tree]:
     if not text.strip():
         raise ExpressionError("the expression is empty")
     if len(text) > MAX_EXPRESSION:
@@ -105,23 +178,50 @@ def compile_expression(scope: ScopeName, text: str) -> tuple[cel.Expression, cel
     if (found := re.search(r"[\x00\ud800-\udfff]", text)) is not None:
         raise ExpressionError(f"the character U+{ord(found[0]):04X} may not stand in an expression", found.start())
     try:
-        program = _build_environment(scope).compile(text)
+        program = _build_environment(scope, variables).compile(text)
     except RuntimeError as error:
-        raise _build_compile_error(str(error), text, scope) from None
+        raise _build_compile_error(str(error), text, scope, variables) from None
     tree = celtree.parse(program.serialize())
     _check_literals(tree)
-    if scope == "next":
-        _check_call_fields(tree)
+    if scope in ("next", "text"):
+        types = infer_types(tree, variables)
+        _check_fields(tree, types)
+        _check_choices(tree, types)
     return program, tree
 
 
-def _check_call_fields(tree: celtree.Tree) -> None:
-    """Check the fields of `tool_calls` items: they are mappings to CEL, which would take any field, and have four."""
+def infer_types(tree: celtree.Tree, variables: VariableTypes) -> dict[int, VarType]:
+    """Find the types of the parts of an expression of a graph file, by their ids."""
+    return celtypes.infer_types(tree, {**dict(variables), "tool_calls": VarType(kind="list", item=TOOL_CALL)})
+
+
+def _check_fields(tree: celtree.Tree, types: Mapping[int, VarType]) -> None:
+    """Check the fields of objects, which are mappings to CEL: it would take any."""
     for node in tree.root.walk():
         looked = celtree.split_field(node)
-        if looked is not None and looked[0].id in tree.maps_of_text and looked[1] not in _CALL_FIELDS:
-            message = f"a tool call has no field {looked[1]!r}; it has {', '.join(_CALL_FIELDS)}"
-            raise ExpressionError(message + did_you_mean(looked[1], _CALL_FIELDS), tree.offsets.get(node.id, 0))
+        holder = types.get(looked[0].id) if looked is not None else None
+        if looked is None or holder is None or not holder.fields or holder.find_field(looked[1]) is not None:
+            continue
+        names = [field.name for field in holder.fields]
+        listed = f"{looked[1]!r}; it has {', '.join(names)}{did_you_mean(looked[1], names)}"
+        whose = "a tool call" if holder is TOOL_CALL else "this object"
+        raise ExpressionError(f"{whose} has no field {listed}", tree.offsets.get(node.id, 0))
+
+
+def _check_choices(tree: celtree.Tree, types: Mapping[int, VarType]) -> None:
+    """Check the texts that an enum is compared with: another than its values is a slip, and never equal."""
+    for node in tree.root.walk():
+        if node.name not in ("_==_", "_!=_", "@in", "_in_") or len(node.children) != 2:
+            continue
+        for one, other in (node.children, node.children[::-1]):
+            choice = types.get(one.id)
+            if choice is None or choice.kind != "enum":
+                continue
+            for written in other.children if other.kind == "list" else (other,):
+                if written.text is not None and written.text not in choice.values:
+                    message = f"{written.text!r} is none of its values: {', '.join(choice.values)}"
+                    hint = did_you_mean(written.text, choice.values)
+                    raise ExpressionError(message + hint, tree.offsets.get(written.id, 0))
 
 
 def _check_literals(tree: celtree.Tree) -> None:
@@ -166,7 +266,7 @@ _OVERLOAD = re.compile(r"found no matching overload for '(.+?)' applied to '\((.
 _SELECTED = re.compile(r"expression of type '(.+?)' cannot be the operand of a select")
 
 
-def _build_compile_error(error_text: str, text: str, scope: ScopeName) -> ExpressionError:
+def _build_compile_error(error_text: str, text: str, scope: ScopeName, variables: VariableTypes) -> ExpressionError:
     if "recursion depth" in error_text:
         return ExpressionError("the expression is nested too deeply")
     found = _ERROR.search(error_text)
@@ -182,7 +282,7 @@ def _build_compile_error(error_text: str, text: str, scope: ScopeName) -> Expres
         name = undeclared[1]
         start = _find_name_start(text, name, offset)
         called = text[start + len(name) :].lstrip().startswith("(")
-        return ExpressionError(_describe_undeclared_name(name, scope, called), start)
+        return ExpressionError(_describe_undeclared_name(name, scope, called, variables), start)
     if (overload := _OVERLOAD.search(message)) is not None:
         name, types = overload.groups()
         if name in FUNCTIONS:
@@ -218,7 +318,7 @@ def _find_name_start(text: str, name: str, offset: int) -> int:
     return start if start >= 0 and offset - start <= len(name) + 1 else offset
 
 
-def _describe_undeclared_name(name: str, scope: ScopeName, called: bool) -> str:
+def _describe_undeclared_name(name: str, scope: ScopeName, called: bool, declared: VariableTypes) -> str:
     if name == "matches":
         return "matches looks for the pattern anywhere in the text; write full_match(text, 'pattern') instead"
     if called and name in FUNCTIONS and not FUNCTIONS[name].is_for(scope):
@@ -228,10 +328,10 @@ def _describe_undeclared_name(name: str, scope: ScopeName, called: bool) -> str:
     if called and name in FUNCTIONS:
         return f"{FUNCTIONS[name].usage}; found another number of them"
     if called:
-        choices = [*FUNCTIONS, *_LIBRARY]
+        choices = [*FUNCTIONS, *_LIBRARY, *(_TEXT_LIBRARY if scope in ("next", "text") else ())]
         hint = did_you_mean(name, choices) or f"; ours are {', '.join(FUNCTIONS)}"
         return f"there is no function {name!r}{hint}"
-    variables = _SCOPES[scope]
+    variables = _list_names(scope, declared)
     fields = [other for other in variables if other.startswith(f"{name}.")]
     if fields:
         return f"{name!r} is not a value by itself; it has {', '.join(fields)}"

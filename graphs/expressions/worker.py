@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 import psutil
 
-from graphs.expressions.conditions import Condition, compile_branch_condition, compile_rule_condition
+from graphs.expressions.conditions import Condition, compile_rule_condition
 from graphs.expressions.evaluator import unpack
-from graphs.expressions.prepared import ConditionOutcome, PreparedValues
+from graphs.expressions.graph_expressions import ValueOutcome, compile_value
+from graphs.expressions.prepared import PreparedValues
 
 compile_rule_cached = lru_cache(maxsize=256)(compile_rule_condition)
-compile_branch_cached = lru_cache(maxsize=256)(compile_branch_condition)
+compile_value_cached = lru_cache(maxsize=256)(compile_value)
 
 
 MAX_SECONDS = 30.0
@@ -34,13 +35,13 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def evaluate(request: bytes) -> ConditionOutcome:
+def evaluate(request: bytes) -> ValueOutcome:
     """Return the outcome of one request."""
-    scope, source, values, unknown = unpack(request)
-    if scope == "next":
-        return compile_branch_cached(source).evaluate_data(values)
+    scope, source, values, rest = unpack(request)
+    if scope != "access":
+        return compile_value_cached(source, rest, scope).evaluate_data(values)
     condition: Condition = compile_rule_cached(source)
-    return condition.compute_outcome(PreparedValues(values, unknown))
+    return condition.compute_outcome(PreparedValues(values, rest))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:

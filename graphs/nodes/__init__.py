@@ -7,12 +7,23 @@ from collections.abc import Callable
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
+from graphs.nodes.reply import ReplyNode
+from graphs.nodes.set_variables import SetNode
+from graphs.nodes.structured_model import StructuredModelNode
 from graphs.nodes.tools import ToolsNode
 
+
+def build_model_node(site: NodeSite, services: Services) -> Node:
+    """Build the node of a model: with `into` it gives a value, without it speaks."""
+    return ModelNode(site, services) if not site.spec.locate_outputs() else StructuredModelNode(site, services)
+
+
 NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
-    "model": ModelNode,
+    "model": build_model_node,
     "permission": PermissionNode,
     "tools": ToolsNode,
+    "reply": ReplyNode,
+    "set": SetNode,
 }
 """What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, AIMessageChunk, InvalidToolCall, ToolCall
-from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
+from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.runnables import RunnableConfig
-from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
 from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
-from graphs.errors import GraphUnavailable, ModelError
 from graphs.events import (
     AnnotationsAdded,
     FinishReason,
@@ -29,21 +23,19 @@ from graphs.events import (
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    TokenUsage,
 )
-from graphs.expressions import ExpressionError
 from graphs.llm.call_arguments import ArgumentReader, UnreadableArguments
 from graphs.llm.call_names import OfferedNames
-from graphs.llm.call_pieces import RawCall
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.provider_fields import CallFields, build_provider_fields
-from graphs.llm.stream import REASONS, Answer, PieceKind, build_length_error, read_count
+from graphs.llm.stream import Answer, PieceKind
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
+from graphs.nodes.model_call import ModelCall
 from graphs.nodes.state import Context, State, mint_call_id
 from graphs.policy.caller import Caller
 from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
-from graphs.telemetry.instrument import record_first_text, record_model_call
+from graphs.telemetry.instrument import record_first_text
 from graphs.tools.names import list_name_forms
 from graphs.tools.portable import build_openai_tool
 from graphs.tools.toolset import Toolset
@@ -98,58 +90,35 @@ class ModelNode:
 
     def __init__(self, site: NodeSite, services: Services) -> None:
         spec = cast(ModelNodeSpec, site.spec)
-        own_params = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
         self._site = site
         self._services = services
-        self._model = spec.model
-        self._params = {name: value for name, value in own_params.items() if value is not None}
-        self._prompt = site.plan.templates.get((site.name, "prompt"))
+        self._call = ModelCall(site, services)
         self._limits = site.plan.spec.limits
         self._offer = ToolOffer([*spec.locate_tool_patterns().values()], services)
         self._access = ToolAccess(site.plan.spec, services)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
-        """Ask the model once, sending the answer out as it comes. Raises GraphUnavailable where the prompt cannot be
+        """Ask the model once, sending the answer out as it comes. Raises NodeFailure where the prompt cannot be
         evaluated, and ModelError."""
         services = self._services
         context = services.find_context(runtime)
         emit = find_emitter(context, runtime.stream_writer)
-        if context.claims is not None:
-            await context.claims.pass_gate()
-        if context.flow is not None and context.flow.full:
-            await context.flow.wait_for_room()
+        await self._call.begin(context)
         rounds = state.get("rounds", 0)
         now = time.time()
         started = max(state.get("started") or now, context.started)
         role_limit = services.snapshot.policy.find_turn_call_limit(context.caller.roles)
         reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
-        messages = self._build_messages(state, context)
+        messages = await self._call.build_messages(state, context)
         tools = await self._access.open_tools(context)
         request = self._build_request(messages, tools, context, rounds, reached)
-        emitter = AnswerEmitter(emit, new_paragraph=rounds > 0)
-        info = runtime.execution_info
-        try:
-            answer = await self._ask(request, emitter, context, config)
-        except ModelError as error:
-            tries = info.node_attempt if info is not None else 1
-            # Not the endpoint's words: they may quote what people wrote.
-            log.warning(
-                "graph %s, node %s, model %s: %s (status %s), try %d%s",
-                self._site.plan.id,
-                self._site.name,
-                request["model"],
-                error.kind,
-                error.status,
-                tries,
-                "; a failure that may pass" if error.retryable else "",
-            )
-            raise error.count_tries(tries) from error
-        emitter.finish(request["model"], answer)
+        emitter = AnswerEmitter(emit, new_paragraph=bool(state.get("messages")))
+        answer = await self._call.ask(request, emitter, context, runtime, config)
         if reached:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
         elif answer.is_silent:
-            answer = await self._break_silence(request, answer, emitter, context, config)
+            answer = await self._break_silence(request, answer, emitter, context, runtime, config)
         find_name = build_name_finder(request.get("tools", ()), tools, context.client_names)
         message = build_message(answer, request["model"], find_name)
         if context.claims is None:
@@ -163,21 +132,6 @@ class ModelNode:
             "verdicts": {},
         }
 
-    def _build_messages(self, state: State, context: Context) -> list[Mapping[str, Any]]:
-        """Build the messages: the prompt, the conversation, and what the turn has added to it."""
-        graph = self._site.plan.id
-        messages: list[Mapping[str, Any]] = []
-        if self._prompt is not None:
-            values = {"caller": context.caller, "now": datetime.now(UTC), "graph": graph}
-            try:
-                messages.append({"role": "system", "content": self._prompt.render(values)})
-            except ExpressionError as error:
-                where = f"graphs/{graph}.yaml: the prompt of node {self._site.name!r}"
-                raise GraphUnavailable(f"{where} could not be evaluated: {error}") from error
-        messages += context.history
-        messages += self._services.model.convert_messages(state.get("messages", []))
-        return messages
-
     def _build_request(
         self, messages: list[Mapping[str, Any]], tools: Toolset, context: Context, rounds: int, reached: str | None
     ) -> dict[str, Any]:
@@ -186,8 +140,8 @@ class ModelNode:
         `reached` is the limit that leaves it none.
         """
         request: dict[str, Any] = {
-            "model": self._model or context.model or self._services.snapshot.gateway.models.default,
-            **self._params,
+            "model": self._call.choose_model(context),
+            **self._call.params,
             **context.params,
         }
         if reached:
@@ -211,6 +165,7 @@ class ModelNode:
         answer: Answer,
         emitter: AnswerEmitter,
         context: Context,
+        runtime: Runtime[Context],
         config: RunnableConfig,
     ) -> Answer:
         """Ask once more for words where an answer has none; where that is in vain, say so instead of nothing.
@@ -219,27 +174,10 @@ class ModelNode:
         """
         if answer.reason == "stop":
             again = {**request, "messages": add_note(request["messages"], WORDS_WANTED)}
-            answer = await self._ask(again, emitter, context, config)
-            emitter.finish(request["model"], answer)
+            answer = await self._call.ask(again, emitter, context, runtime, config)
         if answer.is_silent:
             answer.text = f"_{SILENCE[answer.reason]}_"
             emitter.add_text("text", f"{emitter.build_gap()}{answer.text}")
-        return answer
-
-    async def _ask(
-        self, request: Mapping[str, Any], emitter: AnswerEmitter, context: Context, config: RunnableConfig
-    ) -> Answer:
-        services = self._services
-        with record_model_call(
-            services.metrics, self._site.plan.id, request, services.model.base_url, context.token_count
-        ) as span:
-            if has_token_handler(config):
-                answer = await ask_through_langchain(services, request, config, self._limits.seconds)
-            else:
-                answer = await services.model.stream(
-                    request, emitter, key=context.key, token_count=span.token_count, flow=context.flow
-                )
-            span.usage, span.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         return answer
 
 
@@ -309,54 +247,6 @@ def build_last_answer_instruction(reached: str) -> str:
 def describe_troubles(troubles: Mapping[str, str]) -> str:
     """Tell the model which servers are not there for this caller: it may be asked why."""
     return "\n".join(f"The tools of {server!r} are missing: the server {why}." for server, why in troubles.items())
-
-
-def has_token_handler(config: RunnableConfig) -> bool:
-    """Whether somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
-    callbacks = config.get("callbacks")
-    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
-    return any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
-
-
-async def ask_through_langchain(
-    services: Services, request: Mapping[str, Any], config: RunnableConfig, seconds: float
-) -> Answer:
-    """Send the request through ChatOpenAI, so that LangChain's callbacks see every token.
-
-    Raises ModelError, and TimeoutError after `seconds`.
-    """
-    options = {name: value for name, value in request.items() if name != "messages"}
-    if marks := await services.model.litellm.build_marks():
-        options["extra_body"] = marks
-    # Chunks are added up at the end: added one by one, each would copy all before it.
-    chunks: list[AIMessageChunk] = []
-    length = 0
-    longest = services.snapshot.gateway.models.max_answer
-    async with asyncio.timeout(seconds):
-        async for chunk in services.model.langchain.astream(request["messages"], config, **options):
-            chunks.append(chunk)
-            length += len(chunk.text) + sum(len(piece["args"] or "") for piece in chunk.tool_call_chunks)
-            if length > longest:
-                raise build_length_error(longest, has_output=True)
-    if not chunks:
-        return Answer()
-    collected = add_ai_message_chunks(*chunks) if len(chunks) > 1 else chunks[0]
-    usage = collected.usage_metadata or UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-    prompt, completion = read_count(usage["input_tokens"]), read_count(usage["output_tokens"])
-    return Answer(
-        text=collected.text,
-        calls=[
-            RawCall(
-                chunk["id"] or "",
-                chunk["name"] or "",
-                chunk["args"] or "",
-                carried=CallFields(id=chunk["id"]) if chunk["id"] else CallFields(),
-            )
-            for chunk in collected.tool_call_chunks
-        ],
-        reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
-        usage=TokenUsage() if prompt is None or completion is None else TokenUsage(prompt, completion),
-    )
 
 
 def list_offered_forms(

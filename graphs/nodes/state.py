@@ -6,11 +6,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NotRequired, Protocol, TypedDict
+from typing import Annotated, Any, NotRequired, Protocol
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 from langgraph.graph.message import add_messages
 from pydantic import SecretStr
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12, and makes Studio's schemas
 
 from graphs.events import Event
 from graphs.llm.stream import Flow
@@ -45,6 +46,8 @@ class State(TypedDict, total=False):
     """Tool calls that ran so far."""
     started: float
     """Seconds since the epoch."""
+    visits: dict[str, int]
+    """How often each node ran in this turn, in graphs that ask for it."""
 
 
 class Claims(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import wraps
 from typing import Any, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -20,7 +20,9 @@ from graphs.config.spec.graph import END as THE_END
 from graphs.errors import ModelError
 from graphs.events import TextDelta
 from graphs.nodes import NODE_CLASSES, NodeSite, Services, find_emitter
-from graphs.nodes.state import Context, State, find_client_calls, find_last_answer
+from graphs.nodes.state import Context, State, find_client_calls
+from graphs.nodes.state_types import build_state_type
+from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
 
@@ -36,6 +38,10 @@ class ServedGraph:
     services: Services
     in_flight: InFlight
     """Held while the graph runs, so that its services stay."""
+
+
+MOST_BOUNDED_STEPS = 100_000
+"""Supersteps of ways that `visits` bounds; a graph's limit of seconds comes long before."""
 
 
 def is_worth_retrying(error: Exception) -> bool:
@@ -57,19 +63,19 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
 
     `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
     """
-    builder = StateGraph(State) if checkpointer is None else StateGraph(State, context_schema=Context)
+    state = build_state_type(plan)
+    builder = StateGraph(state) if checkpointer is None else StateGraph(state, context_schema=Context)
     for name, node in plan.spec.nodes.items():
         runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
-        function = instrument.instrument_node(
-            runner.run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics
-        )
+        run = count_visits(runner.run, name) if plan.counts_visits else runner.run
+        function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
-            name, cast(Any, function), retry_policy=MODEL_RETRY if node.retries else None
+            name, cast(Any, function), input_schema=state, retry_policy=MODEL_RETRY if node.retries else None
         )
         branches = plan.branches[name]
         # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
         # says.
-        if node.role in ("gate", "step") and len(branches) == 1 and branches[0].when is None:
+        if node.role in ("gate", "step") and len(branches) == 1 and not branches[0].is_conditional:
             builder.add_edge(name, resolve_target(branches[0].to))
         else:
             targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
@@ -80,6 +86,18 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
 
+def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str) -> Callable[..., Any]:
+    """Wrap a node, so that the state says how often it ran: once for each time that it comes to its end."""
+
+    @wraps(run)
+    async def run_counted(state: State, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        visits = state.get("visits", {})
+        changes = await run(state, *args, **kwargs)
+        return {**changes, "visits": {**visits, name: visits.get(name, 0) + 1}}
+
+    return run_counted
+
+
 def resolve_target(name: str) -> str:
     """Return LangGraph's name for where a branch leads."""
     return END if name == THE_END else name
@@ -87,7 +105,8 @@ def resolve_target(name: str) -> str:
 
 def compute_step_limit(plan: GraphPlan) -> int:
     """Compute the most supersteps of a turn: so many that our own limits, which end it in words, come first."""
-    return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10
+    bounded = MOST_BOUNDED_STEPS if plan.counts_visits else 0
+    return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10 + bounded
 
 
 class UntracedRouter(Runnable[State, str]):
@@ -119,6 +138,9 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     would be worse.
     """
     branches = plan.branches[name]
+    names = frozenset(name for branch in branches if branch.when is not None for name in branch.when.names)
+    node_values = NodeValues(NodeSite(plan=plan, name=name), services)
+    output = plan.spec.nodes[name].locate_outputs().get(("into",))
     rounds = plan.spec.limits.rounds if plan.spec.nodes[name].role == "model" else None
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
@@ -130,9 +152,14 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
             return THE_END
         values: Mapping[str, Any] | None = None
         for branch in branches:
+            if branch.value is not None:
+                if cast("Mapping[str, Any]", state).get(output or "") == branch.value:
+                    return branch.to
+                continue
             if branch.when is None:
                 return branch.to
-            values = build_condition_values(state, context, services) if values is None else values
+            if values is None:
+                values = node_values.build(names, state, context, visits=state.get("visits", {}).get(name, 0))
             truth, why = await services.evaluator.evaluate_branch(branch.when, values, context.caller.user)
             if truth:
                 return branch.to
@@ -152,33 +179,3 @@ def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
     """End the turn, telling the person why."""
     find_emitter(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
     return THE_END
-
-
-def build_condition_values(state: State, context: Context, services: Services) -> dict[str, Any]:
-    """Build the values that a condition under `next` may look at."""
-    answer = find_last_answer(state)
-    verdicts = state.get("verdicts", {})
-    calls: list[dict[str, Any]] = []
-    tools = services.find_tools(context)
-    for call in answer.tool_calls if answer else ():
-        if call["name"] in context.client_names:
-            continue
-        served = tools.find(call["name"])
-        verdict = verdicts.get(call["id"] or "")
-        calls.append(
-            {
-                "id": call["id"],
-                "tool": served.people_name if served else call["name"],
-                "args": call["args"],
-                "verdict": verdict["decision"] if verdict else "",
-            }
-        )
-    for broken in answer.invalid_tool_calls if answer else ():
-        calls.append({"id": broken["id"], "tool": broken["name"] or "", "args": {}, "verdict": ""})
-    return {
-        "tool_calls": calls,
-        "text": answer.text if answer else "",
-        "turn": {"rounds": state.get("rounds", 0), "calls": state.get("calls", 0)},
-        "caller": context.caller,
-        "now": datetime.now(UTC),
-    }

@@ -15,7 +15,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langgraph.types import Command
 
-from graphs.errors import GraphUnavailable, InterlockError
+from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
 from graphs.events import ApprovalNeeded, ClientCall, PendingApproval, TextDelta, ToolStarted
 from graphs.llm.messages import Message
 from graphs.nodes.state import Context, find_client_calls
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 TURN_ANSWER_FACTOR = 2
 """How many times the longest answer of a model the answer of a turn, with all its rounds, may be."""
+
+NOTHING_SAID = "_The graph came to its end without a word._"
 
 MayUse = Callable[[str, str | None, Caller], bool]
 """Whether a caller may use a graph, and a LiteLLM model where one was asked for by name."""
@@ -101,7 +103,7 @@ class Turn:
         with self._held_graphs, self._services.departures.count(self._question, self._departure, self._request):
             self._held_graphs.enter_context(self._graph.in_flight.hold())
             try:
-                await self._start()
+                await self._start_to_end()
             except asyncio.CancelledError:
                 self._answer.fail(GraphUnavailable("This turn was stopped before its end."))
                 await self._record("stopped")
@@ -140,6 +142,13 @@ class Turn:
     async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
         """Claim tool calls for this turn. See `nodes.state.Claims`. Raises TurnTakenUp."""
         return await self._recorder.claim(calls, replace(self._build_record(), messages=messages))
+
+    async def _start_to_end(self) -> None:
+        """Run the turn; a node that cannot do its part ends it in words."""
+        try:
+            await self._start()
+        except NodeFailure as failure:
+            await self._finish("finished", describe_failure(failure))
 
     async def _start(self) -> None:
         self._services.departures.enter(self._place.id, self._departure)
@@ -316,7 +325,9 @@ class Turn:
             return
         owed = find_client_calls({"messages": list(self._messages)}, context)
         calls = tuple(ClientCall(call["id"] or "", call["name"], dump_json(call["args"])) for call in owed)
-        await self._finish("finished", calls=calls)
+        # A model that is asked to speak always says something; a graph without one may not.
+        is_silent = not any(isinstance(message, AIMessage) for message in self._messages)
+        await self._finish("finished", NOTHING_SAID if is_silent else "", calls)
 
     async def _pause(self, question: ApprovalNeeded) -> None:
         """End the answer with a question; the turn waits."""
@@ -386,6 +397,11 @@ class Turn:
             claims=self,
             token_count=request.token_count,
         )
+
+
+def describe_failure(failure: NodeFailure) -> str:
+    """Tell the person why the graph went no further."""
+    return f"The graph stopped here: {str(failure).removesuffix('.')}."
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

@@ -161,7 +161,9 @@ async def recover(
     messages: list[AnyMessage] = state.values.get("messages", [])
     made = set(client_call_ids(row.messages)) - set(client_call_ids(earlier))
     has_same_rules = (row.request or {}).get("rules") == identify_request(request, graph)["rules"]
-    is_sound = has_same_rules and (state.tasks or is_answered(messages, context))
+    # A graph with variables may come to its end without a model's answer.
+    is_at_end = bool(graph.plan.variables and state.values and not state.next)
+    is_sound = has_same_rules and (state.tasks or is_at_end or is_answered(messages, context))
     if is_sound and made.issubset(client_call_ids(collect_tool_calls(messages))):
         return Checkpointed(messages=messages, is_over=not state.tasks)
     return await _restart(store, graph, row, context, earlier)

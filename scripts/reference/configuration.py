@@ -148,6 +148,10 @@ def describe_type(entry: Schema, defs: Schema) -> str:
             return "length of time"
         if "[bB]" in patterns:
             return "size"
+        if "string|int" in patterns:
+            return "type"
+        if {form.get("type") for form in entry["anyOf"]} == {"string", "integer", "number", "boolean"}:
+            return "CEL"
         return join_choices(describe_type(form, defs) for form in entry["anyOf"] if form.get("type") != "null")
     match entry.get("type"):
         case "array":
@@ -164,7 +168,7 @@ def describe_type(entry: Schema, defs: Schema) -> str:
 
 def write_plural(words: str) -> str:
     """The words for several such values."""
-    return words.replace("text", "texts").replace("mapping", "mappings")
+    return re.sub(r"\b(text|mapping|type)\b", r"\1s", words)
 
 
 def describe_range(entry: Schema) -> str:

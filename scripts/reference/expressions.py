@@ -18,10 +18,11 @@ turn ends with a message that names the line.
 
 ## Names
 
-The columns say where a name is known: in the rules of `access.yaml`, in the conditions under `next` of a graph, in
-prompts, and in `servers.yaml` with `per_user`.
+The columns say where a name is known: in the rules of `access.yaml`, in the conditions under `next` and the values
+under `set` of a graph, in its texts (prompts, inputs, replies), and in `servers.yaml` with `per_user`. In a graph, its
+variables are names too.
 """
-PLACES = {"access": "rules", "next": "`next`", "text": "prompts", "server": "servers"}
+PLACES = {"access": "rules", "next": "`next`, `set`", "text": "texts", "server": "servers"}
 NAMES = {
     "args": "The arguments of the call, as the model wrote them: `args.path`, `args['max-size']`.",
     "tool.server": "The name of the tool's server in `servers.yaml`.",
@@ -31,8 +32,10 @@ NAMES = {
     "tool_calls": (
         "The tool calls of the model's last answer. Each has `id`, `tool` (as `server/tool`), `args` and `verdict`."
     ),
-    "text": "The text of the model's last answer.",
+    "message": "The person's latest message.",
+    "text": "The text of the model's last answer, or of the reply after it.",
     "graph": "The name of the graph.",
+    "visits": "How often this node ran in this turn, this time included: `visits < 3` bounds a loop.",
     "node": "The name of the model node that asked for the call.",
     "now": "The time of the decision. With a time zone: `now.getHours('Europe/Berlin')`.",
     "caller.user": "The person who asks, or the name of the key.",
@@ -72,11 +75,13 @@ TEXTS = {
         "Whether an http(s) URL leads to a public host: every address of its name is public. A name that does not "
         "resolve is not public."
     ),
+    "json": "The value as JSON, in one line.",
+    "lines": "The items of a list, one a line: texts as they are, all else as JSON.",
     "full_match": "Whether a regular expression (RE2) matches the whole text.",
 }
 OTHERS = """\
 CEL's own functions are there too: {names}. `matches` is not, because it also matches a part of a text; use
-`full_match`. Dialects of SQL: {dialects}.
+`full_match`. In graphs there are also those of its extension for texts: {texts}. Dialects of SQL: {dialects}.
 """
 EXAMPLES = {
     'path_within(args.path, "/srv/files", "/tmp")': "calls whose path is in one of two folders",
@@ -110,6 +115,7 @@ def build_page() -> str:
     ]
     others = OTHERS.format(
         names=", ".join(map(code, language._LIBRARY)),  # pyright: ignore[reportPrivateUsage]
+        texts=", ".join(map(code, language._TEXT_LIBRARY)),  # pyright: ignore[reportPrivateUsage]
         dialects=", ".join(map(code, list_dialects())),
     )
     return "\n".join(

@@ -64,7 +64,7 @@ FILES = {
     "gateway.yaml": {"models", "default_graph", "storage", "tools", "retention", "ready", "http"},
     "servers.yaml": {"mcpServers"},
     "access.yaml": {"roles", "keys", "identities"},
-    "graphs/assistant.yaml": {"description", "start", "nodes", "limits"},
+    "graphs/assistant.yaml": {"description", "vars", "start", "nodes", "limits"},
 }
 """The keys at the top of each kind of file."""
 
@@ -106,12 +106,15 @@ def run(command: str, port: str, env: dict[str, str]) -> str:
 @pytest.mark.parametrize("page", COMMANDS)
 def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     port, env = served
-    shutil.copytree(CONFIGS, tmp_path / "configs")
+    configs = shutil.copytree(CONFIGS, tmp_path / "configs")
+    saved = re.findall(r"Save it as `configs/(\S+)`:\n\n```yaml\n(.*?)```", PAGES[page], re.DOTALL)
+    for name, example in saved:
+        (configs / name).write_text(example)
     for command in COMMANDS[page]:
         if any(re.fullmatch(known, command) for known in ELSEWHERE):
             continue
-        # One command writes into the folder of the configs: not into that of the repository, which others read now.
-        here = {**env, "INTERLOCK_CONFIGS": str(tmp_path / "configs")} if command.endswith(" schema") else env
+        # What the page saves, and what one command writes, is not for the repository's folder, which others read now.
+        here = {**env, "INTERLOCK_CONFIGS": str(configs)} if saved or command.endswith(" schema") else env
         printed = run(command, port, here)
         match shlex.split(command):
             case [".venv/bin/interlock", "chat", question]:
@@ -124,7 +127,7 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
                 assert printed.split() == [f"{tmp_path / 'configs' / 'schemas' / file.name}" for file in SCHEMAS]
             case [".venv/bin/interlock", "draw"]:
                 assert printed.startswith("%% graphs/assistant.yaml\nflowchart TD\n")
-            case [".venv/bin/interlock", "draw", "assistant", "--output", _]:
+            case [".venv/bin/interlock", "draw", "assistant" | "support", "--output", _]:
                 assert "<svg " in Path(printed.strip()).read_text()
             case [".venv/bin/interlock", "access"]:
                 assert re.search(r"^developer +filesystem/write_file +ask +ask filesystem/write_file", printed, re.M)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union, cast
 
-from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
+from graphs.errors import describe_kind
 
 _WEEK = 7 * 86400.0
 
@@ -19,28 +29,43 @@ class BranchSpec(Spec):
     """One way on from a node."""
 
     when: str | None = None
-    """A CEL condition over tool_calls, text, turn, caller and now. Absent: always."""
+    """A CEL condition over the variables, message, text, tool_calls, turn, visits, caller, graph and now. Absent:
+    always."""
     to: str
     """The node to go to, or `end`."""
+    value: SkipJsonSchema[str | None] = None
+    """The value of the node's variable at which it is taken, where `next` is a mapping."""
 
     @model_validator(mode="before")
     @classmethod
     def _is_mapping(cls, value: Any) -> Any:
         if isinstance(value, str):
             raise ValueError("is a text; write 'next: NODE' without brackets, or {to: NODE}")  # noqa: TRY004
-        return value
+        if isinstance(value, dict) and "value" in value:
+            raise ValueError("has 'value'; write 'next' as a mapping of values to nodes, or a condition under 'when'")
+        return cast("Any", value)
 
 
 def _parse_branches(value: Any) -> Any:
-    return [{"to": value}] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [{"to": value}]
+    # One branch without the list around it is more likely than a choice between "when" and "to".
+    if not isinstance(value, dict) or not {"when", "to"}.isdisjoint(cast("dict[str, object]", value)):
+        return cast("object", value)
+    ways = cast("dict[str, object]", value)
+    for choice, to in ways.items():
+        if not isinstance(to, str):
+            raise ValueError(f"{choice!r} leads to {describe_kind(to)}; expected the name of a node")  # noqa: TRY004
+    return [BranchSpec.model_construct(to=to, value=choice) for choice, to in ways.items()]
 
 
 Next = Annotated[
     list[BranchSpec],
-    BeforeValidator(_parse_branches, json_schema_input_type=str | list[BranchSpec]),
+    BeforeValidator(_parse_branches, json_schema_input_type=str | list[BranchSpec] | dict[str, str]),
     Field(min_length=1),
 ]
-"""Where to go: the name of a node, or a list of which the first branch that is true is taken."""
+"""Where to go: the name of a node, a list of which the first branch that is true is taken, or, where the node's `into`
+is a choice, a node for each of its values."""
 
 
 NodeRole = Literal["model", "gate", "executor", "step"]
@@ -71,6 +96,15 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
         return {}
 
+    def locate_expressions(self) -> dict[tuple[str | int, ...], str]:
+        """List the fields that are CEL, by their paths in the node. One that stands where `locate_outputs` names a
+        variable too is what that variable becomes."""
+        return {}
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variables that this node writes, by the paths where it names them."""
+        return {}
+
     def find_model(self) -> str | None:
         """Find the model that the node names; None: it names none."""
         return None
@@ -80,13 +114,18 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """Asks a model, which answers or calls tools."""
 
     role = "model"
-    templates = ("prompt",)
+    templates = ("prompt", "input")
     retries = True
 
     type: Literal["model"]
     """Asks a model, which answers or calls tools."""
     prompt: str = ""
-    """What the model is told first. `{{ … }}` holds CEL over caller, now and graph."""
+    """What the model is told first. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and
+    now."""
+    input: str | None = None
+    """What the model sees instead of the conversation."""
+    into: str | None = None
+    """The variable that the answer goes into, instead of being said. Its type is what the model must answer with."""
     model: str | None = None
     """The model. Absent: the one asked for, or the gateway's default."""
     tools: list[str] = []
@@ -95,6 +134,18 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """How freely the model picks its words."""
     max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """The longest answer."""
+
+    @field_validator("tools")
+    @classmethod
+    def _asks_only(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        for name in ("into", "input"):
+            if value and info.data.get(name) is not None:
+                raise ValueError(f"is not for a model with {name!r}, which is asked once; remove one of them")
+        return value
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variable under `into`."""
+        return {} if self.into is None else {("into",): self.into}
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""
@@ -123,10 +174,61 @@ class ToolsNodeSpec(NodeSpec, frozen=True):
     """Runs the tool calls that carry an allow, and no others."""
 
 
+class ReplyNodeSpec(NodeSpec, frozen=True):
+    """Says a text to the person."""
+
+    templates = ("text",)
+
+    type: Literal["reply"]
+    """Says a text to the person."""
+    text: str
+    """What is said. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and now."""
+
+    @field_validator("text")
+    @classmethod
+    def _says_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; write what is to be said")
+        return value
+
+
+def _parse_value(value: Any) -> Any:
+    """Return the CEL of a value: a number, true or false may stand there without quotes."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if not isinstance(value, str):
+        raise ValueError(f"is {describe_kind(value)}; write it as CEL, in quotes")  # noqa: TRY004
+    return value
+
+
+ValueText = Annotated[str, BeforeValidator(_parse_value, json_schema_input_type=str | int | float | bool)]
+
+
+class SetNodeSpec(NodeSpec, frozen=True):
+    """Computes variables."""
+
+    type: Literal["set"]
+    """Computes variables."""
+    set: Annotated[dict[str, ValueText], Field(min_length=1)]
+    """The variables, each with CEL for what it becomes. All of them see the values from before this node."""
+
+    def locate_expressions(self) -> dict[tuple[str | int, ...], str]:
+        """List what the variables become."""
+        return {("set", name): text for name, text in self.set.items()}
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variables."""
+        return {("set", name): name for name in self.set}
+
+
 NODE_SPECS: dict[str, type[NodeSpec]] = {
     "model": ModelNodeSpec,
     "permission": PermissionNodeSpec,
     "tools": ToolsNodeSpec,
+    "reply": ReplyNodeSpec,
+    "set": SetNodeSpec,
 }
 """The node types that a graph file may use, by name, in the order in which messages list them."""
 
@@ -149,11 +251,39 @@ class LimitsSpec(Spec):
         return value
 
 
+_PLAIN_TYPE = {"type": "string", "pattern": r"^(string|int|number|bool|any)(\[\])*$"}
+_CHOICE_TYPE = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+_WRITTEN_TYPE: dict[str, Any] = {
+    "anyOf": [
+        _PLAIN_TYPE,
+        _CHOICE_TYPE,
+        {
+            "type": "object",
+            "properties": {
+                "fields": {
+                    "type": "object",
+                    "description": "The type of each field; a '?' behind a name: may be absent.",
+                },
+                "list": {"description": "The type of a list's items."},
+                "type": {"description": "The type."},
+                "default": {"description": "The value that it has from the start."},
+            },
+            "additionalProperties": False,
+        },
+    ]
+}
+WrittenType = Annotated[Any, WithJsonSchema(_WRITTEN_TYPE)]
+"""A type as it is written; `graphs.expressions.types` reads it."""
+
+
 class GraphSpec(Spec):
     """One graph: nodes, and the way from each to the next."""
 
     description: str = ""
     """What people read beside its name."""
+    vars: dict[str, WrittenType] = {}
+    """The variables of a turn, each with its type: string, int, number, bool, any, one of these with [] behind it, a
+    choice such as [low, high], {fields: {name: TYPE, "name?": TYPE}}, {list: TYPE}, or {type: TYPE, default: VALUE}."""
     start: str
     """The first node."""
     nodes: Annotated[dict[str, NodeSpec], Field(min_length=1)]

@@ -48,11 +48,14 @@ def build_node_card(node: NodeShape) -> Card:
         lines.append(Line(text=fit_text(node.type + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     seen = fit_list("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in seen]
+    written = fit_list("into", node.variables, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
+    lines += [Line(text=text, role="muted") for text in written]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
     head = ICON + 6 + measure_width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
     widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
     full = [f"{clean(node.name)}: {node.type}{clean(model)}" if node.type else clean(node.name)]
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
+    full += [f"into {', '.join(map(clean, node.variables))}"] if node.variables else []
     return Card(
         lines=tuple(lines),
         size=BoxSize(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
@@ -64,7 +67,7 @@ def build_edge_cards(edges: Sequence[Edge]) -> list[Card]:
     """Build the texts on each line. Several conditions of a node are numbered: the first true one counts."""
     conditions: dict[str, int] = {}
     for edge in edges:
-        conditions[edge.source] = conditions.get(edge.source, 0) + bool(edge.when)
+        conditions[edge.source] = conditions.get(edge.source, 0) + bool(edge.when and not edge.is_choice)
     cards: list[Card] = []
     numbers: dict[str, int] = {}
     for edge in edges:

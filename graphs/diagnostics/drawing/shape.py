@@ -36,6 +36,8 @@ class NodeShape:
     model: str = ""
     """The model that the node names; empty: it names none."""
     tools: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+    """The variables that it writes."""
     faults: tuple[str, ...] = ()
     """What is wrong with it, in words."""
 
@@ -48,7 +50,9 @@ class Edge:
     target: str
     """The name of a node, or `end`."""
     when: str = ""
-    """The condition as it is written; empty: always."""
+    """The condition as it is written, or the value of a choice; empty: always."""
+    is_choice: bool = False
+    """Whether `when` is one value of a choice."""
     faults: tuple[str, ...] = ()
 
 
@@ -83,9 +87,15 @@ def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: Limit
     labels = label_faults(outline)
     nodes = [reader.read_node(name, labels.nodes.get(name, ())) for name in outline.nodes]
     edges = [
-        Edge(source=name, target=target, when=when, faults=labels.edges.get((name, at), ()))
+        Edge(
+            source=name,
+            target=edge.to,
+            when=edge.when,
+            is_choice=edge.value is not None,
+            faults=labels.edges.get((name, at), ()),
+        )
         for name in outline.nodes
-        for at, (target, when) in enumerate(reader.read_edges(name))
+        for at, edge in enumerate(reader.read_edges(name))
     ]
     nodes += [
         NodeShape(name=name, kind="missing", faults=(NO_SUCH_NODE,))
@@ -100,6 +110,17 @@ def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: Limit
         edges=tuple(edges),
         limits=limits,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _EdgeText:
+    """One edge as it is written."""
+
+    to: str
+    when: str = ""
+    """The condition, or the value of a choice; empty: always."""
+    value: str | None = None
+    """The value of a choice."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +146,16 @@ class _ShapeReader:
             type=self.read_text((*at, "type")),
             model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
             tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
+            variables=self._read_variables(at, spec),
             faults=faults,
         )
+
+    def _read_variables(self, at: Path, spec: type[NodeSpec]) -> tuple[str, ...]:
+        """Read the variables that a node writes."""
+        into = self.read_text((*at, "into")) if "into" in spec.model_fields else ""
+        computed = self._find_value((*at, "set"), dict) if "set" in spec.model_fields else None
+        names = [name for name in cast("dict[object, object]", computed or {}) if isinstance(name, str)]
+        return (into,) if into else tuple(names)
 
     def read_outline(self, name: str) -> NodeOutline:
         """Read what there is to check in a node."""
@@ -135,21 +164,35 @@ class _ShapeReader:
         written = 1 if self.read_target(("nodes", name, "next")) else self._count_items(("nodes", name, "next"))
         return NodeOutline(
             role=spec.role if spec is not None else None,
-            edges=[EdgeOutline(target, is_conditional=bool(when)) for target, when in edges],
+            edges=[
+                # Whether a condition that asks for visits is a bound is not read here: the best is assumed.
+                EdgeOutline(edge.to, is_conditional=bool(edge.when), value=edge.value, is_bounded="visits" in edge.when)
+                for edge in edges
+            ],
             is_complete=0 < written == len(edges),
         )
 
-    def read_edges(self, name: str) -> list[tuple[str, str]]:
-        """Read the target and the condition of each edge that can be read."""
+    def read_edges(self, name: str) -> list[_EdgeText]:
+        """Read each edge that can be read."""
         at: Path = ("nodes", name, "next")
         if to := self.read_target(at):
-            return [(to, "")]
+            return [_EdgeText(to)]
+        choices = cast("dict[object, object]", self._find_value(at, dict) or {})
+        if choices:
+            texts = [value for value in choices if isinstance(value, str)]
+            return [_EdgeText(to, value, value) for value in texts if (to := self.read_target((*at, value)))]
         return [
-            # What is there and is no text is a condition all the same: without one, the edge would be taken always.
-            (to, self.read_text((*at, index, "when")) or "?" * (self._find_value((*at, index, "when")) is not None))
+            _EdgeText(to, *self._read_condition((*at, index)))
             for index in range(self._count_items(at))
             if (to := self.read_target((*at, index, "to")))
         ]
+
+    def _read_condition(self, at: Path) -> tuple[str, str | None]:
+        """Read the condition of an edge, and the value where it is one of a choice."""
+        if value := self.read_text((*at, "value")):
+            return value, value
+        # What is there and is no text is a condition all the same: without one, the edge would be taken always.
+        return self.read_text((*at, "when")) or "?" * (self._find_value((*at, "when")) is not None), None
 
     def _find_spec(self, name: str) -> type[NodeSpec] | None:
         """Find the type of a node; None: it cannot be read."""
@@ -167,8 +210,8 @@ class _ShapeReader:
         return value if isinstance(value, str) and value in (*self.list_names(), END) else self.read_text(path)
 
     def _count_items(self, path: Path) -> int:
-        """Count the items of the list at `path`; 0 where there is none."""
-        return len(cast("list[object]", self._find_value(path, list) or []))
+        """Count the items of the list or mapping at `path`; 0 where there is none."""
+        return len(cast("list[object]", self._find_value(path, list) or self._find_value(path, dict) or []))
 
     def _find_value(self, path: Path, kind: type = object) -> object:
         found = find_value(self.data, path)

@@ -91,8 +91,8 @@ def test_every_mistake_of_all_files_is_found_at_once(tmp_path: Path) -> None:
         "gateway.yaml:2:1: there is no graph 'asistant'; there is assistant, broken. Did you mean 'assistant'?",
         "graphs/assistant.yaml:1:1: there is no node 'agnt'; there is agent, check. Did you mean 'agent'?",
         "graphs/assistant.yaml:3:24: there is no setting 'temprature' for a 'model' node. Did you mean 'temperature'?",
-        "graphs/assistant.yaml:4:3: 'permision' is not a node type; choose one of: model, permission, tools."
-        " Did you mean 'permission'?",
+        "graphs/assistant.yaml:4:3: 'permision' is not a node type; choose one of: model, permission, tools, reply,"
+        " set. Did you mean 'permission'?",
         "graphs/broken.yaml:1:8: this is no YAML: a '[' is opened here and never closed",
         "servers.yaml:2:3: 'files' has both 'command' and 'url'; a server is either started here or reached there",
         "servers.yaml:3:9: 'url': an address begins with http:// or https:// and names a host",
@@ -357,7 +357,8 @@ def test_expressions_in_prompts_and_branches_are_checked_at_their_place(tmp_path
     assert graph_problems(tmp_path, text) == [
         "6:18: there is no 'caller.usr'; there is caller.user, caller.email, caller.role, caller.key."
         " Did you mean 'caller.user'?",
-        "9:20: there is no 'tool_cals' here; there is tool_calls, text, now, caller, turn. Did you mean 'tool_calls'?",
+        "9:20: there is no 'tool_cals' here; there is tool_calls, message, text, graph, visits, now, caller, turn."
+        " Did you mean 'tool_calls'?",
         "11:39: a tool call has no field 'tol'; it has id, tool, args, verdict. Did you mean 'tool'?",
     ]
 

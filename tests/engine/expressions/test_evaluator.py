@@ -379,7 +379,7 @@ async def test_branches_are_evaluated_elsewhere_as_well(evaluator: Evaluator) ->
 
     searched = compile_branch_condition('tool_calls.all(c, c.args.t.contains(c.args.u)) || text == "x"')
     hostile = step("", {"t": "a" * 65_000, "u": "a" * 32_000})
-    assert searched.effort.estimate_units(searched.measure_branch(hostile)) > MAX_INLINE_UNITS  # type: ignore[arg-type]
+    assert searched.effort.estimate_units(searched.measure(hostile)) > MAX_INLINE_UNITS  # type: ignore[arg-type]
     assert await evaluator.evaluate_branch(searched, hostile, "ann") == (True, "")
     assert await evaluator.evaluate_branch(
         compile_branch_condition("size(tool_calls) > 0"), step("x" * 9_000_000), "ann"

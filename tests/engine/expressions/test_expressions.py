@@ -287,8 +287,8 @@ def test_unfit_arguments_matter_only_to_a_branch_that_looks_at_them() -> None:
         ("tool_calls.exists(c, c.tol == 'x')", "a tool call has no field 'tol'; it has id, tool, args, verdict"),
         ("tool_calls[0]['name'] == 'x'", "a tool call has no field 'name'; it has id, tool, args, verdict"),
         ("tool_calls.map(c, c)[0].verdit == 'x'", "a tool call has no field 'verdit'; it has id, tool, args, verdict"),
-        ("args.x == 1", "there is no 'args' here; there is tool_calls, text, now, caller, turn"),
-        ("graph == 'x'", "there is no 'graph' here"),
+        ("args.x == 1", "there is no 'args' here; there is tool_calls, message, text, graph, visits, now,"),
+        ("tool == 'x'", "there is no 'tool' here"),
     ],
 )
 def test_a_branch_has_its_own_names(text: str, message: str) -> None:
@@ -329,11 +329,15 @@ def test_what_a_user_is_called_is_never_read_as_a_template() -> None:
     [
         ("ab {{ caller.usr }}", 6, "there is no 'caller.usr'"),
         ("ab {{ caller }}", 6, "'caller' is not a value by itself"),
-        ("ab {{ [1] }}", 6, "this is a list, which has no form as text"),
+        ("ab {{ duration('1s') }}", 6, "this is a length of time, which has no form as text"),
         ("ab {{ caller.user", 3, "'{{' without its '}}'"),
         ("ab {{ 'caller.user }}", 3, "'{{' without its '}}'"),
         ("ab {{}}", 5, "the expression is empty"),
-        ("{{ graph }} {{ args.x }}", 15, "there is no 'args' here; there is graph, now, caller"),
+        (
+            "{{ graph }} {{ args.x }}",
+            15,
+            "there is no 'args' here; there is message, text, graph, visits, now, caller;",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_prompt_is_found_at_its_place(text: str, offset: int, message: str) -> None:

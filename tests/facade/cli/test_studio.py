@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,28 @@ INTERLOCK = Path(sys.executable).with_name("interlock")
 pytestmark = pytest.mark.timeout(180)
 
 
+COUNTER = """\
+vars:
+  tries: {type: int, default: 0}
+  mood: [good, bad]
+  ticket: {fields: {title: string, "steps?": "string[]"}}
+start: count
+nodes:
+  count:
+    type: set
+    set: {tries: tries + 1, mood: "tries > 3 ? 'good' : 'bad'", ticket: "{'title': message}"}
+    next: [{when: visits < 3, to: count}, {to: say}]
+  say: {type: reply, text: "{{ tries }} {{ mood }} {{ ticket.title }}", next: end}
+"""
+
+
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("studio")
     port = free_port()
-    command = [INTERLOCK, "studio", "--configs", ROOT / "configs", "--port", str(port)]
+    configs = shutil.copytree(ROOT / "configs", folder / "configs")
+    (configs / "graphs" / "counter.yaml").write_text(COUNTER)
+    command = [INTERLOCK, "studio", "--configs", configs, "--port", str(port)]
     env = {"INTERLOCK_DATA": str(folder / "data"), "INTERLOCK_DEMO_DELAY": "0", "LANGSMITH_TRACING": "false"}
     with running("interlock studio", command, folder / "studio.log", env=env, cwd=folder) as process:
         address = process.wait_for_line(r"^studio https://smith\.langchain\.com/studio/\?baseUrl=(\S+)$", timeout=120)[
@@ -57,7 +75,29 @@ def human(text: str) -> dict[str, Any]:
 
 def test_the_graphs_of_the_folder_are_listed(studio: httpx.Client) -> None:
     found = studio.post("/assistants/search", json={}).json()
-    assert [entry["graph_id"] for entry in found] == ["assistant"]
+    assert sorted(entry["graph_id"] for entry in found) == ["assistant", "counter"]
+
+
+def test_variables_are_keys_of_the_state_with_their_types(studio: httpx.Client) -> None:
+    found = {entry["graph_id"]: entry for entry in studio.post("/assistants/search", json={}).json()}
+    schemas = studio.get(f"/assistants/{found['counter']['assistant_id']}/schemas").json()
+    keys = schemas["state_schema"]["properties"]
+    assert keys["tries"]["type"] == "integer"
+    assert keys["mood"]["enum"] == ["good", "bad"]
+    ticket = schemas["state_schema"]["$defs"][keys["ticket"]["$ref"].rpartition("/")[2]]
+    assert ticket["properties"]["steps"]["items"] == {"type": "string"}
+    assert ticket["required"] == ["title"]
+    thread = new_thread(studio)
+    run(studio, thread, ["values"], assistant_id="counter", input={**human("hi"), "tries": 2})
+    values = studio.get(f"/threads/{thread}/state").json()["values"]
+    assert (values["tries"], values["visits"]) == (5, {"count": 3, "say": 1})
+    assert values["messages"][-1]["content"] == "5 good hi"
+
+
+def test_the_state_of_a_graph_without_variables_has_a_schema_too(studio: httpx.Client) -> None:
+    found = {entry["graph_id"]: entry for entry in studio.post("/assistants/search", json={}).json()}
+    schemas = studio.get(f"/assistants/{found['assistant']['assistant_id']}/schemas").json()
+    assert {"messages", "rounds", "verdicts"} <= schemas["state_schema"]["properties"].keys()
 
 
 def test_tokens_stream_in_messages_mode_and_the_tool_really_runs(studio: httpx.Client) -> None:

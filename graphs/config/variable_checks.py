@@ -1,0 +1,185 @@
+"""Check that on no way through a graph a variable is read before it is written, nor a field that may be absent.
+
+A forward analysis over the ways of the graph: a fact is a variable that surely has a value (`ticket`), or a field of
+one that is surely there (`ticket.title`). A node has the facts that all ways to it have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from graphs.config.spec.graph import END
+from graphs.expressions import GraphExpression
+from graphs.expressions.celtree import Expr, split_field
+
+Facts = frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One edge."""
+
+    when: GraphExpression | None
+    to: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFlow:
+    """What a node reads and writes."""
+
+    reads: Sequence[GraphExpression]
+    """What it evaluates before it has written anything."""
+    writes: Collection[str]
+    ways: Sequence[Way]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyRead:
+    """A variable, or a field of one, that is read where it may not be there."""
+
+    node: str
+    expression: GraphExpression
+    at: int
+    """Its place in the text that the expression stands in."""
+    name: str
+    """`ticket`, or `ticket.title` for a field that may be absent."""
+    path: Sequence[str]
+    """A way from the start to the node on which nobody writes the variable; empty for a field."""
+
+
+def find_early_reads(start: str, nodes: Mapping[str, NodeFlow], assigned: Collection[str]) -> list[EarlyRead]:
+    """Find every read of a variable that a way leads to before it is written.
+
+    `assigned` are the variables that have a value from the start.
+    """
+    before = _compute_facts(start, nodes, frozenset(assigned))
+    found: list[EarlyRead] = []
+    for name, node in nodes.items():
+        if (facts := before.get(name)) is None:
+            continue  # no way leads here, which is reported elsewhere
+
+        def report(expression: GraphExpression, facts: Facts, name: str = name) -> None:
+            for at, missing in _find_missing(expression, facts):
+                path = _find_path(start, name, nodes, missing) if "." not in missing else ()
+                found.append(EarlyRead(node=name, expression=expression, at=at, name=missing, path=path))
+
+        for expression in node.reads:
+            report(expression, facts)
+        facts = _write(facts, node.writes)
+        for way in node.ways:
+            if way.when is not None:
+                report(way.when, facts)
+                facts |= _find_facts(way.when.tree.root, truth=False)
+    return found
+
+
+def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -> dict[str, Facts]:
+    before: dict[str, Facts] = {start: assigned} if start in nodes else {}
+    waiting = [start] if start in nodes else []
+    while waiting:
+        name = waiting.pop()
+        facts = _write(before[name], nodes[name].writes)
+        for way in nodes[name].ways:
+            taken = facts
+            if way.when is not None:
+                taken = facts | _find_facts(way.when.tree.root, truth=True)
+                facts |= _find_facts(way.when.tree.root, truth=False)
+            if way.to not in nodes:
+                continue
+            known = before.get(way.to)
+            joined = taken if known is None else known & taken
+            if joined != known:
+                before[way.to] = joined
+                waiting.append(way.to)
+    return before
+
+
+def _write(facts: Facts, writes: Collection[str]) -> Facts:
+    return frozenset(fact for fact in facts if fact.split(".")[0] not in writes) | frozenset(writes)
+
+
+def _find_missing(expression: GraphExpression, facts: Facts) -> Iterator[tuple[int, str]]:
+    variables = {name for name, _ in expression.variables}
+
+    def visit(node: Expr, facts: Facts, hidden: frozenset[str]) -> Iterator[tuple[int, str]]:
+        place = expression.offset + expression.tree.offsets.get(node.id, 0)
+        parts = (*((node.target,) if node.target is not None else ()), *node.children)
+        if node.kind == "ident":
+            name = node.name.lstrip(".")
+            if name in variables and name not in hidden and name not in facts:
+                yield place, name
+            return
+        if node.kind == "comprehension":
+            yield from visit(parts[0], facts, hidden)
+            for part in parts[1:]:
+                yield from visit(part, facts, hidden | {node.name})
+            return
+        if node.name in ("_&&_", "_||_") and len(parts) == 2:
+            yield from visit(parts[0], facts, hidden)
+            yield from visit(parts[1], facts | _find_facts(parts[0], truth=node.name == "_&&_"), hidden)
+            return
+        if node.name == "_?_:_" and len(parts) == 3:
+            yield from visit(parts[0], facts, hidden)
+            yield from visit(parts[1], facts | _find_facts(parts[0], truth=True), hidden)
+            yield from visit(parts[2], facts | _find_facts(parts[0], truth=False), hidden)
+            return
+        if (path := _find_optional_path(node, expression)) is not None and path not in facts:
+            root = path.split(".")[0]
+            if root not in hidden and root in facts:
+                yield place, path
+        for part in parts:
+            yield from visit(part, facts, hidden)
+
+    yield from visit(expression.tree.root, facts, frozenset())
+
+
+def _find_optional_path(node: Expr, expression: GraphExpression) -> str | None:
+    """Return the path of a field that is read here and may be absent, such as `ticket.title`; None: nothing such."""
+    looked = split_field(node)
+    if looked is None or node.is_test or node.name in ("@in", "_in_"):
+        return None
+    holder = expression.variable_types.get(looked[0].id)
+    field = holder.find_field(looked[1]) if holder is not None else None
+    path = _find_path_of(node)
+    return path if field is not None and field.is_optional and path is not None else None
+
+
+def _find_path_of(node: Expr) -> str | None:
+    """Return `a.b` for a variable's field, however it is looked at; None: it is no plain path."""
+    if node.kind == "ident":
+        return node.name.lstrip(".")
+    looked = split_field(node)
+    if looked is None:
+        return None
+    before = _find_path_of(looked[0])
+    return f"{before}.{looked[1]}" if before is not None else None
+
+
+def _find_facts(node: Expr, *, truth: bool) -> Facts:
+    """Find which fields are surely there where this condition is true, or false."""
+    if node.name == "!_" and len(node.children) == 1:
+        return _find_facts(node.children[0], truth=not truth)
+    if node.name in ("_&&_", "_||_") and len(node.children) == 2:
+        one, other = (_find_facts(child, truth=truth) for child in node.children)
+        return one | other if (node.name == "_&&_") == truth else one & other
+    if truth and (node.is_test or node.name in ("@in", "_in_")) and (path := _find_path_of(node)) is not None:
+        return frozenset({path})
+    return frozenset()
+
+
+def _find_path(start: str, goal: str, nodes: Mapping[str, NodeFlow], variable: str) -> Sequence[str]:
+    """Find the shortest way to a node on which nobody writes a variable."""
+    paths: list[tuple[str, ...]] = [(start,)]
+    passed = {start}
+    while paths:
+        path = paths.pop(0)
+        if path[-1] == goal:
+            return path
+        if variable in nodes[path[-1]].writes:
+            continue
+        for way in nodes[path[-1]].ways:
+            if way.to != END and way.to in nodes and way.to not in passed:
+                passed.add(way.to)
+                paths.append((*path, way.to))
+    return (goal,)

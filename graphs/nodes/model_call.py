@@ -1,0 +1,176 @@
+"""One call of a model for a node: what it is sent, how it is asked, and what operators learn of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
+from langgraph.runtime import Runtime
+
+from graphs.config.spec.graph import ModelNodeSpec
+from graphs.errors import ModelError
+from graphs.events import TokenUsage
+from graphs.llm.call_pieces import RawCall
+from graphs.llm.endpoint_messages import add_note
+from graphs.llm.provider_fields import CallFields
+from graphs.llm.stream import REASONS, Answer, Listener, build_length_error, read_count
+from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.state import Context, State
+from graphs.nodes.values import NodeValues
+from graphs.telemetry.instrument import record_model_call
+
+log = logging.getLogger(__name__)
+
+ALREADY_SAID = "What stands above was said to the person in this turn already. Go on with your part."
+
+
+class AnswerListener(Listener, Protocol):
+    """The receiver of an answer that learns of its end too."""
+
+    def finish(self, model: str, answer: Answer) -> None:
+        """Take the end of one model call."""
+        ...
+
+
+class ModelCall:
+    """What all calls of one node's model have in common. Built once for each node and snapshot."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        spec = cast(ModelNodeSpec, site.spec)
+        own_params = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
+        self.params: Mapping[str, Any] = {name: value for name, value in own_params.items() if value is not None}
+        """What the node says of the request."""
+        self._site = site
+        self._services = services
+        self._model = spec.model
+        self._has_input = spec.input is not None
+        self._values = NodeValues(site, services)
+        self._seconds = site.plan.spec.limits.seconds
+
+    async def begin(self, context: Context) -> None:
+        """Go on where the client is still there and takes what is said."""
+        if context.claims is not None:
+            await context.claims.pass_gate()
+        if context.flow is not None and context.flow.full:
+            await context.flow.wait_for_room()
+
+    def choose_model(self, context: Context) -> str:
+        """Choose the model: the node's, the one that was asked for, or the gateway's."""
+        return self._model or context.model or self._services.snapshot.gateway.models.default
+
+    async def build_messages(self, state: State, context: Context) -> list[Mapping[str, Any]]:
+        """Build the messages: the prompt, then the node's `input`, or the conversation and what the turn has added to
+        it. Raises NodeFailure."""
+        messages: list[Mapping[str, Any]] = []
+        if (prompt := await self._values.render("prompt", state, context)) is not None:
+            messages.append({"role": "system", "content": prompt})
+        if self._has_input:
+            seen = await self._values.render("input", state, context)
+            return [*messages, {"role": "user", "content": seen or ""}]
+        messages += context.history
+        if own := state.get("messages"):
+            messages += self._services.model.convert_messages(own)
+            # Many endpoints refuse a conversation that ends with the assistant's words, or go on in the middle of them.
+            if isinstance(own[-1], AIMessage) and not (own[-1].tool_calls or own[-1].invalid_tool_calls):
+                messages = [*add_note(messages, ALREADY_SAID)]
+        return messages
+
+    async def ask(
+        self,
+        request: Mapping[str, Any],
+        listener: AnswerListener,
+        context: Context,
+        runtime: Runtime[Context],
+        config: RunnableConfig,
+    ) -> Answer:
+        """Ask the model, and count what it took. Raises ModelError."""
+        info = runtime.execution_info
+        try:
+            answer = await self._send(request, listener, context, config)
+        except ModelError as error:
+            tries = info.node_attempt if info is not None else 1
+            # Not the endpoint's words: they may quote what people wrote.
+            log.warning(
+                "graph %s, node %s, model %s: %s (status %s), try %d%s",
+                self._site.plan.id,
+                self._site.name,
+                request["model"],
+                error.kind,
+                error.status,
+                tries,
+                "; a failure that may pass" if error.retryable else "",
+            )
+            raise error.count_tries(tries) from error
+        listener.finish(request["model"], answer)
+        return answer
+
+    async def _send(
+        self, request: Mapping[str, Any], listener: Listener, context: Context, config: RunnableConfig
+    ) -> Answer:
+        services = self._services
+        with record_model_call(
+            services.metrics, self._site.plan.id, request, services.model.base_url, context.token_count
+        ) as span:
+            if has_token_handler(config):
+                answer = await ask_through_langchain(services, request, config, self._seconds)
+            else:
+                answer = await services.model.stream(
+                    request, listener, key=context.key, token_count=span.token_count, flow=context.flow
+                )
+            span.usage, span.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
+        return answer
+
+
+def has_token_handler(config: RunnableConfig) -> bool:
+    """Whether somebody listens to LangChain's token callbacks (`stream_mode="messages"`, as Studio does)."""
+    callbacks = config.get("callbacks")
+    handlers = callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or []
+    return any(isinstance(handler, StreamMessagesHandler) for handler in handlers)
+
+
+async def ask_through_langchain(
+    services: Services, request: Mapping[str, Any], config: RunnableConfig, seconds: float
+) -> Answer:
+    """Send the request through ChatOpenAI, so that LangChain's callbacks see every token.
+
+    Raises ModelError, and TimeoutError after `seconds`.
+    """
+    options = {name: value for name, value in request.items() if name != "messages"}
+    if marks := await services.model.litellm.build_marks():
+        options["extra_body"] = marks
+    # Chunks are added up at the end: added one by one, each would copy all before it.
+    chunks: list[AIMessageChunk] = []
+    length = 0
+    longest = services.snapshot.gateway.models.max_answer
+    async with asyncio.timeout(seconds):
+        async for chunk in services.model.langchain.astream(request["messages"], config, **options):
+            chunks.append(chunk)
+            length += len(chunk.text) + sum(len(piece["args"] or "") for piece in chunk.tool_call_chunks)
+            if length > longest:
+                raise build_length_error(longest, has_output=True)
+    if not chunks:
+        return Answer()
+    collected = add_ai_message_chunks(*chunks) if len(chunks) > 1 else chunks[0]
+    usage = collected.usage_metadata or UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+    prompt, completion = read_count(usage["input_tokens"]), read_count(usage["output_tokens"])
+    return Answer(
+        text=collected.text,
+        calls=[
+            RawCall(
+                chunk["id"] or "",
+                chunk["name"] or "",
+                chunk["args"] or "",
+                carried=CallFields(id=chunk["id"]) if chunk["id"] else CallFields(),
+            )
+            for chunk in collected.tool_call_chunks
+        ],
+        reason=REASONS.get(str(collected.response_metadata.get("finish_reason")), "stop"),
+        usage=TokenUsage() if prompt is None or completion is None else TokenUsage(prompt, completion),
+    )

@@ -1,0 +1,43 @@
+"""The type of a graph's state: that of every turn, and one key for each variable of the graph."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, cast, get_type_hints
+
+from typing_extensions import TypedDict
+
+from graphs.config.compile_graph import GraphPlan
+from graphs.expressions import VarType
+from graphs.nodes.state import State
+
+_PLAIN: dict[str, Any] = {"string": str, "int": int, "number": float, "bool": bool, "any": Any}
+
+
+def build_state_type(plan: GraphPlan) -> type[State]:
+    """Build the type of a graph's state: LangGraph makes a channel of each key, and Studio a field of its forms.
+
+    A graph without variables has the state of every turn.
+    """
+    if not plan.variables:
+        return State
+    keys = get_type_hints(State, include_extras=True)
+    variables = {name: build_annotation(name, variable.type) for name, variable in plan.variables.items()}
+    make: Any = TypedDict  # a type checker wants the keys written out
+    return cast("type[State]", make("State", {**keys, **variables}, total=False))
+
+
+def build_annotation(name: str, type_: VarType) -> Any:
+    """Build the type annotation of values of this type; `name` is what an object's type is called."""
+    match type_.kind:
+        case "list":
+            return list[build_annotation(name, type_.item) if type_.item is not None else Any]
+        case "enum":
+            return Literal[type_.values]
+        case "object":
+            fields = {field.name: build_annotation(f"{name}_{field.name}", field.type) for field in type_.fields}
+            optional = {field.name for field in type_.fields if field.is_optional}
+            keys = {key: NotRequired[value] if key in optional else value for key, value in fields.items()}
+            make: Any = TypedDict
+            return make(name, keys)
+        case kind:
+            return _PLAIN[kind]

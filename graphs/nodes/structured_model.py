@@ -1,0 +1,142 @@
+"""The model node with `into`: asks a model for a value, silently, and puts it into a variable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from graphs.config.spec.graph import ModelNodeSpec
+from graphs.errors import ModelError, NodeFailure
+from graphs.events import ModelFinished
+from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
+from graphs.llm.stream import Answer, PieceKind
+from graphs.llm.structured_answers import AnswerForm, StructuredAnswer, UnreadableAnswer
+from graphs.nodes.base import NodeSite, Services, find_emitter
+from graphs.nodes.model import WORDS_WANTED, find_reached_limit
+from graphs.nodes.model_call import ModelCall
+from graphs.nodes.state import Context, State
+
+ANSWER_FIELDS = frozenset(
+    (
+        *("response_format", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+        *("stop", "logprobs", "top_logprobs", "n", "modalities", "audio", "prediction", "web_search_options"),
+        *("max_tokens", "max_completion_tokens"),
+    )
+)
+"""Fields of the client's request that are about the answer that it gets, which this is not."""
+
+
+class StructuredModelNode:
+    """Asks a model for the value of a variable. Nothing of it is said."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        spec = cast(ModelNodeSpec, site.spec)
+        assert spec.into is not None  # noqa: S101  else it is the other node
+        type_ = site.plan.variables[spec.into].type
+        self._variable = spec.into
+        self._services = services
+        self._site = site
+        self._limits = site.plan.spec.limits
+        self._call = ModelCall(site, services)
+        self._structured = StructuredAnswer(type_) if type_.kind != "string" else None
+        self._forms: dict[str, AnswerForm] = {}
+        """By model: the form that its endpoint takes, where it refused the first one."""
+
+    async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        """Ask for the value, and once more where the answer does not fit. Raises NodeFailure and ModelError."""
+        context = self._services.find_context(runtime)
+        await self._call.begin(context)
+        rounds = state.get("rounds", 0)
+        now = time.time()
+        started = max(state.get("started") or now, context.started)
+        role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
+        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
+        if reached:
+            raise NodeFailure(f"node {self._site.name!r} has no round left. {reached}", kind="limit")
+        messages = await self._call.build_messages(state, context)
+        emit = find_emitter(context, runtime.stream_writer)
+        listener = SilentListener(emit)
+        value = await self._ask_for_value(messages, listener, context, runtime, config)
+        return {self._variable: value, "rounds": rounds + 1, "started": started}
+
+    async def _ask_for_value(
+        self,
+        messages: list[Mapping[str, Any]],
+        listener: SilentListener,
+        context: Context,
+        runtime: Runtime[Context],
+        config: RunnableConfig,
+    ) -> Any:
+        problem = ""
+        for _ in range(2):
+            answer = await self._ask(messages, listener, context, runtime, config)
+            try:
+                return self._read(answer)
+            except UnreadableAnswer as error:
+                problem = str(error)
+                if answer.text.strip():
+                    messages = [*messages, {"role": "assistant", "content": answer.text}]
+                correction = self._structured.build_correction(problem) if self._structured else WORDS_WANTED
+                messages = add_note(messages, correction)
+        name = self._site.name
+        why = f"node {name!r}: the model's answer for {self._variable!r} {problem}, and so did its second"
+        raise NodeFailure(why, kind="invalid")
+
+    def _read(self, answer: Answer) -> Any:
+        if self._structured is not None:
+            return self._structured.read(answer)
+        if answer.is_silent or answer.has_refusal:
+            raise UnreadableAnswer("holds no words")
+        return self._site.plan.variables[self._variable].type.fit(answer.text)
+
+    async def _ask(
+        self,
+        messages: list[Mapping[str, Any]],
+        listener: SilentListener,
+        context: Context,
+        runtime: Runtime[Context],
+        config: RunnableConfig,
+    ) -> Answer:
+        model = self._call.choose_model(context)
+        params = {name: value for name, value in context.params.items() if name not in ANSWER_FIELDS}
+        request: dict[str, Any] = {"model": model, **params, **self._call.params}
+        request["messages"] = build_endpoint_messages(messages, model)
+        if self._structured is None:
+            return await self._call.ask(request, listener, context, runtime, config)
+        form = self._forms.get(model, self._structured.first_form)
+        try:
+            fields = self._structured.build_fields(form)
+            return await self._call.ask({**request, **fields}, listener, context, runtime, config)
+        except ModelError as error:
+            if form != "schema" or error.status not in (400, 404, 422, 501):
+                raise
+            # Perhaps the form is what it refused; where it is not, it says so again.
+            answer = await self._call.ask(
+                {**request, **self._structured.build_fields("function")}, listener, context, runtime, config
+            )
+            self._forms[model] = "function"
+            return answer
+
+
+class SilentListener:
+    """Takes an answer that nobody is to read; only its use of tokens is told."""
+
+    def __init__(self, emit: Any) -> None:
+        self._emit = emit
+
+    def finish(self, model: str, answer: Answer) -> None:
+        """Emit the end of one model call."""
+        self._emit(ModelFinished(model, answer.usage, "stop"))
+
+    def add_text(self, kind: PieceKind, text: str) -> None:
+        """Pass over a piece of text."""
+
+    def add_annotations(self, annotations: bytes) -> None:
+        """Pass over where the text comes from."""
+
+    def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
+        """Pass over how likely the last piece was."""

@@ -1,0 +1,142 @@
+"""The values that expressions of a node may look at, and the variables that a node writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langchain_core.messages import HumanMessage
+
+from graphs.config.compile_graph import GraphPlan
+from graphs.errors import NodeFailure
+from graphs.expressions import ExpressionError, TypeMismatch
+from graphs.llm.messages import text_of
+from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.state import Context, State, find_last_answer
+
+
+class NodeValues:
+    """What the expressions of one node may look at. Built once for each node and snapshot."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._services = services
+        self._variables = site.plan.variables
+        self._builders: Mapping[str, Callable[[State, Context], Any]] = {
+            "message": find_message,
+            "text": _find_text,
+            "turn": _count_turn,
+            "tool_calls": self._build_calls,
+            "caller": lambda _, context: context.caller,
+            "graph": lambda _, __: site.plan.id,
+            "now": lambda _, __: datetime.now(UTC),
+        }
+
+    def build(self, names: Collection[str], state: State, context: Context, *, visits: int) -> dict[str, Any]:
+        """Build the values of these names; a variable without a value is left out. `visits`: how often the node ran."""
+        found: dict[str, Any] = {}
+        for name in names:
+            if name in self._variables:
+                if (value := read_variable(self._site.plan, state, name)) is not MISSING:
+                    found[name] = value
+            elif name == "visits":
+                found[name] = visits
+            else:
+                found[name] = self._builders[name](state, context)
+        return found
+
+    async def render(self, field: str, state: State, context: Context) -> str | None:
+        """Fill in a text of the node; None: it has none. Raises NodeFailure."""
+        template = self._site.plan.templates.get((self._site.name, field))
+        if template is None:
+            return None
+        values = self.build(template.names, state, context, visits=self.count_visits(state))
+        try:
+            return await self._services.evaluator.render(template, values, context.caller.user)
+        except ExpressionError as error:
+            raise self.build_failure(field, str(error)) from error
+
+    async def evaluate(self, *path: str, state: State, context: Context) -> Any:
+        """Evaluate a field of the node that is CEL. Raises NodeFailure."""
+        expression = self._site.plan.expressions[self._site.name, *path]
+        values = self.build(expression.names, state, context, visits=self.count_visits(state))
+        value, why = await self._services.evaluator.evaluate_value(expression, values, context.caller.user)
+        if why:
+            raise self.build_failure(".".join(path), f"{expression.text} cannot be evaluated: {why}")
+        return value
+
+    def fit(self, name: str, value: Any) -> Any:
+        """Return a value as its variable keeps it. Raises TypeMismatch."""
+        return self._variables[name].type.fit(value)
+
+    def count_visits(self, state: State) -> int:
+        """Count how often the node ran in this turn, this time included."""
+        return state.get("visits", {}).get(self._site.name, 0) + 1
+
+    def build_failure(self, field: str, why: str) -> NodeFailure:
+        """Build the failure of a field of the node."""
+        plan, name = self._site.plan, self._site.name
+        return NodeFailure(f"graphs/{plan.id}.yaml, node {name!r}, {field}: {why}", kind="invalid")
+
+    def build_unfit(self, field: str, name: str, error: TypeMismatch) -> NodeFailure:
+        """Build the failure of a value that does not fit its variable."""
+        return self.build_failure(field, f"what would go into {name!r} {error}")
+
+    def _build_calls(self, state: State, context: Context) -> list[dict[str, Any]]:
+        return build_call_values(state, context, self._services)
+
+
+MISSING = object()
+"""Stands for the value of a variable that has none."""
+
+
+def read_variable(plan: GraphPlan, state: State, name: str) -> Any:
+    """Read a variable of a turn: what a node wrote last, else its default, else MISSING."""
+    values = cast("Mapping[str, Any]", state)
+    if name in values:
+        return values[name]
+    variable = plan.variables[name]
+    return deepcopy(variable.default) if variable.has_default else MISSING
+
+
+def find_message(state: State, context: Context) -> str:
+    """Find the person's latest text; empty: they said nothing."""
+    for message in reversed(state.get("messages", [])):
+        if isinstance(message, HumanMessage):
+            return message.text
+    return next((text_of(message) for message in reversed(context.history) if message.get("role") == "user"), "")
+
+
+def build_call_values(state: State, context: Context, services: Services) -> list[dict[str, Any]]:
+    """Build what expressions see of the latest round's tool calls."""
+    answer = find_last_answer(state)
+    verdicts = state.get("verdicts", {})
+    calls: list[dict[str, Any]] = []
+    tools = services.find_tools(context)
+    for call in answer.tool_calls if answer else ():
+        if call["name"] in context.client_names:
+            continue
+        served = tools.find(call["name"])
+        verdict = verdicts.get(call["id"] or "")
+        calls.append(
+            {
+                "id": call["id"],
+                "tool": served.people_name if served else call["name"],
+                "args": call["args"],
+                "verdict": verdict["decision"] if verdict else "",
+            }
+        )
+    for broken in answer.invalid_tool_calls if answer else ():
+        calls.append({"id": broken["id"], "tool": broken["name"] or "", "args": {}, "verdict": ""})
+    return calls
+
+
+def _find_text(state: State, _: Context) -> str:
+    answer = find_last_answer(state)
+    return answer.text if answer else ""
+
+
+def _count_turn(state: State, _: Context) -> dict[str, int]:
+    return {"rounds": state.get("rounds", 0), "calls": state.get("calls", 0)}
