@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -24,12 +24,14 @@ def is_brief(*values: object) -> bool:
     left: list[Any] = [*values]
     while left:
         value = left.pop()
-        if isinstance(value, (str, list, dict)):
-            room -= len(cast("Sized", value))
-        if isinstance(value, list):
+        if isinstance(value, str):
+            room -= len(value)
+        elif isinstance(value, list):
             left += value
+            room -= len(cast("list[Any]", value))
         elif isinstance(value, dict):
             left += value.values()
+            room -= len(cast("dict[str, Any]", value))
         if room < 0:
             return False
     return True

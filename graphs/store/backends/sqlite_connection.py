@@ -28,10 +28,17 @@ class SqliteConnection:
         connection = self._connection
         if connection is None or connection.invalidated:
             connection = self._connect()
-        with connection.begin():
-            # Past SQLAlchemy, whose own way to say one word takes five times as long.
-            cast("sqlite3.Connection", connection.connection.driver_connection).execute(begin)
-            return work(connection)
+        # Past SQLAlchemy, whose own way to begin and to commit takes longer than SQLite itself. It has a transaction to
+        # end where a statement went through it.
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        driver.execute(begin)
+        try:
+            result = work(connection)
+            (connection if connection.in_transaction() else driver).commit()
+        except BaseException:
+            (connection if connection.in_transaction() else driver).rollback()
+            raise
+        return result
 
     def close(self) -> None:
         """End the connection."""
