@@ -48,7 +48,7 @@ class PortableSchema:
 def make_portable(original: Mapping[str, Any]) -> PortableSchema:
     """Make a tool's schema portable: an object with properties, without references, choices or conditions at its top.
 
-    What was portable before comes out equal.
+    What was portable before comes out equal, but without its titles.
     """
     writer = _Writer(original)
     written = writer.write_object(writer.merge(original, 0), 0)
@@ -56,7 +56,7 @@ def make_portable(original: Mapping[str, Any]) -> PortableSchema:
     # Other patterns than those of texts are not checked in linear time.
     is_checkable = not writer.is_full and "patternProperties" not in json.dumps(original)
     whole = {name: value for name, value in original.items() if name != "$schema"}
-    return PortableSchema(schema, schema == whole, is_checkable)
+    return PortableSchema(_remove_titles(schema), schema == whole, is_checkable)
 
 
 class ShownTool(Protocol):
@@ -308,6 +308,30 @@ def _build_anything(schema: Mapping[str, Any]) -> Schema:
     kinds = [{"type": kind} for kind in ("string", "number", "boolean", "object")]
     outer = {name: value for name, value in _keep(schema).items() if name in ("title", "description", "default")}
     return outer | {"anyOf": [*kinds, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+
+
+def _remove_titles(written: Schema) -> Schema:
+    """Remove titles from a portable schema: most are made by a program out of the argument's name, and models pay for
+    each. A simple value among choices keeps its own, which may be all that is said of it."""
+    shown: Schema = {}
+    for word, value in written.items():
+        match word, value:
+            case "title", _:
+                continue
+            case "properties", dict():
+                parts = cast("Mapping[str, Schema]", value)
+                shown[word] = {name: _remove_titles(part) for name, part in parts.items()}
+            case (("items" | "additionalProperties"), dict()):
+                shown[word] = _remove_titles(cast("Schema", value))
+            case "anyOf", list():
+                choices = cast("list[Schema]", value)
+                shown[word] = [
+                    _remove_titles(choice) if choice.get("type") in (None, "object", "array") else choice
+                    for choice in choices
+                ]
+            case _:
+                shown[word] = value
+    return shown
 
 
 def _keep(merged: Mapping[str, Any]) -> Schema:

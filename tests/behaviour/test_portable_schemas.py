@@ -40,6 +40,29 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "loop": {"type": "object", "properties": {"child": {"$ref": "#"}}},
     "text": {"type": "string"},
     "code": {"type": "object", "properties": {"code": {"type": "string", "pattern": "^(a+)+$"}}},
+    "titled": {  # as pydantic writes it, whose titles are the names once more
+        "type": "object",
+        "title": "titledArguments",
+        "properties": {
+            "title": {"title": "Title", "type": "string"},
+            "list": {"title": "List", "type": "array", "items": {"title": "Item", "type": "string"}},
+            "place": {
+                "title": "Place",
+                "anyOf": [{"title": "A", "type": "object", "properties": {"x": {"title": "X", "type": "string"}}}],
+                "default": {"title": "kept"},
+            },
+            "level": {"anyOf": [{"title": "low", "type": "string", "enum": ["1"]}, {"type": "null"}]},
+            "word": {"title": "Word", "type": "string", "enum": ["title"]},
+        },
+        "required": ["title"],
+    },
+}
+TITLED = {
+    "title": TEXT,
+    "list": {"type": "array", "items": TEXT},
+    "place": {"type": "object", "properties": {"x": TEXT}, "default": {"title": "kept"}},
+    "level": {"anyOf": [{"title": "low", "type": "string", "enum": ["1"]}, {"type": "null"}]},
+    "word": {"type": "string", "enum": ["title"]},
 }
 
 
@@ -90,6 +113,7 @@ async def test_every_schema_is_shown_in_a_form_that_all_take(tmp_path: Path, mod
     assert [fault for name, schema in parameters.items() for fault in find_faults(schema, name)] == []
     assert all(schema["type"] == "object" and "anyOf" not in schema for schema in parameters.values())
     assert parameters["plain"] == PLAIN
+    assert parameters["titled"] == {"type": "object", "properties": TITLED, "required": ["title"]}
     assert parameters["any"]["required"] == ["k"]
     assert set(parameters["all"]["properties"]) == {"a", "b"}
     assert "'$filter'" in parameters["parts"]["description"]
