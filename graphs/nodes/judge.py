@@ -109,10 +109,24 @@ class Judge:
             calls=calls,
             now=now,
         )
-        values = build_values(context.caller, facts)
-        decide = partial(self._policy.decide, context.caller, facts, values)
-        verdict = await self._services.evaluator.resolve(decide, values)
+        verdict = await self._decide(facts, digest, context)
         return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
+
+    async def _decide(self, facts: CallFacts, digest: str, context: Context) -> Verdict:
+        """Decide one call by the rules. What they came to in this run is not worked out once more for the same facts,
+        unless time may have changed it."""
+        caller, tool = context.caller, facts.tool
+        hints = (tool.read_only, tool.destructive, tool.trusted)
+        place = (facts.call_id, facts.graph, facts.node, facts.rounds, facts.calls)
+        key = (self._services.snapshot.id, caller, tool, hints, digest, place)
+        known = context.decided.get(key)
+        if known is None:
+            values = build_values(caller, facts)
+            decide = partial(self._policy.decide, caller, facts, values)
+            known = await self._services.evaluator.resolve(decide, values)
+            if self._policy.is_lasting(caller, tool):
+                context.decided[key] = known
+        return known
 
 
 def build_verdict_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord:

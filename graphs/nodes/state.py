@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NotRequired, Protocol
@@ -15,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from graphs.events import Event
 from graphs.llm.stream import Flow
-from graphs.policy.rules import Caller
+from graphs.policy.rules import Caller, Verdict
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.telemetry.token_count import TokenCount
 
@@ -103,6 +103,8 @@ class Context:
     """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
     flow: Flow | None = None
     """Where what `listener` hears goes on to, which may be full. None: nobody has to wait (Studio)."""
+    decided: dict[Hashable, Verdict] = field(default_factory=dict[Hashable, Verdict], compare=False, repr=False)
+    """What the rules came to in this run, by all that they looked at: two nodes ask the same of each call."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -78,6 +78,8 @@ class _RelevantRules:
     allow: tuple[Rule, ...]
     argument_names: frozenset[str]
     """The arguments of a call that their conditions name."""
+    is_lasting: bool
+    """Whether none of their conditions looks at the clock, at files or at names of hosts."""
 
 
 class Policy:
@@ -140,6 +142,10 @@ class Policy:
             said = f"{rule} holds only when {rule.when.text}" if rule.when is not None else str(rule)
             return Verdict(decision="deny", rule=said, reason=_build_reason(rule, why))
         return self.build_default_verdict(role.name)
+
+    def is_lasting(self, caller: Caller, tool: ToolFacts) -> bool:
+        """Whether the verdict on a call of this tool is the same whenever it is asked for."""
+        return all(name in self._roles and self._find_relevant(name, str(tool)).is_lasting for name in caller.roles)
 
     def get_role(self, name: str) -> Role:
         """Return the role as it is written. Raises KeyError."""
@@ -230,6 +236,7 @@ class Policy:
             ask=tuple(sorted((rule for rule in rules if rule.decision == "ask"), key=lambda rule: not rule.approver)),
             allow=tuple(rule for rule in rules if rule.decision == "allow"),
             argument_names=frozenset(name for condition in conditions for name in condition.argument_names or ()),
+            is_lasting=not any(condition.effort.waits or "now" in condition.names for condition in conditions),
         )
         # Names come from the model, which may invent any number of them.
         if len(self._relevant) >= _CACHE_SIZE:

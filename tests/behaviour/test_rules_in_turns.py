@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+import pytest
 from support.facade import ACCESS, ADMIN, ASSISTANT, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
+
+from graphs.expressions import PreparedValues
+from graphs.policy.caller import Caller, CallFacts
+from graphs.policy.rules import Policy, Verdict
 
 
 def echo(text: str) -> Call:
@@ -104,6 +110,31 @@ async def test_rules_look_at_the_clock_of_a_place(
     async with gate(tmp_path, model, tools, allow=allow) as facade:
         assert await facade.say("what time is it?") == "Done."
     assert sorted(tools.ran()) == ["echo before", "echo berlin", "echo year"]
+
+
+async def test_a_call_is_decided_again_before_it_runs_where_time_may_have_changed_the_answer(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[str] = []
+    decide = Policy.decide
+
+    def count(self: Policy, caller: Caller, facts: CallFacts, values: PreparedValues) -> Verdict:
+        decided.append(str(facts.tool))
+        return decide(self, caller, facts, values)
+
+    monkeypatch.setattr(Policy, "decide", count)
+    calls = [echo("a"), echo("b"), write("c"), Call("files__add", {"a": 1, "b": 2})]
+    model.script(Answer(calls=calls), Answer(calls=[echo("a")]), "Done.")
+    allow = [
+        {"tool": "files/echo", "when": 'args.text != "x" && turn.calls < 9'},
+        {"tool": "files/write", "when": 'now > timestamp("2020-01-01T00:00:00Z")'},
+        {"tool": "files/add", "when": 'public_url("http://8.8.8.8/") && args.a == 1'},
+    ]
+    async with gate(tmp_path, model, tools, allow=allow) as facade:
+        assert await facade.say("go") == "Done."
+    assert sorted(tools.ran()) == ["add", "echo a", "echo a", "echo b", "write c"]
+    # A question of a host's name is asked once more by itself each time, after its answer has come.
+    assert Counter(decided) == {"files/echo": 3, "files/write": 2, "files/add": 4}
 
 
 async def test_rules_look_at_the_graph_and_its_node(
