@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import aiohttp
 import orjson
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models import base as chatopenai
+from langchain_openai.chat_models._compat import (
+    _convert_from_v1_to_chat_completions as convert_blocks,  # pyright: ignore[reportPrivateUsage]
+)
 from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
@@ -127,15 +131,16 @@ class ChatModel:
     def convert_messages(self, messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
         """Convert LangChain messages to OpenAI message objects, with what they carried beside them.
 
-        The one place that uses ChatOpenAI's private request builder.
+        The one place that uses ChatOpenAI's private converters: its whole request builder costs twice as much.
         """
-        if not messages:
-            return []
-        build = cast("Callable[[list[BaseMessage]], dict[str, Any]]", self.langchain._get_request_payload)  # pyright: ignore
-        converted: list[dict[str, Any]] = build(list(messages))["messages"]
-        for message, built in zip(messages, converted, strict=True):
+        converted: list[dict[str, Any]] = []
+        for message in messages:
+            # Blocks of LangChain's own, which state written by others may hold.
+            plain = convert_blocks(message) if isinstance(message, AIMessage) else message
+            built: dict[str, Any] = chatopenai._convert_message_to_dict(plain)  # pyright: ignore
             if carried := message.additional_kwargs.get(PROVIDER_FIELDS):
                 built[PROVIDER_FIELDS] = carried
+            converted.append(built)
         return converted
 
     async def list_models(self) -> list[str]:

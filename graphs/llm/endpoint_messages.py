@@ -32,18 +32,21 @@ def build_endpoint_messages(messages: Sequence[Message], model: str) -> list[Mes
         if role == "tool":
             message = take_images(message, images)
         elif images:
-            add_message(sent, build_image_message(images))
+            add_user_message(sent, build_image_message(images))
             images = []
-        add_message(sent, returned.build(message))
+        if role == "user":
+            add_user_message(sent, message)
+        else:
+            sent.append(returned.build(message))
     if images:
-        add_message(sent, build_image_message(images))
+        add_user_message(sent, build_image_message(images))
     instruction = merge_instructions(instructions)
     return sent if instruction is None else [instruction, *sent]
 
 
-def add_message(sent: list[Message], message: Message) -> None:
-    """Add a message, with a word of the assistant before it where a user message would follow a tool's result."""
-    if message.get("role") == "user" and sent and sent[-1].get("role") in ("tool", "function"):
+def add_user_message(sent: list[Message], message: Message) -> None:
+    """Add a user message, with a word of the assistant before it where it would follow a tool's result."""
+    if sent and sent[-1].get("role") in ("tool", "function"):
         sent.append({"role": "assistant", "content": BRIDGE})
     sent.append(message)
 

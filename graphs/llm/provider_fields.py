@@ -289,14 +289,15 @@ class MessageReturn:
         if role == "tool":
             identity = message.get("tool_call_id")
             return message if identity not in self._sent else {**message, "tool_call_id": self._sent[identity]}
-        if role != "assistant":
+        calls = message.get("tool_calls")
+        if role != "assistant" or not (calls or PROVIDER_FIELDS in message):
             return message
         carried = find_provider_fields(message) or ProviderFields()
         own = carried if carried.get("model") == self._model else ProviderFields()
         built = message
         if carried:
             built = {**remove_provider_fields(message), **own.get("message", {})}
-        if calls := message.get("tool_calls"):
+        if calls:
             known = own.get("calls", {})
             built = {**built, "tool_calls": [self._build_call(call, known.get(call.get("id"), {})) for call in calls]}
         return built
