@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 from http import HTTPStatus
 from pathlib import Path
@@ -50,10 +52,12 @@ class LineTooLong(InterlockError):
 def describe_missing_command(command: str) -> str:
     """Describe a program that is not there, and its cure."""
     first, *rest = command.split() or [command]
-    if rest and not Path(command).parent.is_dir():
+    # A path may have spaces in it: that is what is meant where its folder is there.
+    is_path = "/" in command and Path(command).parent.is_dir() and shutil.which(first) is None
+    if rest and not is_path:
         return (
             f"{command}: not found. 'command' is the program alone: write command: {first}, and the rest as args: "
-            f"[{', '.join(rest)}]."
+            f"{json.dumps(rest, ensure_ascii=False)}."
         )
     if command == "python":
         return (

@@ -83,8 +83,28 @@ async def test_a_command_line_in_command_is_taken_apart_in_words() -> None:
     async with opened({"line": spec(command=line)}) as toolbox:
         assert toolbox.get_status()["line"].reason == (
             "npx -y @x/server --api-key [redacted]: not found. 'command' is the program alone: write command: npx, and "
-            "the rest as args: [-y, @x/server, --api-key, [redacted]]."
+            'the rest as args: ["-y", "@x/server", "--api-key", "[redacted]"].'
         )
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (
+            "no-such-program -y some-server",
+            'write command: no-such-program, and the rest as args: ["-y", "some-server"]',
+        ),
+        ("/bin/sh start.sh", 'write command: /bin/sh, and the rest as args: ["start.sh"]'),
+        ("FOLDER/my server", "FOLDER/my server: not found. Check the path, or correct 'command' in servers.yaml."),
+    ],
+    ids=["a line", "a line with a path", "a path"],
+)
+async def test_a_command_with_spaces_is_a_line_or_a_path(command: str, reason: str, tmp_path: Path) -> None:
+    command, reason = (text.replace("FOLDER", str(tmp_path)) for text in (command, reason))
+    async with opened({"line": spec(command=command)}) as toolbox:
+        found = toolbox.get_status()["line"].reason
+        assert found is not None
+        assert reason in found
 
 
 @pytest.mark.parametrize("where", ["1", "2"])
