@@ -1,8 +1,9 @@
 """Put tool calls together from the pieces of a stream.
 
 OpenAI sends the id and the name of a call once and its arguments in pieces, all under the call's index. Other endpoints
-leave ids or indexes out, give every call the same index, or repeat the name with every piece. A call whose pieces
-cannot be put together for certain keeps a problem in words, and is not run.
+leave ids or indexes out, give every call the same index, or repeat the name with every piece; where the index is left
+out, LiteLLM writes the place that a piece has in its own chunk. A call whose pieces cannot be put together for certain
+keeps a problem in words, and is not run.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ LONGEST_ARGUMENTS = 2**20
 _MARKS = re.compile(r'\\.|["{}\[\]]|\\$', re.DOTALL)
 _TWO_NAMES = "the endpoint began another call in the middle of its arguments, without an index or an id of its own"
 _NAME_IN_PIECES = "the pieces of its name can be read in two ways"
+_ASTRAY = "it came without arguments, and some that may be its own came with another call"
 
 
 class CallLimitReached(Exception):
@@ -57,6 +59,8 @@ class _CallPieces:
     id: str = ""
     name: str = ""
     problem: str = ""
+    has_second_value: bool = False
+    """Whether more arguments began after those that were whole."""
     _arguments: StringIO = field(default_factory=StringIO)
     _depth: int = 0
     _in_string: bool = False
@@ -88,6 +92,7 @@ class _CallPieces:
             elif mark == '"':
                 self._in_string = not self._in_string
             elif not self._in_string:
+                self.has_second_value = self.has_second_value or (self._depth == 0 and self._was_closed)
                 self._depth += 1 if mark in "{[" else -1
                 self._was_closed = self._was_closed or self._depth == 0
 
@@ -111,6 +116,7 @@ class CallAssembler:
         self._latest: dict[int | None, _CallPieces] = {}
         """The call that pieces without an id belong to, by index; under None the latest of all."""
         self._by_id: dict[tuple[int | None, str], _CallPieces] = {}
+        self._by_id_alone: dict[str, _CallPieces] = {}
         self._length = 0
 
     def add(self, delta: Mapping[str, Any], *, is_whole: bool = False) -> str:
@@ -133,7 +139,7 @@ class CallAssembler:
         call = self._begin(index) if is_whole else self._find(index, identity, name, text)
         self._latest[index] = self._latest[None] = call
         if identity:
-            self._by_id[index, identity] = call
+            self._by_id[index, identity] = self._by_id_alone[identity] = call
             if not call.id and self._room.take("id", whole_id):
                 call.id = whole_id
         call.carried.add(delta, function)
@@ -155,13 +161,16 @@ class CallAssembler:
     def build_calls(self) -> list[RawCall]:
         """Build the calls, in the order of their indexes, then in that of their beginnings."""
         calls = sorted(self._calls, key=lambda call: call.index)
+        if any(call.has_second_value or (not call.name and call.has_arguments) for call in calls):
+            for call in calls:
+                call.problem = call.problem or ("" if call.arguments.strip() else _ASTRAY)
         return [
             RawCall(call.id, call.name, call.arguments, call.problem, call.carried.build(call.id)) for call in calls
         ]
 
     def _find(self, index: int | None, identity: str, name: str, text: str) -> _CallPieces:
         """The call that a piece belongs to; a new one where it begins one."""
-        call = self._by_id.get((index, identity)) if identity else None
+        call = self._find_by_id(index, identity, name, text) if identity else None
         if call is None:
             call = self._latest.get(index)
             if call is None or (identity and (call.id or index is None)):
@@ -174,6 +183,14 @@ class CallAssembler:
         if not is_certain:
             call.problem = following.problem = _TWO_NAMES
         return following
+
+    def _find_by_id(self, index: int | None, identity: str, name: str, text: str) -> _CallPieces | None:
+        """The call with this id, though its other pieces may have had another index. Where the index is new, a name
+        begins a call of its own, since some endpoints give every call the same id."""
+        call = self._by_id.get((index, identity))
+        if call is None and (call := self._by_id_alone.get(identity)) and name and index not in self._latest:
+            return call if name == call.name and text and not call.is_complete else None
+        return call
 
     def _begin(self, index: int | None) -> _CallPieces:
         if len(self._calls) >= MOST_CALLS:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from support.facade import Facade
-from support.scripted_model import Answer, ScriptedModel
+from support.scripted_answer import stream_calls
+from support.scripted_model import ScriptedModel
 from support.tool_server import Tools
-
-
-def stream_calls(*pieces: dict[str, Any]) -> Answer:
-    """An answer whose stream has these pieces of `delta.tool_calls`, one an event."""
-    events = [{"choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]} for piece in pieces]
-    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
-    lines = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
-    return Answer(raw=[*lines, b"data: [DONE]\n\n"])
 
 
 async def test_calls_that_share_an_index_run_with_their_own_arguments(
@@ -65,3 +57,47 @@ async def test_calls_that_cannot_be_told_apart_do_not_run(facade: Facade, model:
     assert all(words in result for result in model.requests[1].tool_results)
     assert len(model.requests[1].tool_results) == 2
     assert tools.ran() == []
+
+
+async def test_a_call_whose_arguments_came_with_another_does_not_run(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(
+        stream_calls(
+            {"index": 0, "id": "c1", "function": {"name": "files__echo"}},
+            {"index": 1, "id": "c2", "function": {"name": "files__order"}},
+            {"index": 0, "function": {"arguments": '{"text": "4711"}'}},
+            {"index": 0, "function": {"arguments": '{"item": "beer"}'}},
+        ),
+        stream_calls(
+            {"index": 0, "id": "c1", "function": {"name": "files__pid"}},
+            {"index": 1, "function": {"arguments": '{"text": "4711"}'}},
+        ),
+        "I will ask again.",
+    )
+    assert await facade.say("look and order") == "I will ask again."
+    echoed, ordered = model.requests[1].tool_results
+    assert "its arguments are not a JSON object" in echoed
+    words = "it came without arguments, and some that may be its own came with another call"
+    assert words in ordered
+    assert words in model.requests[2].tool_results[2]
+    assert tools.ran() == []
+
+
+async def test_an_id_says_whose_a_piece_is_whatever_its_index(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(
+        stream_calls(
+            {"index": 0, "id": "c1", "function": {"name": "files__echo"}},
+            {"index": 1, "id": "c2", "function": {"name": "files__pid"}},
+            {"index": 2, "id": "c3", "function": {"name": "files__add"}},
+            {"index": 0, "id": "c3", "function": {"arguments": '{"a": 1, "b": 2}'}},
+            {"id": "c1", "function": {"arguments": '{"text": "4711"}'}},
+        ),
+        "Done.",
+    )
+    assert await facade.say("look and add") == "Done."
+    echoed, pid, added = model.requests[1].tool_results
+    assert (echoed, pid.isdigit(), json.loads(added)) == ("4711", True, {"sum": 3})
+    assert sorted(tools.ran()) == ["add", "echo 4711"]

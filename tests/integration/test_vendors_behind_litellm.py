@@ -19,7 +19,6 @@ MODELS = {
     "deepseek": ("deepseek/deepseek-reasoner", "/deepseek/v1"),
     "thinker": ("openai/thinker", "/deepseek/v1"),
     "qwen": ("openai/qwen", "/strict/v1"),
-    "pieces": ("openai/pieces", "/pieces/v1"),
 }
 
 
@@ -51,7 +50,7 @@ async def gateway(proxy: LiteLLM, tools: Tools, tmp_path: Path, keys: None, vend
         yield facade
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "pieces"])
+@pytest.mark.parametrize("model", MODELS)
 async def test_a_conversation_with_tools_and_an_approval_keeps_to_the_vendors_rules(
     gateway: Facade, vendors: Vendors, tools: Tools, model: str
 ) -> None:
@@ -96,10 +95,3 @@ async def test_a_conversation_can_go_on_with_another_vendor(gateway: Facade, ven
         answer = await gateway.say(*conversation, model=model, **more)
         assert (vendors.violations, answer) == ([], f"It is {model}.")
         conversation.append(said(answer))
-
-
-async def test_calls_that_share_an_index_run_with_their_own_arguments(
-    gateway: Facade, vendors: Vendors, tools: Tools
-) -> None:
-    assert await gateway.say("look", model="pieces") == "They are one and two."
-    assert sorted(tools.ran()) == ["echo one", "echo two"]

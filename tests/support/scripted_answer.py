@@ -82,3 +82,13 @@ def call_deltas(calls: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for piece in (arguments[:half], arguments[half:]):
             if piece:
                 yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def stream_calls(*events: dict[str, Any] | list[dict[str, Any]]) -> Answer:
+    """An answer whose stream has these pieces of `delta.tool_calls`, one piece or a list of them an event."""
+    head = {"id": "chatcmpl-pieces", "object": "chat.completion.chunk", "created": 1, "model": "scripted"}
+    deltas = [{"tool_calls": event if isinstance(event, list) else [event]} for event in events]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+    chunks = [b"data: " + json.dumps({**head, "choices": [choice]}).encode() + b"\n\n" for choice in choices]
+    return Answer(raw=[*chunks, b"data: [DONE]\n\n"])

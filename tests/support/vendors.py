@@ -3,7 +3,7 @@
 Asked to "look X" or "write X" they call a tool, after its result they repeat it, to all else they say "Fine.". What
 breaks a rule gets the vendor's 400 and stands in `violations`. Paths: `/anthropic` (Messages API with extended
 thinking), `/gemini` (thought signatures), `/mistral/v1`, `/deepseek/v1` (thinking mode), `/strict/v1` (a chat template
-as Qwen's), `/pieces/v1` (calls that share an index).
+as Qwen's).
 """
 
 from __future__ import annotations
@@ -183,19 +183,6 @@ class Vendors:
     def _ask_strict(self, body: Body) -> list[dict[str, Any]]:
         check_template(body["messages"])
         return self._stream_openai(body, f"chatcmpl-tool-{next(self._numbers)}")
-
-    def _ask_pieces(self, body: Body) -> list[dict[str, Any]]:
-        """Two calls that share an index, each in two pieces."""
-        results = [text_of(message["content"]) for message in body["messages"] if message["role"] == "tool"]
-        if results:
-            return chunks({"content": f"They are {' and '.join(results)}."})
-        deltas: list[Body] = []
-        for word in ("one", "two"):
-            head = {"name": "files__echo", "arguments": ""}
-            rest = {"arguments": json.dumps({"text": word})}
-            deltas.append({"index": 0, "id": f"c-{word}", "type": "function", "function": head})
-            deltas.append({"index": 0, "function": rest})
-        return chunks(*({"tool_calls": [delta]} for delta in deltas), finish="tool_calls")
 
     def _stream_openai(self, body: Body, identity: str, *, thought: str = "") -> list[dict[str, Any]]:
         last = body["messages"][-1]

@@ -73,6 +73,31 @@ BOTH = [("a", ONE), ("b", TWO)]
             [piece(0, "same", "a", ONE), piece(0, "same", "b"), piece(0, "same", args=TWO)],
             id="one id for all, in pieces",
         ),
+        pytest.param([piece(0, "same", "a", ONE), piece(1, "same", "b", TWO)], id="one id for all, with indexes"),
+        pytest.param(
+            [piece(0, "same", "a"), piece(1, "same", "b"), piece(0, args=ONE), piece(1, args=TWO)],
+            id="one id for all, interleaved",
+        ),
+        pytest.param(
+            [piece(0, "c1", "a"), piece(1, "c2", "b"), piece(0, "c1", args=ONE), piece(0, "c2", args=TWO)],
+            id="the place in its chunk for an index",
+        ),
+        pytest.param(
+            [piece(0, "c1", "a"), piece(0, "c2", "b"), piece(0, "c1", args=ONE), piece(1, "c2", args=TWO)],
+            id="the place in its chunk, one that is new",
+        ),
+        pytest.param(
+            [piece(0, "c1", "a", ""), piece(0, "c2", "b", ""), piece(0, "c1", "a", ONE), piece(1, "c2", "b", TWO)],
+            id="the place in its chunk, names on every piece",
+        ),
+        pytest.param(
+            [piece(0, "c1", "a"), piece(1, "c2", "b"), piece(None, "c1", args=ONE), piece(None, "c2", args=TWO)],
+            id="no index after the first piece",
+        ),
+        pytest.param(
+            [piece(None, "c1", "a"), piece(None, "c2", "b"), piece(0, "c1", args=ONE), piece(1, "c2", args=TWO)],
+            id="no index in the first piece",
+        ),
     ],
 )
 def test_two_calls_are_two_calls(pieces: list[dict[str, Any]]) -> None:
@@ -103,6 +128,29 @@ def test_a_whole_answer_has_a_call_in_each_piece() -> None:
 def test_what_is_not_certain_has_a_problem(pieces: list[dict[str, Any]]) -> None:
     calls = assemble(*pieces)
     assert [call for call in calls if not call.problem] == []
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param(
+            [piece(0, "c1", "a"), piece(1, "c2", "b"), piece(0, args=ONE), piece(0, args=TWO)], id="at another"
+        ),
+        pytest.param(
+            [piece(0, "c1", "a"), piece(1, "c2", "b"), piece(0, args=ONE + TWO)], id="at another, in one piece"
+        ),
+        pytest.param([piece(0, "c1", "b"), piece(1, args=ONE)], id="at none"),
+        pytest.param([piece(0, "c1", "b"), piece(0, "c9", args=ONE)], id="of an id that has no name"),
+    ],
+)
+def test_a_call_without_arguments_is_not_certain_where_some_went_astray(pieces: list[dict[str, Any]]) -> None:
+    (call,) = [call for call in assemble(*pieces) if call.name == "b"]
+    assert (call.arguments, bool(call.problem)) == ("", True)
+
+
+def test_a_call_without_arguments_beside_one_with_some_is_certain() -> None:
+    pieces = [piece(0, "c1", "a"), piece(1, "c2", "b"), piece(0, args=ONE + "\n"), piece(0, args=" ")]
+    assert list_calls(*pieces) == [("a", ONE + "\n "), ("b", "")]
 
 
 def test_a_second_object_after_the_first_is_no_json() -> None:
