@@ -129,6 +129,7 @@ def short(text: str) -> str:
     text = re.sub(r"(?<![\w:/.])/(?:[^\s'\"`:,()/]+/)+", "…/", text)
     text = re.sub(r"(127\.0\.0\.1['\", :]+)\d+", r"\1PORT", text)
     text = re.sub(r"\bw[0-9a-f]{12}", "WORD", text)
+    text = re.sub(r"\b[IWEF]\d{4} [\d:.]+ +\d+ ", "", text)  # the time and the process in a line of Kubernetes' log
     line = " ".join(text.split())
     cut = f"{line[:LONGEST].rstrip()} …" if len(line) > LONGEST else line
     return cut.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

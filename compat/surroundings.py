@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import secrets
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ class Surroundings:
             "here": str(self._here),
             "own": str(OWN),
             "python": sys.executable,
+            "path": os.environ["PATH"],
             "chromium": shutil.which("chromium") or "chromium",
             "site": site,
             "page": f"{site}/page",

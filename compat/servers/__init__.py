@@ -56,13 +56,17 @@ def pip(
 
 
 EVERYTHING = "@modelcontextprotocol/server-everything"
+TASKS = (
+    "one of its 13 tools, `simulate-research-query`, says that it can only be run as a task (`taskSupport: required`), "
+    "so it is not offered, as the log and `interlock doctor` say."
+)
 ECHO: dict[str, Any] = {"tool": "echo", "args": {"message": "$nonce"}, "wanted": "Echo: $nonce"}
 NOON = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Kolkata"}
 CLOCK: dict[str, Any] = {"tool": "convert_time", "args": NOON, "wanted": "17:30"}
 REPEAT: dict[str, Any] = {"tool": "repeat", "args": {"word": "$nonce", "times": 2}, "wanted": "$nonce $nonce"}
 
 SERVERS = (
-    npm("everything", EVERYTHING, "stdio", program="mcp-server-everything", **ECHO),
+    npm("everything", EVERYTHING, "stdio", program="mcp-server-everything", note=TASKS, **ECHO),
     Server(
         name="everything-http",
         packages=[EVERYTHING],
@@ -213,7 +217,23 @@ SERVERS = (
         entry={"command": "$python", "args": ["-c", "exit('PORT is not set')"]},
         down="PORT is not set",
     ),
-    Server(name="wrong-path", entry={"url": "$site/no/such/path"}, down="404"),
-    Server(name="login-page", entry={"url": "$login"}, down="text/html|web page"),
+    Server(
+        name="one-line",
+        entry={"command": "npx -y some-server"},
+        down=r'command: npx,.* args: \["-y", "some-server"\]',
+    ),
+    Server(
+        name="usage-text",
+        entry={"command": "$python", "args": ["-c", "print('usage: server --port N')"]},
+        down="usage: server --port N",
+    ),
+    Server(name="wrong-path", entry={"url": "$site/no/such/path"}, down="answered 404 .*/no/such/path: .*'url'"),
+    Server(name="login-page", entry={"url": "$login"}, down="text/html: a web page, 'Sign in'"),
+    Server(
+        name="wrong-host",
+        program=["$python", "$own/guarded_server.py", "$port"],
+        entry={"url": "http://127.0.0.1:$port/mcp"},
+        down="421 .*Host",
+    ),
     Server(name="dead-port", entry={"url": "http://127.0.0.1:$port/mcp"}, down="[Cc]onnect"),
 )
