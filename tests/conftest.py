@@ -19,6 +19,7 @@ from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
 from support.tool_server import SERVER, Tools
 
+from graphs.runtime import compiler
 from graphs.store.store import Store
 
 
@@ -73,6 +74,13 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment that holds the keys of the tests' access.yaml."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is asked again as often as ever, but at once; for tests that do not measure the pauses."""
+    policy = compiler.MODEL_RETRY._replace(initial_interval=0.001, jitter=False)
+    monkeypatch.setattr(compiler, "MODEL_RETRY", policy)
 
 
 @pytest.fixture

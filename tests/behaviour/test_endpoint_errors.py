@@ -11,6 +11,7 @@ from support.facade import Facade, events
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
 
+pytestmark = pytest.mark.usefixtures("brief_pauses")
 SAID = "the context is too long"
 FORMS: dict[str, Any] = {
     "openai": {"error": {"message": SAID, "type": "invalid_request_error", "code": "context_length_exceeded"}},
@@ -36,21 +37,21 @@ def event(payload: Any) -> bytes:
     return b"data: " + json.dumps(payload).encode() + b"\n\n"
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_the_endpoints_own_sentence_is_read(facade: Facade, model: ScriptedModel, form: str) -> None:
-    payload = FORMS[form]
-    model.script(
-        Answer(status=400, body=json.dumps(payload).encode()),
-        whole(payload),
-        Answer(raw=[json.dumps(payload).encode()]),  # in the place of a stream
-    )
-    for expected in ("The model endpoint answered 400: ", "The model endpoint answered", "The model endpoint answered"):
-        response = await facade.ask("go")
-        message = response.json()["error"]["message"]
-        assert response.status_code in (400, 502)
-        assert message.startswith(expected)
-        assert SAID in message
-    assert len(model.requests) == 3
+async def test_the_endpoints_own_sentence_is_read(facade: Facade, model: ScriptedModel) -> None:
+    for form, payload in FORMS.items():
+        ways = [
+            (Answer(status=400, body=json.dumps(payload).encode()), "The model endpoint answered 400: "),
+            (whole(payload), "The model endpoint answered"),
+            (Answer(raw=[json.dumps(payload).encode()]), "The model endpoint answered"),  # in the place of a stream
+        ]
+        for answer, expected in ways:
+            model.script(answer)
+            response = await facade.ask("go")
+            message = response.json()["error"]["message"]
+            assert response.status_code in (400, 502), (form, message)
+            assert message.startswith(expected), form
+            assert SAID in message, form
+    assert len(model.requests) == 3 * len(FORMS)
 
 
 async def test_a_sentence_without_json_is_read_and_a_page_is_not(facade: Facade, model: ScriptedModel) -> None:
@@ -72,17 +73,18 @@ async def test_a_sentence_without_json_is_read_and_a_page_is_not(facade: Facade,
         ({"message": SAID}, 502),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
 async def test_an_error_in_the_stream_has_its_own_status_while_nothing_was_said(
-    facade: Facade, model: ScriptedModel, error: dict[str, Any], status: int, *, stream: bool
+    facade: Facade, model: ScriptedModel, error: dict[str, Any], status: int
 ) -> None:
-    model.respond(lambda _: Answer(raw=[event({"error": error})]))
-    response = await facade.ask("go", stream=stream)
-    assert response.status_code == status
-    assert SAID in response.json()["error"]["message"]
     tries = 3 if status == 429 or error.get("code") == 503 else 1
-    assert len(model.requests) == tries
-    assert (f"; tried {tries} times." in response.json()["error"]["message"]) == (tries > 1)
+    for stream in (False, True):
+        model.reset()
+        model.respond(lambda _: Answer(raw=[event({"error": error})]))
+        response = await facade.ask("go", stream=stream)
+        assert response.status_code == status
+        assert SAID in response.json()["error"]["message"]
+        assert len(model.requests) == tries
+        assert (f"; tried {tries} times." in response.json()["error"]["message"]) == (tries > 1)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def verdicts_of(seen: Seen) -> dict[str, float]:
     }
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_model_that_fails_is_counted_with_every_attempt(facade: Facade, model: ScriptedModel) -> None:
     model.script(Answer(status=503), "There you are.")
     await facade.say("hi")

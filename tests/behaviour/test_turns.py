@@ -402,6 +402,7 @@ async def test_the_official_client_gets_its_own_error_classes(facade: Facade, mo
     assert caught.value.response.headers["retry-after"] == "23"
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_failure_before_the_first_word_is_retried(facade: Facade, model: ScriptedModel) -> None:
     model.script(Answer(status=503), Answer(status=500), "Here.")
     assert await facade.say("go") == "Here."
@@ -415,6 +416,7 @@ async def test_a_cut_stream_ends_with_one_error_chunk_and_done(facade: Facade, m
     assert raw.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_a_dead_model_endpoint_is_a_502_in_words(tmp_path: Path, tools: Tools, keys: None) -> None:
     folder = write_configs(tmp_path / "c", "http://127.0.0.1:9/v1", {"files": {"url": tools.url}})
     async with serving(folder, tmp_path / "data") as facade:

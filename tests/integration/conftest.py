@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from support.facade import ACCESS, ASSISTANT, write_configs
-from support.gateway import Gateway, gateway
-from support.litellm import LiteLLM, litellm_proxy
+from support.gateway import ADMIN_KEY, Gateway, gateway
+from support.litellm import LOOPS, LiteLLM, build_entry, litellm_proxy
 from support.mcp_servers import CallsSince, RealServer, behind_mcp_proxy, dbhub, filesystem, prometheus_mcp_server
 from support.official_clients import OfficialClient, PythonClient, node_client
 from support.postgres import Postgres, postgres
+from support.processes import free_port
 from support.prometheus import prometheus
 from support.scripted_model import ScriptedModel
 from support.tool_server import Tools
+from support.vendors import VENDORS, Vendors
 
 HERE = Path(__file__).parent
 MODELS = ("scripted", "scripted-large")
@@ -50,9 +52,32 @@ def model(upstream: ScriptedModel) -> ScriptedModel:
 
 
 @pytest.fixture(scope="session")
-def litellm_starting(upstream: ScriptedModel, parts_folder: Path) -> Iterator[LiteLLM]:
-    """LiteLLM on its way up, which takes a while: ask for this first, then for the others, then for `litellm`."""
-    with litellm_proxy(upstream.url, MODELS, parts_folder) as proxy:
+def vendors() -> Iterator[Vendors]:
+    """The vendors behind LiteLLM."""
+    with Vendors() as played:
+        yield played
+
+
+@pytest.fixture(scope="session")
+def round_port() -> int:
+    """The port to which LiteLLM's models `round-…` lead."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def litellm_starting(
+    upstream: ScriptedModel, vendors: Vendors, round_port: int, parts_folder: Path
+) -> Iterator[LiteLLM]:
+    """LiteLLM on its way up, which takes a while: ask for this first, then for the others, then for `litellm`. It hands
+    on no headers of its clients."""
+    here = f"http://127.0.0.1:{round_port}/v1"
+    entries = [
+        *(build_entry(name, model, f"{vendors.url}{path}") for name, (model, path) in VENDORS.items()),
+        *(build_entry(f"round-{name}", f"{name}/circle-{name}", here, api_key=ADMIN_KEY) for name in LOOPS),
+        build_entry("broken", "openai/broken", f"http://127.0.0.1:{free_port()}/v1"),
+        build_entry("own-headers", "openai/scripted", upstream.url, extra_headers={"x-team": "a"}),
+    ]
+    with litellm_proxy(upstream.url, MODELS, parts_folder, entries=entries) as proxy:
         yield proxy
 
 

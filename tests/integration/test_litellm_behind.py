@@ -9,9 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from support.facade import ASSISTANT, write_configs
-from support.gateway import ADMIN_KEY, Gateway, gateway
-from support.litellm import litellm_proxy
-from support.processes import free_port
+from support.gateway import Gateway, gateway
+from support.litellm import LOOPS, LiteLLM
 from support.scripted_model import ScriptedModel
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
@@ -29,32 +28,16 @@ EXTRAS: dict[str, Any] = {
 }
 
 
-LOOPS = ("openai", "hosted_vllm", "litellm_proxy", "deepseek")
-"""LiteLLM's providers whose address can be Interlock's."""
-
-
 @pytest.fixture(scope="module")
-def behind(upstream: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def behind(litellm: LiteLLM, round_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Interlock before a LiteLLM that hands on no headers. Some of its models lead back to Interlock."""
     folder = tmp_path_factory.mktemp("behind")
-    port = free_port()
-    here = {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": ADMIN_KEY}
-    broken = {"model": "openai/broken", "api_base": f"http://127.0.0.1:{free_port()}/v1", "api_key": "none"}
-    own = {"model": "openai/scripted", "api_base": upstream.url, "api_key": "none", "extra_headers": {"x-team": "a"}}
-    entries: list[dict[str, Any]] = [
-        {"model_name": "broken", "litellm_params": broken},
-        {"model_name": "own-headers", "litellm_params": own},
-    ]
     graphs: dict[str, Any] = {"assistant": ASSISTANT}
     for provider in LOOPS:
         graphs[f"circle-{provider}"] = replace_model(ASSISTANT, f"round-{provider}")
-        params = {"model": f"{provider}/circle-{provider}", **here}
-        entries.append({"model_name": f"round-{provider}", "litellm_params": params})
-    with litellm_proxy(upstream.url, ["scripted", "scripted-large"], folder, entries=entries) as proxy:
-        configs = write_configs(folder / "configs", proxy.url, {}, graphs=graphs, api_key=proxy.key)
-        proxy.wait()
-        with gateway(configs, folder / "data", port=port) as served:
-            yield served
+    configs = write_configs(folder / "configs", litellm.url, {}, graphs=graphs, api_key=litellm.key)
+    with gateway(configs, folder / "data", port=round_port) as served:
+        yield served
 
 
 def replace_model(graph: dict[str, Any], model: str) -> dict[str, Any]:

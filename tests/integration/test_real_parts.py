@@ -34,13 +34,13 @@ def text_of(result: CallToolResult) -> str:
 async def test_litellm_streams_tool_calls_of_the_scripted_model(litellm: LiteLLM, model: ScriptedModel) -> None:
     model.script(Answer(calls=[Call("files__read", {"path": "a.txt"}, id="call_7")]))
     async with openai.AsyncOpenAI(base_url=litellm.url, api_key=litellm.key, max_retries=0) as client:
-        offered = sorted([entry.id async for entry in client.models.list()])
+        offered = {entry.id async for entry in client.models.list()}
         stream = await client.chat.completions.create(
             model="scripted", messages=[{"role": "user", "content": "hello"}], stream=True
         )
         deltas = [chunk.choices[0].delta async for chunk in stream if chunk.choices]
 
-    assert offered == ["scripted", "scripted-large"]
+    assert {"scripted", "scripted-large"} <= offered
     calls = [call for delta in deltas for call in delta.tool_calls or []]
     assert [call.id for call in calls if call.id] == ["call_7"]
     assert "".join(call.function.arguments or "" for call in calls if call.function) == '{"path": "a.txt"}'

@@ -3,54 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.facade import ADMIN, Facade, said, serving, write_configs
-from support.litellm import LiteLLM, litellm_proxy
+from support.litellm import LiteLLM
 from support.tool_server import Tools
-from support.vendors import Vendors
-
-MODELS = {
-    "claude": ("anthropic/claude-sonnet-4-5", "/anthropic"),
-    "gemini": ("gemini/gemini-3-pro-preview", "/gemini"),
-    "mistral": ("mistral/mistral-large-latest", "/mistral/v1"),
-    "deepseek": ("deepseek/deepseek-reasoner", "/deepseek/v1"),
-    "thinker": ("openai/thinker", "/deepseek/v1"),
-    "qwen": ("openai/qwen", "/strict/v1"),
-}
-
-
-@pytest.fixture(scope="module")
-def vendors() -> Iterator[Vendors]:
-    with Vendors() as played:
-        yield played
-
-
-@pytest.fixture(scope="module")
-def proxy(vendors: Vendors, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
-    models = {
-        name: {"model": model, "api_base": f"{vendors.url}{path}", "api_key": "none"}
-        for name, (model, path) in MODELS.items()
-    }
-    with litellm_proxy(vendors.url, [], tmp_path_factory.mktemp("vendors"), elsewhere=models) as started:
-        started.wait()
-        yield started
+from support.vendors import VENDORS, Vendors
 
 
 @pytest.fixture
-async def gateway(proxy: LiteLLM, tools: Tools, tmp_path: Path, keys: None, vendors: Vendors) -> AsyncIterator[Facade]:
+async def gateway(
+    litellm: LiteLLM, tools: Tools, tmp_path: Path, keys: None, vendors: Vendors
+) -> AsyncIterator[Facade]:
     vendors.violations.clear()
     vendors.unsigned = 0
     servers = {"files": {"url": tools.url}}
-    configs = write_configs(tmp_path / "configs", proxy.url, servers, api_key=proxy.key, offer=["*"])
+    configs = write_configs(tmp_path / "configs", litellm.url, servers, api_key=litellm.key, offer=["*"])
     (configs / "gateway.yaml").write_text((configs / "gateway.yaml").read_text() + "default_graph: assistant\n")
     async with serving(configs, tmp_path / "data") as facade:
         yield facade
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", VENDORS)
 async def test_a_conversation_with_tools_and_an_approval_keeps_to_the_vendors_rules(
     gateway: Facade, vendors: Vendors, tools: Tools, model: str
 ) -> None:

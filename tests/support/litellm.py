@@ -13,6 +13,9 @@ from support.environments import python_environment
 from support.processes import Process, free_port, running
 
 KEY = "sk-litellm-of-the-tests"
+LOOPS = ("openai", "hosted_vllm", "litellm_proxy", "deepseek")
+"""LiteLLM's providers whose address can be Interlock's. Each has a model `round-…` in the integration tests' LiteLLM,
+which is Interlock's graph `circle-…`."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class LiteLLM:
     def wait(self) -> None:
         """Returns once it answers. It takes a few seconds to import itself."""
         self.process.wait_for_url(self.url.removesuffix("/v1") + "/health/liveliness", timeout=120)
+
+
+def build_entry(name: str, model: str, api_base: str, *, api_key: str = "none", **params: Any) -> dict[str, Any]:
+    """An entry of `model_list`."""
+    params = {"model": model, "api_base": api_base, "api_key": api_key, **params}
+    return {"model_name": name, "litellm_params": params}
 
 
 @contextmanager
@@ -45,10 +54,7 @@ def litellm_proxy(
     """
     home = python_environment("litellm")
     config = {
-        "model_list": [
-            {"model_name": name, "litellm_params": {"model": f"openai/{name}", "api_base": upstream, "api_key": "none"}}
-            for name in models
-        ]
+        "model_list": [build_entry(name, f"openai/{name}", upstream) for name in models]
         + [{"model_name": name, "litellm_params": dict(params)} for name, params in (elsewhere or {}).items()]
         + [dict(entry) for entry in entries],
         "litellm_settings": {"num_retries": 0, "telemetry": False},

@@ -20,6 +20,15 @@ from typing import Any, cast
 from aiohttp import web
 
 Body = dict[str, Any]
+VENDORS = {
+    "claude": ("anthropic/claude-sonnet-4-5", "/anthropic"),
+    "gemini": ("gemini/gemini-3-pro-preview", "/gemini"),
+    "mistral": ("mistral/mistral-large-latest", "/mistral/v1"),
+    "deepseek": ("deepseek/deepseek-reasoner", "/deepseek/v1"),
+    "thinker": ("openai/thinker", "/deepseek/v1"),
+    "qwen": ("openai/qwen", "/strict/v1"),
+}
+"""What the integration tests' LiteLLM calls them, each with LiteLLM's name of the model and the path here."""
 ID_OF_MISTRAL = re.compile(r"[a-zA-Z0-9]{9}")
 ID_OF_ANTHROPIC = re.compile(r"[a-zA-Z0-9_-]+")
 UNSIGNED_OF_GEMINI = base64.b64encode(b"skip_thought_signature_validator").decode()

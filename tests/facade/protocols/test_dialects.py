@@ -129,6 +129,7 @@ async def test_the_same_turn_as_a_whole(facade: Facade, model: ScriptedModel, to
     assert tools.ran() == ["echo 4711"]
 
 
+@pytest.mark.usefixtures("brief_pauses")
 async def test_an_error_before_the_first_byte_keeps_its_status(facade: Facade, model: ScriptedModel) -> None:
     model.respond(lambda _: Answer(status=429, headers={"retry-after": "7"}))
     for more in ({}, {"whole": True}):
