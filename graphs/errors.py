@@ -141,8 +141,13 @@ class StorageError(InterlockError):
 
 def did_you_mean(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return `. Did you mean '…'?` for the nearest of `choices`, or nothing."""
-    near = difflib.get_close_matches(found, list(choices), n=1, cutoff=cutoff)
-    return f". Did you mean {near[0]!r}?" if near else ""
+    near = find_nearest(found, choices, cutoff=cutoff)
+    return f". Did you mean {near!r}?" if near is not None else ""
+
+
+def find_nearest(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the nearest of `choices`; None where none is near."""
+    return next(iter(difflib.get_close_matches(found, list(choices), n=1, cutoff=cutoff)), None)
 
 
 def list_some(names: Iterable[str], most: int) -> str:

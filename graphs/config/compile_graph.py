@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, cast
 
-from graphs.config import graph_checks
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
+from graphs.config.graph_faults import find_mistakes
 from graphs.config.reader import ParsedFile
-from graphs.config.source import Path, Source
+from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import END, BranchSpec, GraphSpec
 from graphs.config.variable_checks import NodeFlow, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
@@ -88,7 +89,9 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
     """Compile and check one graph; the plan is None if there are problems."""
     if reading.spec is None:
         return None, []
-    compiler = _GraphCompiler(reading.spec, reading.source, reading.list_names("nodes"), reading.list_names("vars"))
+    compiler = _GraphCompiler(
+        reading.spec, reading.source, reading.original, reading.list_names("nodes"), reading.list_names("vars")
+    )
     plan = GraphPlan(
         id=graph,
         spec=reading.spec,
@@ -100,7 +103,7 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
     )
     compiler.check_names()
     compiler.check_outputs(plan)
-    compiler.check_shape(plan, is_complete=reading.is_complete)
+    compiler.check_shape(plan)
     if reading.is_complete and not compiler.problems:
         compiler.check_reads(plan)
     return (plan if reading.is_complete and not compiler.problems else None), compiler.problems
@@ -110,6 +113,8 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
 class _GraphCompiler:
     spec: GraphSpec
     source: Source
+    original: Source
+    """The whole file: with what was left out of `spec`, because it cannot be read."""
     node_names: list[str]
     """The names of all nodes, of those too that could not be read."""
     variable_names: list[str]
@@ -250,36 +255,51 @@ class _GraphCompiler:
                 path, f"there is no way for {', '.join(map(repr, missing))}; give each value of {variable!r} one"
             )
 
-    def check_shape(self, plan: GraphPlan, *, is_complete: bool) -> None:
-        """Check that edges lead to nodes; and, where nothing else is wrong with the file, the paths that they make."""
-        outline = self._build_outline(plan)
-        faults = graph_checks.find_faults(outline)
-        misled = [fault for fault in faults if fault.kind in graph_checks.EDGE_FAULTS]
-        for fault in misled or (graph_checks.select_first_faults(faults) if is_complete and not self.problems else ()):
-            self._report(*graph_checks.describe_fault(fault, outline))
+    def check_shape(self, plan: GraphPlan) -> None:
+        """Check that edges lead to nodes, and the paths that they make."""
+        start = self.original.find_value(("start",))
+        outline = GraphOutline(
+            start if isinstance(start, str) else "",
+            {name: self._build_node_outline(name, plan) for name in self.node_names},
+        )
+        for path, message in find_mistakes(outline):
+            is_said = path == ("start",) and not isinstance(start, str)
+            if not is_said and self.original.broken_paths.isdisjoint(path[:end] for end in range(len(path) + 1)):
+                self.problems.append(self.original.build_problem(path, message))
 
-    def _build_outline(self, plan: GraphPlan) -> GraphOutline:
-        unread = NodeOutline(role=None, edges=(), is_complete=False)
-        # In a graph with variables a branch that nobody thought of is no small thing: what follows it may read them.
-        needs_otherwise = bool(self.spec.vars)
-        outlines = {
-            name: NodeOutline(
-                role=node.role,
-                edges=[
-                    EdgeOutline(
-                        branch.to,
-                        is_conditional=branch.when is not None or branch.value is not None,
-                        value=branch.value,
-                        is_bounded=(when := compiled.when) is not None and when.bounds_visits,
-                    )
-                    for branch, compiled in zip(node.next, plan.branches[name], strict=True)
-                ],
-                has_tools=bool(node.locate_tool_patterns()),
-                needs_otherwise=needs_otherwise and all(branch.value is None for branch in node.next),
-            )
-            for name, node in self.spec.nodes.items()
-        }
-        return GraphOutline(self.spec.start, {name: outlines.get(name, unread) for name in self.node_names})
+    def _build_node_outline(self, name: str, plan: GraphPlan) -> NodeOutline:
+        """Outline a node: by its page, or where that left something out by what can be read of it."""
+        node = self.spec.nodes.get(name)
+        at: Path = ("nodes", name)
+        written = self.original.find_value(at)
+        seen = node.locate_tool_patterns() if node is not None else {}
+        has_tools = None if any(map(patterns.find_tool_fault, seen.values())) else bool(seen)
+        if node is not None and written == self.source.find_value(at) and not self.original.is_broken((*at, "next")):
+            edges = [_build_edge_outline(*pair) for pair in zip(node.next, plan.branches[name], strict=True)]
+            # In a graph with variables a branch that nobody thought of is no small thing: what follows may read them.
+            needs_otherwise = bool(self.variable_names) and all(branch.value is None for branch in node.next)
+            return NodeOutline(role=node.role, edges=edges, has_tools=has_tools, needs_otherwise=needs_otherwise)
+        found = find_value(written, ("next",))
+        branches: list[tuple[int | str, object, bool]]
+        match found:
+            case list():
+                items = enumerate(cast("list[Any]", found))
+                branches = [
+                    (place, find_value(item, ("to",)), find_value(item, ("when",)) is not None) for place, item in items
+                ]
+            case dict():
+                branches = [(value, to, True) for value, to in cast("dict[str, object]", found).items()]
+            case _:
+                branches = [(0, found, False)]
+        edges = [
+            EdgeOutline(to, is_conditional=is_conditional, place=place, is_bounded=is_conditional)
+            for place, to, is_conditional in branches
+            if isinstance(to, str)
+        ]
+        is_read = len(edges) == len(branches) > 0 and not self.original.is_broken((*at, "next"))
+        return NodeOutline(
+            role=node.role if node is not None else None, edges=edges, is_complete=is_read, has_tools=has_tools or None
+        )
 
     def check_reads(self, plan: GraphPlan) -> None:
         """Check that no variable is read before it is written, and no field that may be absent unless it is there."""
@@ -313,3 +333,13 @@ class _GraphCompiler:
             if way.when is not None:
                 paths[id(way.when)] = (*self._locate_edge(name, at), "when")
         return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)
+
+
+def _build_edge_outline(spec: BranchSpec, branch: Branch) -> EdgeOutline:
+    # A condition with a mistake in it may well be a bound: the mistake is told, and nothing that may follow from it.
+    return EdgeOutline(
+        spec.to,
+        is_conditional=spec.when is not None or spec.value is not None,
+        place=spec.value,
+        is_bounded=branch.when.bounds_visits if branch.when is not None else spec.when is not None,
+    )

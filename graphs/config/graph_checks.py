@@ -42,8 +42,8 @@ class EdgeOutline:
     to: str
     """The name of a node, or `end`."""
     is_conditional: bool
-    value: str | None = None
-    """The key of the edge where `next` is a mapping."""
+    place: int | str | None = None
+    """Where it stands: its index in the list of the file, or its key where `next` is a mapping; None: at its index."""
     is_bounded: bool = False
     """Whether it can be taken only so many times, since its condition asks for `visits`."""
 
@@ -57,8 +57,8 @@ class NodeOutline:
     edges: Sequence[EdgeOutline]
     is_complete: bool = True
     """Whether no edge was left out because it cannot be read."""
-    has_tools: bool = False
-    """Whether it may use tools."""
+    has_tools: bool | None = False
+    """Whether it may use tools; None: that cannot be read."""
     needs_otherwise: bool = False
     """Whether the last of its edges must be one without a condition."""
 
@@ -93,45 +93,10 @@ class Fault:
 
 
 def find_faults(graph: GraphOutline) -> list[Fault]:
-    """Find everything that is wrong with the shape of a graph; `select_first_faults` says what of it to cure first."""
+    """Find everything that is wrong with the shape of a graph; `graph_faults` chooses what of it to tell."""
     checker = _Checker(graph)
-    faults = [*checker.check_edges(), *checker.check_paths(), *checker.check_gates()]
-    if checker.is_complete:
-        faults += [*checker.check_cycles(), *checker.check_calls()]
-    return faults
-
-
-EDGE_FAULTS: frozenset[FaultKind] = frozenset({"missing_start", "missing_target", "dead_edge", "no_otherwise"})
-"""Faults of single edges, which are certain whatever else is wrong with a file."""
-
-_STAGES: Mapping[FaultKind, int] = {
-    "missing_start": 0,
-    "missing_target": 0,
-    "dead_edge": 0,
-    "no_otherwise": 0,
-    "unreachable": 1,
-    "no_edge": 1,
-    "no_path_to_end": 1,
-    "unlimited_cycle": 2,
-    "executor_without_calls": 3,
-    "executor_without_gate": 3,
-    "edge_past_gates": 3,
-    "gate_without_calls": 4,
-    "gate_without_executor": 4,
-    "tools_without_executor": 5,
-    "executor_without_tools": 5,
-}
-
-
-def select_first_faults(faults: Sequence[Fault]) -> list[Fault]:
-    """Select what to cure first: while the edges are wrong, a fault in what travels along them is only their result."""
-    first = min((_STAGES[fault.kind] for fault in faults), default=0)
-    idle = {fault.nodes for fault in faults if fault.kind == "executor_without_calls"}
-    return [
-        fault
-        for fault in faults
-        if _STAGES[fault.kind] == first and not (fault.kind == "executor_without_gate" and fault.nodes in idle)
-    ]
+    faults = [*checker.check_edges(), *checker.check_paths(), *checker.check_gates(), *checker.check_cycles()]
+    return [*faults, *checker.check_calls()] if checker.is_complete else faults
 
 
 def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
@@ -140,10 +105,9 @@ def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
     others = _join_names(fault.others)
     node: Path = ("nodes", name)
     at = fault.edge or 0
-    edge: Path = (*node, "next", at)
-    target: Path = (*edge, "to")
-    if fault.edge is not None and (value := graph.nodes[name].edges[at].value) is not None:
-        edge = target = (*node, "next", value)
+    place = graph.nodes[name].edges[at].place if fault.edge is not None else None
+    edge: Path = (*node, "next", at if place is None else place)
+    target: Path = edge if isinstance(place, str) else (*edge, "to")
     match fault.kind:
         case "missing_start":
             if graph.start == END:
@@ -297,7 +261,7 @@ class _Checker:
             behind = [other for other in (*self.nodes,) if other in paths.nodes and other in (*gates, *executors)]
             if self.nodes[name].has_tools and not behind:
                 yield Fault("tools_without_executor", (name,))
-            elif behind and not self.nodes[name].has_tools:
+            elif behind and self.nodes[name].has_tools is False:
                 yield Fault("executor_without_tools", (name,), others=tuple(behind))
 
     def _check_edges_past_gates(self, executor: str, models: Iterable[str]) -> Iterator[Fault]:
@@ -354,8 +318,9 @@ class _Checker:
         return found
 
     def _find_cycle(self, name: str) -> list[str] | None:
-        """Find the nodes of the shortest path from a node back to itself that asks no model and has no bound."""
-        if self.nodes[name].role == "model" or name not in self.reachable:
+        """Find the nodes of the shortest path from a node back to itself that asks no model and has no bound; what
+        cannot be read may be a model."""
+        if self.nodes[name].role in ("model", None) or name not in self.reachable:
             return None
         paths: list[list[str]] = [[name]]
         passed: set[str] = set()
@@ -364,7 +329,7 @@ class _Checker:
             for to in self.free_targets[path[-1]]:
                 if to == name:
                     return path
-                if to != END and to not in passed and self.nodes[to].role != "model":
+                if to in self.nodes and to not in passed and self.nodes[to].role not in ("model", None):
                     passed.add(to)
                     paths.append([*path, to])
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -64,19 +64,33 @@ def read_spec(source: Source, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
                 for path, message in describe_errors(error, spec, left.data, left.raw_texts):
                     if not source.is_broken(path):
                         problems.append(source.build_problem(path, message))
-            wrong = set(_find_wrong_places(error, spec, left.data))
-            if not wrong or () in wrong:
+            places = {path for path, _ in describe_errors(error, spec, left.data)}
+            missing = {
+                path: stand_in
+                for path in places
+                if find_value(left.data, path, _MISSING) is _MISSING
+                and (stand_in := spec.find_stand_in(path)) is not None
+            }
+            wrong = {_find_nearest_place(path, left.data) for path in places - missing.keys()}
+            if () in wrong or not (wrong or missing):
                 break
-            left = _remove_places(left, wrong)
+            left = _remove_places(replace(left, data=_fill_in(left.data, missing)), wrong)
     return ParsedFile(None, source, source, tuple(problems))
 
 
-def _find_wrong_places(error: ValidationError, spec: type[Spec], data: Any) -> Iterable[Path]:
-    """Yield the paths to leave out: for each error, the nearest one that exists in the data."""
-    for path, _ in describe_errors(error, spec, data):
-        while path and find_value(data, path, _MISSING) is _MISSING:
-            path = path[:-1]
-        yield path
+def _find_nearest_place(path: Path, data: Any) -> Path:
+    """Find what to leave out for an error: its path, or the nearest one around it that exists in the data."""
+    while path and find_value(data, path, _MISSING) is _MISSING:
+        path = path[:-1]
+    return path
+
+
+def _fill_in(data: Any, missing: Mapping[Path, object], path: Path = ()) -> Any:
+    """Return the data with what stands in for what is missing, each by its path."""
+    if not isinstance(data, dict):
+        return data
+    found = {key: _fill_in(value, missing, (*path, key)) for key, value in cast("dict[str, Any]", data).items()}
+    return found | {at[-1]: value for at, value in missing.items() if at[:-1] == path}
 
 
 def _remove_places(source: Source, wrong: set[Path]) -> Source:

@@ -31,6 +31,12 @@ class Spec(BaseModel):
     other_names: ClassVar[Mapping[str, str]] = {}
     """What other programs call a setting of ours, for a better guess at what was meant."""
 
+    @classmethod
+    def find_stand_in(cls, path: tuple[str | int, ...]) -> str | None:
+        """Find what stands in for a required key that a file of this kind leaves out, so that the rest of it can be
+        checked too; None: nothing can."""
+        return None
+
 
 def refuse_switch(value: Any) -> Any:
     """Return the value. Raises ValueError for true and false, which Pydantic takes for 1 and 0."""

@@ -291,6 +291,12 @@ class GraphSpec(Spec):
     limits: LimitsSpec = LimitsSpec()
     """Where a turn ends at the latest."""
 
+    @classmethod
+    def find_stand_in(cls, path: tuple[str | int, ...]) -> str | None:
+        """Let the end stand in for a start and for a node's way on."""
+        is_way = path == ("start",) or (len(path) == 3 and path[0] == "nodes" and path[2] == "next")
+        return END if is_way else None
+
     def find_model(self) -> str | None:
         """Find the model of the first node that asks one; None: it names none, or there is no such node."""
         return next((node.find_model() for node in self.nodes.values() if node.role == "model"), None)

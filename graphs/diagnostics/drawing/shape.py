@@ -166,7 +166,7 @@ class _ShapeReader:
             role=spec.role if spec is not None else None,
             edges=[
                 # Whether a condition that asks for visits is a bound is not read here: the best is assumed.
-                EdgeOutline(edge.to, is_conditional=bool(edge.when), value=edge.value, is_bounded="visits" in edge.when)
+                EdgeOutline(edge.to, is_conditional=bool(edge.when), place=edge.value, is_bounded="visits" in edge.when)
                 for edge in edges
             ],
             is_complete=0 < written == len(edges),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,68 @@ def test_a_circle_without_a_way_out_is_a_problem(tmp_path: Path) -> None:
     assert graph_problems(tmp_path, text) == [
         "4:3: no path leads from nodes 'b', 'c' to 'end', so a turn could not finish; give one a way there",
     ]
+
+
+def test_names_and_paths_are_judged_in_one_pass(tmp_path: Path) -> None:
+    text = """\
+        start: agnt
+        nodes:
+          agent:
+            {type: model, prompt: "{{ cal }}", tools: ["*"], next: [{when: size(tool_calls) > 0, to: chek}, {to: end}]}
+          check: {type: permission, next: act}
+          act: {type: tools, next: agent}
+          around: {type: permission, next: [{when: 3, to: around}]}
+          lost: {type: model, next: end}
+        """
+    assert graph_problems(tmp_path, text) == [
+        "1:1: there is no node 'agnt'; there is agent, check, act, around, lost. Did you mean 'agent'?",
+        "4:31: there is no 'cal' here; there is message, text, graph, visits, now, caller. Did you mean 'caller'?",
+        "4:90: there is no node 'chek'; there is agent, check, act, around, lost, end. Did you mean 'check'?",
+        "7:3: no path from 'agent' leads to node 'around'; lead one to it, or remove it",
+        "7:38: 'when' is a number; expected a text; put it in quotes",
+        "8:3: no path from 'agent' leads to node 'lost'; lead one to it, or remove it",
+    ]
+
+
+@pytest.mark.parametrize("missing", ["", "start: [a]"])
+def test_a_graph_without_a_start_is_checked_all_the_same(tmp_path: Path, missing: str) -> None:
+    nodes = """\
+        nodes:
+          a: {type: model, prompt: "{{ x }}", next: b}
+          b: {type: model, next: a}
+        """
+    text = f"{missing or 'limits: {}'}\n{textwrap.dedent(nodes)}"
+    assert [problem.partition(";")[0] for problem in graph_problems(tmp_path, text)] == [
+        "1:1: 'start' is a list" if missing else "1:1: 'start' is missing",
+        "3:3: no path leads from nodes 'a', 'b' to 'end', so a turn could not finish",
+        "3:32: there is no 'x' here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "mistake"),
+    [
+        ("to: check}", "to: lookup}"),  # `check` and `act` may be behind it
+        ("to: check}", 'to: "${UNSET_HERE}"}'),
+        ("type: permission", "type: gate"),
+        ("next: act", "next: acct"),
+        (", next: act", ""),
+        ('tools: ["*"]', "tools: 3"),
+        ('tools: ["*"]', "tools: [files]"),
+        ("start: agent", "start: first"),
+        ("{when: size(tool_calls) > 0, to: check}", "{when: size(tool_calls) > 0}"),
+    ],
+)
+def test_what_follows_from_a_mistake_in_a_name_is_not_told(tmp_path: Path, written: str, mistake: str) -> None:
+    text = """\
+        start: agent
+        nodes:
+          agent: {type: model, tools: ["*"], next: [{when: size(tool_calls) > 0, to: check}, {to: end}]}
+          check: {type: permission, next: act}
+          act: {type: tools, next: agent}
+        """
+    assert text.count(written) == 1
+    assert len(graph_problems(tmp_path, text.replace(written, mistake))) == 1
 
 
 def test_a_branch_after_one_that_is_always_taken_is_a_problem(tmp_path: Path) -> None:
