@@ -47,10 +47,14 @@ class Problem:
 
 
 class ConfigError(InterlockError):
-    """Every problem found in the files of one folder, at once."""
+    """Every problem found in the files of one folder, at once.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    `doubts` are what is wrong too if nothing else is to come; they alone are no reason to refuse the files.
+    """
+
+    def __init__(self, problems: Sequence[Problem], doubts: Sequence[Problem] = ()) -> None:
         self.problems = tuple(sorted(problems))
+        self.doubts = tuple(sorted(doubts))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

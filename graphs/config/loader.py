@@ -19,7 +19,7 @@ from graphs.config.references import (
     collect_server_patterns,
 )
 from graphs.config.secrets import collect_secrets, find_secret_variables
-from graphs.config.server_checks import check_servers
+from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
@@ -34,7 +34,8 @@ from graphs.policy import patterns
 from graphs.policy.rules import Policy
 from graphs.redaction import Redaction
 
-_FILES = ("gateway.yaml", "servers.yaml", "access.yaml")
+FILES = ("gateway.yaml", "servers.yaml", "access.yaml")
+"""The files of a config folder, beside its graphs."""
 _MAX_BYTES = 4_000_000
 
 
@@ -66,6 +67,10 @@ class Snapshot:
     """The tool patterns of rules and nodes, and the arguments that conditions name."""
     server_patterns: Mapping[str, tuple[Pattern, ...]]
     """The patterns under `include` and `exclude`, by server: over its own names of tools."""
+    doubts: tuple[Problem, ...]
+    """What graphs say of servers that servers.yaml does not have: they may be to come, so that the files are served."""
+    notes: tuple[Problem, ...]
+    """What rules say of such servers, and what anything says of those that are switched off: right, and idle now."""
     texts: Mapping[str, str] = field(repr=False)
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
@@ -96,6 +101,8 @@ class _Loader:
     folder: Path
     env: Mapping[str, str]
     problems: list[Problem] = field(default_factory=list[Problem])
+    doubts: list[Problem] = field(default_factory=list[Problem])
+    notes: list[Problem] = field(default_factory=list[Problem])
     sources: list[Source] = field(default_factory=list[Source])
     texts: dict[str, str] = field(default_factory=dict[str, str])
     """The files by name, as they are written: nothing of the environment is in them."""
@@ -122,7 +129,7 @@ class _Loader:
             or access.spec is None
             or allowed.policy is None
         ):
-            raise ConfigError([self._add_excerpt(problem) for problem in dict.fromkeys(self.problems)])
+            raise ConfigError(self._complete(self.problems), self._complete(self.doubts))
         confided = find_secret_variables(self.texts.values(), self.env)
         entries = {name: spec.mark_secret_values(confided) for name, spec in servers.spec.mcpServers.items()}
         secrets = collect_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
@@ -156,9 +163,15 @@ class _Loader:
                 *(mention for reading, _ in graphs.values() for mention in collect_node_references(reading)),
             ),
             server_patterns={name: collect_server_patterns(servers, name) for name in settled},
+            doubts=self._complete(self.doubts),
+            notes=self._complete(self.notes),
             texts=self.texts,
             signature=seen,
         )
+
+    def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
+        """Return each of the problems once, with its excerpt, in order."""
+        return tuple(sorted(self._add_excerpt(problem) for problem in dict.fromkeys(problems)))
 
     def _add_excerpt(self, problem: Problem) -> Problem:
         message = mask_random(problem.message)
@@ -168,9 +181,9 @@ class _Loader:
     def _check_names(self) -> None:
         """Report files whose names are nearly right: they would be passed over, and the default take their place."""
         for path in sorted(self.folder.iterdir()):
-            if path.name in _FILES or path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
+            if path.name in FILES or path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
                 continue
-            if hint := did_you_mean(f"{path.stem}.yaml", _FILES, cutoff=0.8):
+            if hint := did_you_mean(f"{path.stem}.yaml", FILES, cutoff=0.8):
                 self.problems.append(Problem(path.name, 0, 0, f"no file of this name is read{hint}"))
 
     def _read_file(self, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
@@ -245,16 +258,21 @@ class _Loader:
     ) -> None:
         """Check the names of servers, and how patterns spell them.
 
-        A server that does not exist may be one to come; one that is nearly spelled like another is a mistake.
+        One that is nearly spelled like another is a mistake. Any other that does not exist may be one to come; of files
+        that the folder does not have, which the shipped ones stand in for, that goes without saying.
         """
         names = servers.list_names("mcpServers")
         self.problems += check_servers(servers)
         for source, path, pattern in (*_iter_rule_patterns(access), *_iter_node_patterns(graphs)):
-            if (
-                patterns.find_tool_fault(pattern) is None
-                and (wrong := patterns.find_misspelt_server(pattern, names)) is not None
-            ):
+            if patterns.find_tool_fault(pattern) is not None:
+                continue
+            if (wrong := patterns.find_misspelt_server(pattern, names)) is not None:
                 self.problems.append(source.build_problem(path, wrong))
+            elif servers.spec is not None and not source.is_broken(path) and (self.folder / source.file).exists():
+                shown = source.raw_texts.get(path, source.raw_texts.get(path[:-1]))
+                for is_missing, message in describe_idle_pattern(pattern, servers, shown):
+                    found = self.doubts if is_missing and source is not access.source else self.notes
+                    found.append(source.build_problem(path, message))
 
     def _resolve_paths(self, spec: ServerSpec, texts: Templates) -> ServerSpec:
         """Return the server with absolute paths: relative ones are relative to the folder of the configs."""

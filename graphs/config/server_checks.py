@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, find_value
 from graphs.config.spec.servers import ServersSpec, list_names
-from graphs.errors import Problem
+from graphs.errors import Problem, did_you_mean, list_some
 from graphs.policy import patterns
+
+MOST_LISTED = 12
+"""How many servers a message lists."""
 
 
 def check_servers(servers: ParsedFile[ServersSpec]) -> Iterator[Problem]:
@@ -25,6 +28,29 @@ def check_servers(servers: ParsedFile[ServersSpec]) -> Iterator[Problem]:
         for path, pattern in locate_server_patterns(servers, name).items():
             if (wrong := patterns.find_fault(pattern) or _find_server_prefix(pattern, names)) is not None:
                 yield servers.source.build_problem(path, wrong)
+
+
+def describe_idle_pattern(
+    pattern: str, servers: ParsedFile[ServersSpec], raw_text: str | None
+) -> Iterator[tuple[bool, str]]:
+    """Say why a pattern over `server/tool` matches no tool, and whether that is because servers.yaml does not have its
+    server; nothing if the server is there and on, or may be any.
+
+    `raw_text`: the pattern as it stands in the file where a variable filled it in, which is for nobody to read.
+    """
+    server, names = patterns.find_server(pattern), servers.list_names("mcpServers")
+    if server is None:
+        return
+    shown = repr(pattern) if raw_text is None else f"{raw_text!r}, with its variables filled in,"
+    spec = servers.spec.mcpServers.get(server) if servers.spec is not None else None
+    if server in names:
+        if spec is not None and spec.is_off:
+            yield False, f"{shown} matches no tool now: its server is switched off in servers.yaml"
+    elif raw_text is not None:
+        yield True, f"{shown} matches no tool: servers.yaml has no such server"
+    else:
+        there = did_you_mean(server, names) or f"; there is {list_some(names, MOST_LISTED)}"
+        yield True, f"there is no server {server!r} in servers.yaml, so {shown} matches no tool{there}"
 
 
 def locate_server_patterns(servers: ParsedFile[ServersSpec], name: str) -> dict[Path, str]:

@@ -132,12 +132,18 @@ def suggest_server_name(name: str) -> str | None:
 
 def find_misspelt_server(pattern: str, servers: Iterable[str]) -> str | None:
     """Explain that a pattern's server is spelled nearly like one of `servers`; None if it is not."""
-    server, slash, _ = pattern.partition("/")
     names = list(servers)
-    if not slash or any(special in server for special in "*?") or server in names:
+    server = find_server(pattern)
+    if server is None or server in names:
         return None
     hint = did_you_mean(server, names, cutoff=0.8)
     return f"there is no server {server!r} in servers.yaml{hint}" if hint else None
+
+
+def find_server(pattern: str) -> str | None:
+    """Find the server that a pattern over `server/tool` writes out; None where it may be any."""
+    server, slash, _ = pattern.partition("/")
+    return server if slash and is_plain(server) else None
 
 
 class PatternIndex(Generic[Item]):

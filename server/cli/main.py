@@ -73,7 +73,10 @@ def serve(
 
 @app.command()
 def check(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The folder; the same as --configs.")] = None,
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="The folder, the same as --configs; or one file of it, to hear of that one alone."),
+    ] = None,
     configs: Configs = None,
     excerpts: Annotated[
         bool | None,
@@ -89,30 +92,21 @@ def check(
     patience: Annotated[float, typer.Option(min=0.1, help="With --connect: seconds that a server gets.")] = 45.0,
 ) -> None:
     """Reads all config files and prints every problem as FILE:LINE:COL: message. Exit 0: none; 1: some; 2: usage."""
-    from graphs.config.loader import load
+    from server.cli.check import CannotCheck, check_files, choose_target
 
-    settings = load_settings(folder or configs)
-    if not settings.configs.is_dir():
-        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
-        raise typer.Exit(2)
+    settings = load_settings(configs)
     try:
-        snapshot = load(settings.configs, build_environment(os.environ, settings.data))
-    except ConfigError as error:
-        print_problems(error.problems, excerpts)
-        if connect:
-            typer.echo("the servers were not asked: mend this first", err=True)
-        raise typer.Exit(1) from None
-    if connect:
-        from graphs.diagnostics.doctor import check_servers
-
-        silence_engine_log()
-        problems, notes = asyncio.run(check_servers(snapshot, patience))
-        print_problems(problems, excerpts)
-        for note in notes:
-            typer.echo(escape_lines(note), err=True)
-        if problems:
-            raise typer.Exit(1)
-    typer.echo(f"{settings.configs}: no problems; graphs: {', '.join(snapshot.graphs)}", err=True)
+        target = choose_target(path, settings.configs, is_given=configs is not None)
+    except CannotCheck as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    env = build_environment(os.environ, settings.data)
+    found = check_files(target, env, patience=patience if connect else None)
+    print_problems(found.problems, excerpts)
+    for note in found.notes:
+        typer.echo(escape_lines(note), err=True)
+    if not found.sound:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -164,7 +158,8 @@ def draw(
         load(settings.configs, env)
     except ConfigError as error:
         sound = False
-        typer.echo(str(error), err=True)
+        for problem in sorted((*error.problems, *error.doubts)):
+            typer.echo(str(problem), err=True)
     try:
         for path in write(
             choose_shapes(read_shapes(settings.configs, env), graph), choose_format(format, output), output
