@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.facade import ACCESS, ASSISTANT, write_configs
+from support.facade import ACCESS, ADMIN, ASSISTANT, write_configs
 from support.gateway import ADMIN_KEY, Gateway, gateway
 from support.litellm import LOOPS, LiteLLM, build_entry, litellm_proxy
 from support.mcp_servers import CallsSince, RealServer, behind_mcp_proxy, dbhub, filesystem, prometheus_mcp_server
@@ -65,19 +65,27 @@ def round_port() -> int:
 
 
 @pytest.fixture(scope="session")
+def front_port() -> int:
+    """The port to which LiteLLM's models `front-…` lead."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
 def litellm_starting(
-    upstream: ScriptedModel, vendors: Vendors, round_port: int, parts_folder: Path
+    upstream: ScriptedModel, vendors: Vendors, round_port: int, front_port: int, parts_folder: Path
 ) -> Iterator[LiteLLM]:
-    """LiteLLM on its way up, which takes a while: ask for this first, then for the others, then for `litellm`. It hands
-    on no headers of its clients."""
-    here = f"http://127.0.0.1:{round_port}/v1"
+    """LiteLLM on its way up, which takes a while: ask for this first, then for the others, then for `litellm`. Only to
+    its models `front-…` it hands on the headers of its clients."""
+    here, front = (f"http://127.0.0.1:{port}/v1" for port in (round_port, front_port))
+    fronts = {"front-assistant": "assistant", "front-circle": "circle", "front-round": "circle"}
     entries = [
         *(build_entry(name, model, f"{vendors.url}{path}") for name, (model, path) in VENDORS.items()),
         *(build_entry(f"round-{name}", f"{name}/circle-{name}", here, api_key=ADMIN_KEY) for name in LOOPS),
+        *(build_entry(name, f"openai/{graph}", front, api_key=ADMIN) for name, graph in fronts.items()),
         build_entry("broken", "openai/broken", f"http://127.0.0.1:{free_port()}/v1"),
         build_entry("own-headers", "openai/scripted", upstream.url, extra_headers={"x-team": "a"}),
     ]
-    with litellm_proxy(upstream.url, MODELS, parts_folder, entries=entries) as proxy:
+    with litellm_proxy(upstream.url, MODELS, parts_folder, entries=entries, forwards=list(fronts)) as proxy:
         yield proxy
 
 

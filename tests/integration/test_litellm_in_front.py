@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from support.facade import ADMIN, ASSISTANT, KEYS, write_configs
+from support.facade import ASSISTANT, KEYS, write_configs
 from support.gateway import gateway
-from support.litellm import LiteLLM, litellm_proxy
-from support.processes import free_port
+from support.litellm import LiteLLM
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
 
@@ -17,22 +16,18 @@ AGENT = ASSISTANT["nodes"]["agent"]
 
 
 @pytest.fixture(scope="module")
-def front(upstream: ScriptedModel, tools_process: Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteLLM]:
-    """One LiteLLM before and behind Interlock. The model `round` leads to Interlock, whose graph asks for `round`."""
+def front(
+    litellm: LiteLLM, front_port: int, tools_process: Tools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiteLLM]:
+    """One LiteLLM before and behind Interlock. Its `front-round` leads to Interlock, whose graph asks for that."""
     folder = tmp_path_factory.mktemp("front")
-    port = free_port()
-    here = {"api_base": f"http://127.0.0.1:{port}/v1", "api_key": ADMIN}
-    elsewhere = {name: {"model": f"openai/{name}", **here} for name in ("assistant", "circle")}
-    elsewhere["round"] = {"model": "openai/circle", **here}
-    with litellm_proxy(upstream.url, ["scripted"], folder, elsewhere=elsewhere) as proxy:
-        graphs = {name: {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}} for name in ("assistant", "circle")}
-        graphs["assistant"]["nodes"]["agent"] = {**AGENT, "model": "scripted"}
-        graphs["circle"]["nodes"]["agent"] = {**AGENT, "model": "round"}
-        servers = {"files": {"url": tools_process.url}}
-        configs = write_configs(folder / "configs", proxy.url, servers, graphs=graphs, api_key=proxy.key)
-        with gateway(configs, folder / "data", KEYS, port=port):
-            proxy.wait()
-            yield proxy
+    graphs = {name: {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}} for name in ("assistant", "circle")}
+    graphs["assistant"]["nodes"]["agent"] = {**AGENT, "model": "scripted"}
+    graphs["circle"]["nodes"]["agent"] = {**AGENT, "model": "front-round"}
+    servers = {"files": {"url": tools_process.url}}
+    configs = write_configs(folder / "configs", litellm.url, servers, graphs=graphs, api_key=litellm.key)
+    with gateway(configs, folder / "data", KEYS, port=front_port):
+        yield litellm
 
 
 def client(front: LiteLLM) -> openai.OpenAI:
@@ -49,11 +44,13 @@ def test_a_client_of_litellm_gets_a_graph_with_its_tools(
     with client(front) as litellm:
         if stream:
             chunks = litellm.chat.completions.create(
-                model="assistant", messages=[{"role": "user", "content": "go"}], stream=True
+                model="front-assistant", messages=[{"role": "user", "content": "go"}], stream=True
             )
             text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
         else:
-            answer = litellm.chat.completions.create(model="assistant", messages=[{"role": "user", "content": "go"}])
+            answer = litellm.chat.completions.create(
+                model="front-assistant", messages=[{"role": "user", "content": "go"}]
+            )
             text = answer.choices[0].message.content or ""
     assert text == "It is 4711."
     assert tools.ran() == ["echo 4711"]
@@ -61,6 +58,6 @@ def test_a_client_of_litellm_gets_a_graph_with_its_tools(
 
 def test_a_circle_is_ended_in_words(front: LiteLLM, model: ScriptedModel) -> None:
     with client(front) as litellm, pytest.raises(openai.APIStatusError) as caught:
-        litellm.chat.completions.create(model="circle", messages=[{"role": "user", "content": "go"}])
+        litellm.chat.completions.create(model="front-circle", messages=[{"role": "user", "content": "go"}])
     assert "leads to Interlock itself" in str(caught.value)
     assert model.requests == []

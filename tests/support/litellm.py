@@ -43,25 +43,25 @@ def litellm_proxy(
     models: Sequence[str],
     folder: Path,
     *,
-    elsewhere: Mapping[str, Mapping[str, str]] | None = None,
     entries: Sequence[Mapping[str, Any]] = (),
-    settings: Mapping[str, Any] | None = None,
+    forwards: Sequence[str] = (),
 ) -> Iterator[LiteLLM]:
     """Starts the proxy without waiting for it: see `LiteLLM.wait`.
 
-    `elsewhere`: further models by name, with `litellm_params` of their own; clients' headers are then handed on.
-    `entries`: further entries of `model_list`, as they are. `settings`: further parts of the file.
+    `entries`: further entries of `model_list`. `forwards`: the models to which clients' headers are handed on.
     """
     home = python_environment("litellm")
     config = {
         "model_list": [build_entry(name, f"openai/{name}", upstream) for name in models]
-        + [{"model_name": name, "litellm_params": dict(params)} for name, params in (elsewhere or {}).items()]
         + [dict(entry) for entry in entries],
-        "litellm_settings": {"num_retries": 0, "telemetry": False},
+        "litellm_settings": {
+            "num_retries": 0,
+            "telemetry": False,
+            "model_group_settings": {"forward_client_headers_to_llm_api": list(forwards)},
+        },
         # One failure on purpose must not take the model away from the next test.
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
-        "general_settings": {"master_key": KEY, "forward_client_headers_to_llm_api": elsewhere is not None},
-        **(settings or {}),
+        "general_settings": {"master_key": KEY},
     }
     file = folder / "litellm.yaml"
     file.write_text(json.dumps(config))  # JSON is YAML
