@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 from graphs.config.source import Path
-from graphs.config.spec.graph import END, NodeRole
+from graphs.config.spec.graph import END, MODEL_ROLES, NodeRole
 from graphs.errors import did_you_mean
 
 FaultKind = Literal[
@@ -301,7 +301,7 @@ class _Checker:
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name in self.nodes and name not in found and (past_models or self.nodes[name].role != "model"):
+            if name in self.nodes and name not in found and (past_models or self.nodes[name].role not in MODEL_ROLES):
                 found.add(name)
                 waiting += self.targets[name]
         return found
@@ -320,7 +320,7 @@ class _Checker:
     def _find_cycle(self, name: str) -> list[str] | None:
         """Find the nodes of the shortest path from a node back to itself that asks no model and has no bound; what
         cannot be read may be a model."""
-        if self.nodes[name].role in ("model", None) or name not in self.reachable:
+        if self.nodes[name].role in (*MODEL_ROLES, None) or name not in self.reachable:
             return None
         paths: list[list[str]] = [[name]]
         passed: set[str] = set()
@@ -329,7 +329,7 @@ class _Checker:
             for to in self.free_targets[path[-1]]:
                 if to == name:
                     return path
-                if to in self.nodes and to not in passed and self.nodes[to].role not in ("model", None):
+                if to in self.nodes and to not in passed and self.nodes[to].role not in (*MODEL_ROLES, None):
                     passed.add(to)
                     paths.append([*path, to])
         return None
@@ -342,7 +342,7 @@ class _Checker:
             name, has_verdict = waiting.pop(0)
             for at, to in enumerate(self.targets[name]):
                 role = self.nodes[to].role if to in self.nodes else "model"
-                if role == "model" or to in (judged if has_verdict else unjudged):
+                if role in MODEL_ROLES or to in (judged if has_verdict else unjudged):
                     continue
                 if has_verdict:
                     judged.add(to)

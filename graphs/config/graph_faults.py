@@ -32,6 +32,7 @@ _LACKS: Mapping[NodeRole | None, Sequence[FaultKind]] = {
     "model": ("executor_without_calls", "gate_without_calls"),
     "gate": ("executor_without_gate", "tools_without_executor"),
     "executor": ("gate_without_executor", "tools_without_executor"),
+    "agent": (),
     "step": (),
     None: (),
 }

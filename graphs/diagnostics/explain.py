@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graphs.config.loader import Snapshot
+from graphs.config.spec.graph import MODEL_ROLES
 from graphs.diagnostics.tool_catalog import UnknownName, build_catalog, build_unknown_name
 from graphs.expressions import Evaluator, PreparedValues
 from graphs.policy.patterns import matches, matches_any
@@ -255,14 +256,14 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
         )
         for graph in graphs
         for name, node in snapshot.graphs[graph].spec.nodes.items()
-        if node.role == "model" and question.node in (None, name)
+        if node.role in MODEL_ROLES and question.node in (None, name)
     ]
     if not places:
         nodes = [
             name
             for graph in dict.fromkeys(graphs)
             for name, node in snapshot.graphs[graph].spec.nodes.items()
-            if node.role == "model"
+            if node.role in MODEL_ROLES
         ]
         where = f" in graph {question.graph!r}" if question.graph is not None else ""
         if question.node is not None:

@@ -18,13 +18,17 @@ def build_model_node(site: NodeSite, services: Services) -> Node:
     return ModelNode(site, services) if not site.spec.locate_outputs() else StructuredModelNode(site, services)
 
 
+AGENT_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": PermissionNode, "tools": ToolsNode}
+"""What an agent is made of beside its model, which has its name: each is a node of its own to LangGraph."""
+
 NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "model": build_model_node,
     "permission": PermissionNode,
     "tools": ToolsNode,
+    "agent": ModelNode,
     "reply": ReplyNode,
     "set": SetNode,
 }
 """What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
 
-__all__ = ["NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]
+__all__ = ["AGENT_PARTS", "NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]

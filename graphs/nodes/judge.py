@@ -10,6 +10,7 @@ from functools import partial
 
 from langchain_core.messages import ToolCall
 
+from graphs.config.spec.graph import MODEL_ROLES
 from graphs.config.spec.servers import ServerSpec
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State, VerdictRecord
@@ -50,7 +51,7 @@ class Judge:
         self._graph = site.plan.id
         self._most_calls = site.plan.spec.limits.tool_calls
         self._patterns = {name: tuple(node.locate_tool_patterns().values()) for name, node in nodes}
-        self._model_nodes = [name for name, node in nodes if node.role == "model"]
+        self._model_nodes = [name for name, node in nodes if node.role in MODEL_ROLES]
         self._services = services
         self._policy = services.snapshot.policy
         self._servers = services.snapshot.servers

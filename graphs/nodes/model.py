@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import LimitsSpec, ModelNodeSpec
+from graphs.config.spec.graph import LimitsSpec
 from graphs.events import (
     AnnotationsAdded,
     FinishReason,
@@ -89,12 +89,11 @@ class ModelNode:
     """Asks LiteLLM for the next message, and puts the tool calls of the answer into the state."""
 
     def __init__(self, site: NodeSite, services: Services) -> None:
-        spec = cast(ModelNodeSpec, site.spec)
         self._site = site
         self._services = services
         self._call = ModelCall(site, services)
         self._limits = site.plan.spec.limits
-        self._offer = ToolOffer([*spec.locate_tool_patterns().values()], services)
+        self._offer = ToolOffer([*site.spec.locate_tool_patterns().values()], services)
         self._access = ToolAccess(site.plan.spec, services)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import ModelNodeSpec
+from graphs.config.spec.graph import AgentNodeSpec, ModelNodeSpec
 from graphs.errors import ModelError
 from graphs.events import TokenUsage
 from graphs.llm.call_pieces import RawCall
@@ -43,14 +43,14 @@ class ModelCall:
     """What all calls of one node's model have in common. Built once for each node and snapshot."""
 
     def __init__(self, site: NodeSite, services: Services) -> None:
-        spec = cast(ModelNodeSpec, site.spec)
+        spec = cast("ModelNodeSpec | AgentNodeSpec", site.spec)
         own_params = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
         self.params: Mapping[str, Any] = {name: value for name, value in own_params.items() if value is not None}
         """What the node says of the request."""
         self._site = site
         self._services = services
         self._model = spec.model
-        self._has_input = spec.input is not None
+        self._has_input = (site.name, "input") in site.plan.templates
         self._values = NodeValues(site, services)
         self._seconds = site.plan.spec.limits.seconds
 

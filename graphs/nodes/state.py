@@ -143,3 +143,9 @@ def find_last_request(state: State) -> AIMessage | None:
         if isinstance(message, AIMessage):
             return message if message.tool_calls or message.invalid_tool_calls else None
     return None
+
+
+def has_own_results(state: State, node: str) -> bool:
+    """Whether what the node reads next are the results of tool calls that it asked for itself."""
+    last = next((m for m in reversed(state.get("messages", [])) if not isinstance(m, HumanMessage)), None)
+    return isinstance(last, ToolMessage) and state.get("asker") == node

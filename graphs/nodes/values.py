@@ -14,7 +14,7 @@ from graphs.errors import NodeFailure
 from graphs.expressions import ExpressionError, TypeMismatch
 from graphs.llm.messages import text_of
 from graphs.nodes.base import NodeSite, Services
-from graphs.nodes.state import Context, State, find_last_answer
+from graphs.nodes.state import Context, State, find_last_answer, has_own_results
 
 
 class NodeValues:
@@ -73,7 +73,9 @@ class NodeValues:
 
     def count_visits(self, state: State) -> int:
         """Count how often the node ran in this turn, this time included."""
-        return state.get("visits", {}).get(self._site.name, 0) + 1
+        name = self._site.name
+        is_later_round = self._site.spec.role == "agent" and has_own_results(state, name)
+        return state.get("visits", {}).get(name, 0) + (not is_later_round)
 
     def build_failure(self, field: str, why: str) -> NodeFailure:
         """Build the failure of a field of the node."""

@@ -17,10 +17,11 @@ from langgraph.types import RetryPolicy
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
+from graphs.config.spec.graph import MODEL_ROLES
 from graphs.errors import ModelError
 from graphs.events import TextDelta
-from graphs.nodes import NODE_CLASSES, NodeSite, Services, find_emitter
-from graphs.nodes.state import Context, State, find_client_calls
+from graphs.nodes import AGENT_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
+from graphs.nodes.state import Context, State, find_client_calls, find_last_request, has_own_results
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
@@ -67,7 +68,7 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
     builder = StateGraph(state) if checkpointer is None else StateGraph(state, context_schema=Context)
     for name, node in plan.spec.nodes.items():
         runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
-        run = count_visits(runner.run, name) if plan.counts_visits else runner.run
+        run = count_visits(runner.run, name, is_agent=node.role == "agent") if plan.counts_visits else runner.run
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), input_schema=state, retry_policy=MODEL_RETRY if node.retries else None
@@ -77,25 +78,64 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
         # says.
         if node.role in ("gate", "step") and len(branches) == 1 and not branches[0].is_conditional:
             builder.add_edge(name, resolve_target(branches[0].to))
-        else:
-            targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
-            builder.add_conditional_edges(
-                name, UntracedRouter(build_router(name, plan, services)), cast("dict[Any, str]", targets)
-            )
+            continue
+        targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
+        route = build_router(name, plan, services)
+        if node.role == "agent":
+            first = add_agent_parts(builder, state, name, plan, services)
+            targets[first] = first
+            route = build_agent_router(first, route, services)
+        builder.add_conditional_edges(name, UntracedRouter(route), cast("dict[Any, str]", targets))
     builder.add_edge(START, plan.spec.start)
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
 
-def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str) -> Callable[..., Any]:
-    """Wrap a node, so that the state says how often it ran: once for each time that it comes to its end."""
+def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str, *, is_agent: bool) -> Callable[..., Any]:
+    """Wrap a node, so that the state says how often a way led to it: an agent's later rounds are part of one visit."""
 
     @wraps(run)
     async def run_counted(state: State, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
         visits = state.get("visits", {})
         changes = await run(state, *args, **kwargs)
+        if is_agent and has_own_results(state, name):
+            return changes
         return {**changes, "visits": {**visits, name: visits.get(name, 0) + 1}}
 
     return run_counted
+
+
+def add_agent_parts(builder: Any, state: type[State], name: str, plan: GraphPlan, services: Services) -> str:
+    """Add what decides and runs an agent's tool calls behind its model. Returns the name of the first part."""
+    site = NodeSite(plan=plan, name=name)
+    names = {kind: f"{name}.{kind}" for kind in AGENT_PARTS}
+    for kind, part in names.items():
+        function = instrument.instrument_node(
+            AGENT_PARTS[kind](site, services).run, graph=plan.id, name=part, kind=kind, metrics=services.metrics
+        )
+        builder.add_node(part, cast(Any, function), input_schema=state)
+
+    async def route(state: State, runtime: Runtime[Context]) -> str:
+        context = services.find_context(runtime)
+        return THE_END if context.client_names and find_client_calls(state, context) else name
+
+    builder.add_edge(names["permission"], names["tools"])
+    builder.add_conditional_edges(names["tools"], UntracedRouter(route), {name: name, THE_END: END})
+    return names["permission"]
+
+
+def build_agent_router(
+    first: str, route_on: Callable[[State, Runtime[Context]], Awaitable[str]], services: Services
+) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
+    """Build the function that leads an agent's tool calls to its first part, and an answer without any on."""
+
+    async def route(state: State, runtime: Runtime[Context]) -> str:
+        request = find_last_request(state)
+        if request is None:
+            return await route_on(state, runtime)
+        context = services.find_context(runtime)
+        return THE_END if context.client_names and find_client_calls(state, context) else first
+
+    return route
 
 
 def resolve_target(name: str) -> str:
@@ -106,7 +146,8 @@ def resolve_target(name: str) -> str:
 def compute_step_limit(plan: GraphPlan) -> int:
     """Compute the most supersteps of a turn: so many that our own limits, which end it in words, come first."""
     bounded = MOST_BOUNDED_STEPS if plan.counts_visits else 0
-    return (plan.spec.limits.rounds + 2) * (len(plan.spec.nodes) + 1) + 10 + bounded
+    nodes = sum(1 + len(AGENT_PARTS) * (node.role == "agent") for node in plan.spec.nodes.values())
+    return (plan.spec.limits.rounds + 2) * (nodes + 1) + 10 + bounded
 
 
 class UntracedRouter(Runnable[State, str]):
@@ -141,7 +182,7 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     names = frozenset(name for branch in branches if branch.when is not None for name in branch.when.names)
     node_values = NodeValues(NodeSite(plan=plan, name=name), services)
     output = plan.spec.nodes[name].locate_outputs().get(("into",))
-    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].role == "model" else None
+    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].role in MODEL_ROLES else None
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
         context = services.find_context(runtime)

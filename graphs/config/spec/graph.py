@@ -68,8 +68,11 @@ Next = Annotated[
 is a choice, a node for each of its values."""
 
 
-NodeRole = Literal["model", "gate", "executor", "step"]
-"""What a node does for the tool calls of a turn: asks for them, decides them, runs them, or leaves them alone."""
+NodeRole = Literal["model", "agent", "gate", "executor", "step"]
+"""What a node does for the tool calls of a turn: asks for them, does all there is to do for them, decides them, runs
+them, or leaves them alone."""
+MODEL_ROLES: tuple[NodeRole, ...] = ("model", "agent")
+"""The roles of nodes that ask a model, where limits are counted."""
 
 
 # Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
@@ -135,6 +138,13 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """The longest answer."""
 
+    @field_validator("input")
+    @classmethod
+    def _holds_something(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; write what the model is to see, or remove it")
+        return value
+
     @field_validator("tools")
     @classmethod
     def _asks_only(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -146,6 +156,36 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
         """List the variable under `into`."""
         return {} if self.into is None else {("into",): self.into}
+
+    def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
+        """List the patterns under `tools`."""
+        return {("tools", at): pattern for at, pattern in enumerate(self.tools)}
+
+    def find_model(self) -> str | None:
+        """Find the model under `model`."""
+        return self.model
+
+
+class AgentNodeSpec(NodeSpec, frozen=True):
+    """Asks a model, decides and runs the tool calls that it makes, and asks again until it answers."""
+
+    role = "agent"
+    templates = ("prompt",)
+    retries = True
+
+    type: Literal["agent"]
+    """Asks a model, decides and runs the tool calls that it makes, and asks again until it answers."""
+    prompt: str = ""
+    """What the model is told first. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and
+    now."""
+    model: str | None = None
+    """The model. Absent: the one asked for, or the gateway's default."""
+    tools: list[str] = []
+    """Patterns over `server/tool` of what this node may see; the caller's role narrows it further."""
+    temperature: Annotated[float, Field(ge=0, le=2), NO_SWITCH] | None = None
+    """How freely the model picks its words."""
+    max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
+    """The longest answer."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""
@@ -227,6 +267,7 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "model": ModelNodeSpec,
     "permission": PermissionNodeSpec,
     "tools": ToolsNodeSpec,
+    "agent": AgentNodeSpec,
     "reply": ReplyNodeSpec,
     "set": SetNodeSpec,
 }
@@ -299,7 +340,7 @@ class GraphSpec(Spec):
 
     def find_model(self) -> str | None:
         """Find the model of the first node that asks one; None: it names none, or there is no such node."""
-        return next((node.find_model() for node in self.nodes.values() if node.role == "model"), None)
+        return next((node.find_model() for node in self.nodes.values() if node.role in MODEL_ROLES), None)
 
 
 def get_graph_spec() -> type[GraphSpec]:

@@ -18,6 +18,7 @@ NodeKind = Literal["model", "permission", "tools", "step", "unread", "missing"]
 
 NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "model": "model",
+    "agent": "model",
     "gate": "permission",
     "executor": "tools",
     "step": "step",
