@@ -294,13 +294,15 @@ def find_shipped_configs() -> Path:
 
 def list_graph_files(folder: Path) -> list[Path]:
     """List the graph files of a config folder, in order; the shipped ones where it has none. Raises OSError."""
-    return sorted(_list_graph_files(folder / "graphs")) or sorted(_list_graph_files(find_shipped_configs() / "graphs"))
+    return list_own_graph_files(folder / "graphs") or list_own_graph_files(find_shipped_configs() / "graphs")
 
 
-def _list_graph_files(folder: Path) -> list[Path]:
+def list_own_graph_files(folder: Path) -> list[Path]:
+    """List the graph files in a folder of graphs, in order; none where there is no such folder. Raises OSError."""
     if not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")]
+    files = sorted(folder.iterdir())
+    return [path for path in files if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")]
 
 
 def _iter_rule_patterns(access: ParsedFile[AccessSpec]) -> Iterator[tuple[Source, At, str]]:

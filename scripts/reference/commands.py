@@ -48,7 +48,7 @@ def is_option(parameter: Any) -> bool:
 def find_metavar(parameter: Any) -> str:
     """What stands for an argument in the line that shows how to call a command."""
     shown = parameter.metavar or parameter.name.upper()
-    return shown if shown.startswith("[") else f"[{shown}]"
+    return shown if shown.startswith("[") or parameter.required else f"[{shown}]"
 
 
 def describe_parameter(parameter: Any) -> tuple[str, str, str, str]:

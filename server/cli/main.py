@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,8 +15,9 @@ from graphs.config.environment import build_environment
 from graphs.errors import ConfigError, InterlockError, Problem
 from server.cli.access import access
 from server.cli.audit import audit
+from server.cli.graph import graph
 from server.cli.options import Configs, DrawingFormat, load_settings, report_error, silence_engine_log
-from server.cli.output import escape_lines
+from server.cli.output import escape_lines, format_schema
 
 # ruff: noqa: PLC0415  each command loads what it needs: the engine takes seconds, and `--help` needs none of it
 
@@ -30,11 +30,7 @@ app = typer.Typer(
 
 app.add_typer(access)
 app.add_typer(audit)
-
-
-def format_schema(content: dict[str, Any]) -> str:
-    """Format a schema as it is kept in a file."""
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+app.add_typer(graph)
 
 
 def print_problems(problems: Iterable[Problem], excerpts: bool | None) -> None:
@@ -69,6 +65,31 @@ def serve(
     except (InterlockError, CannotServe) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The folder to write; the same as --configs.")
+    ] = None,
+    configs: Configs = None,
+) -> None:
+    """Writes a config folder to begin with, and leaves what is there as it is. Exit 0: it is there; 1: it cannot be."""
+    from server.cli.init import describe_next_steps, make_folder
+    from server.cli.new_files import CannotWrite
+
+    chosen = load_settings(folder or configs).configs
+    try:
+        beginning = make_folder(chosen)
+    except CannotWrite as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    for path in beginning.made:
+        typer.echo(path)
+    for path in beginning.kept:
+        typer.echo(f"{path} is there already, and stays as it is", err=True)
+    for line in describe_next_steps(chosen, beginning.made):
+        typer.echo(line, err=True)
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from graphs.text import escape_invisible
 
@@ -26,3 +28,8 @@ def format_csv_line(values: Sequence[str]) -> str:
         f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value for value in values
     )
     return text.getvalue()
+
+
+def format_schema(content: dict[str, Any]) -> str:
+    """Format a schema as it is kept in a file."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -33,8 +33,8 @@ def shipped() -> Snapshot:
 
 
 def read_texts(folder: Path) -> dict[str, str]:
-    """The YAML files below a folder, by their paths in it."""
-    files = (path for path in folder.rglob("*.yaml") if path.is_file())
+    """The YAML files below a folder that are read as its configs, by their paths in it."""
+    files = (path for path in folder.rglob("*.yaml") if path.is_file() and path.parent.name != "shelf")
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
 
 
@@ -55,6 +55,8 @@ def test_the_wheel_brings_the_configs_and_an_empty_folder_takes_them(tmp_path: P
     folder, texts = json.loads(done.stdout)
     assert folder == str(tmp_path / "installed" / "graphs" / "config" / "shipped")
     assert texts == read_texts(CONFIGS)
+    shelf = {path.name: path.read_text() for path in (CONFIGS / "shelf").iterdir()}
+    assert {path.name: path.read_text() for path in (Path(folder) / "shelf").iterdir()} == shelf
 
 
 def test_a_file_that_is_neither_there_nor_shipped_is_missed_by_name(

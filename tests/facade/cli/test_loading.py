@@ -37,6 +37,8 @@ def find_loaded(*arguments: str) -> set[str]:
         ["access", "explain", "--help"],
         ["audit", "show", "--help"],
         ["studio", "--help"],
+        ["init", "--help"],
+        ["graph", "new", "--help"],
     ],
     ids=" ".join,
 )
@@ -44,6 +46,6 @@ def test_help_loads_neither_the_engine_nor_its_checks(arguments: list[str]) -> N
     assert not find_loaded(*arguments) & {*ENGINE, "sqlglot", "cel_expr_python"}
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["schema", "graph"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["check"], ["schema", "graph"], ["init"], ["graph", "new", "one"]], ids=" ".join)
 def test_a_check_of_files_does_not_load_the_engine(arguments: list[str], tmp_path: Path) -> None:
     assert not find_loaded(*arguments, "--configs", str(write_configs(tmp_path, {}))) & ENGINE

@@ -1,0 +1,76 @@
+"""`interlock init`: a config folder to begin with."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphs.config.loader import FILES, find_shipped_configs, list_own_graph_files
+from graphs.config.spec.schemas import build_schemas
+from server.cli.new_files import write_new_file
+from server.cli.output import format_schema
+
+ENV_EXAMPLE = """\
+# The variables that the files of this folder read. Copy this file to .env, fill in what you need, and load it:
+#   set -a; . ./.env; set +a
+# A secret may be in a file of its own: LITELLM_API_KEY_FILE=/run/secrets/litellm instead of LITELLM_API_KEY.
+
+# LiteLLM, or any other OpenAI-compatible endpoint: its address, its key, and the model for nodes that name none.
+# Without an address, the built-in demo model answers; it has no intelligence.
+LITELLM_BASE_URL=
+LITELLM_API_KEY=
+INTERLOCK_MODEL=
+
+# The keys of access.yaml, which clients show as their API key. While all of them are unset, `interlock serve` makes
+# keys, prints them, and lets nobody in from other machines.
+INTERLOCK_ADMIN_KEY=
+INTERLOCK_DEVELOPER_KEY=
+
+# The database. Empty: SQLite in data/; or postgresql://…
+INTERLOCK_STORAGE=
+"""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What there is now to begin with."""
+
+    made: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    """What was there before, and is as it was."""
+
+
+def make_folder(folder: Path) -> Beginning:
+    """Write every file that the folder lacks. Raises CannotWrite."""
+    kept = list_own_graph_files(folder / "graphs")
+    made: list[Path] = []
+    for path, text in collect_files(with_graph=not kept).items():
+        (made if write_new_file(folder / path, text) else kept).append(folder / path)
+    return Beginning(tuple(made), tuple(kept))
+
+
+def collect_files(*, with_graph: bool) -> Mapping[str, str]:
+    """Collect the files of a folder by their paths in it, those of people first."""
+    shipped = find_shipped_configs()
+    names = [*FILES, *(f"graphs/{path.name}" for path in list_own_graph_files(shipped / "graphs") if with_graph)]
+    return {
+        **{name: (shipped / name).read_text(encoding="utf-8") for name in names},
+        ".env.example": ENV_EXAMPLE,
+        ".gitignore": ".env\n",
+        **{f"schemas/{kind}.json": format_schema(content) for kind, content in build_schemas().items()},
+    }
+
+
+def describe_next_steps(folder: Path, made: tuple[Path, ...]) -> Iterator[str]:
+    """Say how to go on, with a key for the first client where access.yaml is new."""
+    quoted = shlex.quote(str(folder))
+    yield f"Look for mistakes:  interlock check {quoted}"
+    if folder / "access.yaml" in made:
+        yield f"Serve it:           INTERLOCK_ADMIN_KEY=ilk_{secrets.token_urlsafe(32)} \\"
+        yield f"                      interlock serve --configs {quoted}"
+        yield "The key is new and shown this once; your client shows it as its API key. access.yaml names its variable."
+    else:
+        yield f"Serve it:           interlock serve --configs {quoted}"
