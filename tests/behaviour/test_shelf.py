@@ -28,3 +28,25 @@ async def test_approved_tools_says_where_rights_end_and_looks_for_no_other_way(
     assert "A tool call was refused, since developer may not do that with the role developer." in str(
         explained.messages
     )
+
+
+async def test_support_sorts_and_lets_the_right_agent_answer(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    graph = yaml.safe_load((SHELF / "support.yaml").read_text())
+    configs = write_configs(tmp_path / "configs", model.url, {}, graphs={"assistant": graph})
+    async with serving(configs, tmp_path / "data") as facade:
+        model.script('{"value": "machines"}', "Half asleep.")
+        assert await facade.say("how busy is it?") == "Half asleep."
+        model.script("other")
+        assert await facade.say("sing") == "I know customers and orders, this machine and its files, admin."
+    assert model.requests[1].messages[0]["content"] == "You know how busy the machine is."
+
+
+async def test_self_review_says_the_last_draft_alone(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    graph = yaml.safe_load((SHELF / "self-review.yaml").read_text())
+    configs = write_configs(tmp_path / "configs", model.url, {}, graphs={"assistant": graph})
+    model.script("A draft.", '{"good": false, "wish": "shorter"}', "Draft.", '{"good": true, "wish": null}')
+    async with serving(configs, tmp_path / "data") as facade:
+        assert await facade.say("write") == "Draft."
+    mended = str(model.requests[2].messages[0]["content"])
+    assert "Your last draft: A draft.\n\nChange this: shorter" in mended
+    assert model.requests[3].messages[1]["content"] == "Asked for: write\n\nDraft: Draft."
