@@ -276,6 +276,8 @@ class _GraphCompiler:
         has_tools = None if any(map(patterns.find_tool_fault, seen.values())) else bool(seen)
         if node is not None and written == self.source.find_value(at) and not self.original.is_broken((*at, "next")):
             edges = [_build_edge_outline(*pair) for pair in zip(node.next, plan.branches[name], strict=True)]
+            if (way := node.find_error_way()) is not None:
+                edges.insert(0, EdgeOutline(way, is_conditional=True, is_error=True))
             # In a graph with variables a branch that nobody thought of is no small thing: what follows may read them.
             needs_otherwise = bool(self.variable_names) and all(branch.value is None for branch in node.next)
             return NodeOutline(role=node.role, edges=edges, has_tools=has_tools, needs_otherwise=needs_otherwise)
@@ -296,6 +298,9 @@ class _GraphCompiler:
             for place, to, is_conditional in branches
             if isinstance(to, str)
         ]
+        if isinstance(way := find_value(written, ("on_error",)), str):
+            edges.insert(0, EdgeOutline(way, is_conditional=True, is_error=True))
+            branches.insert(0, ("on_error", way, True))
         is_read = len(edges) == len(branches) > 0 and not self.original.is_broken((*at, "next"))
         return NodeOutline(
             role=node.role if node is not None else None, edges=edges, is_complete=is_read, has_tools=has_tools or None
@@ -309,6 +314,8 @@ class _GraphCompiler:
         for read in find_early_reads(self.spec.start, nodes, assigned):
             if "." in read.name:
                 message = f"{read.name!r} may be absent; read it only where has({read.name}) is true"
+            elif read.name == "error":
+                message = "'error' has a value only behind an 'on_error', and a way without one leads here too"
             else:
                 way = " → ".join(read.path)
                 on_way = f"on the way {way} " if len(read.path) > 1 else ""
@@ -332,6 +339,8 @@ class _GraphCompiler:
         for at, way in enumerate(ways):
             if way.when is not None:
                 paths[id(way.when)] = (*self._locate_edge(name, at), "when")
+        if (target := node.find_error_way()) is not None:
+            ways = [Way(when=None, to=target, is_error=True), *ways]
         return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)
 
 

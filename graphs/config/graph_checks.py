@@ -44,6 +44,8 @@ class EdgeOutline:
     is_conditional: bool
     place: int | str | None = None
     """Where it stands: its index in the list of the file, or its key where `next` is a mapping; None: at its index."""
+    is_error: bool = False
+    """Whether it is taken where the node fails. Such edges come first."""
     is_bounded: bool = False
     """Whether it can be taken only so many times, since its condition asks for `visits`."""
 
@@ -108,6 +110,8 @@ def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
     place = graph.nodes[name].edges[at].place if fault.edge is not None else None
     edge: Path = (*node, "next", at if place is None else place)
     target: Path = edge if isinstance(place, str) else (*edge, "to")
+    if fault.edge is not None and graph.nodes[name].edges[at].is_error:
+        edge = target = (*node, "on_error")
     match fault.kind:
         case "missing_start":
             if graph.start == END:
@@ -130,6 +134,12 @@ def describe_fault(fault: Fault, graph: GraphOutline) -> tuple[Path, str]:
             return node, f"no path leads from {which} to 'end', so a turn could not finish; give one a way there"
         case "unlimited_cycle":
             circle = " → ".join(map(repr, [*fault.nodes, name]))
+            failing = [each for each in fault.nodes if graph.nodes[each].role in MODEL_ROLES]
+            if failing:
+                return node, (
+                    f"{circle} goes round for as long as {failing[0]!r} fails; give a branch of it a bound, such as"
+                    " 'when: visits < 3'"
+                )
             return node, (
                 f"{circle} goes round without a model node, and only there are limits counted; lead it through one, or"
                 " give a branch of it a bound, such as 'when: visits < 3'"
@@ -184,8 +194,14 @@ class _Checker:
         self.graph = graph
         self.nodes = graph.nodes
         self.targets = {name: [edge.to for edge in node.live_edges] for name, node in self.nodes.items()}
+        # A model's rounds are counted once it has answered: not where it fails.
         self.free_targets = {
-            name: [edge.to for edge in node.live_edges if not edge.is_bounded] for name, node in self.nodes.items()
+            name: [
+                edge.to
+                for edge in node.live_edges
+                if not edge.is_bounded and (edge.is_error or node.role not in (*MODEL_ROLES, None))
+            ]
+            for name, node in self.nodes.items()
         }
         unsure = {name for name, node in self.nodes.items() if not node.is_complete}
         self.reachable = self._find_reachable([graph.start]) if graph.start in self.nodes else {*self.nodes}
@@ -320,7 +336,7 @@ class _Checker:
     def _find_cycle(self, name: str) -> list[str] | None:
         """Find the nodes of the shortest path from a node back to itself that asks no model and has no bound; what
         cannot be read may be a model."""
-        if self.nodes[name].role in (*MODEL_ROLES, None) or name not in self.reachable:
+        if name not in self.reachable:
             return None
         paths: list[list[str]] = [[name]]
         passed: set[str] = set()
@@ -329,7 +345,7 @@ class _Checker:
             for to in self.free_targets[path[-1]]:
                 if to == name:
                     return path
-                if to in self.nodes and to not in passed and self.nodes[to].role not in (*MODEL_ROLES, None):
+                if to in self.nodes and to not in passed:
                     passed.add(to)
                     paths.append([*path, to])
         return None
@@ -341,6 +357,8 @@ class _Checker:
         while waiting:
             name, has_verdict = waiting.pop(0)
             for at, to in enumerate(self.targets[name]):
+                if self.nodes[name].edges[at].is_error:
+                    continue
                 role = self.nodes[to].role if to in self.nodes else "model"
                 if role in MODEL_ROLES or to in (judged if has_verdict else unjudged):
                     continue

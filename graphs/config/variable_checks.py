@@ -14,6 +14,8 @@ from graphs.expressions import GraphExpression
 from graphs.expressions.celtree import Expr, split_field
 
 Facts = frozenset[str]
+ERROR = "error"
+"""The name that has a value behind an `on_error`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Way:
 
     when: GraphExpression | None
     to: str
+    is_error: bool = False
+    """Whether it is taken where the node fails, so before it has written anything. Such ways come first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -
         name = waiting.pop()
         facts = _write(before[name], nodes[name].writes)
         for way in nodes[name].ways:
-            taken = facts
+            taken = facts if not way.is_error else before[name] | {ERROR}
             if way.when is not None:
                 taken = facts | _find_facts(way.when.tree.root, truth=True)
                 facts |= _find_facts(way.when.tree.root, truth=False)
@@ -100,13 +104,13 @@ def _write(facts: Facts, writes: Collection[str]) -> Facts:
 
 
 def _find_missing(expression: GraphExpression, facts: Facts) -> Iterator[tuple[int, str]]:
-    variables = {name for name, _ in expression.variables}
+    variables = {ERROR, *(name for name, _ in expression.variables)}
 
     def visit(node: Expr, facts: Facts, hidden: frozenset[str]) -> Iterator[tuple[int, str]]:
         place = expression.offset + expression.tree.offsets.get(node.id, 0)
         parts = (*((node.target,) if node.target is not None else ()), *node.children)
         if node.kind == "ident":
-            name = node.name.lstrip(".")
+            name = node.name.lstrip(".").split(".")[0]
             if name in variables and name not in hidden and name not in facts:
                 yield place, name
             return
@@ -176,9 +180,10 @@ def _find_path(start: str, goal: str, nodes: Mapping[str, NodeFlow], variable: s
         path = paths.pop(0)
         if path[-1] == goal:
             return path
-        if variable in nodes[path[-1]].writes:
-            continue
+        is_written = variable in nodes[path[-1]].writes
         for way in nodes[path[-1]].ways:
+            if is_written and not way.is_error:
+                continue
             if way.to != END and way.to in nodes and way.to not in passed:
                 passed.add(way.to)
                 paths.append((*path, way.to))

@@ -32,9 +32,22 @@ ValueOutcome = tuple[Any, str]
 """A value as JSON has it, and an empty text; else None, and why there is none, in words that show no value."""
 
 TOO_MUCH = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
-_HELD_BY_SCOPE = frozenset(("tool_calls", "text", "message", "graph", "visits", "now", "caller", "turn"))
+_HELD_BY_SCOPE = frozenset(("tool_calls", "text", "message", "graph", "visits", "error", "now", "caller", "turn"))
 _PLAIN_NAMES = frozenset(
-    ("text", "message", "graph", "visits", "now", "caller.user", "caller.email", "caller.role", "caller.key")
+    (
+        "text",
+        "message",
+        "graph",
+        "visits",
+        "now",
+        "caller.user",
+        "caller.email",
+        "caller.role",
+        "caller.key",
+        "error.node",
+        "error.kind",
+        "error.message",
+    )
 )
 _AS_TEXT = frozenset({"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"})
 _AS_JSON = frozenset({"DYN", "LIST", "MAP", "NULL"})

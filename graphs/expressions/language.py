@@ -44,6 +44,9 @@ _GRAPH = {
     "text": _T.STRING,
     "graph": _T.STRING,
     "visits": _T.INT,
+    "error.node": _T.STRING,
+    "error.kind": _T.STRING,
+    "error.message": _T.STRING,
     "now": _T.TIMESTAMP,
     **_CALLER,
 }
@@ -66,7 +69,7 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
 _RESERVED = frozenset(
     (
         *("messages", "verdicts", "asker", "rounds", "calls", "started"),  # what a state holds beside them
-        *("error", "item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
+        *("item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
     )
 )
 """Names that variables cannot have, beside those of the scopes."""

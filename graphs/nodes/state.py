@@ -32,6 +32,14 @@ class VerdictRecord(TypedDict):
     """Id of the configuration whose rules decided."""
 
 
+class ErrorRecord(TypedDict):
+    """A failure of a node, as expressions see it."""
+
+    node: str
+    kind: str
+    message: str
+
+
 class State(TypedDict, total=False):
     """The state of one turn: only what the turn adds; the conversation before it is in `Context.history`."""
 
@@ -48,6 +56,8 @@ class State(TypedDict, total=False):
     """Seconds since the epoch."""
     visits: dict[str, int]
     """How often each node ran in this turn, in graphs that ask for it."""
+    error: ErrorRecord
+    """The latest failure that led a way."""
 
 
 class Claims(Protocol):

@@ -28,6 +28,7 @@ class NodeValues:
             "message": find_message,
             "text": _find_text,
             "turn": _count_turn,
+            "error": lambda state, _: state.get("error", {}),
             "tool_calls": self._build_calls,
             "caller": lambda _, context: context.caller,
             "graph": lambda _, __: site.plan.id,

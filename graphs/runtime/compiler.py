@@ -10,18 +10,19 @@ from typing import Any, cast
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph._internal._constants import CONFIG_KEY_RUNTIME  # pyright: ignore[reportPrivateUsage]
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import NodeError, NodeTimeoutError
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import RetryPolicy
+from langgraph.types import Command, RetryPolicy
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
-from graphs.config.spec.graph import MODEL_ROLES
-from graphs.errors import ModelError
+from graphs.config.spec.graph import MODEL_ROLES, NodeSpec, RetrySpec
+from graphs.errors import ModelError, NodeFailure
 from graphs.events import TextDelta
 from graphs.nodes import AGENT_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
-from graphs.nodes.state import Context, State, find_client_calls, find_last_request, has_own_results
+from graphs.nodes.state import Context, ErrorRecord, State, find_client_calls, find_last_request, has_own_results
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
@@ -59,6 +60,10 @@ MODEL_RETRY = RetryPolicy(
 """Only failures before the first word: what a person has read is never said again."""
 
 
+LONGEST_WAIT = 60.0
+"""Seconds between two attempts that a graph asks for."""
+
+
 def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
     """Compile one graph.
 
@@ -71,7 +76,7 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
         run = count_visits(runner.run, name, is_agent=node.role == "agent") if plan.counts_visits else runner.run
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
-            name, cast(Any, function), input_schema=state, retry_policy=MODEL_RETRY if node.retries else None
+            name, cast(Any, function), input_schema=state, **build_failure_options(node, plan)
         )
         branches = plan.branches[name]
         # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
@@ -102,6 +107,66 @@ def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str, *,
         return {**changes, "visits": {**visits, name: visits.get(name, 0) + 1}}
 
     return run_counted
+
+
+def build_failure_options(node: NodeSpec, plan: GraphPlan) -> dict[str, Any]:
+    """Build what LangGraph is told of a node's failures: how often it is tried, how long it may take, where to go."""
+    retry: RetrySpec | None = getattr(node, "retry", None)
+    timeout: float | None = getattr(node, "timeout", None)
+    options: dict[str, Any] = {"retry_policy": MODEL_RETRY if node.retries else None}
+    if retry is not None:
+        options["retry_policy"] = RetryPolicy(
+            initial_interval=retry.wait,
+            max_interval=LONGEST_WAIT,
+            max_attempts=retry.times,
+            # What a person has read is never said again.
+            retry_on=is_worth_another_attempt if node.locate_outputs() else is_worth_retrying,
+        )
+    if timeout is not None:
+        options["timeout"] = timeout
+    if (target := node.find_error_way()) is not None:
+        options["error_handler"] = build_error_handler(target, plan)
+    return options
+
+
+def is_worth_another_attempt(error: Exception) -> bool:
+    """Whether an author who asked for attempts gets another: what failed may succeed, and nobody has read any of it."""
+    is_invalid = isinstance(error, NodeFailure) and error.kind == "invalid"
+    return is_worth_retrying(error) or is_invalid or isinstance(error, NodeTimeoutError)
+
+
+def build_error_handler(target: str, plan: GraphPlan) -> Callable[..., Awaitable[Command[str]]]:
+    """Build the function that leads a failure of a node where its `on_error` says."""
+
+    async def handle(state: State, error: NodeError) -> Command[str]:
+        record = describe_error(error.node, error.error)
+        if record is None:
+            raise error.error
+        update: dict[str, Any] = {"error": record}
+        if plan.counts_visits:
+            visits = state.get("visits", {})
+            update["visits"] = {**visits, error.node: visits.get(error.node, 0) + 1}
+        return Command(update=update, goto=resolve_target(target))
+
+    return handle
+
+
+def describe_error(node: str, error: BaseException) -> ErrorRecord | None:
+    """Describe a failure as expressions see it; None: it is none that a graph may go on after."""
+    match error:
+        case NodeFailure():
+            return ErrorRecord(node=node, kind=error.kind, message=str(error))
+        case ModelError():
+            return ErrorRecord(node=node, kind="model", message=str(error))
+        case NodeTimeoutError():
+            return ErrorRecord(node=node, kind="timeout", message=describe_timeout(error))
+        case _:
+            return None
+
+
+def describe_timeout(error: NodeTimeoutError) -> str:
+    """Say that a node took too long."""
+    return f"node {error.node!r} took longer than {error.timeout:g} seconds"
 
 
 def add_agent_parts(builder: Any, state: type[State], name: str, plan: GraphPlan, services: Services) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langgraph.errors import NodeTimeoutError
 from langgraph.types import Command
 
 from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
@@ -24,7 +25,7 @@ from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import Reply, Resume, StillPending
-from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.compiler import ServedGraph, describe_timeout
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
@@ -148,7 +149,9 @@ class Turn:
         try:
             await self._start()
         except NodeFailure as failure:
-            await self._finish("finished", describe_failure(failure))
+            await self._finish("finished", describe_failure(str(failure)))
+        except NodeTimeoutError as error:
+            await self._finish("finished", describe_failure(describe_timeout(error)))
 
     async def _start(self) -> None:
         self._services.departures.enter(self._place.id, self._departure)
@@ -399,9 +402,9 @@ class Turn:
         )
 
 
-def describe_failure(failure: NodeFailure) -> str:
+def describe_failure(why: str) -> str:
     """Tell the person why the graph went no further."""
-    return f"The graph stopped here: {str(failure).removesuffix('.')}."
+    return f"The graph stopped here: {why.removesuffix('.')}."
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

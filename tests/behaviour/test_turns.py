@@ -134,7 +134,7 @@ async def test_a_path_around_the_permission_node_runs_nothing(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The loader refuses such a graph (test_mistakes.py): without it, the tools node is still a closed door.
-    monkeypatch.setattr("graphs.config.graph_checks.find_faults", lambda spec: [])
+    monkeypatch.setattr("graphs.config.compile_graph.find_mistakes", lambda outline: [])
     careless: dict[str, Any] = {**ASSISTANT, "nodes": {**ASSISTANT["nodes"]}}
     ways = [
         {"when": "size(tool_calls) > 5", "to": "check"},

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
+from graphs.config.spec.base import NO_SWITCH, Duration, Seconds, Spec
 from graphs.errors import describe_kind
 
 _WEEK = 7 * 86400.0
@@ -75,6 +75,30 @@ MODEL_ROLES: tuple[NodeRole, ...] = ("model", "agent")
 """The roles of nodes that ask a model, where limits are counted."""
 
 
+MOST_ATTEMPTS = 100
+
+
+class RetrySpec(Spec):
+    """How often something is tried, and how long is waited in between."""
+
+    times: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS), NO_SWITCH]
+    """How many attempts there are in all."""
+    wait: Duration = 0.3
+    """The time before the second attempt; it doubles with each further one, up to a minute."""
+
+
+def _parse_retry(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= MOST_ATTEMPTS:
+        raise ValueError(f"is {value:,}; expected 1 to {MOST_ATTEMPTS} attempts")
+    return {"times": value}
+
+
+Retry = Annotated[RetrySpec, BeforeValidator(_parse_retry, json_schema_input_type=int | RetrySpec)]
+"""A number of attempts, or `{times, wait}`."""
+
+
 # Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
 class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The base of every node type.
@@ -108,6 +132,10 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """List the variables that this node writes, by the paths where it names them."""
         return {}
 
+    def find_error_way(self) -> str | None:
+        """Find the node to go to where this one fails; None: the turn ends there."""
+        return getattr(self, "on_error", None)
+
     def find_model(self) -> str | None:
         """Find the model that the node names; None: it names none."""
         return None
@@ -137,6 +165,12 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """How freely the model picks its words."""
     max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """The longest answer."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
+    retry: Retry | None = None
+    """How many attempts there are, as a number or {times, wait}. Absent: 3, and only before the first word."""
+    timeout: Duration | None = None
+    """The longest time of one attempt."""
 
     @field_validator("input")
     @classmethod
@@ -186,6 +220,10 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     """How freely the model picks its words."""
     max_tokens: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """The longest answer."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
+    retry: Retry | None = None
+    """How many attempts there are, as a number or {times, wait}. Absent: 3, and only before the first word."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""
@@ -223,6 +261,8 @@ class ReplyNodeSpec(NodeSpec, frozen=True):
     """Says a text to the person."""
     text: str
     """What is said. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and now."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
 
     @field_validator("text")
     @classmethod
@@ -253,6 +293,8 @@ class SetNodeSpec(NodeSpec, frozen=True):
     """Computes variables."""
     set: Annotated[dict[str, ValueText], Field(min_length=1)]
     """The variables, each with CEL for what it becomes. All of them see the values from before this node."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
 
     def locate_expressions(self) -> dict[tuple[str | int, ...], str]:
         """List what the variables become."""

@@ -37,13 +37,13 @@ def _write_lines(shape: GraphShape) -> Iterator[str]:
         yield 2 * _INDENT + line
     yield f"{_INDENT}end"
     yield f"{_INDENT}style graph_frame fill:none,stroke:{LIGHT.edge}"
-    for kind in NODE_KINDS.values():
+    for kind in dict.fromkeys(NODE_KINDS.values()):
         if any(node.kind == kind for node in shape.nodes):
             colours = LIGHT.nodes[kind]
             yield f"{_INDENT}classDef {kind}Node fill:{colours.fill},stroke:{colours.stroke},color:{LIGHT.text}"
     if any(node.faults for node in shape.nodes):
         yield f"{_INDENT}classDef faulty stroke:{LIGHT.fault},stroke-dasharray:6 4,color:{LIGHT.fault}"
-    for kind in NODE_KINDS.values():
+    for kind in dict.fromkeys(NODE_KINDS.values()):
         if of_kind := [names[node.name] for node in shape.nodes if node.kind == kind]:
             yield f"{_INDENT}class {','.join(of_kind)} {kind}Node"
     if wrong := [names[node.name] for node in shape.nodes if node.faults]:

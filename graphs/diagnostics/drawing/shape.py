@@ -53,7 +53,7 @@ class Edge:
     when: str = ""
     """The condition as it is written, or the value of a choice; empty: always."""
     is_choice: bool = False
-    """Whether `when` is one value of a choice."""
+    """Whether `when` is one value of a choice, or where the node fails."""
     faults: tuple[str, ...] = ()
 
 
@@ -122,6 +122,7 @@ class _EdgeText:
     """The condition, or the value of a choice; empty: always."""
     value: str | None = None
     """The value of a choice."""
+    is_error: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,18 +164,31 @@ class _ShapeReader:
         spec = self._find_spec(name)
         edges = self.read_edges(name)
         written = 1 if self.read_target(("nodes", name, "next")) else self._count_items(("nodes", name, "next"))
+        written += any(edge.is_error for edge in edges)
         return NodeOutline(
             role=spec.role if spec is not None else None,
             edges=[
                 # Whether a condition that asks for visits is a bound is not read here: the best is assumed.
-                EdgeOutline(edge.to, is_conditional=bool(edge.when), place=edge.value, is_bounded="visits" in edge.when)
+                EdgeOutline(
+                    edge.to,
+                    is_conditional=bool(edge.when),
+                    place=edge.value,
+                    is_error=edge.is_error,
+                    is_bounded="visits" in edge.when,
+                )
                 for edge in edges
             ],
             is_complete=0 < written == len(edges),
         )
 
     def read_edges(self, name: str) -> list[_EdgeText]:
-        """Read each edge that can be read."""
+        """Read each edge that can be read, first the one that is taken where the node fails."""
+        spec = self._find_spec(name)
+        way = self.read_target(("nodes", name, "on_error")) if spec and "on_error" in spec.model_fields else ""
+        failing = [_EdgeText(way, "on error", "on_error", is_error=True)] if way else []
+        return [*failing, *self._read_next(name)]
+
+    def _read_next(self, name: str) -> list[_EdgeText]:
         at: Path = ("nodes", name, "next")
         if to := self.read_target(at):
             return [_EdgeText(to)]

@@ -264,7 +264,8 @@ def test_names_and_paths_are_judged_in_one_pass(tmp_path: Path) -> None:
         """
     assert graph_problems(tmp_path, text) == [
         "1:1: there is no node 'agnt'; there is agent, check, act, around, lost. Did you mean 'agent'?",
-        "4:31: there is no 'cal' here; there is message, text, graph, visits, now, caller. Did you mean 'caller'?",
+        "4:31: there is no 'cal' here; there is message, text, graph, visits, error, now, caller."
+        " Did you mean 'caller'?",
         "4:90: there is no node 'chek'; there is agent, check, act, around, lost, end. Did you mean 'check'?",
         "7:3: no path from 'agent' leads to node 'around'; lead one to it, or remove it",
         "7:38: 'when' is a number; expected a text; put it in quotes",
@@ -420,8 +421,8 @@ def test_expressions_in_prompts_and_branches_are_checked_at_their_place(tmp_path
     assert graph_problems(tmp_path, text) == [
         "6:18: there is no 'caller.usr'; there is caller.user, caller.email, caller.role, caller.key."
         " Did you mean 'caller.user'?",
-        "9:20: there is no 'tool_cals' here; there is tool_calls, message, text, graph, visits, now, caller, turn."
-        " Did you mean 'tool_calls'?",
+        "9:20: there is no 'tool_cals' here; there is tool_calls, message, text, graph, visits, error, now, caller,"
+        " turn. Did you mean 'tool_calls'?",
         "11:39: a tool call has no field 'tol'; it has id, tool, args, verdict. Did you mean 'tool'?",
     ]
 

@@ -287,7 +287,7 @@ def test_unfit_arguments_matter_only_to_a_branch_that_looks_at_them() -> None:
         ("tool_calls.exists(c, c.tol == 'x')", "a tool call has no field 'tol'; it has id, tool, args, verdict"),
         ("tool_calls[0]['name'] == 'x'", "a tool call has no field 'name'; it has id, tool, args, verdict"),
         ("tool_calls.map(c, c)[0].verdit == 'x'", "a tool call has no field 'verdit'; it has id, tool, args, verdict"),
-        ("args.x == 1", "there is no 'args' here; there is tool_calls, message, text, graph, visits, now,"),
+        ("args.x == 1", "there is no 'args' here; there is tool_calls, message, text, graph, visits, error, now,"),
         ("tool == 'x'", "there is no 'tool' here"),
     ],
 )
@@ -336,7 +336,7 @@ def test_what_a_user_is_called_is_never_read_as_a_template() -> None:
         (
             "{{ graph }} {{ args.x }}",
             15,
-            "there is no 'args' here; there is message, text, graph, visits, now, caller;",
+            "there is no 'args' here; there is message, text, graph, visits, error, now, caller;",
         ),
     ],
 )
