@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from graphs.config.environment import build_environment
-from graphs.config.loader import Snapshot, find_shipped_configs, load
+from graphs.config.loader import Snapshot, list_graph_files, load
 from graphs.errors import GraphUnavailable
 from graphs.nodes import Services
 from graphs.nodes.state import Context
@@ -39,8 +39,7 @@ def find_data_folder() -> Path:
 
 def list_graph_names(folder: Path) -> list[str]:
     """List the ids of the graphs in a config folder; the shipped ones where it has none."""
-    names = sorted(file.stem for file in (folder / "graphs").glob("*.yaml"))
-    return names or sorted(file.stem for file in (find_shipped_configs() / "graphs").glob("*.yaml"))
+    return [file.stem for file in list_graph_files(folder)]
 
 
 def build_variable_name(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graphs.config.compile_access import compile_access, find_unknown_hints
+from graphs.config.compile_cases import CaseFile, KnownNames, compile_cases
 from graphs.config.compile_graph import GraphPlan, compile_graph
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
 from graphs.config.references import (
@@ -23,6 +24,7 @@ from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
+from graphs.config.spec.cases import CaseFileSpec, is_case_file
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec, get_graph_spec
 from graphs.config.spec.identities import IdentitiesSpec
@@ -75,6 +77,8 @@ class Snapshot:
     """The files as they are written."""
     signature: Signature = field(compare=False, repr=False)
     """Of the folder, from before it was read: what is saved later differs from it."""
+    case_files: tuple[CaseFile, ...] = field(default=(), repr=False)
+    """The tests beside the graphs, where they were asked for: they are not served."""
 
     def build_problem(self, position: Position, message: str) -> Problem:
         """Return a problem at a position of these files, with its line for an excerpt."""
@@ -82,15 +86,16 @@ class Snapshot:
         return Problem(file, line, column, message, excerpt=build_excerpt(self.texts.get(file, ""), line, column))
 
 
-def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
+def load(folder: Path, env: Mapping[str, str], *, with_cases: bool = False) -> Snapshot:
     """Read and check all files of `folder`; the shipped default stands in for a file that is absent.
 
-    Raises ConfigError with every problem of all files.
+    `with_cases`: the tests beside the graphs too, which are not needed to serve them. Raises ConfigError with every
+    problem of all files.
     """
     if not folder.is_dir():
         raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder; name the one that holds the configs")])
     try:
-        return _Loader(folder.absolute(), env).load()
+        return _Loader(folder.absolute(), env, with_cases).load()
     except OSError as error:
         message = f"the folder cannot be read: {error.strerror} ({error.filename})"
         raise ConfigError([Problem(str(folder), 0, 0, message)]) from error
@@ -100,6 +105,7 @@ def load(folder: Path, env: Mapping[str, str]) -> Snapshot:
 class _Loader:
     folder: Path
     env: Mapping[str, str]
+    with_cases: bool
     problems: list[Problem] = field(default_factory=list[Problem])
     doubts: list[Problem] = field(default_factory=list[Problem])
     notes: list[Problem] = field(default_factory=list[Problem])
@@ -119,6 +125,7 @@ class _Loader:
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
         self.problems += find_unknown_hints(access, allowed.conditions, servers)
+        case_files = self._read_cases(graphs, access, servers)
         texts, wrong = compile_templates(servers)
         self.problems += wrong
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
@@ -167,6 +174,7 @@ class _Loader:
             notes=self._complete(self.notes),
             texts=self.texts,
             signature=seen,
+            case_files=case_files,
         )
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
@@ -205,10 +213,33 @@ class _Loader:
             found[path.stem] = (reading, made)
         return found
 
+    def _read_cases(
+        self,
+        graphs: Mapping[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]],
+        access: ParsedFile[AccessSpec],
+        servers: ParsedFile[ServersSpec],
+    ) -> tuple[CaseFile, ...]:
+        """Read the tests of the folder. They are no part of what is served, so the digest knows nothing of them."""
+        found: list[CaseFile] = []
+        known = KnownNames(
+            graphs={name: reading for name, (reading, _) in graphs.items()},
+            roles=access.list_names("roles"),
+            servers=servers.list_names("mcpServers"),
+        )
+        for path in list_case_files(self.folder) if self.with_cases else ():
+            reading = self._parse(path, f"graphs/{path.name}", CaseFileSpec)
+            made, problems = compile_cases(path.name, reading, known)
+            self.problems += problems
+            found += [] if made is None else [made]
+        return tuple(found)
+
     def _read(self, path: Path, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
-        source = parse_yaml(self._read_text(path, name), name, self.env)
-        reading = read_spec(source, spec)
-        self.sources.append(source)
+        reading = self._parse(path, name, spec)
+        self.sources.append(reading.original)
+        return reading
+
+    def _parse(self, path: Path, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
+        reading = read_spec(parse_yaml(self._read_text(path, name), name, self.env), spec)
         self.problems += reading.problems
         return reading
 
@@ -299,6 +330,15 @@ def list_graph_files(folder: Path) -> list[Path]:
 
 def list_own_graph_files(folder: Path) -> list[Path]:
     """List the graph files in a folder of graphs, in order; none where there is no such folder. Raises OSError."""
+    return [path for path in _list_yaml_files(folder) if not is_case_file(path.name)]
+
+
+def list_case_files(folder: Path) -> list[Path]:
+    """List the files of tests of a config folder, in order: its own alone, since its rules are. Raises OSError."""
+    return [path for path in _list_yaml_files(folder / "graphs") if is_case_file(path.name)]
+
+
+def _list_yaml_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = sorted(folder.iterdir())

@@ -50,11 +50,12 @@ def describe_errors(
 
 
 def _convert_location(location: Sequence[str | int], data: Any) -> Path:
-    """Convert pydantic's location to a path of the file, without the tag of a tagged union and `[key]`."""
+    """Convert pydantic's location to a path of the file: without `[key]`, the tag of a tagged union, and the place in a
+    list of which the one member is written without brackets."""
     path: list[str | int] = []
     skipped = False
     for step in location:
-        if step == "[key]":
+        if step == "[key]" or (isinstance(step, int) and not isinstance(find_value(data, tuple(path), []), list)):
             continue
         # Only nodes are tagged: `('nodes', NAME, TAG, …)` stands for what is at `('nodes', NAME, …)`.
         if not skipped and len(path) == 2 and path[0] == "nodes" and step == find_value(data, (*path, "type")):
@@ -135,13 +136,13 @@ def _describe_unknown_key(name: str, path: Path, spec: type[Spec], data: Any) ->
         return f"there is no setting {name!r} here"
     if name in holder.unsupported:
         return f"{name!r} is not supported yet; {holder.unsupported[name]}"
-    known = list(holder.model_fields)
+    known = _list_settings(holder)
     if name in holder.other_names:
         return f"there is no setting {name!r}. Did you mean {holder.other_names[name]!r}?"
-    for field, described in holder.model_fields.items():
+    for own, described in holder.model_fields.items():
         for page in _list_union_members(described.annotation):
-            if isinstance(page, type) and issubclass(page, Spec) and name in page.model_fields:
-                return f"there is no setting {name!r} here; it belongs under {field!r}"
+            if isinstance(page, type) and issubclass(page, Spec) and name in _list_settings(page):
+                return f"there is no setting {name!r} here; it belongs under {described.alias or own!r}"
     place = f" for a {_list_types(holder)[0]!r} node" if _list_types(holder) else ""
     hint = did_you_mean(name, known) or f"; there is {', '.join(known)}"
     return f"there is no setting {name!r}{place}{hint}"
@@ -154,6 +155,11 @@ def _find_own_name(path: Path, spec: type[Spec], data: Any) -> str | None:
         return None
     field = _find_field(holder, str(path[-1]))
     return next((own for own, other in holder.model_fields.items() if other is field), None)
+
+
+def _list_settings(page: type[Spec]) -> list[str]:
+    """List the settings of a page as files name them: a word that Python keeps for itself is an alias there."""
+    return [field.alias or own for own, field in page.model_fields.items()]
 
 
 def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
@@ -173,7 +179,9 @@ def _find_annotation(path: Path, spec: type[Spec], data: Any) -> Any:
 def _find_field(page: type[Spec], name: str) -> FieldInfo | None:
     """Find the field that a key fills, by its own name or one that other clients use."""
     for own, field in page.model_fields.items():
-        if own == name or (isinstance(field.validation_alias, AliasChoices) and name in field.validation_alias.choices):
+        if (field.alias or own) == name or (
+            isinstance(field.validation_alias, AliasChoices) and name in field.validation_alias.choices
+        ):
             return field
     return None
 

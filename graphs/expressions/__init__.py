@@ -2,6 +2,7 @@
 
 from graphs.expressions.conditions import Condition, NeedsTime, compile_rule_condition
 from graphs.expressions.evaluator import Evaluator
+from graphs.expressions.expectations import Expectation, compile_expectation
 from graphs.expressions.graph_expressions import (
     GraphExpression,
     Template,
@@ -18,6 +19,7 @@ __all__ = [
     "Condition",
     "ConditionOutcome",
     "Evaluator",
+    "Expectation",
     "ExpressionError",
     "GraphExpression",
     "NeedsTime",
@@ -29,6 +31,7 @@ __all__ = [
     "Variable",
     "VariableTypes",
     "compile_branch_condition",
+    "compile_expectation",
     "compile_rule_condition",
     "compile_template",
     "compile_value",

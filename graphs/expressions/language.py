@@ -18,9 +18,9 @@ from graphs.expressions.types import NAME, FieldType, VarType
 MAX_EXPRESSION = 10_000
 """Characters of one expression."""
 
-ScopeName = Literal["access", "next", "text", "server"]
+ScopeName = Literal["access", "next", "text", "server", "test"]
 """Where an expression stands: a rule in access.yaml, CEL in a graph file, a text in a graph file, a setting of a
-server."""
+server, what a test expects."""
 
 VariableTypes = tuple[tuple[str, VarType], ...]
 """The variables that an expression of a graph file may name, each with its type."""
@@ -65,6 +65,13 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
     "next": {"tool_calls": _T.List(_T.Map(_T.STRING, _T.DYN)), **_GRAPH, **_TURN},
     "text": _GRAPH,
     "server": _CALLER,
+    "test": {
+        "answer": _T.STRING,
+        "vars": _T.Map(_T.STRING, _T.DYN),
+        "calls": _T.List(_T.STRING),
+        "verdicts": _T.Map(_T.STRING, _T.STRING),
+        "route": _T.List(_T.STRING),
+    },
 }
 _RESERVED = frozenset(
     (
@@ -78,12 +85,14 @@ _PLACES: Mapping[ScopeName, str] = {
     "next": "under 'next'",
     "text": "in prompts",
     "server": "in servers.yaml",
+    "test": "in tests",
 }
 _UNKNOWN_NAME_HINTS: Mapping[ScopeName, str] = {
     "access": "; a text stands in quotes",
     "next": "; a text stands in quotes",
     "text": "; to write the braces themselves, write {{ '{{' }}",
     "server": "; to write the braces themselves, write {{ '{{' }}",
+    "test": "; a text is compared as answer.contains('text')",
 }
 """What somebody may have meant by a name that is like none."""
 TOOL_CALL = VarType(

@@ -27,6 +27,7 @@ from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
+from graphs.telemetry.path import record_branch
 
 Graph = CompiledStateGraph[State, Context, State, State]
 
@@ -257,17 +258,20 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
         if rounds is not None and state.get("rounds", 0) > rounds:
             return THE_END
         values: Mapping[str, Any] | None = None
-        for branch in branches:
+        for at, branch in enumerate(branches):
             if branch.value is not None:
                 if cast("Mapping[str, Any]", state).get(output or "") == branch.value:
+                    record_branch(plan.id, name, at)
                     return branch.to
                 continue
             if branch.when is None:
+                record_branch(plan.id, name, at)
                 return branch.to
             if values is None:
                 values = node_values.build(names, state, context, visits=state.get("visits", {}).get(name, 0))
             truth, why = await services.evaluator.evaluate_branch(branch.when, values, context.caller.user)
             if truth:
+                record_branch(plan.id, name, at)
                 return branch.to
             if truth is None:
                 return stop(

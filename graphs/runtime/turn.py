@@ -91,6 +91,8 @@ class Turn:
         self._context: Context | None = None
         self._messages: Sequence[AnyMessage] = ()
         self._rounds = 0
+        self.state: Mapping[str, Any] = {}
+        """The graph's state after its latest step."""
         self._is_recorded = False
         self._is_undelivered = False
         self._held_graphs = ExitStack()
@@ -282,6 +284,7 @@ class Turn:
             with graph.services.tool_registry.hold_open(context.verified_user):
                 async with asyncio.timeout(compute_deadline(graph.plan)):
                     async for state in stream_states(graph, entry, context):
+                        self.state = state
                         self._messages = state.get("messages", self._messages)
                         self._rounds = state.get("rounds", self._rounds)
         except TimeoutError:

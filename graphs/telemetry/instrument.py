@@ -10,9 +10,12 @@ from functools import wraps
 from time import perf_counter
 from typing import Any
 
+from langgraph.errors import GraphInterrupt
+
 from graphs.events import FinishReason, TokenUsage
 from graphs.telemetry import spans
 from graphs.telemetry.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
+from graphs.telemetry.path import find_current_path
 from graphs.telemetry.token_count import CallTokenCount, TokenCount
 from graphs.telemetry.tracing import Tracing, classify_error, trace_from_here
 
@@ -114,14 +117,33 @@ def instrument_node(function: NodeCallable, *, graph: str, name: str, kind: str,
     async def run_instrumented(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
         began = perf_counter()
         meter.running.inc()
+        path = find_current_path()
+        if path is not None and is_repeated(kwargs.get("runtime")):
+            path.retry()
+        elif path is not None:
+            path.enter(graph, name)
         try:
             with spans.start_node_span(graph, name, kind):
                 return await function(*args, **kwargs)
+        except GraphInterrupt:
+            if path is not None:
+                path.interrupt(graph, name)
+            raise
+        except Exception:
+            if path is not None:
+                path.fail(graph, name)
+            raise
         finally:
             meter.running.dec()
             meter.seconds.observe(perf_counter() - began)
 
     return run_instrumented
+
+
+def is_repeated(runtime: Any) -> bool:
+    """Whether a node runs again because it failed a moment ago."""
+    info = getattr(runtime, "execution_info", None)
+    return info is not None and info.node_attempt > 1
 
 
 @dataclass(slots=True)

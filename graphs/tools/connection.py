@@ -9,7 +9,7 @@ import random
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal
 
 import anyio
@@ -46,6 +46,8 @@ _CALM_PAUSES = 10
 _LONGEST_PAUSE = 60.0
 
 ServerState = Literal["starting", "up", "down"]
+OpenRemote = Callable[[ServerSpec, Intake], AbstractAsyncContextManager[HttpLink]]
+"""Connects to a server that runs elsewhere, for as long as the block lasts."""
 
 
 class ServerDown(InterlockError):
@@ -56,7 +58,8 @@ class ServerConnection:
     """Owns one server's connection. Only `run`, in its one task, opens and closes: the SDK's cancel scopes demand it.
 
     `on_change` is called, synchronously, whenever the state or the tools have changed. `label` is what the log calls
-    it. `parse_lock` is held while a large message of any server is parsed.
+    it. `parse_lock` is held while a large message of any server is parsed. `open_remote` connects to a server
+    that is no program.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class ServerConnection:
         on_change: Callable[[], None],
         parse_lock: asyncio.Lock,
         label: str | None = None,
+        open_remote: OpenRemote = open_http,
     ) -> None:
         self.name = name
         self._label = label or name
@@ -95,6 +99,7 @@ class ServerConnection:
         self._timing = timing
         self._on_change = on_change
         self._parse_lock = parse_lock
+        self._open_remote = open_remote
         self.redaction = Redaction()
         """Blots out what the server was given in confidence."""
         self._version = ""
@@ -258,7 +263,7 @@ class ServerConnection:
             async with run_process(self.spec, intake, grace=self._timing.grace) as started:
                 yield started
         else:
-            async with open_http(self.spec, intake) as remote:
+            async with self._open_remote(self.spec, intake) as remote:
                 yield remote
 
     async def _converse(

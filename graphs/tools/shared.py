@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from graphs.config.spec.servers import ServerSpec
 from graphs.config.templates import ServerTemplate
-from graphs.tools.connection import ServerConnection
+from graphs.tools.connection import OpenRemote, ServerConnection
+from graphs.tools.http import open_http
 from graphs.tools.per_user import UserConnections
 from graphs.tools.timing import Timing
 
@@ -25,11 +26,18 @@ class SharedConnections:
     """All connections that some registry has. Each ends when the last registry gives it back.
 
     `on_change` is called, synchronously, whenever the state or the tools of any of them have changed.
+    `open_remote` connects to servers that are shared and run elsewhere.
     """
 
-    def __init__(self, timing: Timing | None = None, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        timing: Timing | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        open_remote: OpenRemote = open_http,
+    ) -> None:
         self._timing = timing or Timing()
         self._on_change = on_change
+        self._open_remote = open_remote
         self._parse_lock = asyncio.Lock()
         self._shared: list[_SharedConnection] = []
         self._user_connections: list[tuple[UserConnections, list[object]]] = []
@@ -52,7 +60,14 @@ class SharedConnections:
                 listener()
             self._on_change()
 
-        connection = ServerConnection(name, spec, timing=self._timing, on_change=notify, parse_lock=self._parse_lock)
+        connection = ServerConnection(
+            name,
+            spec,
+            timing=self._timing,
+            on_change=notify,
+            parse_lock=self._parse_lock,
+            open_remote=self._open_remote,
+        )
         task = asyncio.create_task(connection.run(), name=f"mcp server {name}")
         self._shared.append(_SharedConnection(connection, task, listeners))
         return connection

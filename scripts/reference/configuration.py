@@ -29,7 +29,8 @@ the shipped one counts. Relative paths are relative to this folder.
 - Texts in `{{ … }}` and conditions under `when` are [expressions](expressions.md).
 
 Files: [gateway.yaml](#gatewayyaml), [servers.yaml](#serversyaml), [access.yaml](#accessyaml),
-[graphs/NAME.yaml](#graphsnameyaml). Also here: [environment variables](#environment-variables).
+[graphs/NAME.yaml](#graphsnameyaml), [graphs/NAME.test.yaml](#graphsnametestyaml). Also here: [environment
+variables](#environment-variables).
 """
 
 KINDS = {
@@ -37,6 +38,7 @@ KINDS = {
     "servers": "servers.yaml",
     "access": "access.yaml",
     "graph": "graphs/NAME.yaml",
+    "test": "graphs/NAME.test.yaml",
 }
 
 ENVIRONMENT = """\
@@ -156,19 +158,23 @@ def describe_type(entry: Schema, defs: Schema) -> str:
     match entry.get("type"):
         case "array":
             return f"list of {write_plural(describe_type(entry['items'], defs))}"
+        case "object" if entry["additionalProperties"] is True:
+            return "mapping"
         case "object":
             return f"mapping of {write_plural(describe_type(entry['additionalProperties'], defs))}"
         case "boolean":
             return "`true` or `false`"
         case "string":
             return "text"
+        case None:
+            return "any value"
         case kind:
             return f"{'whole number' if kind == 'integer' else 'number'}{describe_range(entry)}"
 
 
 def write_plural(words: str) -> str:
     """The words for several such values."""
-    return re.sub(r"\b(text|mapping|type)\b", r"\1s", words)
+    return re.sub(r"\b(text|mapping|list|type)\b", r"\1s", words)
 
 
 def describe_range(entry: Schema) -> str:

@@ -19,10 +19,10 @@ turn ends with a message that names the line.
 ## Names
 
 The columns say where a name is known: in the rules of `access.yaml`, in the conditions under `next` and the values
-under `set` of a graph, in its texts (prompts, inputs, replies), and in `servers.yaml` with `per_user`. In a graph, its
-variables are names too.
+under `set` of a graph, in its texts (prompts, inputs, replies), in `servers.yaml` with `per_user`, and in what a test
+expects of an `answer`. In a graph, its variables are names too.
 """
-PLACES = {"access": "rules", "next": "`next`, `set`", "text": "texts", "server": "servers"}
+PLACES = {"access": "rules", "next": "`next`, `set`", "text": "texts", "server": "servers", "test": "tests"}
 NAMES = {
     "args": "The arguments of the call, as the model wrote them: `args.path`, `args['max-size']`.",
     "tool.server": "The name of the tool's server in `servers.yaml`.",
@@ -47,6 +47,11 @@ NAMES = {
     "caller.key": "The name of the key; never the key itself.",
     "turn.rounds": "How many answers the model has given in this turn.",
     "turn.calls": "How many tool calls of this turn came before this one, those of the same round too.",
+    "answer": "What was said in the last turn, without the words that ask for a decision.",
+    "vars": "The variables of the graph at the end.",
+    "calls": "The tools that ran, as `server/tool`, in order.",
+    "verdicts": "What the rules said of the last call of each tool, by `server/tool`: `allow`, `ask` or `deny`.",
+    "route": "The nodes that ran, in order; `end` after each turn, unless a node failed.",
 }
 TYPES = {
     "BOOL": "true or false",
@@ -54,6 +59,7 @@ TYPES = {
     "STRING": "text",
     "TIMESTAMP": "time",
     "MAP<STRING, DYN>": "mapping",
+    "MAP<STRING, STRING>": "mapping",
     "LIST<STRING>": "list of texts",
     "LIST<MAP<STRING, DYN>>": "list of mappings",
 }

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from graphs.config.loader import FILES, list_graph_files, load
+from graphs.config.loader import FILES, list_case_files, list_graph_files, load
 from graphs.errors import ConfigError, Problem, did_you_mean
 from server.cli.options import silence_engine_log
 
@@ -62,7 +62,8 @@ def _locate_file(file: Path) -> Target:
     if whole.name in FILES:
         return Target(whole.parent, str(file), whole.name)
     if whole.parent.name == "graphs":
-        if whole.name in (each.name for each in list_graph_files(whole.parents[1])):
+        read = [*list_graph_files(whole.parents[1]), *list_case_files(whole.parents[1])]
+        if whole.name in (each.name for each in read):
             return Target(whole.parents[1], str(file), f"graphs/{whole.name}")
         raise CannotCheck(f"{file}: no graph is read from a file of this name; it begins with no dot and ends in .yaml")
     if hint := did_you_mean(f"{whole.stem}.yaml", FILES, cutoff=0.8):
@@ -91,7 +92,7 @@ class CheckResult:
 def check_files(target: Target, env: Mapping[str, str], *, patience: float | None) -> CheckResult:
     """Check the files, and with `patience` the servers too: the seconds that they get to start."""
     try:
-        snapshot = load(target.folder, env)
+        snapshot = load(target.folder, env, with_cases=True)
     except ConfigError as error:
         found = target.select(sorted((*error.problems, *error.doubts)))
         notes = [f"{target.shown}: no problems"] if not found else []

@@ -95,7 +95,7 @@ def list_shelf() -> Mapping[str, ShelfGraph]:
     from graphs.config.loader import find_shipped_configs, list_own_graph_files
 
     folders = (find_shipped_configs() / "graphs", find_shipped_configs() / "shelf")
-    files = [path for folder in folders for path in list_own_graph_files(folder) if not path.stem.endswith(".test")]
+    files = [path for folder in folders for path in list_own_graph_files(folder)]
     return {
         path.stem: ShelfGraph(path, str(yaml.safe_load(path.read_text(encoding="utf-8")).get("description", "")))
         for path in files

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from support.configs import loaded
+from support.configs import write_configs
 from support.processes import free_port, plain_environment, running
+
+from graphs.config.loader import load
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -65,6 +67,7 @@ FILES = {
     "servers.yaml": {"mcpServers"},
     "access.yaml": {"roles", "keys", "identities"},
     "graphs/assistant.yaml": {"description", "vars", "start", "nodes", "limits"},
+    "graphs/assistant.test.yaml": {"as", "hints", "cases"},
 }
 """The keys at the top of each kind of file."""
 
@@ -123,6 +126,9 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
                 assert "FAIL" not in printed
             case [".venv/bin/interlock", "check", *_]:
                 assert printed == ""
+            case [".venv/bin/interlock", "test", *_]:
+                assert "0 failed" not in printed
+                assert re.search(r"^\d+ cases: \d+ passed; 4 of 4 ways taken \(100 %\)$", printed, re.MULTILINE)
             case [".venv/bin/interlock", "schema"]:
                 assert printed.split() == [f"{tmp_path / 'configs' / 'schemas' / file.name}" for file in SCHEMAS]
             case [".venv/bin/interlock", "draw"]:
@@ -151,7 +157,7 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
                 raise AssertionError(f"{page}: say here what {command!r} prints, or in ELSEWHERE which test runs it")
 
 
-SCHEMAS = [CONFIGS / "schemas" / f"{kind}.json" for kind in ("gateway", "servers", "access", "graph")]
+SCHEMAS = [CONFIGS / "schemas" / f"{kind}.json" for kind in ("gateway", "servers", "access", "graph", "test")]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -162,7 +168,7 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
         # Examples name roles of the shipped file.
         content["roles"] = yaml.safe_load((CONFIGS / name).read_text())["roles"] | content.get("roles", {})
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
-    loaded(tmp_path, {name: yaml.safe_dump(content)}, env)
+    load(write_configs(tmp_path, {name: yaml.safe_dump(content)}), env, with_cases=True)
 
 
 def test_the_mistake_that_is_shown_is_printed_so(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphs.config.spec.access import AccessSpec
 from graphs.config.spec.base import Spec
+from graphs.config.spec.cases import CaseFileSpec
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import get_graph_spec
 from graphs.config.spec.servers import ServersSpec
@@ -14,7 +15,13 @@ from graphs.config.spec.servers import ServersSpec
 
 def list_pages() -> Mapping[str, type[Spec]]:
     """The page of each kind of file."""
-    return {"gateway": GatewaySpec, "servers": ServersSpec, "access": AccessSpec, "graph": get_graph_spec()}
+    return {
+        "gateway": GatewaySpec,
+        "servers": ServersSpec,
+        "access": AccessSpec,
+        "graph": get_graph_spec(),
+        "test": CaseFileSpec,
+    }
 
 
 def build_schemas() -> dict[str, dict[str, Any]]:

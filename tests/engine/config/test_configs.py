@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from graphs.config.loader import Snapshot, find_shipped_configs, load
+from graphs.config.spec.cases import is_case_file
 from graphs.diagnostics.probe import probe_servers
 from graphs.errors import ConfigError
 from graphs.policy.rules import Caller, CallFacts, ToolFacts
@@ -34,7 +35,11 @@ def shipped() -> Snapshot:
 
 def read_texts(folder: Path) -> dict[str, str]:
     """The YAML files below a folder that are read as its configs, by their paths in it."""
-    files = (path for path in folder.rglob("*.yaml") if path.is_file() and path.parent.name != "shelf")
+    files = (
+        path
+        for path in folder.rglob("*.yaml")
+        if path.is_file() and path.parent.name != "shelf" and not is_case_file(path.name)
+    )
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
 
 

@@ -32,6 +32,7 @@ PLACES = {
     "servers": "servers.yaml",
     "access": "access.yaml",
     "graph": "graphs/assistant.yaml",
+    "test": "graphs/assistant.test.yaml",
 }
 CASES = sorted(
     [

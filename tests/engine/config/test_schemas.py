@@ -17,6 +17,7 @@ FILES = {
     "servers": CONFIGS / "servers.yaml",
     "access": CONFIGS / "access.yaml",
     "graph": CONFIGS / "graphs" / "assistant.yaml",
+    "test": CONFIGS / "graphs" / "assistant.test.yaml",
 }
 
 
@@ -46,6 +47,9 @@ def test_the_shipped_file_names_its_schema_and_fits_it(kind: str) -> None:
         ("graph", "start: a\nnodes: {a: {type: model, promt: x, next: end}}"),
         ("graph", "start: a\nnodes: {a: {type: modl, next: end}}"),
         ("graph", "nodes: {a: {type: model, next: end}}"),
+        ("test", "cases: {a: {say: x, expect: {rout: [end]}}}"),
+        ("test", "cases: {a: {say: x, model: {any: {cals: []}}, expect: {calls: []}}}"),
+        ("test", "cases: {a: {say: x}}"),
     ],
 )
 def test_a_typo_does_not_fit(kind: str, text: str) -> None:

@@ -39,6 +39,7 @@ def find_loaded(*arguments: str) -> set[str]:
         ["studio", "--help"],
         ["init", "--help"],
         ["graph", "new", "--help"],
+        ["test", "--help"],
     ],
     ids=" ".join,
 )

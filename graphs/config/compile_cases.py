@@ -1,0 +1,222 @@
+"""Compile and check one file of tests: what its cases name must be there, what they expect must be an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from graphs.config.reader import ParsedFile
+from graphs.config.source import Path, Source
+from graphs.config.spec.cases import (
+    ANY_NODE,
+    ANY_NODES,
+    CaseFileSpec,
+    CaseSpec,
+    HintsSpec,
+    TesterSpec,
+    find_tested_graph,
+)
+from graphs.config.spec.graph import END, GraphSpec
+from graphs.errors import Position, Problem, did_you_mean
+from graphs.expressions import Expectation, ExpressionError, compile_expectation
+from graphs.policy import patterns
+
+
+@dataclass(frozen=True, kw_only=True)
+class CasePlan:
+    """One case without mistakes, ready to run."""
+
+    name: str
+    graph: str
+    tester: TesterSpec
+    spec: CaseSpec
+    answer: Expectation | None
+    """The condition under `expect.answer`."""
+    position: Position
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFile:
+    """One file of tests without mistakes."""
+
+    file: str
+    """`graphs/assistant.test.yaml`."""
+    graph: str
+    """The graph that it is named after; a case may name another, and there may be none of this name."""
+    hints: Mapping[str, HintsSpec]
+    cases: Sequence[CasePlan]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownNames:
+    """What cases may name, mistakes in it or not. What cannot be read at all is empty, and nothing is held against
+    it."""
+
+    graphs: Mapping[str, ParsedFile[GraphSpec]]
+    roles: Sequence[str]
+    servers: Sequence[str]
+
+
+def compile_cases(
+    name: str, reading: ParsedFile[CaseFileSpec], names: KnownNames
+) -> tuple[CaseFile | None, list[Problem]]:
+    """Compile and check one file of tests, `name` without its folder; there is no result if there are problems."""
+    if reading.spec is None:
+        return None, []
+    compiler = _CaseCompiler(find_tested_graph(name), reading.spec, reading.source, names, reading.is_complete)
+    compiler.check_hints()
+    cases = [made for case in reading.spec.cases if (made := compiler.compile_case(case)) is not None]
+    if not reading.is_complete or compiler.problems:
+        return None, compiler.problems
+    made = CaseFile(file=reading.source.file, graph=compiler.graph, hints=reading.spec.hints, cases=cases)
+    return made, []
+
+
+@dataclass
+class _CaseCompiler:
+    graph: str
+    spec: CaseFileSpec
+    source: Source
+    names: KnownNames
+    is_complete: bool
+    """Whether nothing was left out of the file."""
+    problems: list[Problem] = field(default_factory=list[Problem])
+
+    def _report(self, path: Path, message: str) -> None:
+        path = self._find_written_path(path)
+        if not self.source.is_broken(path):
+            self.problems.append(self.source.build_problem(path, message))
+
+    def _find_written_path(self, path: Path) -> Path:
+        """Find where it is in the file, in which the one member of a list may stand without brackets."""
+        found: list[str | int] = []
+        for step in path:
+            if not isinstance(step, int) or isinstance(self.source.find_value(tuple(found)), list):
+                found.append(step)
+        return tuple(found)
+
+    def check_hints(self) -> None:
+        """Check the names of tools, and the role of the whole file."""
+        self._check_tools((("hints", tool), tool) for tool in self.spec.hints)
+        if self.spec.tester is not None:
+            self._check_role(("as", "role"), self.spec.tester)
+
+    def compile_case(self, name: str) -> CasePlan | None:
+        """Compile and check one case; None where who asks is missing."""
+        spec, path = self.spec.cases[name], ("cases", name)
+        graph = spec.graph or self.graph
+        self._check_graph(path, spec, graph)
+        self._check_nodes(path, spec, graph)
+        self._check_tools(_list_tools(path, spec))
+        answer = self._compile_answer((*path, "expect", "answer"), spec.expect.answer)
+        if spec.tester is not None:
+            self._check_role((*path, "as", "role"), spec.tester)
+        tester = spec.tester or self.spec.tester
+        if tester is None:
+            if self.is_complete:  # else it may be what was left out
+                roles = f"; the roles are {', '.join(self.names.roles)}" if self.names.roles else ""
+                self._report(
+                    path, f"nobody is said to ask in this case; write 'as: {{role: ROLE}}' above the cases{roles}"
+                )
+            return None
+        return CasePlan(
+            name=name,
+            graph=graph,
+            tester=tester,
+            spec=spec,
+            answer=answer,
+            position=self.source.find_position(path),
+        )
+
+    def _check_role(self, path: Path, tester: TesterSpec) -> None:
+        roles = self.names.roles
+        if roles and tester.role not in roles:
+            known = f"access.yaml has {', '.join(roles)}"
+            self._report(path, f"there is no role {tester.role!r}; {known}{did_you_mean(tester.role, roles)}")
+
+    def _check_graph(self, path: Path, spec: CaseSpec, graph: str) -> None:
+        graphs = self.names.graphs
+        if graph in graphs:
+            return
+        known = f"there is {', '.join(graphs)}{did_you_mean(graph, graphs)}"
+        if spec.graph is not None:
+            self._report((*path, "graph"), f"there is no graph {graph!r}; {known}")
+        else:
+            self._report(
+                path,
+                f"there is no graph {graph!r}, which this file is named after; name the case's own with 'graph:'; "
+                f"{known}",
+            )
+
+    def _check_nodes(self, path: Path, spec: CaseSpec, graph: str) -> None:
+        reading = self.names.graphs.get(graph)
+        nodes = reading.list_names("nodes") if reading is not None else []
+        if reading is None or not nodes:
+            return
+        roles = {name: node.role for name, node in reading.spec.nodes.items()} if reading.spec is not None else {}
+        for name in spec.model:
+            if name == ANY_NODE:
+                continue
+            if name not in nodes:
+                known = f"graph {graph!r} has {', '.join(nodes)}, and {ANY_NODE!r} stands for all"
+                self._report((*path, "model", name), f"there is no node {name!r}; {known}{did_you_mean(name, nodes)}")
+            elif roles.get(name) in ("gate", "executor"):
+                message = f"node {name!r} asks no model, so nothing would ever answer with this; remove it"
+                self._report((*path, "model", name), message)
+        for at, name in enumerate(spec.expect.route or ()):
+            if name not in (*nodes, END, ANY_NODES):
+                known = f"graph {graph!r} has {', '.join(nodes)}, then {END!r}; {ANY_NODES!r} stands for any in between"
+                hint = did_you_mean(name, [*nodes, END])
+                self._report((*path, "expect", "route", at), f"there is no node {name!r}; {known}{hint}")
+
+        variables = reading.list_names("vars")
+        known = f"it has {', '.join(variables)}" if variables else "it has none"
+        for name in spec.expect.vars:
+            if name not in variables:
+                hint = did_you_mean(name, variables)
+                self._report(
+                    (*path, "expect", "vars", name), f"graph {graph!r} has no variable {name!r}; {known}{hint}"
+                )
+
+    def _check_tools(self, tools: Iterable[tuple[Path, str]]) -> None:
+        for path, tool in tools:
+            if (wrong := find_tool_fault(tool, self.names.servers)) is not None:
+                self._report(path, wrong)
+
+    def _compile_answer(self, path: Path, text: str | None) -> Expectation | None:
+        if text is None:
+            return None
+        try:
+            return compile_expectation(text)
+        except ExpressionError as error:
+            if not self.source.is_broken(path):
+                self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
+            return None
+
+
+def find_tool_fault(tool: str, servers: Sequence[str]) -> str | None:
+    """Explain what is wrong with the name of one tool; None if nothing is. A server may be one to come."""
+    server, slash, own = tool.partition("/")
+    if not patterns.is_plain(tool):
+        return f"{tool!r} is a pattern; in a test, name each tool by itself"
+    if (slash or "__" in tool) and (wrong := patterns.find_tool_fault(tool)) is not None:
+        return wrong
+    if not own or not patterns.is_server_name(server):
+        return f"{tool!r} is no name of a tool; tools are written server/tool, such as 'database/query'"
+    return patterns.find_misspelt_server(tool, servers)
+
+
+def _list_tools(path: Path, spec: CaseSpec) -> Iterator[tuple[Path, str]]:
+    """List every tool that a case names, with its place."""
+    for node, answers in spec.model.items():
+        for at, answer in enumerate(answers):
+            for number, call in enumerate(answer.calls):
+                for tool in call:
+                    yield (*path, "model", node, at, "calls", number, tool), tool
+    for key, named in (("tools", spec.tools), ("approvals", spec.approvals)):
+        for tool in named:
+            yield (*path, key, tool), tool
+    for tool in spec.expect.verdicts:
+        yield (*path, "expect", "verdicts", tool), tool
+    for at, tool in enumerate(spec.expect.calls or ()):
+        yield (*path, "expect", "calls", at), tool

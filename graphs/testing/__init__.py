@@ -1,0 +1,1 @@
+"""Run the tests beside graphs in the engine itself, with a scripted model and scripted servers."""

@@ -1,0 +1,75 @@
+"""The model endpoint of a test: the answers of the case, read by the reader that reads those of LiteLLM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph.config import get_config
+from pydantic import SecretStr
+
+from graphs.config.spec.cases import AnswerSpec
+from graphs.errors import ModelError
+from graphs.llm.client import ChatModel
+from graphs.llm.stream import Answer, Flow, Listener, StreamReader
+from graphs.telemetry.token_count import CallTokenCount
+from graphs.testing.script import CaseScript
+from graphs.tools.names import make_model_name
+
+NOWHERE = "http://model.invalid/v1"
+"""The address of the endpoint, which nothing asks."""
+
+
+class ScriptedModel(ChatModel):
+    """Answers each request with what the case has for the node that asks. Nothing leaves the process."""
+
+    def __init__(self, script: CaseScript) -> None:
+        super().__init__(NOWHERE, SecretStr(""), silence=60.0)
+        self._script = script
+
+    async def list_models(self) -> list[str]:
+        """List no models: a case asks for a graph."""
+        return []
+
+    async def stream(
+        self,
+        request: Mapping[str, Any],
+        listener: Listener,
+        *,
+        key: SecretStr | None = None,
+        token_count: CallTokenCount | None = None,
+        flow: Flow | None = None,
+    ) -> Answer:
+        """Pass on the next answer. Raises ModelError where the case has none."""
+        answer = self._script.take_answer(find_asking_nodes())
+        if answer is None:
+            raise ModelError("The test has no answer of the model left.", kind="invalid_request")
+        reader = StreamReader(listener, token_count)
+        reader.read_whole_answer(json.dumps(build_completion(answer)).encode())
+        return reader.build_answer()
+
+
+def find_asking_nodes() -> list[str]:
+    """Find the node that this code runs in, and the nodes around it, the innermost first."""
+    places = str(get_config().get("metadata", {}).get("langgraph_checkpoint_ns", ""))
+    return [place.partition(":")[0] for place in reversed(places.split("|")) if place]
+
+
+def build_completion(answer: AnswerSpec) -> dict[str, Any]:
+    """Build the chat completion that says this, as OpenAI writes it."""
+    calls = [
+        {
+            "id": f"call_{number}",
+            "type": "function",
+            "function": {"name": make_model_name(*tool.split("/", 1)), "arguments": json.dumps(args)},
+        }
+        for number, (tool, args) in enumerate((tool, args) for call in answer.calls for tool, args in call.items())
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": answer.render_text() or None}
+    if calls:
+        message["tool_calls"] = calls
+    return {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+    }
