@@ -64,6 +64,8 @@ class GraphPlan:
     """The texts that hold CEL, by node and field."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The edges from every node, in order; never empty."""
+    error_ways: Mapping[str, Branch]
+    """Where nodes lead that fail, for those that say it."""
     variables: Mapping[str, Variable]
     """The variables of a turn, in the order of the file."""
     expressions: Mapping[Path, GraphExpression]
@@ -99,6 +101,7 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
         templates=compiler.compile_templates(),
         expressions=compiler.compile_expressions(),
         branches=compiler.compile_branches(),
+        error_ways=compiler.locate_error_ways(),
         raw_texts=reading.source.raw_texts,
     )
     compiler.check_names()
@@ -183,6 +186,15 @@ class _GraphCompiler:
         return {
             name: tuple(self._compile_branch(self._locate_edge(name, at), each) for at, each in enumerate(node.next))
             for name, node in self.spec.nodes.items()
+        }
+
+    def locate_error_ways(self) -> Mapping[str, Branch]:
+        """Locate the ways of nodes that fail."""
+        ways = {name: node.find_error_way() for name, node in self.spec.nodes.items()}
+        return {
+            name: Branch(to=to, where=str(self.source.find_position(("nodes", name, "on_error"))))
+            for name, to in ways.items()
+            if to is not None
         }
 
     def _locate_edge(self, node: str, at: int) -> Path:

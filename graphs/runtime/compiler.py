@@ -18,7 +18,7 @@ from langgraph.types import Command, RetryPolicy
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
-from graphs.config.spec.graph import MODEL_ROLES, NodeSpec, RetrySpec
+from graphs.config.spec.graph import MODEL_ROLES, RetrySpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import TextDelta
 from graphs.nodes import AGENT_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
@@ -27,7 +27,7 @@ from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
-from graphs.telemetry.path import record_branch
+from graphs.telemetry.path import ERROR_WAY, record_branch
 
 Graph = CompiledStateGraph[State, Context, State, State]
 
@@ -77,7 +77,7 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
         run = count_visits(runner.run, name, is_agent=node.role == "agent") if plan.counts_visits else runner.run
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
-            name, cast(Any, function), input_schema=state, **build_failure_options(node, plan)
+            name, cast(Any, function), input_schema=state, **build_failure_options(name, plan)
         )
         branches = plan.branches[name]
         # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
@@ -110,8 +110,9 @@ def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str, *,
     return run_counted
 
 
-def build_failure_options(node: NodeSpec, plan: GraphPlan) -> dict[str, Any]:
+def build_failure_options(name: str, plan: GraphPlan) -> dict[str, Any]:
     """Build what LangGraph is told of a node's failures: how often it is tried, how long it may take, where to go."""
+    node = plan.spec.nodes[name]
     retry: RetrySpec | None = getattr(node, "retry", None)
     timeout: float | None = getattr(node, "timeout", None)
     options: dict[str, Any] = {"retry_policy": MODEL_RETRY if node.retries else None}
@@ -125,8 +126,8 @@ def build_failure_options(node: NodeSpec, plan: GraphPlan) -> dict[str, Any]:
         )
     if timeout is not None:
         options["timeout"] = timeout
-    if (target := node.find_error_way()) is not None:
-        options["error_handler"] = build_error_handler(target, plan)
+    if name in plan.error_ways:
+        options["error_handler"] = build_error_handler(plan)
     return options
 
 
@@ -136,7 +137,7 @@ def is_worth_another_attempt(error: Exception) -> bool:
     return is_worth_retrying(error) or is_invalid or isinstance(error, NodeTimeoutError)
 
 
-def build_error_handler(target: str, plan: GraphPlan) -> Callable[..., Awaitable[Command[str]]]:
+def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]]]:
     """Build the function that leads a failure of a node where its `on_error` says."""
 
     async def handle(state: State, error: NodeError) -> Command[str]:
@@ -147,7 +148,8 @@ def build_error_handler(target: str, plan: GraphPlan) -> Callable[..., Awaitable
         if plan.counts_visits:
             visits = state.get("visits", {})
             update["visits"] = {**visits, error.node: visits.get(error.node, 0) + 1}
-        return Command(update=update, goto=resolve_target(target))
+        record_branch(plan.id, error.node, ERROR_WAY)
+        return Command(update=update, goto=resolve_target(plan.error_ways[error.node].to))
 
     return handle
 

@@ -6,11 +6,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+ERROR_WAY = -1
+"""The place of the way that a node takes where it fails: it stands before those under `next`."""
+
 
 class GraphPath:
     """Nodes in the order in which they began, and the branches that were chosen.
 
-    A node that paused and goes on, or is tried again, is there once.
+    A node that paused and goes on, or is tried again, is there once, and so is an agent with all its rounds.
     """
 
     def __init__(self) -> None:
@@ -20,6 +23,8 @@ class GraphPath:
         """Graph, node, and the place of the branch among those under the node's `next`."""
         self._interrupted: set[tuple[str, str]] = set()
         self._failed: tuple[str, str] | None = None
+        self._agent: tuple[str, str] | None = None
+        """The agent that runs its tools, and will ask its model again."""
 
     @property
     def is_broken_off(self) -> bool:
@@ -29,9 +34,12 @@ class GraphPath:
     def enter(self, graph: str, node: str) -> None:
         """Note that a node begins."""
         self._failed = None
+        name, _, part = node.partition(".")
+        is_later_round = not part and self._agent == (graph, name)
+        self._agent = (graph, name) if part else None
         if (graph, node) in self._interrupted:
             self._interrupted.discard((graph, node))
-        else:
+        elif not part and not is_later_round:
             self.nodes.append((graph, node))
 
     def interrupt(self, graph: str, node: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.compile_graph import Branch, GraphPlan
+from graphs.telemetry.path import ERROR_WAY
 from graphs.testing.case_run import CaseRun
 
 
@@ -28,7 +29,7 @@ class GraphWay:
 
     def __str__(self) -> str:
         condition = f", when {self.when}" if self.when is not None else ""
-        value = f", for {self.value}" if self.value is not None else ""
+        value = f", for {self.value}" if self.value is not None else ", where it fails" if self.at == ERROR_WAY else ""
         return f"{self.where}: {self.node} → {self.to}{condition}{value}"
 
 
@@ -73,17 +74,25 @@ def compute_share(found: Iterable[Coverage]) -> float:
 
 
 def list_ways(plan: GraphPlan) -> list[GraphWay]:
-    """List every way of a graph, in the order of the file."""
+    """List every way of a graph, in the order of the file, those of failures last."""
     return [
-        GraphWay(
-            graph=plan.id,
-            node=node,
-            at=at,
-            to=branch.to,
-            when=branch.when.text if branch.when is not None else None,
-            value=branch.value,
-            where=branch.where,
-        )
-        for node, branches in plan.branches.items()
-        for at, branch in enumerate(branches)
+        *(
+            build_way(plan.id, node, at, branch)
+            for node, branches in plan.branches.items()
+            for at, branch in enumerate(branches)
+        ),
+        *(build_way(plan.id, node, ERROR_WAY, branch) for node, branch in plan.error_ways.items()),
     ]
+
+
+def build_way(graph: str, node: str, at: int, branch: Branch) -> GraphWay:
+    """Build one way of a graph."""
+    return GraphWay(
+        graph=graph,
+        node=node,
+        at=at,
+        to=branch.to,
+        when=branch.when.text if branch.when is not None else None,
+        value=branch.value,
+        where=branch.where,
+    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import yaml
 from support.facade import DEVELOPER, ScriptedModel, serving, write_configs
 from support.scripted_model import Answer, Call
 from support.tool_server import Tools
+from typer.testing import CliRunner
+
+from server.cli.main import app
 
 SHELF = Path(__file__).parents[2] / "configs" / "shelf"
 
@@ -50,3 +54,12 @@ async def test_self_review_says_the_last_draft_alone(tmp_path: Path, model: Scri
     mended = str(model.requests[2].messages[0]["content"])
     assert "Your last draft: A draft.\n\nChange this: shorter" in mended
     assert model.requests[3].messages[1]["content"] == "Asked for: write\n\nDraft: Draft."
+
+
+def test_every_graph_of_the_shelf_passes_its_own_tests_which_take_every_way(tmp_path: Path) -> None:
+    configs = shutil.copytree(SHELF.parent, tmp_path / "configs")
+    shutil.copytree(SHELF, configs / "graphs", dirs_exist_ok=True)
+    tested = CliRunner().invoke(app, ["test", "--configs", str(configs), "--cover", "100"])
+    assert tested.exit_code == 0, tested.output
+    names = {path.stem for path in SHELF.glob("*.yaml") if not path.stem.endswith(".test")}
+    assert names == {path.name.removesuffix(".test.yaml") for path in SHELF.glob("*.test.yaml")}
