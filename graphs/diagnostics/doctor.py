@@ -13,9 +13,10 @@ from graphs.config.spec.access import KeySpec
 from graphs.diagnostics.coverage import describe_coverage
 from graphs.diagnostics.probe import probe_servers
 from graphs.diagnostics.tool_check import check_tools
-from graphs.errors import InterlockError, ModelError, Problem
+from graphs.errors import InterlockError, Problem
 from graphs.llm.client import ChatModel
-from graphs.policy.patterns import matches_any
+from graphs.llm.model_list import ModelList
+from graphs.llm.own_address import OwnAddress
 from graphs.store.store import Store
 
 PATIENCE = 45.0
@@ -121,22 +122,30 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
         return [Finding(where=where, subject="models", sound=True, message=words)]
     model = ChatModel(gateway.base_url, gateway.api_key, silence=gateway.timeout)
     try:
-        known = await model.list_models()
-    except ModelError as error:
-        return [Finding(where=where, subject="models", sound=False, message=str(error))]
+        models = ModelList(model, gateway.offer, OwnAddress())
+        offered = await models.list_names()
     finally:
         await model.close()
-    offered = sum(matches_any(gateway.offer, name) for name in known)
-    words = f"{gateway.base_url} has {len(known)}, of which {offered} are offered"
+    if models.problem is not None:
+        return [Finding(where=where, subject="models", sound=False, message=models.problem)]
+    words = f"{gateway.base_url} has {len(models.catalog.names)}, of which {len(offered)} are offered"
+    if models.catalog.wildcards:
+        words += f", and whatever matches {', '.join(models.catalog.wildcards[:8])}"
     found = [Finding(where=where, subject="models", sound=True, message=words)]
-    if gateway.default not in known:
-        listed = ", ".join(known[:8]) or "none"
+    if not models.catalog.has(gateway.default):
+        fault = models.catalog.find_fault(gateway.default)
+        listed = ", ".join(offered[:8]) or "none"
+        what = (
+            f"the model {gateway.default!r} cannot be used: {fault}"
+            if fault
+            else f"there is no model {gateway.default!r} at LiteLLM"
+        )
         found.append(
             Finding(
                 where=where,
                 subject="models.default",
                 sound=False,
-                message=f"there is no model {gateway.default!r} at LiteLLM; set INTERLOCK_MODEL to one of: {listed}",
+                message=f"{what}; set INTERLOCK_MODEL to one of: {listed}",
             )
         )
     return found

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError
-from graphs.llm.endpoint_errors import build_model_error, clean_error, name_tools
+from graphs.llm.endpoint_errors import LOOP, build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
 from graphs.llm.litellm_headers import HOP_HEADER
 from graphs.llm.model_info import LiteLLM
@@ -144,12 +144,14 @@ class ChatModel:
         return converted
 
     async def list_models(self) -> list[str]:
-        """List the ids of `GET /models`.
+        """List the ids of `GET /models`; LiteLLM's wildcards, such as `openai/*`, among them.
 
         Raises ModelError when the endpoint does not answer with such a list.
         """
         timeout = aiohttp.ClientTimeout(total=10)
-        url = f"{self.base_url}/models"
+        # LiteLLM shows the models that it knows in place of a wildcard, and takes any other that matches too.
+        query = "?return_wildcard_routes=true" if self.litellm.is_known else ""
+        url = f"{self.base_url}/models{query}"
         try:
             async with self._open_session().get(
                 url, headers=self._headers, timeout=timeout, allow_redirects=False
@@ -222,6 +224,8 @@ class ChatModel:
             finally:
                 release_connection(response, reader.done)
         except ModelError as error:
+            if error.status == LOOP:
+                self.litellm.note_loop(str(request["model"]))
             # The caller's own key is known to nobody else; it may be quoted as ours may.
             own = () if key is None else (key.get_secret_value(),)
             error = name_tools(error, request.get("tools") or ())

@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 30.0
 """Seconds until an endpoint that did not say so is asked again."""
+MOST_LOOPS = 1_000
+"""Models of which is remembered that they lead round."""
+MOST_ENTRIES = 10_000
+"""Entries of the whole list."""
 MOST_INFO_VALUES = 1_000_000
 """JSON values of the whole list: LiteLLM writes some 150 for each model."""
 CHAT_MODES = frozenset({"chat", "completion", "responses"})
@@ -57,10 +61,18 @@ class LiteLLM:
         self._is_litellm: bool | None = None
         """None: not known yet."""
         self._last_question = float("-inf")
+        self.loops: set[str] = set()
+        """Models of which a request came back to Interlock."""
         self._lock = asyncio.Lock()
 
-    async def list_entries(self) -> list[ModelEntry]:
-        """List what LiteLLM says of its models; nothing where it does not show them, or another program answers.
+    @property
+    def is_known(self) -> bool:
+        """Whether the endpoint is known to be LiteLLM."""
+        return self._is_litellm is True
+
+    async def list_entries(self) -> list[ModelEntry] | None:
+        """List what LiteLLM says of its models; nothing where it does not show them, or another program answers, and
+        None where it cannot be known now.
 
         The answer is also what LiteLLM is known by.
         """
@@ -76,7 +88,8 @@ class LiteLLM:
                 self._is_litellm = status in (401, 403) and await self._has_probe()
         except (ModelError, aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
             log.debug("%s/model/info: %s", self._base_url, type(error).__name__)
-        return []
+            return None
+        return [] if status < 500 else None
 
     async def build_marks(self) -> dict[str, Any]:
         """Build what a request's body holds so that LiteLLM sends our headers on; nothing for any other endpoint,
@@ -91,6 +104,11 @@ class LiteLLM:
         """Note what the headers of an answer to a chat completion show."""
         if not self._is_litellm and ANSWER_HEADER in headers:
             self._is_litellm = True
+
+    def note_loop(self, model: str) -> None:
+        """Note that a request for a model came back to Interlock."""
+        if len(self.loops) < MOST_LOOPS:
+            self.loops.add(model)
 
     async def _has_probe(self) -> bool:
         """Whether LiteLLM's probe is there, which needs no key: a key may be allowed to use models alone."""
@@ -109,7 +127,7 @@ def parse_model_info(body: bytes) -> list[ModelEntry]:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_INFO_VALUES:
         raise ValueError("too many values")
     found: list[ModelEntry] = []
-    for entry in cast("list[Any]", orjson.loads(body)["data"]):
+    for entry in cast("list[Any]", orjson.loads(body)["data"])[:MOST_ENTRIES]:
         if not isinstance(entry, dict):
             continue
         said = cast("Mapping[str, object]", entry)

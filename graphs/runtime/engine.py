@@ -15,6 +15,7 @@ from graphs.config.watcher import watch_saves
 from graphs.errors import ConfigError, Problem, StorageError
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
+from graphs.llm.own_address import OwnAddress
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
 from graphs.runtime.revision import Attachment, Revision
@@ -58,6 +59,7 @@ class Engine(Generic[Attachment]):
         self._describe_server = describe_server
         self.metrics = Metrics()
         self.evaluator = Evaluator()
+        self.own_address = OwnAddress()
         self.tracing = tracing
         self._connections = SharedConnections(on_change=self._update_servers)
         self._current_revision: Revision[Attachment] | None = None
@@ -105,7 +107,15 @@ class Engine(Generic[Attachment]):
             await tool_registry.wait_ready(SERVERS_PATIENCE)
             # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
             revision = await asyncio.to_thread(
-                Revision, snapshot, tool_registry, model, self.store, self.metrics, self.evaluator, attachment
+                Revision,
+                snapshot,
+                tool_registry,
+                model,
+                self.store,
+                self.metrics,
+                self.evaluator,
+                attachment,
+                self.own_address,
             )
             stack.pop_all()
         self._current_revision = revision

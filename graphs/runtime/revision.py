@@ -14,6 +14,7 @@ from graphs.errors import NotAllowed, UnknownModel
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
+from graphs.llm.own_address import OwnAddress
 from graphs.nodes import Services
 from graphs.policy.request_fields import FieldRefused, check_fields, list_fallbacks
 from graphs.policy.rules import Caller
@@ -50,6 +51,7 @@ class Revision(Generic[Attachment]):
         metrics: Metrics,
         evaluator: Evaluator,
         attachment: Attachment,
+        own_address: OwnAddress,
     ) -> None:
         self.snapshot = snapshot
         self.tool_registry = tool_registry
@@ -77,7 +79,7 @@ class Revision(Generic[Attachment]):
             }
         )
         self.admission = Admission(snapshot.policy, store.usage, metrics)
-        self._model_list = ModelList(model, snapshot.gateway.models.offer)
+        self._model_list = ModelList(model, snapshot.gateway.models.offer, own_address)
 
     async def list_models(self, caller: Caller) -> list[ModelListEntry]:
         """List every graph and every LiteLLM model that this caller may use, graphs first."""
@@ -90,11 +92,25 @@ class Revision(Generic[Attachment]):
         if not policy.may_use_graph(caller, self.snapshot.gateway.default_graph):
             return graphs
         models = [
-            ModelListEntry(id=name, description=f"{name} with your tools", is_graph=False)
+            build_model_entry(name)
             for name in await self._model_list.list_names()
             if name not in self.served_graphs and policy.may_use_model(caller, name)
         ]
         return graphs + models
+
+    async def find_model(self, name: str, caller: Caller) -> ModelListEntry:
+        """Find an entry of the list, or a model that LiteLLM serves without listing it.
+
+        Raises UnknownModel, also for what the caller may not use.
+        """
+        for entry in await self.list_models(caller):
+            if entry.id == name:
+                return entry
+        try:
+            await self.resolve(name, caller)
+        except NotAllowed:
+            raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.") from None
+        return build_model_entry(name)
 
     async def resolve(self, name: str, caller: Caller) -> tuple[ServedGraph, str | None]:
         """Resolve a name to its graph, and to the LiteLLM model where the name is one.
@@ -108,8 +124,10 @@ class Revision(Generic[Attachment]):
             return served, None
         if not await self._model_list.has(name):
             problem = self._model_list.problem
+            fault = self._model_list.find_fault(name) if policy.may_use_model(caller, name) else None
             raise UnknownModel(
-                f"There is no model {name!r}. GET /v1/models lists what there is."
+                (f"The model {name!r} is not offered: {fault}." if fault else f"There is no model {name!r}.")
+                + " GET /v1/models lists what there is."
                 + (f" LiteLLM's models are unknown at present: {problem}" if problem else "")
             )
         default = self.snapshot.gateway.default_graph
@@ -189,3 +207,8 @@ class Revision(Generic[Attachment]):
                 for name, entry in servers.items()
             },
         }
+
+
+def build_model_entry(name: str) -> ModelListEntry:
+    """Build the entry of a model of LiteLLM."""
+    return ModelListEntry(id=name, description=f"{name} with your tools", is_graph=False)

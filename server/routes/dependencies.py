@@ -72,6 +72,8 @@ async def identify_caller(request: Request, facade: FacadeDep) -> Identity:
     if connection is not None:
         table.note_valid_key(connection)
     get_request_note().key = found.caller.key
+    if (server := request.scope.get("server")) is not None and server[1] is not None:
+        facade.engine.own_address.note_port(server[1])
     return found
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from graphs.errors import UnknownModel
 from graphs.runtime.revision import ModelListEntry
 from server.routes.dependencies import FacadeDep, IdentityDep
 
@@ -63,7 +62,4 @@ async def list_models(facade: FacadeDep, identity: IdentityDep) -> dict[str, Any
 @router.get("/models/{name:path}")
 async def get_model(name: str, facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
     """Find one model. Raises UnknownModel, also for what this key may not use."""
-    for entry in await facade.revision.list_models(identity.caller):
-        if entry.id == name:
-            return format_model(entry)
-    raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.")
+    return format_model(await facade.revision.find_model(name, identity.caller))

@@ -84,6 +84,9 @@ def litellm_starting(
         *(build_entry(name, f"openai/{graph}", front, api_key=ADMIN) for name, graph in fronts.items()),
         build_entry("broken", "openai/broken", f"http://127.0.0.1:{free_port()}/v1"),
         build_entry("own-headers", "openai/scripted", upstream.url, extra_headers={"x-team": "a"}),
+        build_entry("openai/*", "openai/*", upstream.url),
+        build_entry("here/*", "openai/*", here, api_key=ADMIN_KEY),
+        {"model_name": "vectors", "litellm_params": {"model": "openai/text-embedding-3-small", "api_key": "none"}},
     ]
     with litellm_proxy(upstream.url, MODELS, parts_folder, entries=entries, forwards=list(fronts)) as proxy:
         yield proxy

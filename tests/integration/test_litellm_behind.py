@@ -117,3 +117,24 @@ def test_headers_that_litellm_gives_a_model_stay(behind: Gateway, model: Scripte
     assert ask(behind, "own-headers").status_code == 200
     (request,) = model.requests
     assert (request.headers["x-team"], request.headers["x-interlock-hop"]) == ("a", "1")
+
+
+def test_models_are_listed_that_chat_and_do_not_lead_back(behind: Gateway) -> None:
+    headers = {"authorization": f"Bearer {behind.key}"}
+    listed = httpx.get(f"{behind.url}/models", headers=headers, trust_env=False, timeout=60).json()["data"]
+    names = {entry["id"] for entry in listed}
+    assert {"scripted", "scripted-large", "broken", "own-headers", "openai/gpt-4o"} <= names
+    left_out = {"vectors", "openai/text-embedding-3-small", "openai/whisper-1", *(f"round-{name}" for name in LOOPS)}
+    assert not left_out & names
+    assert not [name for name in names if name.startswith("here/") or "*" in name]
+
+
+def test_a_model_that_litellm_has_by_a_wildcard_is_used(behind: Gateway, model: ScriptedModel) -> None:
+    model.script("Hello.")
+    assert ask(behind, "openai/of-tomorrow").json()["choices"][0]["message"]["content"] == "Hello."
+    assert [request.body["model"] for request in model.requests] == ["of-tomorrow"]
+    refused = {name: ask(behind, name) for name in ("vectors", "here/of-tomorrow", "other/of-tomorrow")}
+    assert {name: response.status_code for name, response in refused.items()} == dict.fromkeys(refused, 404)
+    assert "mode is 'embedding'" in refused["vectors"].text
+    assert "sends it back to Interlock" in refused["here/of-tomorrow"].text
+    assert "There is no model" in refused["other/of-tomorrow"].text

@@ -71,12 +71,14 @@ class Request:
 
 
 class ScriptedModel:
-    """See the top of the file. `models` are the ids that GET /v1/models lists."""
+    """See the top of the file. `models` are the ids that GET /v1/models lists; `entries` are LiteLLM's, for
+    GET /v1/model/info; without any, there is no such page."""
 
     url: str
 
-    def __init__(self, models: Sequence[str] = ("scripted",)) -> None:
+    def __init__(self, models: Sequence[str] = ("scripted",), entries: Sequence[Mapping[str, Any]] = ()) -> None:
         self.models = tuple(models)
+        self.entries = tuple(entries)
         self.requests: list[Request] = []
         self._script: deque[Scripted] = deque()
         self._otherwise: Callable[[Body], Answer | str] | None = None
@@ -120,6 +122,7 @@ class ScriptedModel:
         self._held = asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_get("/v1/models", self._list)
+        app.router.add_get("/v1/model/info", self._tell_entries)
         app.router.add_post("/v1/chat/completions", self._chat)
         # Cancelling handlers is what tells us at once that the client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
@@ -155,6 +158,11 @@ class ScriptedModel:
     async def _list(self, _: web.Request) -> web.Response:
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in self.models]
         return web.json_response({"object": "list", "data": data})
+
+    async def _tell_entries(self, _: web.Request) -> web.Response:
+        if not self.entries:
+            raise web.HTTPNotFound
+        return web.json_response({"data": self.entries})
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         request = Request(await http.json(), {name.lower(): value for name, value in http.headers.items()})
