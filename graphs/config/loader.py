@@ -59,6 +59,7 @@ class Snapshot:
     server_positions: Mapping[str, Position]
     """Of every server in servers.yaml, in order, of disabled ones too."""
     key_positions: Mapping[str, Position]
+    role_positions: Mapping[str, Position]
     models_position: Position
     storage_position: Position
     secrets_digest: str = field(repr=False)
@@ -161,6 +162,7 @@ class _Loader:
             key_positions={
                 key.name: access.source.find_position(("keys", at)) for at, key in enumerate(access.spec.keys)
             },
+            role_positions={name: access.source.find_position(("roles", name)) for name in access.spec.roles},
             models_position=gateway.source.find_position(("models",)),
             storage_position=gateway.source.find_position(("storage",)),
             secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),

@@ -13,6 +13,7 @@ from graphs.config.spec.access import KeySpec
 from graphs.diagnostics.coverage import describe_coverage
 from graphs.diagnostics.probe import probe_servers
 from graphs.diagnostics.tool_check import check_tools
+from graphs.diagnostics.tool_sizes import describe_sizes
 from graphs.errors import InterlockError, Problem
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
@@ -34,9 +35,12 @@ class Finding:
     subject: str
     sound: bool
     message: str
+    is_remark: bool = False
+    """Whether somebody should read it though nothing failed."""
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.sound else 'FAIL'} {self.where}: {self.subject}: {self.message}"
+        label = "note" if self.is_remark else "ok  " if self.sound else "FAIL"
+        return f"{label} {self.where}: {self.subject}: {self.message}"
 
 
 async def examine(
@@ -71,8 +75,8 @@ async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple
 async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
     """Build one finding a server: how many tools it offers and how long it took, or why it does not come up.
 
-    And one for what each role may do with them, for every pattern that matches no tool, and every rule about an
-    argument that its tools do not take.
+    And one for what each role may do with them, for what its models are shown of them, for every pattern that matches
+    no tool, and every rule about an argument that its tools do not take.
     """
     seen = await probe_servers(snapshot, patience)
     found = check_tools(snapshot, seen)
@@ -94,6 +98,16 @@ async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Findi
             for one in seen
             if one.up
             for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)
+        ),
+        *(
+            Finding(
+                where=str(line.position),
+                subject=line.subject,
+                sound=True,
+                message=line.message,
+                is_remark=line.is_remark,
+            )
+            for line in describe_sizes(snapshot, seen)
         ),
         *(
             Finding(

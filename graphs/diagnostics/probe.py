@@ -13,6 +13,7 @@ from graphs.errors import Position
 from graphs.nodes.judge import build_tool_facts
 from graphs.policy.rules import ToolFacts
 from graphs.tools.registry import ServerStatus, ToolRegistry
+from graphs.tools.tool import ServedTool
 
 _POLL = 0.02
 
@@ -39,6 +40,8 @@ class ServerProbe:
     """Whether it is asked for each user only: then it was not looked at, and is not `up`."""
     tool_facts: tuple[ToolFacts, ...] = ()
     """The same tools as rules know them."""
+    served: tuple[ServedTool, ...] = ()
+    """And as models are shown them."""
 
 
 async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProbe, ...]:
@@ -69,6 +72,7 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
                 unwanted=status.unwanted,
                 unmatched=status.unmatched,
                 tool_facts=list_tool_facts(snapshot, registry, name, status),
+                served=tuple(tool for tool in registry.tools.values() if tool.server == name),
             )
             for name, status in registry.get_status().items()
         }

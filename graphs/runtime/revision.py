@@ -51,7 +51,7 @@ class Revision(Generic[Attachment]):
         metrics: Metrics,
         evaluator: Evaluator,
         attachment: Attachment,
-        own_address: OwnAddress,
+        own_address: OwnAddress | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.tool_registry = tool_registry
@@ -79,7 +79,7 @@ class Revision(Generic[Attachment]):
             }
         )
         self.admission = Admission(snapshot.policy, store.usage, metrics)
-        self._model_list = ModelList(model, snapshot.gateway.models.offer, own_address)
+        self._model_list = ModelList(model, snapshot.gateway.models.offer, own_address or OwnAddress())
 
     async def list_models(self, caller: Caller) -> list[ModelListEntry]:
         """List every graph and every LiteLLM model that this caller may use, graphs first."""

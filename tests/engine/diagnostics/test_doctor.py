@@ -80,7 +80,7 @@ def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) 
     )
     assert result.returncode == 1
     lines = result.stdout.splitlines()
-    assert [line[:4] for line in lines] == ["ok  ", "FAIL", *["ok  "] * 6]
+    assert [line[:4] for line in lines] == ["ok  ", "FAIL", *["ok  "] * 8]
     assert lines[1].startswith("FAIL servers.yaml:7:3: gone: gone-entirely: not found")
     assert lines[1].endswith("; not judged without it: access.yaml:7:7")
     assert lines[2].startswith("ok   servers.yaml:2:3: roles: admin: 1 of ")
