@@ -29,7 +29,7 @@ class GraphWay:
 
     def __str__(self) -> str:
         condition = f", when {self.when}" if self.when is not None else ""
-        value = f", for {self.value}" if self.value is not None else ", where it fails" if self.at == ERROR_WAY else ""
+        value = f", for {self.value}" if self.value is not None else ", when it fails" if self.at == ERROR_WAY else ""
         return f"{self.where}: {self.node} → {self.to}{condition}{value}"
 
 
@@ -74,15 +74,13 @@ def compute_share(found: Iterable[Coverage]) -> float:
 
 
 def list_ways(plan: GraphPlan) -> list[GraphWay]:
-    """List every way of a graph, in the order of the file, those of failures last."""
-    return [
-        *(
-            build_way(plan.id, node, at, branch)
-            for node, branches in plan.branches.items()
-            for at, branch in enumerate(branches)
-        ),
-        *(build_way(plan.id, node, ERROR_WAY, branch) for node, branch in plan.error_ways.items()),
-    ]
+    """List every way of a graph, in the order of the file; that of a failure comes first."""
+    found: list[GraphWay] = []
+    for node, branches in plan.branches.items():
+        if (way := plan.error_ways.get(node)) is not None:
+            found.append(build_way(plan.id, node, ERROR_WAY, way))
+        found += [build_way(plan.id, node, at, branch) for at, branch in enumerate(branches)]
+    return found
 
 
 def build_way(graph: str, node: str, at: int, branch: Branch) -> GraphWay:

@@ -380,6 +380,44 @@ def test_a_value_that_does_not_fit_is_asked_for_once_more(tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
 
 
+FAILING = """\
+vars: {kind: [easy, hard]}
+start: sort
+nodes:
+  sort: {type: model, into: kind, on_error: sorry, next: help}
+  help: {type: agent, prompt: Help, tools: ["notes/*"], next: end}
+  sorry: {type: reply, text: Sorry., next: end}
+"""
+
+
+def test_an_agent_is_one_node_and_the_way_of_a_failure_is_a_way(tmp_path: Path) -> None:
+    works = """\
+        helped:
+          graph: failing
+          say: Help
+          model: {sort: easy, help: [{calls: [notes/write: {n: 1}]}, Done.]}
+          tools: {notes/write: {result: ok}}
+          approvals: {notes/write: approve}
+          expect: {route: [sort, help, end], calls: [notes/write], answer: answer == "Done."}
+        """
+    done = run(write_cases(tmp_path, works, failing=FAILING), "failing")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[2:] == [
+        "no case took graphs/failing.yaml:4:35: sort → sorry, when it fails",
+        "no case took graphs/failing.yaml:6:38: sorry → end",
+        "1 case: 1 passed; 2 of 4 ways taken (50 %)",
+    ]
+    fails = """\
+        not sorted:
+          graph: failing
+          say: Help
+          model: {sort: [x, y]}
+          expect: {route: [sort, sorry, end], answer: answer == "Sorry."}
+        """
+    done = run(write_cases(tmp_path, dedent(works) + dedent(fails), failing=FAILING), "failing", "--cover", "100")
+    assert done.exit_code == 0, done.output
+
+
 def test_an_end_by_a_limit_is_no_way_that_was_taken(tmp_path: Path) -> None:
     limited = ASSISTANT.replace("rounds: 12", "rounds: 1")
     folder = write_cases(
