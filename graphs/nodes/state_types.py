@@ -1,4 +1,4 @@
-"""The type of a graph's state: that of every turn, and one key for each variable of the graph."""
+"""The type of a graph's state: what every turn has, and one key for each variable of the graph."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ _PLAIN: dict[str, Any] = {"string": str, "int": int, "number": float, "bool": bo
 def build_state_type(plan: GraphPlan) -> type[State]:
     """Build the type of a graph's state: LangGraph makes a channel of each key, and Studio a field of its forms.
 
-    A graph without variables has the state of every turn.
+    A graph has no key that nothing in it uses: each is looked at in every step.
     """
-    if not plan.variables:
-        return State
-    keys = get_type_hints(State, include_extras=True)
+    unused = {"visits": not plan.counts_visits, "error": not plan.error_ways}
+    keys = {name: hint for name, hint in get_type_hints(State, include_extras=True).items() if not unused.get(name)}
     variables = {name: build_annotation(name, variable.type) for name, variable in plan.variables.items()}
     make: Any = TypedDict  # a type checker wants the keys written out
     return cast("type[State]", make("State", {**keys, **variables}, total=False))
