@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
 import orjson
+
+log = logging.getLogger(__name__)
 
 PROVIDER_FIELDS = "provider_fields"
 """The key under which a message holds them, in the state and in rows."""
@@ -172,8 +175,10 @@ class MessageFieldReader:
         return found
 
     def build(self) -> dict[str, Any]:
-        """Build the fields as they go back; none where there was no room for all."""
+        """Build the fields as they go back; none where there was no room for all, which the log says: the endpoint may
+        refuse the next round without them."""
         if self._room.is_used_up:
+            log.warning("an answer held more of the endpoint's own fields than are kept, so none of them go back to it")
             return {}
         fields = self._pieces.build()
         if isinstance(blocks := fields.get("thinking_blocks"), list):

@@ -62,9 +62,15 @@ def test_a_whole_message_goes_back_as_it_came() -> None:
     assert read({"reasoning_details": details}, is_whole=True) == {"reasoning_details": details}
 
 
-def test_more_than_there_is_room_for_is_dropped_with_all_before_it() -> None:
+def test_more_than_there_is_room_for_is_dropped_with_all_before_it_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert read({"reasoning": "a" * 50}, {"reasoning": "a" * 50}, most=150) == {"reasoning": "a" * 100}
+    assert caplog.messages == []
     assert read(*[{"reasoning": "a" * 50}] * 100, most=150) == {}
+    assert caplog.messages == [
+        "an answer held more of the endpoint's own fields than are kept, so none of them go back to it"
+    ]
 
 
 def test_values_that_cannot_be_written_cost_no_answer() -> None:
