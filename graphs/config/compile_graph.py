@@ -217,6 +217,9 @@ class _GraphCompiler:
                 self._report(("nodes", name), f"{name!r} is the name of the turn's end; choose another for this node")
             elif not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name, re.ASCII):
                 self._report(("nodes", name), f"{name!r} is no name for a node; use letters, digits, '_' and '-'")
+            elif name.startswith("__"):
+                why = "names that begin with '__' are LangGraph's own; begin with a letter"
+                self._report(("nodes", name), f"{name!r} cannot be the name of a node: {why}")
         for name, node in self.spec.nodes.items():
             for path, pattern in node.locate_tool_patterns().items():
                 if (wrong := patterns.find_tool_fault(pattern)) is not None:

@@ -166,6 +166,9 @@ def find_name_fault(name: str) -> str | None:
     """Explain why a variable may not be called so; None: it may."""
     if NAME.fullmatch(name) is None:
         return f"{name!r} is no name for a variable; use letters, digits and '_'"
+    if name.startswith("__"):  # a variable is a key of LangGraph's state: one of its own names would break every turn
+        why = "names that begin with '__' are LangGraph's own; begin with a letter"
+        return f"{name!r} cannot be the name of a variable: {why}"
     if name in _RESERVED or any(name == each.split(".")[0] for scope in _SCOPES.values() for each in scope):
         return f"{name!r} is a name of Interlock's own, so a variable cannot be called so; choose another"
     try:
