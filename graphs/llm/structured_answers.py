@@ -74,6 +74,8 @@ class StructuredAnswer:
         if self._type.kind == "enum" and (choice := self._find_choice(written)) is not None:
             return choice
         value = self._unwrap(parse_json(written))
+        if self._type.kind == "enum" and isinstance(value, str) and value not in self._type.values:
+            value = self._find_choice(value) or value
         try:
             return self._type.fit(value)
         except TypeMismatch as error:

@@ -61,7 +61,8 @@ async def test_a_router_goes_the_way_of_its_value_and_says_nothing(
 
 
 @pytest.mark.parametrize(
-    "written", ["other", " Other. ", '"other"', '```json\n{"value": "other"}\n```', '{"value":"other"}']
+    "written",
+    ["other", " Other. ", '"other"', '```json\n{"value": "other"}\n```', '{"value":"other"}', '{"value": "Other"}'],
 )
 async def test_a_choice_is_understood_however_a_model_writes_it(
     written: str, tmp_path: Path, model: ScriptedModel, keys: None
