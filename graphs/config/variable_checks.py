@@ -6,12 +6,15 @@ one that is surely there (`ticket.title`). A node has the facts that all ways to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphs.config.spec.graph import END
 from graphs.expressions import GraphExpression
 from graphs.expressions.celtree import Expr, split_field
+
+_STEP = re.compile(r"[.\[]")
 
 Facts = frozenset[str]
 ERROR = "error"
@@ -100,7 +103,7 @@ def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -
 
 
 def _write(facts: Facts, writes: Collection[str]) -> Facts:
-    return frozenset(fact for fact in facts if fact.split(".")[0] not in writes) | frozenset(writes)
+    return frozenset(fact for fact in facts if _find_root(fact) not in writes) | frozenset(writes)
 
 
 def _find_missing(expression: GraphExpression, facts: Facts) -> Iterator[tuple[int, str]]:
@@ -129,7 +132,7 @@ def _find_missing(expression: GraphExpression, facts: Facts) -> Iterator[tuple[i
             yield from visit(parts[2], facts | _find_facts(parts[0], truth=False), hidden)
             return
         if (path := _find_optional_path(node, expression)) is not None and path not in facts:
-            root = path.split(".")[0]
+            root = _find_root(path)
             if root not in hidden and root in facts:
                 yield place, path
         for part in parts:
@@ -153,11 +156,19 @@ def _find_path_of(node: Expr) -> str | None:
     """Return `a.b` for a variable's field, however it is looked at; None: it is no plain path."""
     if node.kind == "ident":
         return node.name.lstrip(".")
+    if node.name == "_[_]" and node.children[1].index is not None:
+        before = _find_path_of(node.children[0])
+        return f"{before}[{node.children[1].index}]" if before is not None else None
     looked = split_field(node)
     if looked is None:
         return None
     before = _find_path_of(looked[0])
     return f"{before}.{looked[1]}" if before is not None else None
+
+
+def _find_root(path: str) -> str:
+    """Find the variable of a path such as `rows[0].title`."""
+    return _STEP.split(path, maxsplit=1)[0]
 
 
 def _find_facts(node: Expr, *, truth: bool) -> Facts:

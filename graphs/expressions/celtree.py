@@ -24,6 +24,8 @@ class Expr:
     """The identifier, the selected field, the called function, or the name that a comprehension gives each item."""
     text: str | None = None
     """The value of a text literal."""
+    index: int | None = None
+    """The value of a literal of a whole number that is not negative."""
     is_test: bool = False
     """Whether a field is only looked for: `has(x.field)`."""
     target: Expr | None = None
@@ -161,7 +163,8 @@ def _read_expr(data: bytes) -> Expr:
     if 3 in fields:
         constant = _read_fields(_get_bytes(fields, 3))
         text = _get_text(constant, 6) if 6 in constant else None
-        return Expr(number, "const", text=text)
+        index = _get_int(constant, 3) if 3 in constant else None
+        return Expr(number, "const", text=text, index=index)
     if 4 in fields:
         return Expr(number, "ident", _get_text(_read_fields(_get_bytes(fields, 4)), 1))
     if 5 in fields:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 from graphs.errors import describe_kind
@@ -23,7 +24,8 @@ FUNCTION = "answer"
 WRAPPER = "value"
 """The field that a value stands in that is no object: endpoints take no other schemas."""
 
-_FENCE = re.compile(r"```[A-Za-z]*\s*\n(.*?)\n?```", re.DOTALL)
+_FENCE = re.compile(r"```[A-Za-z]*\s(.*?)```", re.DOTALL)
+_OPENING = re.compile(r"[{\[]")
 
 
 class UnreadableAnswer(Exception):
@@ -66,23 +68,34 @@ class StructuredAnswer:
 
     def read(self, answer: Answer) -> Any:
         """Read the value from an answer. Raises UnreadableAnswer."""
-        written = next((call.arguments for call in answer.calls if not call.problem), answer.text)
+        calls = sorted((call for call in answer.calls if not call.problem), key=lambda call: call.name != FUNCTION)
+        written = calls[0].arguments if calls else answer.text
+        if answer.has_refusal or answer.reason == "content_filter":
+            raise UnreadableAnswer("is a refusal")
         if not written.strip():
             raise UnreadableAnswer("holds nothing")
         if answer.reason == "length":
             raise UnreadableAnswer("reached the length limit before its end")
-        if self._type.kind == "enum" and (choice := self._find_choice(written)) is not None:
+        if self._type.kind == "enum" and (choice := self._find_choice(written.strip())) is not None:
             return choice
-        value = self._unwrap(parse_json(written))
-        if self._type.kind == "enum" and isinstance(value, str) and value not in self._type.values:
+        problem = f"is {describe_kind(written)} that is no JSON"
+        # The last that fits: models think aloud first.
+        for value in reversed(list_json(written)):
+            try:
+                return self._fit(self._unwrap(value))
+            except TypeMismatch as error:
+                problem = str(error)
+        raise UnreadableAnswer(problem)
+
+    def _fit(self, value: Any) -> Any:
+        if self._type.kind == "enum" and isinstance(value, str):
             value = self._find_choice(value) or value
-        try:
-            return self._type.fit(value)
-        except TypeMismatch as error:
-            raise UnreadableAnswer(str(error)) from error
+        return self._type.fit(read_numbers(self._type, value))
 
     def _find_choice(self, written: str) -> str | None:
-        """Find the one value that a bare word is."""
+        """Find the one value that a bare word is: itself, or in another case and between quotes."""
+        if written in self._type.values:
+            return written
         word = written.strip().strip("\"'`*.").casefold()
         found = [value for value in self._type.values if value.casefold() == word]
         return found[0] if len(found) == 1 else None
@@ -94,17 +107,54 @@ class StructuredAnswer:
         return fields[WRAPPER] if [*fields] == [WRAPPER] else fields
 
 
-def parse_json(written: str) -> Any:
-    """Parse the JSON that an answer is, in a fence of Markdown or without. Raises UnreadableAnswer."""
-    fenced = _FENCE.search(written)
-    for text in (written, fenced[1] if fenced is not None else ""):
+def list_json(written: str) -> list[Any]:
+    """List the JSON that an answer holds: all of it, else what stands in fences of Markdown, else the one value that
+    stands between words."""
+    try:
+        if whole := _parse_each([written]):
+            return whole
+        return _parse_each(_FENCE.findall(written)) or _find_between_words(written)
+    except RecursionError:
+        return []
+
+
+def read_numbers(type_: VarType, value: Any) -> Any:
+    """Read numbers and truth values that a model wrote as texts, wherever the type wants them."""
+    match type_.kind, value:
+        case (("int" | "number" | "bool"), str()):
+            [found] = _parse_each([value.strip()]) or [value]
+            return found if isinstance(found, int | float) else value
+        case "list", list() if type_.item is not None:
+            return [read_numbers(type_.item, item) for item in cast("list[Any]", value)]
+        case "object", dict():
+            fields = {field.name: field.type for field in type_.fields}
+            items = cast("dict[str, Any]", value).items()
+            return {name: read_numbers(fields[name], item) if name in fields else item for name, item in items}
+        case _:
+            return value
+
+
+def _parse_each(texts: Iterable[str]) -> list[Any]:
+    found: list[Any] = []
+    for text in texts:
+        with suppress(ValueError):
+            found.append(json.loads(text, parse_constant=_refuse_constant))
+    return found
+
+
+def _find_between_words(written: str) -> list[Any]:
+    """Find the only object or list between words; where there are several, nobody knows which is meant."""
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    found: list[Any] = []
+    at = 0
+    while len(found) < 2 and (opening := _OPENING.search(written, at)) is not None:
         try:
-            return json.loads(text, parse_constant=_refuse_constant)
+            value, at = decoder.raw_decode(written, opening.start())
+            found.append(value)
         except ValueError:
-            continue
-        except RecursionError:
-            break
-    raise UnreadableAnswer(f"is {describe_kind(written)} that is no JSON")
+            # What follows could be tried at every bracket, which takes with the square of their number.
+            return []
+    return found if len(found) == 1 else []
 
 
 def _refuse_constant(name: str) -> None:

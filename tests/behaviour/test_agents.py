@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from support.facade import said, serving, write_configs
+from support.facade import ADMIN, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
 from typer.testing import CliRunner
@@ -109,6 +110,27 @@ async def test_a_call_of_an_agent_waits_for_a_person_and_runs_once(
         answer = await facade.say("write x", said(asked), f"approve {approval}")
     assert answer == "Written.\n\nDone.\n\nAsked 1 times."
     assert tools.ran() == ["write x"]
+
+
+async def test_a_turn_whose_client_left_goes_on_with_its_variables_and_runs_no_call_again(
+    folder: Path, tmp_path: Path, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script("files", Answer(calls=[echo("1")]), Answer("Too slow.", stall_after=0), "First.", "Second.")
+    request: dict[str, Any] = {
+        "headers": {"authorization": f"Bearer {ADMIN}"},
+        "json": {"model": "assistant", "messages": [{"role": "user", "content": "go"}]},
+    }
+    async with serving(folder, tmp_path / "data") as facade:
+        with pytest.raises(httpx.ReadTimeout):
+            await facade.http.post(f"{facade.url}/chat/completions", **request, timeout=1.5)
+        assert await model.requests[2].ended() == "cut"
+        done = (await facade.http.post(f"{facade.url}/chat/completions", **request)).json()
+    assert done["choices"][0]["message"]["content"] == "First.\n\nSecond.\n\nAsked 1 times."
+    assert tools.ran() == ["echo 1"]
+    assert [str(request.messages[0]["content"])[-8:] for request in model.requests[1:]] == ["Visit 1."] * 3 + [
+        "Visit 2."
+    ]
+    assert "response_format" not in model.requests[3].body
 
 
 def test_what_an_agent_does_is_drawn_and_explained_like_a_model(tmp_path: Path) -> None:

@@ -243,3 +243,80 @@ async def test_the_loop_of_the_guide_mends_at_most_twice(tmp_path: Path, model: 
     bad = Answer('{"good": false, "wish": "kinder"}')
     assert await talk(tmp_path, model, EXAMPLES["write"], "a", bad, "b", bad, "c", bad) == "c"
     assert system_of(model.requests[2].body) == "Write the mail that was asked for. Wish: kinder"
+
+
+COUNT: dict[str, Any] = {
+    "vars": {"found": {"fields": {"n": "int", "names": "string[]"}}},
+    "start": "count",
+    "nodes": {
+        "count": {"type": "model", "into": "found", "next": "say"},
+        "say": {"type": "reply", "text": "{{ found }}", "next": "end"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'Sure! Here it is: {"n": 3, "names": ["a"]} Anything else?',
+        'First I tried ```json\n{"n": 1}\n``` but it is ```json\n{"n": 3, "names": ["a"]}\n```',
+        '```{"n": 3, "names": ["a"]}```',
+        '{"n": "3", "names": ["a"]}',
+        '{"n": 3.0, "names": ["a"]}',
+    ],
+)
+async def test_an_object_is_read_from_what_models_write_around_it(
+    written: str, tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    assert await talk(tmp_path, model, COUNT, written) == '{"n":3,"names":["a"]}'
+    assert len(model.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"n": 3, "names": ["a"]} or {"n": 4, "names": ["a"]}',
+        '{"n": "three", "names": ["a"]}',
+        '{"n": true, "names": ["a"]}',
+        '{"n": 3, "names": [1]}',
+        '{"n": NaN, "names": []}',
+        "[" * 100_000,
+        '{"n": 3}',
+    ],
+)
+async def test_what_is_not_certain_goes_back(written: str, tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    assert await talk(tmp_path, model, COUNT, written, '{"n": 1, "names": []}') == '{"n":1,"names":[]}'
+    assert "could not be used" in str(model.requests[1].messages[-1]["content"])
+
+
+async def test_a_value_that_differs_only_by_a_mark_is_itself(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    graph: dict[str, Any] = {
+        "vars": {"grade": ["A", "A.", "a"]},
+        "start": "judge",
+        "nodes": {
+            "judge": {"type": "model", "into": "grade", "next": "say"},
+            "say": {"type": "reply", "text": "{{ grade }}", "next": "end"},
+        },
+    }
+    assert await talk(tmp_path, model, graph, "A.") == "A."
+
+
+async def test_long_texts_and_long_lists_are_values_like_others(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    graph: dict[str, Any] = {
+        "vars": {"draft": "string", "rows": {"list": {"fields": {"n": "int"}}}, "sum": "int"},
+        "start": "write",
+        "nodes": {
+            "write": {"type": "model", "into": "draft", "next": "read"},
+            "read": {
+                "type": "model",
+                "into": "rows",
+                "next": [{"when": "size(draft) > 100", "to": "add"}, {"to": "end"}],
+            },
+            "add": {"type": "set", "set": {"sum": "size(rows.filter(row, row.n >= 1000))"}, "next": "say"},
+            "say": {"type": "reply", "text": "{{ sum }} {{ size(draft) }} {{ rows[2999].n }}", "next": "end"},
+        },
+    }
+    rows = json.dumps({"value": [{"n": n} for n in range(3000)]})
+    assert await talk(tmp_path, model, graph, "ä" * 200_000, rows) == "2000 200000 2999"

@@ -85,6 +85,22 @@ def test_what_was_asked_is_forgotten_when_the_variable_is_written_again(tmp_path
     assert len(find_problems(tmp_path, graph)) == 1
 
 
+def test_a_field_of_an_item_is_asked_for_too(tmp_path: Path) -> None:
+    def check(when: str) -> list[str]:
+        ways = [{"when": when, "to": "say"}, {"to": "end"}]
+        graph = {
+            "vars": {"rows": {"list": FOUND}},
+            "start": "ask",
+            "nodes": {"ask": {"type": "model", "into": "rows", "next": ways}, "say": say("{{ rows[0].title }}")},
+        }
+        return find_problems(tmp_path, graph)
+
+    assert check("size(rows) > 0 && has(rows[0].title)") == []
+    assert check("has(rows[1].title)") == [
+        "'rows[0].title' may be absent; read it only where has(rows[0].title) is true"
+    ]
+
+
 NAMES = ("a", "b", "c")
 NODES = ("one", "two", "three", "four")
 
