@@ -162,22 +162,33 @@ def wiring() -> Iterator[Wiring]:
 
 
 class Relay:
-    """Hands connections that come to one machine's port on to an address that another machine can reach."""
+    """Hands connections that come to one machine's port on to an address that another machine can reach.
+
+    Threads, not tasks: nothing of a connection is left to the garbage collector, whenever the relay ends.
+    """
 
     def __init__(self, at: Machine | None, listen: tuple[str, int], via: Machine | None, to: tuple[str, int]) -> None:
         """`at` and `via` are None for the computer of the tests itself."""
         self._listen, self._to = listen, to
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.listener = at.do(self._open) if at else self._open()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, args=(via,), name="relay", daemon=True)
-        self._thread.start()
+        self._start(self._serve, via)
 
     def __enter__(self) -> Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        with self._lock:
+            self._is_closed = True
+            for each in (self.listener, *self._sockets):
+                end(each)
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(10)
+        self.listener.close()
 
     def _open(self) -> socket.socket:
         listener = socket.socket()
@@ -186,43 +197,58 @@ class Relay:
         listener.listen(64)
         return listener
 
+    def _start(self, function: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=function, args=arguments, name="relay", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
     def _serve(self, via: Machine | None) -> None:
         if via is not None:
-            via.move_in()
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._one, sock=self.listener))
-        self._loop.run_forever()
-        server.close()
-        # A connection that was just accepted gets its task while the others end.
-        while tasks := asyncio.all_tasks(self._loop):
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
+            via.move_in()  # and with this thread all that it starts
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                if self._is_closed:
+                    connection.close()
+                    return
+                self._threads = [thread for thread in self._threads if thread.is_alive()]
+                self._start(self._hand_on, connection)
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
-        # Cancelled when the relay ends; raised further, the stream's own callback would call it a fault.
-        with suppress(OSError, asyncio.CancelledError):
-            onwards_reader, onwards_writer = await asyncio.open_connection(*self._to)
-            writers.append(onwards_writer)
-            await asyncio.gather(pump(reader, onwards_writer), pump(onwards_reader, writer))
-        for each in writers:
-            each.close()
-        for each in writers:
-            with suppress(OSError, TimeoutError):
-                await asyncio.wait_for(each.wait_closed(), 2)
+    def _hand_on(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError), socket.create_connection(self._to, timeout=60) as onwards:
+            onwards.settimeout(None)
+            both = {connection, onwards}
+            with self._lock:
+                if self._is_closed:
+                    return
+                self._sockets |= both
+            back = threading.Thread(target=pump, args=(onwards, connection), name="relay", daemon=True)
+            back.start()
+            pump(connection, onwards)
+            back.join()
+            with self._lock:
+                self._sockets -= both
 
 
-async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """Hand on what comes, and that it ended; where one of both is gone, end both."""
     try:
-        while block := await source.read(65536):
-            sink.write(block)
-            await sink.drain()
-        if sink.can_write_eof():
-            sink.write_eof()
+        while block := source.recv(65536):
+            sink.sendall(block)
+        sink.shutdown(socket.SHUT_WR)
     except OSError:
-        sink.close()
+        end(source)
+        end(sink)
+
+
+def end(one: socket.socket) -> None:
+    """End a socket that another thread may be waiting for."""
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
 
 
 def ip(*words: str) -> None:
