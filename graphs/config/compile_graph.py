@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
@@ -13,7 +13,7 @@ from graphs.config.graph_faults import find_mistakes
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import END, BranchSpec, GraphSpec
-from graphs.config.variable_checks import NodeFlow, Way, find_early_reads
+from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (
     ExpressionError,
@@ -124,9 +124,7 @@ class _GraphCompiler:
     """The names of all variables, likewise."""
     problems: list[Problem] = field(default_factory=list[Problem])
 
-    @cached_property
-    def variables(self) -> dict[str, Variable]:
-        return {}
+    variables: dict[str, Variable] = field(default_factory=dict[str, Variable])
 
     @property
     def types(self) -> VariableTypes:
@@ -137,10 +135,9 @@ class _GraphCompiler:
         if not self.source.is_broken(path):
             self.problems.append(self.source.build_problem(path, message))
 
-    def _report_in_text(self, path: Path, error: ExpressionError, offset: int | None = None) -> None:
+    def _report_in_text(self, path: Path, error: ExpressionError) -> None:
         if not self.source.is_broken(path):
-            at = error.offset if offset is None else offset
-            self.problems.append(self.source.build_text_problem(path, at, str(error)))
+            self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
 
     def parse_variables(self) -> Mapping[str, Variable]:
         """Parse `vars`, and check how they are called."""
@@ -323,39 +320,38 @@ class _GraphCompiler:
 
     def check_reads(self, plan: GraphPlan) -> None:
         """Check that no variable is read before it is written, and no field that may be absent unless it is there."""
-        paths: dict[int, Path] = {}
-        nodes = {name: self._build_flow(name, plan, paths) for name in self.spec.nodes}
+        nodes = {name: self._build_flow(name, plan) for name in self.spec.nodes}
         assigned = [name for name, variable in self.variables.items() if variable.has_default]
         for read in find_early_reads(self.spec.start, nodes, assigned):
             if "." in read.name:
                 message = f"{read.name!r} may be absent; read it only where has({read.name}) is true"
-            elif read.name == "error":
+            elif read.name == ERROR:
                 message = "'error' has a value only behind an 'on_error', and a way without one leads here too"
             else:
                 way = " → ".join(read.path)
                 on_way = f"on the way {way} " if len(read.path) > 1 else ""
                 message = f"{read.name!r} has no value yet {on_way}here; give it a default, or write it before"
-            self._report_in_text(paths[id(read.expression)], ExpressionError(message, read.at))
+            self._report_in_text(read.place, ExpressionError(message, read.offset))
 
-    def _build_flow(self, name: str, plan: GraphPlan, paths: dict[int, Path]) -> NodeFlow:
-        """Build what a node reads and writes; `paths` learns where its expressions stand, by their identity."""
+    def _build_flow(self, name: str, plan: GraphPlan) -> NodeFlow:
+        """Build what a node reads and writes."""
         node = self.spec.nodes[name]
-        reads: list[GraphExpression] = []
-        for field_name in node.templates:
-            text = plan.templates.get((name, field_name))
-            for piece in text.pieces if text is not None else ():
-                if isinstance(piece, GraphExpression):
-                    reads.append(piece)
-                    paths[id(piece)] = ("nodes", name, field_name)
-        for path in node.locate_expressions():
-            reads.append(plan.expressions[name, *path])
-            paths[id(reads[-1])] = ("nodes", name, *path)
-        ways: Sequence[Way] = [Way(when=branch.when, to=branch.to) for branch in plan.branches[name]]
-        for at, way in enumerate(ways):
-            if way.when is not None:
-                paths[id(way.when)] = (*self._locate_edge(name, at), "when")
-        if (target := node.find_error_way()) is not None:
-            ways = [Way(when=None, to=target, is_error=True), *ways]
+        reads = [
+            Read(expression=piece, place=("nodes", name, field_name))
+            for field_name in node.templates
+            if (text := plan.templates.get((name, field_name))) is not None
+            for piece in text.pieces
+            if isinstance(piece, GraphExpression)
+        ]
+        reads += [
+            Read(expression=plan.expressions[name, *path], place=("nodes", name, *path))
+            for path in node.locate_expressions()
+        ]
+        ways = [Way(to=way.to, is_error=True)] if (way := plan.error_ways.get(name)) is not None else []
+        for at, branch in enumerate(plan.branches[name]):
+            place: Path = (*self._locate_edge(name, at), "when")
+            when = Read(expression=branch.when, place=place) if branch.when is not None else None
+            ways.append(Way(when=when, to=branch.to))
         return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from graphs.config.source import Path
 from graphs.config.spec.graph import END
 from graphs.expressions import GraphExpression
 from graphs.expressions.celtree import Expr, split_field
@@ -22,10 +23,18 @@ ERROR = "error"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Read:
+    """One expression, and where it stands."""
+
+    expression: GraphExpression
+    place: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """One edge."""
 
-    when: GraphExpression | None
+    when: Read | None = None
     to: str
     is_error: bool = False
     """Whether it is taken where the node fails, so before it has written anything. Such ways come first."""
@@ -35,7 +44,7 @@ class Way:
 class NodeFlow:
     """What a node reads and writes."""
 
-    reads: Sequence[GraphExpression]
+    reads: Sequence[Read]
     """What it evaluates before it has written anything."""
     writes: Collection[str]
     ways: Sequence[Way]
@@ -45,10 +54,10 @@ class NodeFlow:
 class EarlyRead:
     """A variable, or a field of one, that is read where it may not be there."""
 
-    node: str
-    expression: GraphExpression
-    at: int
-    """Its place in the text that the expression stands in."""
+    place: Path
+    """Where the text stands that it is in."""
+    offset: int
+    """Where it begins in this text, in characters."""
     name: str
     """`ticket`, or `ticket.title` for a field that may be absent."""
     path: Sequence[str]
@@ -66,18 +75,18 @@ def find_early_reads(start: str, nodes: Mapping[str, NodeFlow], assigned: Collec
         if (facts := before.get(name)) is None:
             continue  # no way leads here, which is reported elsewhere
 
-        def report(expression: GraphExpression, facts: Facts, name: str = name) -> None:
-            for at, missing in _find_missing(expression, facts):
+        def report(read: Read, facts: Facts, name: str = name) -> None:
+            for offset, missing in _find_missing(read.expression, facts):
                 path = _find_path(start, name, nodes, missing) if "." not in missing else ()
-                found.append(EarlyRead(node=name, expression=expression, at=at, name=missing, path=path))
+                found.append(EarlyRead(place=read.place, offset=offset, name=missing, path=path))
 
-        for expression in node.reads:
-            report(expression, facts)
+        for read in node.reads:
+            report(read, facts)
         facts = _write(facts, node.writes)
         for way in node.ways:
             if way.when is not None:
                 report(way.when, facts)
-                facts |= _find_facts(way.when.tree.root, truth=False)
+                facts |= _find_facts(way.when.expression.tree.root, truth=False)
     return found
 
 
@@ -90,8 +99,9 @@ def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -
         for way in nodes[name].ways:
             taken = facts if not way.is_error else before[name] | {ERROR}
             if way.when is not None:
-                taken = facts | _find_facts(way.when.tree.root, truth=True)
-                facts |= _find_facts(way.when.tree.root, truth=False)
+                root = way.when.expression.tree.root
+                taken = facts | _find_facts(root, truth=True)
+                facts |= _find_facts(root, truth=False)
             if way.to not in nodes:
                 continue
             known = before.get(way.to)

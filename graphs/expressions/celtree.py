@@ -51,8 +51,6 @@ class Tree:
     root: Expr
     offsets: Mapping[int, int]
     """Where each node stands in the text, in characters, by node id."""
-    maps_of_text: frozenset[int]
-    """The ids of the nodes whose checked type is a map from text to anything."""
 
     def find_field_names(self, variable: str) -> frozenset[str] | None:
         """Find which fields of `variable` are looked at; None if it is used in any other way, so all of them may be."""
@@ -137,24 +135,11 @@ def parse(serialized: bytes) -> Tree:
     for entry in source.get(4, []):
         pair = _read_fields(_require_bytes(entry))
         offsets[_get_int(pair, 1)] = _get_int(pair, 2)
-    maps: set[int] = set()
-    for entry in checked.get(3, []):
-        pair = _read_fields(_require_bytes(entry))
-        if _is_map_of_text(_read_fields(_get_bytes(pair, 2))):
-            maps.add(_get_int(pair, 1))
-    return Tree(_read_expr(_get_bytes(checked, 4)), offsets, frozenset(maps))
+    return Tree(_read_expr(_get_bytes(checked, 4)), offsets)
 
 
 def _is_variable(node: Expr, name: str) -> bool:
     return node.kind == "ident" and node.name.lstrip(".") == name
-
-
-def _is_map_of_text(type_: _Fields) -> bool:
-    # Type.map_type = 7 {key_type = 1, value_type = 2}; Type.primitive = 3, where 5 is text; Type.dyn = 1.
-    if 7 not in type_:
-        return False
-    map_type = _read_fields(_get_bytes(type_, 7))
-    return _get_int(_read_fields(_get_bytes(map_type, 1)), 3) == 5 and 1 in _read_fields(_get_bytes(map_type, 2))
 
 
 def _read_expr(data: bytes) -> Expr:

@@ -22,9 +22,7 @@ from typing import Any, TypeVar, cast
 from graphs.expressions.conditions import Condition, NeedsTime
 from graphs.expressions.effort import MAX_INLINE_UNITS
 from graphs.expressions.graph_expressions import (
-    TOO_MUCH as TOO_MUCH_IN_GRAPH,
-)
-from graphs.expressions.graph_expressions import (
+    TOO_MUCH_IN_GRAPH,
     GraphExpression,
     Template,
     ValueOutcome,
@@ -181,13 +179,12 @@ class Evaluator:
         size = expression.measure(values)
         if size is None:
             return None, TOO_MUCH_IN_GRAPH
-        effort = expression.effort
-        units = effort.estimate_units(size)
-        if not effort.waits and units <= MAX_INLINE_UNITS:
-            return expression.compute_value(values)
         data, wrong = expression.build_data(values)
         if data is None:
             return None, wrong
+        effort = expression.effort
+        if not effort.waits and effort.estimate_units(size) <= MAX_INLINE_UNITS:
+            return expression.evaluate_data(data)
         request = (expression.scope, expression.source, data, expression.variables)
         return await self._evaluate_in_process(request, user, time.monotonic() + self._patience)
 

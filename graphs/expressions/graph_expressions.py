@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, cast
 
@@ -15,40 +15,24 @@ from graphs.expressions import celtree
 from graphs.expressions.celtree import Tree
 from graphs.expressions.effort import ValueSize, estimate, measure
 from graphs.expressions.language import (
+    GRAPH_NAMES,
+    TEXT_NAMES,
     ExpressionError,
     VariableTypes,
-    compile_expression,
+    compile_graph_expression,
     describe_runtime_error,
     describe_type,
     find_missing_name,
-    infer_types,
 )
 from graphs.expressions.prepared import ConditionOutcome
 from graphs.expressions.types import VarType
-from graphs.expressions.values import MAX_ITEMS, clean_text, find_fault, flatten_value
+from graphs.expressions.values import MAX_ITEMS, clean_text, find_fault, flatten_value, format_time
 
 GraphScope = Literal["next", "text", "server"]
 ValueOutcome = tuple[Any, str]
 """A value as JSON has it, and an empty text; else None, and why there is none, in words that show no value."""
 
-TOO_MUCH = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
-_HELD_BY_SCOPE = frozenset(("tool_calls", "text", "message", "graph", "visits", "error", "now", "caller", "turn"))
-_PLAIN_NAMES = frozenset(
-    (
-        "text",
-        "message",
-        "graph",
-        "visits",
-        "now",
-        "caller.user",
-        "caller.email",
-        "caller.role",
-        "caller.key",
-        "error.node",
-        "error.kind",
-        "error.message",
-    )
-)
+TOO_MUCH_IN_GRAPH = f"there are more than {MAX_ITEMS:,} tool calls, or more to look at than a condition may"
 _AS_TEXT = frozenset({"STRING", "BOOL", "INT", "UINT", "DOUBLE", "TIMESTAMP"})
 _AS_JSON = frozenset({"DYN", "LIST", "MAP", "NULL"})
 
@@ -63,6 +47,7 @@ class GraphExpression:
         variables: VariableTypes,
         program: cel.Expression,
         tree: Tree,
+        types: Mapping[int, VarType],
         *,
         offset: int = 0,
     ) -> None:
@@ -80,8 +65,7 @@ class GraphExpression:
         self.names = frozenset(celtree.list_names(tree.root))
         """What it looks at: `caller`, `text`, or a variable."""
         self._program = program
-        types = infer_types(tree, variables)
-        self.variable_types: Mapping[int, VarType] = types
+        self.variable_types = types
         """The types of its parts by their ids in the tree, as far as they are known."""
         self._looks_at_call_args = "tool_calls" in self.names and any(
             looked is not None and looked[1] == "args" and looked[0].id in types
@@ -122,6 +106,8 @@ class GraphExpression:
         fields."""
         if self.alone is not None and self.alone in values:
             return values[self.alone], ""
+        if self.measure(values) is None:
+            return None, TOO_MUCH_IN_GRAPH
         data, wrong = self.build_data(values)
         return (None, wrong) if data is None else self.evaluate_data(data)
 
@@ -139,9 +125,8 @@ class GraphExpression:
         return measure(seen)
 
     def build_data(self, values: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        """Build the data that it is evaluated on; else return why it cannot be."""
-        if self.measure(values) is None:
-            return None, TOO_MUCH
+        """Build the data that it is evaluated on, of values that `measure` has measured; else return why it cannot
+        be."""
         data: dict[str, Any] = {}
         for name in self.names:
             if name not in values:
@@ -151,7 +136,7 @@ class GraphExpression:
                 data[name] = [self._build_call(call) for call in value]
                 if (wrong := find_fault([call["args"] for call in data[name]])) is not None:
                     return None, wrong
-            elif name in _HELD_BY_SCOPE:
+            elif name in GRAPH_NAMES:
                 data |= flatten_value(name, value)
             else:
                 data[name] = value  # clean since a node wrote it
@@ -212,11 +197,6 @@ def _build_json_value(value: Any) -> Any:
     raise TypeError("its value is nothing that JSON can hold")
 
 
-def format_time(value: datetime) -> str:
-    """Format a time as texts show it, in UTC."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def format_value(value: Any) -> str:
     """Format a value for a text: texts as they are, all that is no text as JSON."""
     if isinstance(value, str):
@@ -243,7 +223,7 @@ class Template:
     def is_plain(self) -> bool:
         """Whether its expressions are nothing but names, such as `caller.user`: looked up, not evaluated."""
         return all(
-            isinstance(piece, str) or piece.alone is not None or piece.text in _PLAIN_NAMES for piece in self.pieces
+            isinstance(piece, str) or piece.alone is not None or piece.text in TEXT_NAMES for piece in self.pieces
         )
 
     def render(self, values: Mapping[str, Any]) -> str:
@@ -254,7 +234,7 @@ class Template:
         """Return the pieces in order, each with its expression (None: it is as written). Raises ExpressionError."""
         flat: dict[str, Any] = {}
         for name, value in values.items():
-            flat |= flatten_value(name, value) if name in _HELD_BY_SCOPE else {name: value}
+            flat |= flatten_value(name, value) if name in GRAPH_NAMES else {name: value}
         return [
             (None, piece) if isinstance(piece, str) else (piece.text, _render_piece(piece, flat, values))
             for piece in self.pieces
@@ -289,7 +269,7 @@ def compile_value(
     text: str, variables: VariableTypes = (), scope: GraphScope = "next", *, offset: int = 0
 ) -> GraphExpression:
     """Compile an expression that gives a value. Raises ExpressionError."""
-    return GraphExpression(text, scope, variables, *compile_expression(scope, text, variables), offset=offset)
+    return GraphExpression(text, scope, variables, *compile_graph_expression(scope, text, variables), offset=offset)
 
 
 def compile_template(text: str, scope: Literal["text", "server"] = "text", variables: VariableTypes = ()) -> Template:

@@ -73,6 +73,10 @@ _SCOPES: Mapping[ScopeName, Mapping[str, cel.Type]] = {
         "route": _T.List(_T.STRING),
     },
 }
+TEXT_NAMES = frozenset(_SCOPES["text"])
+"""What texts of graphs may name beside variables, such as `caller.user`."""
+GRAPH_NAMES = frozenset(name.split(".")[0] for name in _SCOPES["next"])
+"""What graphs have values for beside their variables, such as `caller`."""
 _RESERVED = frozenset(
     (
         *("messages", "verdicts", "asker", "rounds", "calls", "started"),  # what a state holds beside them
@@ -183,9 +187,22 @@ def build_activation(scope: ScopeName, data: Mapping[str, Any]) -> cel.Activatio
     return _build_environment(scope, ()).Activation(data)
 
 
+def compile_graph_expression(
+    scope: ScopeName, text: str, variables: VariableTypes = ()
+) -> tuple[cel.Expression, celtree.Tree, Mapping[int, VarType]]:
+    """Compile an expression of a graph file, and find the types of its parts, by their ids in the tree. Raises
+    ExpressionError."""
+    program, tree = compile_expression(scope, text, variables)
+    types = celtypes.infer_types(tree, {**dict(variables), "tool_calls": VarType(kind="list", item=TOOL_CALL)})
+    _check_fields(tree, types)
+    _check_choices(tree, types)
+    return program, tree, types
+
+
 def compile_expression(
     scope: ScopeName, text: str, variables: VariableTypes = ()
 ) -> tuple[cel.Expression, celtree.Tree]:
+    """Compile an expression, and check what is written out in it. Raises ExpressionError."""
     if not text.strip():
         raise ExpressionError("the expression is empty")
     if len(text) > MAX_EXPRESSION:
@@ -198,16 +215,7 @@ def compile_expression(
         raise _build_compile_error(str(error), text, scope, variables) from None
     tree = celtree.parse(program.serialize())
     _check_literals(tree)
-    if scope in ("next", "text"):
-        types = infer_types(tree, variables)
-        _check_fields(tree, types)
-        _check_choices(tree, types)
     return program, tree
-
-
-def infer_types(tree: celtree.Tree, variables: VariableTypes) -> dict[int, VarType]:
-    """Find the types of the parts of an expression of a graph file, by their ids."""
-    return celtypes.infer_types(tree, {**dict(variables), "tool_calls": VarType(kind="list", item=TOOL_CALL)})
 
 
 def _check_fields(tree: celtree.Tree, types: Mapping[int, VarType]) -> None:
@@ -230,13 +238,11 @@ def _check_choices(tree: celtree.Tree, types: Mapping[int, VarType]) -> None:
             continue
         for one, other in (node.children, node.children[::-1]):
             choice = types.get(one.id)
-            if choice is None or choice.kind != "enum":
+            if choice is None:
                 continue
             for written in other.children if other.kind == "list" else (other,):
-                if written.text is not None and written.text not in choice.values:
-                    message = f"{written.text!r} is none of its values: {', '.join(choice.values)}"
-                    hint = did_you_mean(written.text, choice.values)
-                    raise ExpressionError(message + hint, tree.offsets.get(written.id, 0))
+                if (wrong := choice.find_literal_fault(written.text)) is not None:
+                    raise ExpressionError(wrong, tree.offsets.get(written.id, 0))
 
 
 def _check_literals(tree: celtree.Tree) -> None:

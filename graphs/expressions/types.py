@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, cast
 
 from cel_expr_python import cel
 
 from graphs.errors import InterlockError, describe_kind, did_you_mean
-from graphs.expressions.values import clean_text
+from graphs.expressions.values import clean_text, format_time
 
 Path = tuple[str | int, ...]
 TypeKind = Literal["string", "int", "number", "bool", "any", "list", "enum", "object"]
@@ -185,7 +185,6 @@ class Variable:
 
 
 ANY = VarType(kind="any")
-STRING = VarType(kind="string")
 
 
 def parse_variable(written: object) -> Variable:
@@ -286,7 +285,7 @@ class _Fitting:
         if self._count > MAX_VALUES or depth > MAX_DEPTH:
             raise TypeMismatch(f"has more than {MAX_VALUES:,} values or {MAX_DEPTH} levels")
         if isinstance(value, datetime):
-            value = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            value = format_time(value)
         match type_.kind, value:
             case "any", _:
                 return self._fit_any(value, where, depth)
@@ -360,11 +359,3 @@ def _point(where: str, step: str | int) -> str:
     before = where.removeprefix("at '").removesuffix("' ")
     after = f"[{step}]" if isinstance(step, int) else f".{step}" if before else step
     return f"at '{before}{after[:80]}' "
-
-
-def walk_types(type_: VarType) -> Iterator[VarType]:
-    """Yield a type and all that it is made of."""
-    yield type_
-    for part in (type_.item, *(field.type for field in type_.fields)):
-        if part is not None:
-            yield from walk_types(part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from graphs.text import make_storable
@@ -79,3 +80,8 @@ def _find_size_fault(count: int, depth: int) -> str | None:
     if count > MAX_ITEMS:
         return f"a list or mapping of more than {MAX_ITEMS:,} items"
     return f"more than {MAX_DEPTH} levels of lists and mappings" if depth >= MAX_DEPTH else None
+
+
+def format_time(value: datetime) -> str:
+    """Format a time as texts show it, in UTC."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
