@@ -66,7 +66,7 @@ class StructuredAnswer:
         wanted = json.dumps(self._schema, ensure_ascii=False, separators=(",", ":"))
         return f"Your answer could not be used: it {problem}. Answer with JSON of this schema alone: {wanted}"
 
-    def read(self, answer: Answer) -> Any:
+    def read_value(self, answer: Answer) -> Any:
         """Read the value from an answer. Raises UnreadableAnswer."""
         calls = sorted((call for call in answer.calls if not call.problem), key=lambda call: call.name != FUNCTION)
         written = calls[0].arguments if calls else answer.text

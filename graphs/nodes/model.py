@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,6 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import LimitsSpec
 from graphs.events import (
     AnnotationsAdded,
     FinishReason,
@@ -33,7 +31,6 @@ from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.model_call import ModelCall
 from graphs.nodes.state import Context, State, mint_call_id
 from graphs.policy.caller import Caller
-from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.policy.patterns import matches_any
 from graphs.telemetry.instrument import record_first_text
 from graphs.tools.names import list_name_forms
@@ -92,7 +89,6 @@ class ModelNode:
         self._site = site
         self._services = services
         self._call = ModelCall(site, services)
-        self._limits = site.plan.spec.limits
         self._offer = ToolOffer([*site.spec.locate_tool_patterns().values()], services)
         self._access = ToolAccess(site.plan.spec, services)
 
@@ -102,17 +98,13 @@ class ModelNode:
         services = self._services
         context = services.find_context(runtime)
         emit = find_emitter(context, runtime.stream_writer)
-        await self._call.begin(context)
-        rounds = state.get("rounds", 0)
-        now = time.time()
-        started = max(state.get("started") or now, context.started)
-        role_limit = services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
+        model_round = await self._call.begin(state, context)
+        reached = model_round.reached
         messages = await self._call.build_messages(state, context)
         tools = await self._access.open_tools(context)
-        request = self._build_request(messages, tools, context, rounds, reached)
+        request = self._build_request(messages, tools, context, model_round.number, reached)
         emitter = AnswerEmitter(emit, new_paragraph=bool(state.get("messages")))
-        answer = await self._call.ask(request, emitter, context, runtime, config)
+        answer = await self._call.ask_model(request, emitter, context, runtime, config)
         if reached:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
@@ -126,9 +118,8 @@ class ModelNode:
         return {
             "messages": [message],
             "asker": self._site.name,
-            "rounds": rounds + 1,
-            "started": started,
             "verdicts": {},
+            **model_round.changes,
         }
 
     def _build_request(
@@ -173,7 +164,7 @@ class ModelNode:
         """
         if answer.reason == "stop":
             again = {**request, "messages": add_note(request["messages"], WORDS_WANTED)}
-            answer = await self._call.ask(again, emitter, context, runtime, config)
+            answer = await self._call.ask_model(again, emitter, context, runtime, config)
         if answer.is_silent:
             answer.text = f"_{SILENCE[answer.reason]}_"
             emitter.add_text("text", f"{emitter.build_gap()}{answer.text}")
@@ -224,18 +215,6 @@ SILENCE: Mapping[FinishReason, str] = {
     "content_filter": "A filter of the model endpoint held the whole answer back.",
 }
 """What is said of an answer without a word, by how it ended."""
-
-
-def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
-    """Find the limit that makes this model call the turn's last, in words for people; None: there is room."""
-    if rounds >= limits.rounds:
-        return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
-    most, whose = limit_turn_calls(limits.tool_calls, role)
-    if calls >= most:
-        return f"Stopped here: the limit of {most} tool calls in one turn{whose} is reached."
-    if elapsed >= limits.seconds:
-        return f"Stopped here: the limit of {limits.seconds:g} seconds for one turn is reached."
-    return None
 
 
 def build_last_answer_instruction(reached: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from langchain_core.callbacks import BaseCallbackManager
@@ -14,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import AgentNodeSpec, ModelNodeSpec
+from graphs.config.spec.graph import AgentNodeSpec, LimitsSpec, ModelNodeSpec
 from graphs.errors import ModelError
 from graphs.events import TokenUsage
 from graphs.llm.call_pieces import RawCall
@@ -24,6 +26,7 @@ from graphs.llm.stream import REASONS, Answer, Listener, build_length_error, rea
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State
 from graphs.nodes.values import NodeValues
+from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.telemetry.instrument import record_model_call
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,23 @@ class AnswerListener(Listener, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRound:
+    """Where in its turn a model is asked."""
+
+    number: int
+    """Model calls of the turn before this one."""
+    started: float
+    """When the turn began, in seconds since the epoch."""
+    reached: str | None
+    """The limit that is used up, in words for people; None: there is room."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What changes in the state once the model has answered."""
+        return {"rounds": self.number + 1, "started": self.started}
+
+
 class ModelCall:
     """What all calls of one node's model have in common. Built once for each node and snapshot."""
 
@@ -52,14 +72,20 @@ class ModelCall:
         self._model = spec.model
         self._has_input = (site.name, "input") in site.plan.templates
         self._values = NodeValues(site, services)
-        self._seconds = site.plan.spec.limits.seconds
+        self._limits = site.plan.spec.limits
 
-    async def begin(self, context: Context) -> None:
-        """Go on where the client is still there and takes what is said."""
+    async def begin(self, state: State, context: Context) -> ModelRound:
+        """Go on where the client is still there and takes what is said; find what is left of the turn's limits."""
         if context.claims is not None:
             await context.claims.pass_gate()
         if context.flow is not None and context.flow.full:
             await context.flow.wait_for_room()
+        rounds = state.get("rounds", 0)
+        now = time.time()
+        started = max(state.get("started") or now, context.started)
+        role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
+        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
+        return ModelRound(rounds, started, reached)
 
     def choose_model(self, context: Context) -> str:
         """Choose the model: the node's, the one that was asked for, or the gateway's."""
@@ -79,10 +105,10 @@ class ModelCall:
             messages += self._services.model.convert_messages(own)
             # Many endpoints refuse a conversation that ends with the assistant's words, or go on in the middle of them.
             if isinstance(own[-1], AIMessage) and not (own[-1].tool_calls or own[-1].invalid_tool_calls):
-                messages = [*add_note(messages, ALREADY_SAID)]
+                messages = add_note(messages, ALREADY_SAID)
         return messages
 
-    async def ask(
+    async def ask_model(
         self,
         request: Mapping[str, Any],
         listener: AnswerListener,
@@ -119,13 +145,25 @@ class ModelCall:
             services.metrics, self._site.plan.id, request, services.model.base_url, context.token_count
         ) as span:
             if has_token_handler(config):
-                answer = await ask_through_langchain(services, request, config, self._seconds)
+                answer = await ask_through_langchain(services, request, config, self._limits.seconds)
             else:
                 answer = await services.model.stream(
                     request, listener, key=context.key, token_count=span.token_count, flow=context.flow
                 )
             span.usage, span.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         return answer
+
+
+def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
+    """Find the limit that makes this model call the turn's last, in words for people; None: there is room."""
+    if rounds >= limits.rounds:
+        return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
+    most, whose = limit_turn_calls(limits.tool_calls, role)
+    if calls >= most:
+        return f"Stopped here: the limit of {most} tool calls in one turn{whose} is reached."
+    if elapsed >= limits.seconds:
+        return f"Stopped here: the limit of {limits.seconds:g} seconds for one turn is reached."
+    return None
 
 
 def has_token_handler(config: RunnableConfig) -> bool:

@@ -56,6 +56,8 @@ class State(TypedDict, total=False):
     """Seconds since the epoch."""
     visits: dict[str, int]
     """How often each node ran in this turn, in graphs that ask for it."""
+    agent: str
+    """The agent whose tools ran and whose model comes next, in graphs that ask for visits; empty: none."""
     error: ErrorRecord
     """The latest failure that led a way."""
 
@@ -155,7 +157,7 @@ def find_last_request(state: State) -> AIMessage | None:
     return None
 
 
-def has_own_results(state: State, node: str) -> bool:
-    """Whether what the node reads next are the results of tool calls that it asked for itself."""
-    last = next((m for m in reversed(state.get("messages", [])) if not isinstance(m, HumanMessage)), None)
-    return isinstance(last, ToolMessage) and state.get("asker") == node
+def count_visits(state: State, node: str) -> int:
+    """Count how often a way led to the node in this turn, this time included. An agent that asks its model again after
+    its tools is still at the same visit."""
+    return state.get("visits", {}).get(node, 0) + (state.get("agent", "") != node)

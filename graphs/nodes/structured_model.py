@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,7 +15,7 @@ from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.stream import Answer, PieceKind
 from graphs.llm.structured_answers import AnswerForm, StructuredAnswer, UnreadableAnswer
 from graphs.nodes.base import NodeSite, Services, find_emitter
-from graphs.nodes.model import WORDS_WANTED, find_reached_limit
+from graphs.nodes.model import WORDS_WANTED
 from graphs.nodes.model_call import ModelCall
 from graphs.nodes.state import Context, State
 
@@ -40,7 +39,6 @@ class StructuredModelNode:
         self._variable = spec.into
         self._services = services
         self._site = site
-        self._limits = site.plan.spec.limits
         self._call = ModelCall(site, services)
         self._structured = StructuredAnswer(type_) if type_.kind != "string" else None
         self._forms: dict[str, AnswerForm] = {}
@@ -49,19 +47,14 @@ class StructuredModelNode:
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Ask for the value, and once more where the answer does not fit. Raises NodeFailure and ModelError."""
         context = self._services.find_context(runtime)
-        await self._call.begin(context)
-        rounds = state.get("rounds", 0)
-        now = time.time()
-        started = max(state.get("started") or now, context.started)
-        role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
-        if reached:
-            raise NodeFailure(f"node {self._site.name!r} has no round left. {reached}", kind="limit")
+        model_round = await self._call.begin(state, context)
+        if model_round.reached:
+            raise NodeFailure(f"node {self._site.name!r} has no round left. {model_round.reached}", kind="limit")
         messages = await self._call.build_messages(state, context)
         emit = find_emitter(context, runtime.stream_writer)
         listener = SilentListener(emit)
         value = await self._ask_for_value(messages, listener, context, runtime, config)
-        return {self._variable: value, "rounds": rounds + 1, "started": started}
+        return {self._variable: value, **model_round.changes}
 
     async def _ask_for_value(
         self,
@@ -73,9 +66,9 @@ class StructuredModelNode:
     ) -> Any:
         problem = ""
         for _ in range(2):
-            answer = await self._ask(messages, listener, context, runtime, config)
+            answer = await self._ask_in_form(messages, listener, context, runtime, config)
             try:
-                return self._read(answer)
+                return self._read_value(answer)
             except UnreadableAnswer as error:
                 problem = str(error)
                 if answer.text.strip():
@@ -86,14 +79,14 @@ class StructuredModelNode:
         why = f"node {name!r}: the model's answer for {self._variable!r} {problem}, and so did its second"
         raise NodeFailure(why, kind="invalid")
 
-    def _read(self, answer: Answer) -> Any:
+    def _read_value(self, answer: Answer) -> Any:
         if self._structured is not None:
-            return self._structured.read(answer)
+            return self._structured.read_value(answer)
         if answer.is_silent or answer.has_refusal:
             raise UnreadableAnswer("holds no words")
         return self._site.plan.variables[self._variable].type.fit(answer.text)
 
-    async def _ask(
+    async def _ask_in_form(
         self,
         messages: list[Mapping[str, Any]],
         listener: SilentListener,
@@ -106,16 +99,16 @@ class StructuredModelNode:
         request: dict[str, Any] = {"model": model, **params, **self._call.params}
         request["messages"] = build_endpoint_messages(messages, model)
         if self._structured is None:
-            return await self._call.ask(request, listener, context, runtime, config)
+            return await self._call.ask_model(request, listener, context, runtime, config)
         form = self._forms.get(model, self._structured.first_form)
         try:
             fields = self._structured.build_fields(form)
-            return await self._call.ask({**request, **fields}, listener, context, runtime, config)
+            return await self._call.ask_model({**request, **fields}, listener, context, runtime, config)
         except ModelError as error:
             if form != "schema" or error.status not in (400, 404, 422, 501):
                 raise
             # Perhaps the form is what it refused; where it is not, it says so again.
-            answer = await self._call.ask(
+            answer = await self._call.ask_model(
                 {**request, **self._structured.build_fields("function")}, listener, context, runtime, config
             )
             self._forms[model] = "function"

@@ -14,7 +14,7 @@ from graphs.errors import NodeFailure
 from graphs.expressions import ExpressionError, TypeMismatch
 from graphs.llm.messages import text_of
 from graphs.nodes.base import NodeSite, Services
-from graphs.nodes.state import Context, State, find_last_answer, has_own_results
+from graphs.nodes.state import Context, State, count_visits, find_last_answer
 
 
 class NodeValues:
@@ -53,7 +53,7 @@ class NodeValues:
         template = self._site.plan.templates.get((self._site.name, field))
         if template is None:
             return None
-        values = self.build(template.names, state, context, visits=self.count_visits(state))
+        values = self.build(template.names, state, context, visits=count_visits(state, self._site.name))
         try:
             return await self._services.evaluator.render(template, values, context.caller.user)
         except ExpressionError as error:
@@ -62,7 +62,7 @@ class NodeValues:
     async def evaluate(self, *path: str, state: State, context: Context) -> Any:
         """Evaluate a field of the node that is CEL. Raises NodeFailure."""
         expression = self._site.plan.expressions[self._site.name, *path]
-        values = self.build(expression.names, state, context, visits=self.count_visits(state))
+        values = self.build(expression.names, state, context, visits=count_visits(state, self._site.name))
         value, why = await self._services.evaluator.evaluate_value(expression, values, context.caller.user)
         if why:
             raise self.build_failure(".".join(path), f"{expression.text} cannot be evaluated: {why}")
@@ -71,12 +71,6 @@ class NodeValues:
     def fit(self, name: str, value: Any) -> Any:
         """Return a value as its variable keeps it. Raises TypeMismatch."""
         return self._variables[name].type.fit(value)
-
-    def count_visits(self, state: State) -> int:
-        """Count how often the node ran in this turn, this time included."""
-        name = self._site.name
-        is_later_round = self._site.spec.role == "agent" and has_own_results(state, name)
-        return state.get("visits", {}).get(name, 0) + (not is_later_round)
 
     def build_failure(self, field: str, why: str) -> NodeFailure:
         """Build the failure of a field of the node."""

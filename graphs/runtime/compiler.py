@@ -22,7 +22,7 @@ from graphs.config.spec.graph import MODEL_ROLES, RetrySpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import TextDelta
 from graphs.nodes import AGENT_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
-from graphs.nodes.state import Context, ErrorRecord, State, find_client_calls, find_last_request, has_own_results
+from graphs.nodes.state import Context, ErrorRecord, State, count_visits, find_client_calls, find_last_request
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
@@ -74,7 +74,7 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
     builder = StateGraph(state) if checkpointer is None else StateGraph(state, context_schema=Context)
     for name, node in plan.spec.nodes.items():
         runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
-        run = count_visits(runner.run, name, is_agent=node.role == "agent") if plan.counts_visits else runner.run
+        run = record_visits(runner.run, name) if plan.counts_visits else runner.run
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), input_schema=state, **build_failure_options(name, plan)
@@ -96,18 +96,29 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
 
-def count_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str, *, is_agent: bool) -> Callable[..., Any]:
-    """Wrap a node, so that the state says how often a way led to it: an agent's later rounds are part of one visit."""
+def record_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str) -> Callable[..., Any]:
+    """Wrap a node, so that the state says how often a way led to it."""
 
     @wraps(run)
-    async def run_counted(state: State, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
-        visits = state.get("visits", {})
-        changes = await run(state, *args, **kwargs)
-        if is_agent and has_own_results(state, name):
-            return changes
-        return {**changes, "visits": {**visits, name: visits.get(name, 0) + 1}}
+    async def run_recorded(state: State, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        return {**await run(state, *args, **kwargs), **build_visits(state, name)}
 
-    return run_counted
+    return run_recorded
+
+
+def record_tools_of(agent: str, run: Callable[..., Awaitable[Mapping[str, Any]]]) -> Callable[..., Any]:
+    """Wrap what runs an agent's tools, so that the agent's next round is known to be part of the same visit."""
+
+    @wraps(run)
+    async def run_recorded(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        return {**await run(*args, **kwargs), "agent": agent}
+
+    return run_recorded
+
+
+def build_visits(state: State, name: str) -> dict[str, Any]:
+    """Build what changes in the state where a node has come to its end, or failed."""
+    return {"visits": {**state.get("visits", {}), name: count_visits(state, name)}, "agent": ""}
 
 
 def build_failure_options(name: str, plan: GraphPlan) -> dict[str, Any]:
@@ -146,8 +157,7 @@ def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]
             raise error.error
         update: dict[str, Any] = {"error": record}
         if plan.counts_visits:
-            visits = state.get("visits", {})
-            update["visits"] = {**visits, error.node: visits.get(error.node, 0) + 1}
+            update |= build_visits(state, error.node)
         record_branch(plan.id, error.node, ERROR_WAY)
         return Command(update=update, goto=resolve_target(plan.error_ways[error.node].to))
 
@@ -177,9 +187,10 @@ def add_agent_parts(builder: Any, state: type[State], name: str, plan: GraphPlan
     site = NodeSite(plan=plan, name=name)
     names = {kind: f"{name}.{kind}" for kind in AGENT_PARTS}
     for kind, part in names.items():
-        function = instrument.instrument_node(
-            AGENT_PARTS[kind](site, services).run, graph=plan.id, name=part, kind=kind, metrics=services.metrics
-        )
+        run = AGENT_PARTS[kind](site, services).run
+        if kind == "tools" and plan.counts_visits:
+            run = record_tools_of(name, run)
+        function = instrument.instrument_node(run, graph=plan.id, name=part, kind=kind, metrics=services.metrics)
         builder.add_node(part, cast(Any, function), input_schema=state)
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
@@ -287,7 +298,12 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     return route
 
 
+def describe_stop(why: str) -> str:
+    """Tell the person why the graph went no further."""
+    return f"The graph stopped here: {why.removesuffix('.')}."
+
+
 def stop(runtime: Runtime[Context], context: Context, problem: str) -> str:
     """End the turn, telling the person why."""
-    find_emitter(context, runtime.stream_writer)(TextDelta(f"The graph stopped here: {problem}.", new_paragraph=True))
+    find_emitter(context, runtime.stream_writer)(TextDelta(describe_stop(problem), new_paragraph=True))
     return THE_END

@@ -25,7 +25,7 @@ from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import Reply, Resume, StillPending
-from graphs.runtime.compiler import ServedGraph, describe_timeout
+from graphs.runtime.compiler import ServedGraph, describe_stop, describe_timeout
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
@@ -151,9 +151,9 @@ class Turn:
         try:
             await self._start()
         except NodeFailure as failure:
-            await self._finish("finished", describe_failure(str(failure)))
+            await self._finish("finished", describe_stop(str(failure)))
         except NodeTimeoutError as error:
-            await self._finish("finished", describe_failure(describe_timeout(error)))
+            await self._finish("finished", describe_stop(describe_timeout(error)))
 
     async def _start(self) -> None:
         self._services.departures.enter(self._place.id, self._departure)
@@ -331,8 +331,8 @@ class Turn:
             return
         owed = find_client_calls({"messages": list(self._messages)}, context)
         calls = tuple(ClientCall(call["id"] or "", call["name"], dump_json(call["args"])) for call in owed)
-        # A model that is asked to speak always says something; a graph without one may not.
-        is_silent = not any(isinstance(message, AIMessage) for message in self._messages)
+        # A model that is asked to speak always says something, be it a refusal; a graph without one may not.
+        is_silent = not self._answer.text and not any(isinstance(message, AIMessage) for message in self._messages)
         await self._finish("finished", NOTHING_SAID if is_silent else "", calls)
 
     async def _pause(self, question: ApprovalNeeded) -> None:
@@ -403,11 +403,6 @@ class Turn:
             claims=self,
             token_count=request.token_count,
         )
-
-
-def describe_failure(why: str) -> str:
-    """Tell the person why the graph went no further."""
-    return f"The graph stopped here: {why.removesuffix('.')}."
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

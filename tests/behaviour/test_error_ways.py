@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from support.facade import serving, write_configs
-from support.scripted_model import Answer, ScriptedModel
+from support.scripted_model import Answer, Call, ScriptedModel
+from support.tool_server import Tools
 
 CAREFUL: dict[str, Any] = {
     "vars": {"n": "int", "why": {"type": "string", "default": ""}},
@@ -120,3 +121,78 @@ async def test_a_value_that_cannot_be_computed_goes_the_way_too(
         },
     }
     assert await talk(tmp_path, model, graph) == "Nothing: invalid"
+
+
+async def test_an_agent_that_fails_in_a_later_round_was_there_once(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    graph: dict[str, Any] = {
+        "vars": {"n": {"type": "int", "default": 0}},
+        "start": "work",
+        "nodes": {
+            "work": {
+                "type": "agent",
+                "prompt": "Visit {{ visits }}.",
+                "tools": ["*"],
+                "retry": 1,
+                "on_error": "failed",
+                "next": "end",
+            },
+            "failed": {
+                "type": "set",
+                "set": {"n": "n + 1"},
+                "next": [{"when": "visits < 3", "to": "work"}, {"to": "say"}],
+            },
+            "say": {"type": "reply", "text": "Failed {{ n }} times.", "next": "end"},
+        },
+    }
+    call = Answer(calls=[Call("files__echo", {"text": "x"})])
+    busy = Answer(status=503, error="busy")
+    model.script(call, busy, call, busy, busy)
+    configs = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, graphs={"assistant": graph})
+    async with serving(configs, tmp_path / "data") as facade:
+        assert await facade.say("go") == "Failed 3 times."
+    prompts = [str(request.messages[0]["content"]) for request in model.requests]
+    assert prompts == ["Visit 1.", "Visit 1.", "Visit 2.", "Visit 2.", "Visit 3."]
+
+
+@pytest.mark.usefixtures("brief_pauses")
+async def test_what_another_node_says_after_a_failure_does_not_count_it_twice(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    graph: dict[str, Any] = {
+        "start": "work",
+        "nodes": {
+            "work": {
+                "type": "agent",
+                "prompt": "Visit {{ visits }}.",
+                "tools": ["*"],
+                "on_error": "say",
+                "next": "end",
+            },
+            "say": {"type": "reply", "text": "Again.", "next": [{"when": "visits < 2", "to": "work"}, {"to": "end"}]},
+        },
+    }
+    call = Answer(calls=[Call("files__echo", {"text": "x"})])
+    busy = [Answer(status=503, error="busy")] * 3
+    model.script(call, *busy, "Done.")
+    configs = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, graphs={"assistant": graph})
+    async with serving(configs, tmp_path / "data") as facade:
+        assert await facade.say("go") == "Again.\n\nDone."
+    assert str(model.requests[-1].messages[0]["content"]) == "Visit 2."
+
+
+async def test_a_graph_that_stops_with_words_is_not_said_to_be_without(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    ways = [{"when": "a[0] == 1 && visits < 2", "to": "first"}, {"to": "end"}]
+    graph: dict[str, Any] = {
+        "vars": {"a": {"type": "any", "default": []}, "n": "int"},
+        "start": "first",
+        "nodes": {
+            "first": {"type": "set", "set": {"n": 1}, "next": ways},
+        },
+    }
+    answer = await talk(tmp_path, model, graph)
+    assert answer.startswith("The graph stopped here: the condition at ")
+    assert "without a word" not in answer
