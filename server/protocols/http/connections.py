@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -89,6 +90,14 @@ def read_file_limit() -> int:
     return MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
+def is_short_of_files(limit: int) -> bool:
+    """Whether this process has so many of its `limit` files open that the reserve is in use; costs a look at each."""
+    try:
+        return len(os.listdir("/dev/fd")) > limit - RESERVED_FILES
+    except OSError:  # the look itself takes a file
+        return True
+
+
 def raise_file_limit() -> int:
     """Raise the soft limit on open files as far as it goes, for this process and those it starts; return the new
     limit."""
@@ -113,6 +122,7 @@ class ConnectionTable:
         self.failed_keys = FailedKeys(lambda: self.limits.spec.failed_keys)
         self._files = raise_file_limit()
         self._limits = build_limits(spec(), max_body, self._files)
+        self._short_of_files = False
         self._all: set[ClientConnection] = set()
         self._spare = 0
         self._waiting: dict[ClientConnection, float] = {}
@@ -134,8 +144,10 @@ class ConnectionTable:
 
     def admit(self, connection: ClientConnection, now: float, file: int = 0) -> bool:
         """Admit a new connection, at the cost of the longest waiting one where all places or files are taken; False
-        where each of them is at work. `file` is its descriptor, and systems give the lowest one that is free."""
-        full = len(self._all) - self._spare >= self.limits.connections or file >= self._files - RESERVED_FILES
+        where each of them is at work. `file` is its descriptor: systems give the lowest one that is free. One from the
+        reserve says that files run short, a low one does not say that they no longer do: `sweep` finds that out."""
+        self._short_of_files |= file >= self._files - RESERVED_FILES
+        full = self._short_of_files or len(self._all) - self._spare >= self.limits.connections
         if full and not self._evict_one(spare=False):
             if self._spare >= SPARE and not self._evict_one(spare=True):
                 return False
@@ -208,6 +220,7 @@ class ConnectionTable:
     def sweep(self, now: float) -> None:
         """End what is overdue, and what one address has too much of."""
         self._files = read_file_limit()
+        self._short_of_files = self._short_of_files and is_short_of_files(self._files)
         for connection in [one for one in self._all if one.deadline <= now]:
             connection.expire(now)
         most = self.limits.spec.connections_per_address

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 
 from graphs.config.spec.gateway import HttpSpec
 from graphs.telemetry.metrics import Metrics
 from server.protocols.http import connections
-from server.protocols.http.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits
+from server.protocols.http.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits, is_short_of_files
 
 
 class Fake:
@@ -119,6 +120,27 @@ def test_files_are_left_for_turns(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     (first,) = admit(table, 1)
     assert table.admit(Fake(table), 1.0, file=1_024 - RESERVED_FILES)
     assert first.state == "evicted"
+
+
+def test_a_low_file_does_not_say_that_files_no_longer_run_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was closed to make room leaves a low number, which the next connection gets."""
+    monkeypatch.setattr(connections, "raise_file_limit", lambda: 1_024)
+    table = table_of()
+    admit(table, 4)
+    for low, high in ((10, 960), (11, 961), (12, 962)):
+        assert table.admit(Fake(table), 1.0, file=high)
+        assert table.admit(Fake(table), 1.0, file=low)
+    assert len(table) == 4
+    monkeypatch.setattr(connections, "is_short_of_files", lambda limit: False)
+    table.sweep(1.0)
+    assert table.admit(Fake(table), 1.0, file=13)
+    assert len(table) == 5
+
+
+def test_files_that_are_open_are_counted() -> None:
+    used = len(os.listdir("/dev/fd"))
+    assert not is_short_of_files(RESERVED_FILES + used + 10)
+    assert is_short_of_files(RESERVED_FILES + used - 1)
 
 
 def test_a_limit_of_the_environment_wins() -> None:
