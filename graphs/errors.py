@@ -124,19 +124,27 @@ class GraphUnavailable(InterlockError):
     """The graph exists and cannot run now."""
 
 
-FailureKind = Literal["invalid", "limit"]
+FailureKind = Literal["invalid", "limit", "denied", "rejected", "expired", "timeout", "tool"]
 
 
 class NodeFailure(InterlockError):
     """A node that could not do its part, in words for the person: the turn ends there.
 
     `invalid`: a value that does not fit, or an expression that cannot be evaluated; `limit`: a limit of the graph is
-    used up.
+    used up; `denied`: a rule refused a tool call; `rejected`: a person did, or went on without deciding; `expired`:
+    nobody decided in time; `timeout`: it took too long; `tool`: the tool failed, or is not there.
+
+    `is_repeatable` is true where the same may succeed a moment later and does no harm twice. `calls` are the tool calls
+    of the turn so far, where the node ran some.
     """
 
-    def __init__(self, message: str, *, kind: FailureKind) -> None:
+    def __init__(
+        self, message: str, *, kind: FailureKind, is_repeatable: bool = False, calls: int | None = None
+    ) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
+        self.is_repeatable = is_repeatable
+        self.calls = calls
 
 
 class StorageError(InterlockError):

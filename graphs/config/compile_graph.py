@@ -16,6 +16,7 @@ from graphs.config.spec.graph import END, BranchSpec, GraphSpec
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (
+    ANY,
     ExpressionError,
     GraphExpression,
     Template,
@@ -31,7 +32,7 @@ from graphs.expressions import (
 )
 from graphs.policy import patterns
 
-_ANYTHING = Variable(type=VarType(kind="any"), has_default=True)
+_ANYTHING = Variable(type=ANY, has_default=True)
 """Stands for a variable whose type cannot be read, so that nothing else is said of it."""
 
 
@@ -60,8 +61,8 @@ class GraphPlan:
 
     id: str
     spec: GraphSpec
-    templates: Mapping[tuple[str, str], Template]
-    """The texts that hold CEL, by node and field."""
+    templates: Mapping[Path, Template]
+    """The texts that hold CEL, by the node and the path in it."""
     branches: Mapping[str, tuple[Branch, ...]]
     """The edges from every node, in order; never empty."""
     error_ways: Mapping[str, Branch]
@@ -73,6 +74,11 @@ class GraphPlan:
     raw_texts: Mapping[Path, str]
     """The texts of the spec that variables of the environment went into, as they are written: what went in may be
     secret."""
+
+    @cached_property
+    def calls_tools(self) -> bool:
+        """Whether a node calls a tool itself."""
+        return any(node.role == "caller" for node in self.spec.nodes.values())
 
     @cached_property
     def counts_visits(self) -> bool:
@@ -155,25 +161,26 @@ class _GraphCompiler:
                 self.variables[name] = _ANYTHING
         return self.variables
 
-    def compile_templates(self) -> Mapping[tuple[str, str], Template]:
+    def compile_templates(self) -> Mapping[Path, Template]:
         """Compile the texts that hold CEL."""
-        found: dict[tuple[str, str], Template] = {}
+        found: dict[Path, Template] = {}
         for name, node in self.spec.nodes.items():
-            for field_name in node.templates:
-                if text := getattr(node, field_name):
-                    try:
-                        found[name, field_name] = compile_template(text, variables=self.types)
-                    except ExpressionError as error:
-                        self._report_in_text(("nodes", name, field_name), error)
+            for path, text in node.locate_templates().items():
+                try:
+                    found[name, *path] = compile_template(text, variables=self.types)
+                except ExpressionError as error:
+                    self._report_in_text(("nodes", name, *path), error)
         return found
 
     def compile_expressions(self) -> Mapping[Path, GraphExpression]:
         """Compile the fields that are CEL."""
         found: dict[Path, GraphExpression] = {}
         for name, node in self.spec.nodes.items():
+            types = (*self.types, *((own, ANY) for own in node.own_names))
             for path, text in node.locate_expressions().items():
+                compile_one = compile_branch_condition if path == ("retry", "until") else compile_value
                 try:
-                    found[name, *path] = compile_value(text, self.types)
+                    found[name, *path] = compile_one(text, types)
                 except ExpressionError as error:
                     self._report_in_text(("nodes", name, *path), error)
         return found
@@ -226,20 +233,40 @@ class _GraphCompiler:
         """Check that nodes write variables that there are, with values that fit, and the ways for each value."""
         for name, node in self.spec.nodes.items():
             for path, variable in node.locate_outputs().items():
-                self._check_output(("nodes", name, *path), variable, plan.expressions.get((name, *path)))
+                at: Path = ("nodes", name, *path)
+                if variable not in self.variables:
+                    self._report_unknown_variable(at, variable)
+                elif (value := plan.expressions.get((name, *path))) is not None:
+                    self._check_value(at, variable, value)
+            if (picked := plan.expressions.get((name, "pick"))) is not None:
+                self._check_value(("nodes", name, "pick"), node.locate_outputs()[("into",)], picked)
+            if (arguments := plan.templates.get((name, "args"))) is not None:
+                self._check_arguments(("nodes", name, "args"), arguments)
             if any(branch.value is not None for branch in node.next):
                 self._check_choices(name)
 
-    def _check_output(self, path: Path, name: str, value: GraphExpression | None) -> None:
-        known = self.variables.get(name)
-        if known is None:
-            listed = f"there is {', '.join(self.variables)}{did_you_mean(name, self.variables)}"
-            nothing = "write it under 'vars', with its type, such as 'string'"
-            self._report(path, f"there is no variable {name!r}; {listed if self.variables else nothing}")
-        elif value is not None and not known.type.may_come_from(value.kind):
-            self._report(path, f"this is {value.describe_kind()}, and {name!r} is {known.type.describe()}")
-        elif value is not None and (wrong := known.type.find_literal_fault(value.literal)) is not None:
+    def _report_unknown_variable(self, path: Path, name: str) -> None:
+        listed = f"there is {', '.join(self.variables)}{did_you_mean(name, self.variables)}"
+        nothing = "write it under 'vars', with its type, such as 'string'"
+        self._report(path, f"there is no variable {name!r}; {listed if self.variables else nothing}")
+
+    def _check_value(self, path: Path, name: str, value: GraphExpression) -> None:
+        """Check that what an expression gives fits the variable, which may be none."""
+        type_ = self.variables.get(name, _ANYTHING).type
+        if not type_.may_come_from(value.kind):
+            self._report(path, f"this is {value.describe_kind()}, and {name!r} is {type_.describe()}")
+        elif (wrong := type_.find_literal_fault(value.literal)) is not None:
             self._report(path, wrong)
+
+    def _check_arguments(self, path: Path, template: Template) -> None:
+        """Check one text that gives all arguments of a tool."""
+        value = template.alone
+        if value is None:
+            self._report(
+                path, "this is a text; write a mapping of arguments, or one '{{ … }}' whose value is an object"
+            )
+        elif not VarType(kind="object").may_come_from(value.kind):
+            self._report(path, f"this is {value.describe_kind()}, and the arguments of a tool are an object")
 
     def _check_choices(self, name: str) -> None:
         """Check a `next` that is a mapping: it has a node for each value of the node's variable."""
@@ -337,14 +364,13 @@ class _GraphCompiler:
         """Build what a node reads and writes."""
         node = self.spec.nodes[name]
         reads = [
-            Read(expression=piece, place=("nodes", name, field_name))
-            for field_name in node.templates
-            if (text := plan.templates.get((name, field_name))) is not None
-            for piece in text.pieces
+            Read(expression=piece, place=("nodes", name, *path))
+            for path in node.locate_templates()
+            for piece in plan.templates[name, *path].pieces
             if isinstance(piece, GraphExpression)
         ]
         reads += [
-            Read(expression=plan.expressions[name, *path], place=("nodes", name, *path))
+            Read(expression=plan.expressions[name, *path], place=("nodes", name, *path), own=frozenset(node.own_names))
             for path in node.locate_expressions()
         ]
         ways = [Way(to=way.to, is_error=True)] if (way := plan.error_ways.get(name)) is not None else []

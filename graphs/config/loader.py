@@ -19,6 +19,7 @@ from graphs.config.references import (
     collect_rule_references,
     collect_server_patterns,
 )
+from graphs.config.right_checks import find_denied_calls
 from graphs.config.secrets import collect_secrets, find_secret_variables
 from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
@@ -130,6 +131,10 @@ class _Loader:
         texts, wrong = compile_templates(servers)
         self.problems += wrong
         plans = {name: made for name, (_, made) in graphs.items() if made is not None}
+        if allowed.policy is not None and not access.problems:
+            for reading, plan in graphs.values():
+                for is_mistake, problem in find_denied_calls(plan, reading.source, allowed.policy) if plan else ():
+                    (self.problems if is_mistake else self.notes).append(problem)
         if (
             self.problems
             or gateway.spec is None

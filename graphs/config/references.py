@@ -31,7 +31,9 @@ class ToolReference:
 
     patterns: tuple[Pattern, ...]
     arguments: Mapping[str, Position] = field(default_factory=dict[str, Position])
-    """The arguments of a call that its condition looks at, each with its position."""
+    """The arguments of a call that its condition looks at, or that the node gives, each with its position."""
+    is_call: bool = False
+    """Whether these are all arguments of a call that the node makes."""
 
 
 def collect_rule_references(
@@ -55,7 +57,15 @@ def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolRefere
     for name, node in graph.spec.nodes.items() if graph.spec is not None else ():
         if patterns := node.locate_tool_patterns():
             places = {("nodes", name, *path): pattern for path, pattern in patterns.items()}
-            yield ToolReference(patterns=_locate_patterns(graph.source, places))
+            arguments = node.locate_arguments()
+            yield ToolReference(
+                patterns=_locate_patterns(graph.source, places),
+                arguments={
+                    argument: graph.source.find_position(("nodes", name, *path))
+                    for path, argument in (arguments or {}).items()
+                },
+                is_call=arguments is not None,
+            )
 
 
 def collect_server_patterns(servers: ParsedFile[ServersSpec], name: str) -> tuple[Pattern, ...]:

@@ -28,6 +28,8 @@ class Read:
 
     expression: GraphExpression
     place: Path
+    own: Facts = frozenset()
+    """Names that have a value here whatever the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ def find_early_reads(start: str, nodes: Mapping[str, NodeFlow], assigned: Collec
             continue  # no way leads here, which is reported elsewhere
 
         def report(read: Read, facts: Facts, name: str = name) -> None:
-            for offset, missing in _find_missing(read.expression, facts):
+            for offset, missing in _find_missing(read.expression, facts | read.own):
                 path = _find_path(start, name, nodes, missing) if "." not in missing else ()
                 found.append(EarlyRead(place=read.place, offset=offset, name=missing, path=path))
 

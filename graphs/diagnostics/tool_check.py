@@ -112,8 +112,11 @@ class _Checker:
         return f"{message}; there is {list_some(own or self.tools, MOST_LISTED)}"
 
     def _check_arguments(self, mention: ToolReference, found: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-        """Check the arguments that a condition names: a rule about several tools may use what only some of them
-        take."""
+        """Check the arguments that a condition names, or that a node gives: a rule about several tools may use what
+        only some of them take."""
+        if mention.is_call:
+            for tool, schema in found.items():
+                yield from self._check_required(mention, tool, schema)
         if any(_is_open(schema) for schema in found.values()):
             return
         known = list(dict.fromkeys(name for schema in found.values() for name in _read_properties(schema)))
@@ -123,6 +126,15 @@ class _Checker:
             if name not in known:
                 choices = f"there is {list_some(known, MOST_LISTED)}{did_you_mean(name, known)}"
                 yield self.snapshot.build_problem(position, f"{who} {takes} argument {name!r}; {choices}")
+
+    def _check_required(self, mention: ToolReference, tool: str, schema: Mapping[str, Any]) -> Iterator[Problem]:
+        """Check that a node gives its tool what this cannot do without."""
+        required = cast("list[object]", schema.get("required")) if isinstance(schema.get("required"), list) else []
+        missing = [repr(name) for name in required if isinstance(name, str) and name not in mention.arguments]
+        if missing:
+            them = "it" if len(missing) == 1 else "them"
+            message = f"{tool} must be given {' and '.join(missing)}; write {them} under 'args'"
+            yield self.snapshot.build_problem(mention.patterns[0].position, message)
 
 
 def _may_match(pattern: str, server: str) -> bool:

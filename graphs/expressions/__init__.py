@@ -12,9 +12,10 @@ from graphs.expressions.graph_expressions import (
 )
 from graphs.expressions.language import HINTS, ExpressionError, VariableTypes, find_name_fault
 from graphs.expressions.prepared import ConditionOutcome, PreparedValues
-from graphs.expressions.types import TypeFault, TypeMismatch, Variable, VarType, parse_variable
+from graphs.expressions.types import ANY, TypeFault, TypeMismatch, Variable, VarType, parse_variable
 
 __all__ = [
+    "ANY",
     "HINTS",
     "Condition",
     "ConditionOutcome",

@@ -220,6 +220,12 @@ class Template:
         return frozenset(name for piece in self.pieces if isinstance(piece, GraphExpression) for name in piece.names)
 
     @cached_property
+    def alone(self) -> GraphExpression | None:
+        """The one expression that it is, with nothing but space around; None: it is more, or less."""
+        pieces = [piece for piece in self.pieces if not isinstance(piece, str) or piece.strip()]
+        return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], GraphExpression) else None
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether its expressions are nothing but names, such as `caller.user`: looked up, not evaluated."""
         return all(

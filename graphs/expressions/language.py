@@ -79,7 +79,8 @@ GRAPH_NAMES = frozenset(name.split(".")[0] for name in _SCOPES["next"])
 """What graphs have values for beside their variables, such as `caller`."""
 _RESERVED = frozenset(
     (
-        *("messages", "verdicts", "asker", "rounds", "calls", "started"),  # what a state holds beside them
+        # What a state holds beside them.
+        *("messages", "verdicts", "asker", "rounds", "calls", "started", "agent", "own_call"),
         *("item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
     )
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
+from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
 from graphs.nodes.reply import ReplyNode
@@ -21,14 +22,18 @@ def build_model_node(site: NodeSite, services: Services) -> Node:
 AGENT_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": PermissionNode, "tools": ToolsNode}
 """What an agent is made of beside its model, which has its name: each is a node of its own to LangGraph."""
 
+CALL_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": CallPermissionNode, "run": CallRunNode}
+"""What a call is made of behind the node that builds it, which has its name; in this order."""
+
 NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "model": build_model_node,
     "permission": PermissionNode,
     "tools": ToolsNode,
     "agent": ModelNode,
+    "call": CallNode,
     "reply": ReplyNode,
     "set": SetNode,
 }
 """What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
 
-__all__ = ["AGENT_PARTS", "NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]
+__all__ = ["AGENT_PARTS", "CALL_PARTS", "NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]

@@ -12,6 +12,7 @@ from langchain_core.messages import ToolCall
 
 from graphs.config.spec.graph import MODEL_ROLES
 from graphs.config.spec.servers import ServerSpec
+from graphs.errors import FailureKind
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State, VerdictRecord
 from graphs.policy.caller import build_values
@@ -37,6 +38,8 @@ class CallVerdict:
     verdict: Verdict
     definition: str | None = None
     """Digest of the tool's definition as it is now; None where there is no such tool."""
+    denial: FailureKind = "denied"
+    """What a denial is, to a graph that calls the tool itself."""
 
 
 class Judge:
@@ -48,6 +51,8 @@ class Judge:
 
     def __init__(self, site: NodeSite, services: Services) -> None:
         nodes = site.plan.spec.nodes.items()
+        self._asker = site.name if site.spec.role in ("agent", "caller") else None
+        """Who asks for all calls that come here; None: the state says it."""
         self._graph = site.plan.id
         self._most_calls = site.plan.spec.limits.tool_calls
         self._patterns = {name: tuple(node.locate_tool_patterns().values()) for name, node in nodes}
@@ -62,6 +67,8 @@ class Judge:
         passed by asking for many at once."""
         if context.claims is None:
             state = await self._services.attest_state(state, self._graph, calls, context, self._model_nodes)
+        if self._asker is not None:
+            state = {**state, "asker": self._asker}
         now, before = datetime.now(UTC), state.get("calls", 0)
         most, whose = limit_turn_calls(self._most_calls, self._policy.find_turn_call_limit(context.caller.roles))
         room = max(0, most - before)
@@ -71,7 +78,9 @@ class Judge:
             judged.append(await self._judge(call, state, context, ran, now))
             ran += judged[-1].verdict.decision != "deny"
         denial = build_denial(f"the turn's limit of {most} tool calls{whose}")
-        return [item if index < room else replace(item, verdict=denial) for index, item in enumerate(judged)]
+        return [
+            item if index < room else replace(item, verdict=denial, denial="limit") for index, item in enumerate(judged)
+        ]
 
     async def _judge(self, call: ToolCall, state: State, context: Context, calls: int, now: datetime) -> CallVerdict:
         """Decide one call; `calls` are those of the turn before it."""
@@ -88,7 +97,7 @@ class Judge:
             )
             unknown = f"there is no tool {call['name']!r}; use only the tools that you were given"
             verdict = build_denial(next(troubles, unknown))
-            return CallVerdict(call, call_id, digest, call["name"], verdict)
+            return CallVerdict(call, call_id, digest, call["name"], verdict, denial="tool")
         if not matches_any(self._patterns.get(asker, ()), served.people_name):
             verdict = build_denial(
                 f"node {asker!r} of graph {self._graph!r} may not use {served.people_name} (its `tools`)"
@@ -99,7 +108,7 @@ class Judge:
         if objection is None and served.schema_check is not None:
             objection = served.schema_check.find_mismatch(call["args"])
         if objection is not None:
-            return CallVerdict(call, call_id, digest, served.people_name, build_denial(objection))
+            return CallVerdict(call, call_id, digest, served.people_name, build_denial(objection), denial="invalid")
         facts = CallFacts(
             call_id=call_id,
             tool=build_tool_facts(served, self._servers),
@@ -132,6 +141,21 @@ class Judge:
 
 def build_verdict_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord:
     """Build the verdict that the state keeps: the rules' own, or the person's where the rules left it to one."""
+    record = _build_record(item, approval)
+    if record["decision"] == "deny" and (kind := _find_denial(item, approval)) != "denied":
+        record["denial"] = kind
+    return record
+
+
+def _find_denial(item: CallVerdict, approval: Approval | None) -> FailureKind:
+    if item.verdict.decision == "deny" or approval is None:
+        return item.denial
+    if approval.status == "expired":
+        return "expired"
+    return "rejected" if approval.status in ("rejected", "superseded") else "denied"
+
+
+def _build_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord:
     verdict = item.verdict
     if verdict.decision == "deny" or approval is None:
         # An `ask` that got here without an approval was never put to anybody: closed.

@@ -13,6 +13,7 @@ from langgraph.graph.message import add_messages
 from pydantic import SecretStr
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12, and makes Studio's schemas
 
+from graphs.errors import FailureKind
 from graphs.events import Event
 from graphs.llm.stream import Flow
 from graphs.policy.rules import Caller, Verdict
@@ -30,6 +31,19 @@ class VerdictRecord(TypedDict):
     """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
     snapshot: NotRequired[str]
     """Id of the configuration whose rules decided."""
+    denial: NotRequired[FailureKind]
+    """What a denial is to a graph that calls the tool itself. Absent: `denied`."""
+
+
+class OwnCall(TypedDict):
+    """The tool call of a `call` node. It is no part of the conversation: no model sees it."""
+
+    request: AIMessage
+    """The call, as a model would ask for it."""
+    verdicts: dict[str, VerdictRecord]
+    """By tool-call id."""
+    counts: dict[str, int]
+    """How often each `call` node was come to in this turn."""
 
 
 class ErrorRecord(TypedDict):
@@ -60,6 +74,8 @@ class State(TypedDict, total=False):
     """The agent whose tools ran and whose model comes next, in graphs that ask for visits; empty: none."""
     error: ErrorRecord
     """The latest failure that led a way."""
+    own_call: OwnCall
+    """The latest call of a `call` node, in graphs that have one."""
 
 
 class Claims(Protocol):
@@ -122,9 +138,19 @@ class Context:
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""
 
 
+OWN_CALL = "call_graph_"
+"""How the ids of calls begin that a graph makes itself. No model has asked for them, and none is shown them, though a
+client that was shown them sends them back."""
+
+
 def mint_call_id() -> str:
     """Mint an id for a tool call that no client can guess: 128 random bits."""
     return f"call_{secrets.token_hex(16)}"
+
+
+def find_origin(thread: str) -> str:
+    """Find the thread in which a turn first began; it may go on in another one."""
+    return thread.partition("-")[0]
 
 
 def find_last_answer(state: State) -> AIMessage | None:

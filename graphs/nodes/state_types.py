@@ -19,7 +19,7 @@ def build_state_type(plan: GraphPlan) -> type[State]:
     A graph has no key that nothing in it uses: each is looked at in every step.
     """
     counts = plan.counts_visits
-    unused = {"visits": not counts, "agent": not counts, "error": not plan.error_ways}
+    unused = {"visits": not counts, "agent": not counts, "error": not plan.error_ways, "own_call": not plan.calls_tools}
     keys = {name: hint for name, hint in get_type_hints(State, include_extras=True).items() if not unused.get(name)}
     variables = {name: build_annotation(name, variable.type) for name, variable in plan.variables.items()}
     make: Any = TypedDict  # a type checker wants the keys written out

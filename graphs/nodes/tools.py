@@ -40,7 +40,11 @@ log = logging.getLogger(__name__)
 NO_VERDICT = "no permission node has allowed it"
 UNREADABLE = "it cannot be read"
 SERVER_GONE = "its server went away"
-APPROVAL_USED_UP = "its approval is used up or gone"
+REFUSALS = {
+    "refused": "its approval is used up or gone",
+    "taken": "an earlier attempt of this turn made this call with other arguments, and it is not made twice",
+}
+"""Why a call is not claimed, by the state of the claim."""
 OUTCOME_UNKNOWN = (
     "An earlier attempt of this call was cut off. Whether it took effect is unknown, so it was not repeated. "
     "Check before you try again."
@@ -215,8 +219,8 @@ class ToolsNode:
         if claimed.state == "running":
             unknown = replace(record, kind="call", time=time.time(), outcome="unknown")
             await self._services.store.audit.append([unknown])
-        elif claimed.state == "refused":
-            await self._services.store.audit.append([replace(record, verdict="deny", rule=APPROVAL_USED_UP)])
+        elif claimed.state in REFUSALS:
+            await self._services.store.audit.append([replace(record, verdict="deny", rule=REFUSALS[claimed.state])])
         if claimed.state == "done":
             # It ran in an attempt of this turn of which whoever reads this stream has seen nothing.
             emit(ToolStarted(call_id, served.people_name, call["args"]))
@@ -332,7 +336,8 @@ def build_earlier_result(claimed: ClaimResult, call_id: str, name: str) -> ToolM
             status=stored["status"],
             artifact=stored.get("artifact"),
         )
-    words = OUTCOME_UNKNOWN if claimed.state == "running" else f"{name} was not run: {APPROVAL_USED_UP}."
+    refusal = REFUSALS.get(claimed.state)
+    words = OUTCOME_UNKNOWN if refusal is None else f"{name} was not run: {refusal}."
     return ToolMessage(words, tool_call_id=call_id, name=name, status="error")
 
 

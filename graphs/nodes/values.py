@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
 
 from graphs.config.compile_graph import GraphPlan
+from graphs.config.source import Path
 from graphs.errors import NodeFailure
-from graphs.expressions import ExpressionError, TypeMismatch
+from graphs.expressions import ExpressionError, GraphExpression, Template, TypeMismatch
 from graphs.llm.messages import text_of
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State, count_visits, find_last_answer
@@ -51,21 +53,41 @@ class NodeValues:
     async def render(self, field: str, state: State, context: Context) -> str | None:
         """Fill in a text of the node; None: it has none. Raises NodeFailure."""
         template = self._site.plan.templates.get((self._site.name, field))
+        return None if template is None else await self._fill((field,), template, state, context)
+
+    async def render_value(self, path: Path, text: str, state: State, context: Context) -> Any:
+        """Fill in a text of the node that is a value: one `{{ … }}` with nothing beside it keeps the type of its value.
+        Raises NodeFailure."""
+        template = self._site.plan.templates.get((self._site.name, *path))
         if template is None:
-            return None
+            return text
+        if template.alone is None:
+            return await self._fill(path, template, state, context)
+        return await self._compute(path, template.alone, state, context, {})
+
+    async def evaluate(
+        self, *path: str, state: State, context: Context, own: Mapping[str, Any] = MappingProxyType({})
+    ) -> Any:
+        """Evaluate a field of the node that is CEL; `own` are the values that only this node has. Raises
+        NodeFailure."""
+        return await self._compute(path, self._site.plan.expressions[self._site.name, *path], state, context, own)
+
+    async def _fill(self, path: Path, template: Template, state: State, context: Context) -> str:
         values = self.build(template.names, state, context, visits=count_visits(state, self._site.name))
         try:
             return await self._services.evaluator.render(template, values, context.caller.user)
         except ExpressionError as error:
-            raise self.build_failure(field, str(error)) from error
+            raise self.build_failure(_join(path), str(error)) from error
 
-    async def evaluate(self, *path: str, state: State, context: Context) -> Any:
-        """Evaluate a field of the node that is CEL. Raises NodeFailure."""
-        expression = self._site.plan.expressions[self._site.name, *path]
-        values = self.build(expression.names, state, context, visits=count_visits(state, self._site.name))
+    async def _compute(
+        self, path: Path, expression: GraphExpression, state: State, context: Context, own: Mapping[str, Any]
+    ) -> Any:
+        names = expression.names - own.keys()
+        values = self.build(names, state, context, visits=count_visits(state, self._site.name))
+        values |= dict(own)
         value, why = await self._services.evaluator.evaluate_value(expression, values, context.caller.user)
         if why:
-            raise self.build_failure(".".join(path), f"{expression.text} cannot be evaluated: {why}")
+            raise self.build_failure(_join(path), f"{expression.text} cannot be evaluated: {why}")
         return value
 
     def fit(self, name: str, value: Any) -> Any:
@@ -83,6 +105,10 @@ class NodeValues:
 
     def _build_calls(self, state: State, context: Context) -> list[dict[str, Any]]:
         return build_call_values(state, context, self._services)
+
+
+def _join(path: Path) -> str:
+    return ".".join(map(str, path))
 
 
 MISSING = object()

@@ -18,10 +18,10 @@ from langgraph.types import Command, RetryPolicy
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
-from graphs.config.spec.graph import MODEL_ROLES, RetrySpec
+from graphs.config.spec.graph import MODEL_ROLES, CallNodeSpec, RetrySpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import TextDelta
-from graphs.nodes import AGENT_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
+from graphs.nodes import AGENT_PARTS, CALL_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
 from graphs.nodes.state import Context, ErrorRecord, State, count_visits, find_client_calls, find_last_request
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NodeValues
@@ -74,16 +74,18 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
     builder = StateGraph(state) if checkpointer is None else StateGraph(state, context_schema=Context)
     for name, node in plan.spec.nodes.items():
         runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
-        run = record_visits(runner.run, name) if plan.counts_visits else runner.run
+        counts = plan.counts_visits and node.role != "caller"
+        run = record_visits(runner.run, name) if counts else runner.run
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), input_schema=state, **build_failure_options(name, plan)
         )
         branches = plan.branches[name]
+        source = name if node.role != "caller" else add_call_parts(builder, state, name, plan, services)
         # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
         # says.
-        if node.role in ("gate", "step") and len(branches) == 1 and not branches[0].is_conditional:
-            builder.add_edge(name, resolve_target(branches[0].to))
+        if node.role in ("gate", "caller", "step") and len(branches) == 1 and not branches[0].is_conditional:
+            builder.add_edge(source, resolve_target(branches[0].to))
             continue
         targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
         route = build_router(name, plan, services)
@@ -91,7 +93,7 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
             first = add_agent_parts(builder, state, name, plan, services)
             targets[first] = first
             route = build_agent_router(first, route, services)
-        builder.add_conditional_edges(name, UntracedRouter(route), cast("dict[Any, str]", targets))
+        builder.add_conditional_edges(source, UntracedRouter(route), cast("dict[Any, str]", targets))
     builder.add_edge(START, plan.spec.start)
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
@@ -127,6 +129,8 @@ def build_failure_options(name: str, plan: GraphPlan) -> dict[str, Any]:
     retry: RetrySpec | None = getattr(node, "retry", None)
     timeout: float | None = getattr(node, "timeout", None)
     options: dict[str, Any] = {"retry_policy": MODEL_RETRY if node.retries else None}
+    if node.role == "caller":  # what takes time and may be repeated is its last part
+        retry = timeout = None
     if retry is not None:
         options["retry_policy"] = RetryPolicy(
             initial_interval=retry.wait,
@@ -152,14 +156,17 @@ def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]
     """Build the function that leads a failure of a node where its `on_error` says."""
 
     async def handle(state: State, error: NodeError) -> Command[str]:
-        record = describe_error(error.node, error.error)
+        name = error.node.partition(".")[0]
+        record = describe_error(name, error.error)
         if record is None:
             raise error.error
         update: dict[str, Any] = {"error": record}
+        if isinstance(error.error, NodeFailure) and error.error.calls is not None:
+            update["calls"] = error.error.calls
         if plan.counts_visits:
-            update |= build_visits(state, error.node)
-        record_branch(plan.id, error.node, ERROR_WAY)
-        return Command(update=update, goto=resolve_target(plan.error_ways[error.node].to))
+            update |= build_visits(state, name)
+        record_branch(plan.id, name, ERROR_WAY)
+        return Command(update=update, goto=resolve_target(plan.error_ways[name].to))
 
     return handle
 
@@ -202,6 +209,46 @@ def add_agent_parts(builder: Any, state: type[State], name: str, plan: GraphPlan
     return names["permission"]
 
 
+def add_call_parts(builder: Any, state: type[State], name: str, plan: GraphPlan, services: Services) -> str:
+    """Add what decides and runs the call that a node has built. Returns the name of the last part."""
+    site = NodeSite(plan=plan, name=name)
+    last = name
+    for kind, make in CALL_PARTS.items():
+        part = f"{name}.{kind}"
+        run = make(site, services).run
+        options: dict[str, Any] = {}
+        if kind == "run":
+            run = record_visits(run, name) if plan.counts_visits else run
+            options["retry_policy"] = build_call_retry(cast(CallNodeSpec, site.spec))
+        if name in plan.error_ways:
+            options["error_handler"] = build_error_handler(plan)
+        function = instrument.instrument_node(run, graph=plan.id, name=part, kind=kind, metrics=services.metrics)
+        builder.add_node(part, cast(Any, function), input_schema=state, **options)
+        builder.add_edge(last, part)
+        last = part
+    return last
+
+
+def build_call_retry(spec: CallNodeSpec) -> RetryPolicy | None:
+    """Build when a tool is called again; None: never."""
+    if spec.retry is None:
+        return None
+    is_polling = spec.retry.until is not None
+    return RetryPolicy(
+        initial_interval=spec.retry.wait,
+        backoff_factor=1.0 if is_polling else 2.0,
+        max_interval=spec.retry.wait if is_polling else LONGEST_WAIT,
+        jitter=not is_polling,
+        max_attempts=spec.retry.times,
+        retry_on=is_repeatable,
+    )
+
+
+def is_repeatable(error: Exception) -> bool:
+    """Whether a node says of its failure that it may be tried again."""
+    return isinstance(error, NodeFailure) and error.is_repeatable
+
+
 def build_agent_router(
     first: str, route_on: Callable[[State, Runtime[Context]], Awaitable[str]], services: Services
 ) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
@@ -225,7 +272,8 @@ def resolve_target(name: str) -> str:
 def compute_step_limit(plan: GraphPlan) -> int:
     """Compute the most supersteps of a turn: so many that our own limits, which end it in words, come first."""
     bounded = MOST_BOUNDED_STEPS if plan.counts_visits else 0
-    nodes = sum(1 + len(AGENT_PARTS) * (node.role == "agent") for node in plan.spec.nodes.values())
+    parts = {"agent": len(AGENT_PARTS), "caller": len(CALL_PARTS)}
+    nodes = sum(1 + parts.get(node.role, 0) for node in plan.spec.nodes.values())
     return (plan.spec.limits.rounds + 2) * (nodes + 1) + 10 + bounded
 
 

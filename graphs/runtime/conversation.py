@@ -17,6 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from graphs.llm.client import ChatModel
 from graphs.llm.messages import Message, calls_of, client_call_ids, text_of
 from graphs.llm.provider_fields import PROVIDER_FIELDS, remove_provider_fields
+from graphs.nodes.state import OWN_CALL
 from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.store.digests import build_digest_chain, extend_digest
 
@@ -169,7 +170,11 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message], page: C
             made.append(message)  # an old kind of result, or tool images of calls that we know nothing of
         if message.get("role") != "assistant":
             continue
-        calls = [call for call in calls_of(message) if not page.is_panel(call)]
+        calls = [
+            call
+            for call in calls_of(message)
+            if not page.is_panel(call) and not str(call.get("id")).startswith(OWN_CALL)
+        ]
         unknown = [rename_call(call) for call in calls if str(call.get("id")) not in known]
         if unknown:
             made.append({**remove_provider_fields(message), "tool_calls": unknown})

@@ -19,7 +19,7 @@ from langgraph.types import Command
 from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
 from graphs.events import ApprovalNeeded, ClientCall, PendingApproval, TextDelta, ToolStarted
 from graphs.llm.messages import Message
-from graphs.nodes.state import Context, find_client_calls
+from graphs.nodes.state import Context, find_client_calls, find_origin
 from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
@@ -37,6 +37,7 @@ from graphs.runtime.turn_entry import (
     Fresh,
     Recover,
     Restarted,
+    begin_afresh,
     choose_entry,
     read_resume_request,
     recover,
@@ -205,6 +206,13 @@ class Turn:
     async def _resume(self, resume: Resume) -> None:
         """Go on with a turn that waited, whose calls are all decided by now."""
         row, kept = resume.row, read_resume_request(resume.row)
+        if resume.addendum is not None and await self._is_withdrawn(row):
+            await self._store.turns.update(row.id, status="finished", thread=None, request=None)
+            await self._store.delete_thread(row.thread or row.id)
+            await self._execute(
+                {"messages": []}, self._begin(await begin_afresh(self._store, self._request, self._conversation))
+            )
+            return
         self._place = replace(self._place, parent=row.id, continues=row.id, told=kept.get("told", 0))
         self._services.departures.enter(row.id, self._departure)
         if resume.notice:
@@ -225,6 +233,18 @@ class Turn:
         else:
             await self._go_on(row, context, delivered=kept.get("told", 0))
 
+    async def _is_withdrawn(self, row: TurnRow) -> bool:
+        """Whether that turn has no way on where its person says something else instead of deciding: a graph waits in it
+        for a call of its own, and no `on_error` leads on from there."""
+        graph = self._services.find_graph(row.graph)
+        if graph is None or not graph.plan.calls_tools:
+            return False
+        state = await graph.graph.aget_state({"configurable": {"thread_id": row.thread or row.id}})
+        waiting = {name.partition(".")[0] for name in state.next} & graph.plan.spec.nodes.keys()
+        return any(
+            graph.plan.spec.nodes[name].role == "caller" and name not in graph.plan.error_ways for name in waiting
+        )
+
     async def _go_on(self, row: TurnRow, context: Context, *, delivered: int) -> None:
         """Go on with a turn whose process died. What its finished steps said is said again, but for the first
         `delivered` messages: those stand in an answer that the client has."""
@@ -241,7 +261,7 @@ class Turn:
                 if not delivered:
                     self._answer.repeat(row.text.removeprefix(self._recorder.earlier_text))
                 self._place = replace(self._place, earlier=earlier)
-                await self._execute({"messages": []}, replace(again, thread=uuid.uuid4().hex))
+                await self._execute({"messages": []}, replace(again, thread=build_further_thread(context.thread)))
                 await self._store.delete_thread(context.thread)
 
     def _repeat_steps(self, messages: Sequence[AnyMessage]) -> None:
@@ -403,6 +423,11 @@ class Turn:
             claims=self,
             token_count=request.token_count,
         )
+
+
+def build_further_thread(thread: str) -> str:
+    """Build the id of the thread in which a turn of this thread begins again: both begin alike (`find_origin`)."""
+    return f"{find_origin(thread)}-{uuid.uuid4().hex[:8]}"
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

@@ -81,6 +81,11 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
     return replace(fresh, history=[*fresh.history, *told], earlier=[*fresh.earlier, *told]) if told else fresh
 
 
+async def begin_afresh(store: Store, request: TurnRequest, conversation: Conversation) -> Fresh:
+    """Build what a turn of its own begins with, where the turn before it does not go on."""
+    return await _build_fresh(store, request, await restore.find_history(store, request, conversation))
+
+
 async def _build_fresh(store: Store, request: TurnRequest, found: RestoredHistory) -> Fresh:
     history, earlier = await restore.restore_messages(store, found, request.served_graph.services.model)
     return Fresh(parent=found.parent.id if found.parent else None, history=history, earlier=earlier)

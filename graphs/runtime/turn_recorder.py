@@ -86,6 +86,8 @@ class TurnRecorder:
         self._request = request
         self._conversation = conversation
         self._has_row = False
+        self._has_claimed = False
+        """Whether a tool call was claimed."""
         self._may_have_row = False
         """Whoever began to add the row may have been cancelled meanwhile."""
 
@@ -99,7 +101,8 @@ class TurnRecorder:
         progress = self._build_progress(record)
         self._may_have_row = True
         claimed = await self._store.journal.claim(calls, progress)
-        self._has_row = self._has_row or any(answer.state == "claimed" for answer in claimed.values())
+        self._has_claimed = self._has_claimed or any(answer.state == "claimed" for answer in claimed.values())
+        self._has_row = self._has_row or self._has_claimed
         return claimed
 
     async def pause(self, record: TurnRecord) -> None:
@@ -141,7 +144,8 @@ class TurnRecorder:
             open_names=context.client_names if context else (),
         )
         was_cut_off = script is None
-        has_calls = any("tool_calls" in message for message in messages)
+        # Calls of the graph itself stand in no message.
+        has_calls = self._has_claimed or place.is_recovered or any("tool_calls" in message for message in messages)
         is_undelivered = script is not None and has_calls
         can_go_on = was_cut_off and has_calls
         request = None

@@ -40,11 +40,11 @@ class ClaimResult:
     """Whether a claimed call may run.
 
     `claimed`: run it, nobody else will; `done`: it ran, here is its result; `running`: somebody began it (at `since`)
-    and has not finished, so its outcome is unknown; `refused`: no unused approval for exactly this call, or its id
-    belongs to another call.
+    and has not finished, so its outcome is unknown; `refused`: no unused approval for exactly this call; `taken`: its
+    id belongs to another call.
     """
 
-    state: Literal["claimed", "done", "running", "refused"]
+    state: Literal["claimed", "done", "running", "refused", "taken"]
     result: dict[str, Any] | None = None
     failed: bool = False
     since: float | None = None
@@ -204,7 +204,7 @@ def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, ClaimRes
             continue
         row = known[call.call_id]
         if (row.tool, row.digest) != (call.tool, call.digest):
-            answers[call.call_id] = ClaimResult(state="refused")
+            answers[call.call_id] = ClaimResult(state="taken")
         else:
             answers[call.call_id] = _from_row(row)
     return answers

@@ -36,7 +36,7 @@ class GraphPath:
         self._failed = None
         name, _, part = node.partition(".")
         is_later_round = not part and self._agent == (graph, name)
-        self._agent = (graph, name) if part else None
+        self._agent = (graph, name) if part == "tools" else None
         if (graph, node) in self._interrupted:
             self._interrupted.discard((graph, node))
         elif not part and not is_later_round:
@@ -48,7 +48,7 @@ class GraphPath:
 
     def fail(self, graph: str, node: str) -> None:
         """Note that a node failed; it may be tried again."""
-        self._failed = (graph, node)
+        self._failed = (graph, node.partition(".")[0])
 
     def retry(self) -> None:
         """Note that the node that failed is tried again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Union, cast
 
@@ -68,9 +69,9 @@ Next = Annotated[
 is a choice, a node for each of its values."""
 
 
-NodeRole = Literal["model", "agent", "gate", "executor", "step"]
+NodeRole = Literal["model", "agent", "gate", "executor", "caller", "step"]
 """What a node does for the tool calls of a turn: asks for them, does all there is to do for them, decides them, runs
-them, or leaves them alone."""
+them, makes one of its own beside them, or leaves them alone."""
 MODEL_ROLES: tuple[NodeRole, ...] = ("model", "agent")
 """The roles of nodes that ask a model, where limits are counted."""
 
@@ -87,6 +88,15 @@ class RetrySpec(Spec):
     """The time before the second attempt; it doubles with each further one, up to a minute."""
 
 
+class CallRetrySpec(RetrySpec):
+    """How often a tool is called, and how long is waited in between."""
+
+    wait: Duration = 0.3
+    """The time before the second attempt; it doubles with each further one, up to a minute. With `until` it stays."""
+    until: str | None = None
+    """CEL over `result`: the tool is called again until it is true."""
+
+
 def _parse_retry(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
@@ -97,6 +107,8 @@ def _parse_retry(value: Any) -> Any:
 
 Retry = Annotated[RetrySpec, BeforeValidator(_parse_retry, json_schema_input_type=int | RetrySpec)]
 """A number of attempts, or `{times, wait}`."""
+CallRetry = Annotated[CallRetrySpec, BeforeValidator(_parse_retry, json_schema_input_type=int | CallRetrySpec)]
+"""A number of attempts, or `{times, wait, until}`."""
 
 
 # Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
@@ -111,6 +123,8 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """What the checks, the compiler and the drawings know this type by."""
     templates: ClassVar[tuple[str, ...]] = ()
     """The fields whose text holds CEL in `{{ … }}`."""
+    own_names: ClassVar[tuple[str, ...]] = ()
+    """The names that its expressions may look at beside those that all have."""
     retries: ClassVar[bool] = False
     """Whether the node runs again after an error of the model endpoint that may pass."""
 
@@ -122,6 +136,15 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
         return {}
+
+    def locate_templates(self) -> dict[tuple[str | int, ...], str]:
+        """List the texts that hold CEL in `{{ … }}`, by their paths in the node."""
+        return {(name,): text for name in self.templates if (text := getattr(self, name))}
+
+    def locate_arguments(self) -> dict[tuple[str | int, ...], str] | None:
+        """List the arguments of the tool that this node calls, by their paths in the node; None: it calls none itself,
+        or one expression gives them all."""
+        return None
 
     def locate_expressions(self) -> dict[tuple[str | int, ...], str]:
         """List the fields that are CEL, by their paths in the node. One that stands where `locate_outputs` names a
@@ -252,6 +275,106 @@ class ToolsNodeSpec(NodeSpec, frozen=True):
     """Runs the tool calls that carry an allow, and no others."""
 
 
+class CallNodeSpec(NodeSpec, frozen=True):
+    """Calls one tool, without a model."""
+
+    role = "caller"
+    own_names = ("result",)
+
+    type: Literal["call"]
+    """Calls one tool, without a model."""
+    tool: str
+    """The tool, as `server/tool`. Whether it runs is for the caller's role to say, as for a model's calls."""
+    args: dict[str, Any] | str = {}
+    """The arguments. `{{ … }}` in their texts holds CEL; a text that is one `{{ … }}` alone keeps its value's
+    type. All of them may be one such text, whose value is an object."""
+    pick: str | None = None
+    """CEL over `result`, for what goes into the variable. Absent: the result."""
+    into: str | None = None
+    """The variable that the result goes into. Absent: it goes nowhere."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
+    retry: CallRetry | None = None
+    """How many attempts there are, as a number or {times, wait, until}. What failed is only called again where the tool
+    is read-only or idempotent. Absent: 1."""
+    timeout: Duration | None = None
+    """The longest time of one attempt."""
+
+    @field_validator("tool")
+    @classmethod
+    def _names_one(cls, value: str) -> str:
+        if any(character in value for character in "*?"):
+            raise ValueError(f"{value!r} is a pattern; a call names one tool, such as files/read_file")
+        if not all(value.partition("/")):
+            raise ValueError(f"{value!r} is no server/tool; write both, such as files/read_file")
+        return value
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _holds_arguments(cls, value: Any) -> Any:
+        if isinstance(value, str) and not is_one_expression(value):
+            raise ValueError("is a text; write a mapping of arguments, or one '{{ … }}' whose value is an object")
+        if not isinstance(value, str | dict):
+            raise ValueError(f"is {describe_kind(value)}; expected a mapping of arguments")  # noqa: TRY004
+        return cast("Any", value)
+
+    @field_validator("pick")
+    @classmethod
+    def _has_use(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; write CEL over 'result', such as result.rows, or remove it")
+        return value
+
+    @model_validator(mode="after")
+    def _picks_for_something(self) -> CallNodeSpec:
+        if self.pick is not None and self.into is None:
+            raise ValueError("has 'pick', and no 'into' for what it picks; name the variable, or remove 'pick'")
+        return self
+
+    def locate_templates(self) -> dict[tuple[str | int, ...], str]:
+        """List the texts of the arguments that hold CEL."""
+        return {path: text for path, text in _walk_texts(self.args, ("args",)) if "{{" in text}
+
+    def locate_arguments(self) -> dict[tuple[str | int, ...], str] | None:
+        """List the names of the arguments."""
+        return None if isinstance(self.args, str) else {("args", name): name for name in self.args}
+
+    def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
+        """List the tool."""
+        return {("tool",): self.tool}
+
+    def locate_expressions(self) -> dict[tuple[str | int, ...], str]:
+        """List `pick` and `until`."""
+        until = self.retry.until if self.retry is not None else None
+        written: dict[tuple[str | int, ...], str | None] = {("pick",): self.pick, ("retry", "until"): until}
+        return {path: text for path, text in written.items() if text is not None}
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variable under `into`."""
+        return {} if self.into is None else {("into",): self.into}
+
+
+def is_one_expression(text: str) -> bool:
+    """Whether a text looks like one `{{ … }}`, and nothing else."""
+    stripped = text.strip()
+    return stripped.startswith("{{") and stripped.endswith("}}")
+
+
+def _walk_texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """List the texts in a value, by their paths."""
+    match value:
+        case str():
+            yield path, value
+        case dict():
+            for key, item in cast("dict[str, object]", value).items():
+                yield from _walk_texts(item, (*path, key))
+        case list():
+            for at, item in enumerate(cast("list[object]", value)):
+                yield from _walk_texts(item, (*path, at))
+        case _:
+            pass
+
+
 class ReplyNodeSpec(NodeSpec, frozen=True):
     """Says a text to the person."""
 
@@ -310,6 +433,7 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "permission": PermissionNodeSpec,
     "tools": ToolsNodeSpec,
     "agent": AgentNodeSpec,
+    "call": CallNodeSpec,
     "reply": ReplyNodeSpec,
     "set": SetNodeSpec,
 }

@@ -48,6 +48,8 @@ def build_node_card(node: NodeShape) -> Card:
         lines.append(Line(text=fit_text(node.type + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     seen = fit_list("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in seen]
+    if node.call:
+        lines.append(Line(text=fit_text(f"calls {clean(node.call)}", _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     written = fit_list("into", node.variables, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in written]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
@@ -55,6 +57,7 @@ def build_node_card(node: NodeShape) -> Card:
     widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
     full = [f"{clean(node.name)}: {node.type}{clean(model)}" if node.type else clean(node.name)]
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
+    full += [f"calls {clean(node.call)}"] if node.call else []
     full += [f"into {', '.join(map(clean, node.variables))}"] if node.variables else []
     return Card(
         lines=tuple(lines),

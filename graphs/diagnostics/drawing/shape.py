@@ -21,6 +21,7 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "agent": "model",
     "gate": "permission",
     "executor": "tools",
+    "caller": "tools",
     "step": "step",
 }
 """How nodes of a known type look."""
@@ -37,6 +38,8 @@ class NodeShape:
     model: str = ""
     """The model that the node names; empty: it names none."""
     tools: tuple[str, ...] = ()
+    call: str = ""
+    """The tool that it calls itself; empty: it calls none."""
     variables: tuple[str, ...] = ()
     """The variables that it writes."""
     faults: tuple[str, ...] = ()
@@ -148,6 +151,7 @@ class _ShapeReader:
             type=self.read_text((*at, "type")),
             model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
             tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
+            call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
             variables=self._read_variables(at, spec),
             faults=faults,
         )

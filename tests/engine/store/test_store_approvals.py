@@ -172,7 +172,7 @@ async def test_a_call_that_ran_gives_its_result_again(store: Store) -> None:
 
 async def test_an_id_that_belongs_to_another_call_is_refused(store: Store) -> None:
     await store.journal.claim([claim(needs_approval=False)])
-    assert await states(store, [claim(args={"path": "/etc/passwd"}, needs_approval=False)]) == {"call": "refused"}
+    assert await states(store, [claim(args={"path": "/etc/passwd"}, needs_approval=False)]) == {"call": "taken"}
 
 
 async def test_two_claims_with_one_id_are_a_mistake(store: Store) -> None:

@@ -1,0 +1,237 @@
+"""The call node: calls one tool with arguments from variables, through the permission check, without a model.
+
+To LangGraph it is three nodes, so that a pause for a person comes back to the very call that was asked for: NAME builds
+the call, NAME.permission decides it, NAME.run runs it and reads the result. The call is in no message of the
+conversation, so no model sees it; its id comes from the turn, the node and the attempt, so a turn that begins again
+finds in the journal what it has done already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.runtime import Runtime
+
+from graphs.config.source import Path
+from graphs.config.spec.graph import CallNodeSpec
+from graphs.errors import NodeFailure
+from graphs.expressions import ANY, TypeMismatch, VarType
+from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.permission import PermissionNode
+from graphs.nodes.state import OWN_CALL, Context, OwnCall, State, find_origin, mint_call_id
+from graphs.nodes.tools import ToolsNode
+from graphs.nodes.values import NodeValues
+from graphs.text import truncate
+from graphs.tools.names import make_model_name
+
+_LONGEST_MESSAGE = 4_000
+"""Characters of a failure: what a tool says of it may be as long as any result."""
+
+
+class CallNode:
+    """Builds the call."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._spec = cast(CallNodeSpec, site.spec)
+        self._services = services
+        self._values = NodeValues(site, services)
+        self._model_name = make_model_name(*self._spec.tool.split("/", 1))
+
+    async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
+        """Build the call, with its arguments filled in. Raises NodeFailure."""
+        context = self._services.find_context(runtime)
+        args = await self._fill(self._spec.args, ("args",), state, context)
+        if not isinstance(args, dict):
+            raise self._values.build_failure("args", "the arguments of a tool are an object, and this is none")
+        counts = own["counts"] if (own := state.get("own_call")) is not None else {}
+        counts = {**counts, self._site.name: counts.get(self._site.name, 0) + 1}
+        # Studio's threads hold many turns, and nothing takes them up.
+        turn = find_origin(context.thread) if context.claims is not None else mint_call_id()
+        key = _build_call_id(turn, self._site.name, counts[self._site.name])
+        call = ToolCall(name=self._model_name, args=cast("dict[str, Any]", args), id=key, type="tool_call")
+        return {"own_call": OwnCall(request=AIMessage("", tool_calls=[call]), verdicts={}, counts=counts)}
+
+    async def _fill(self, value: object, path: Path, state: State, context: Context) -> Any:
+        """Fill in the texts of a value, which may hold others."""
+        match value:
+            case str():
+                return await self._values.render_value(path, value, state, context)
+            case dict():
+                entries = cast("dict[str, object]", value).items()
+                return {key: await self._fill(item, (*path, key), state, context) for key, item in entries}
+            case list():
+                items = enumerate(cast("list[object]", value))
+                return [await self._fill(item, (*path, at), state, context) for at, item in items]
+            case _:
+                return value
+
+
+class CallPermissionNode:
+    """Decides the call."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._services = services
+        self._node = PermissionNode(site, services)
+
+    async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
+        """Decide the call, waiting for a person where a rule leaves it to one."""
+        own = _find_own_call(state, self._site.name)
+        context = self._services.find_context(runtime)
+        inner = _detach_client(context, runtime)
+        decided = await self._node.run(_view_call(state, own, self._site.name), inner)
+        # What the person said instead of deciding: whatever comes of the call, they said it.
+        added = [] if context.addendum is None else [context.addendum]
+        decided_call = OwnCall(request=own["request"], verdicts=decided["verdicts"], counts=own["counts"])
+        return {"own_call": decided_call, "messages": added}
+
+
+class CallRunNode:
+    """Runs the call and reads its result. What comes of an attempt that failed is told by a NodeFailure."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        spec = cast(CallNodeSpec, site.spec)
+        self._site = site
+        self._spec = spec
+        self._services = services
+        self._permission = PermissionNode(site, services)
+        self._tools = ToolsNode(site, services)
+        self._values = NodeValues(site, services)
+        self._until = spec.retry.until if spec.retry is not None else None
+        self._has_use = spec.into is not None or self._until is not None
+        self._type = site.plan.variables[spec.into].type if spec.into is not None and spec.pick is None else ANY
+
+    async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        """Run one attempt. Raises NodeFailure."""
+        context = self._services.find_context(runtime)
+        info = runtime.execution_info
+        attempt = info.node_attempt if info is not None else 1
+        own, before = _find_own_call(state, self._site.name), state.get("calls", 0) + attempt - 1
+        inner = _detach_client(context, runtime)
+        state = {**state, "calls": before}
+        if attempt > 1:
+            # A call of its own, which the rules look at anew: an approval is for one call.
+            own = _renew_call(own, attempt)
+            decided = await self._permission.run(_view_call(state, own, self._site.name), inner)
+            own = OwnCall(request=own["request"], verdicts=decided["verdicts"], counts=own["counts"])
+        view = _view_call(state, own, self._site.name)
+        try:
+            async with asyncio.timeout(self._spec.timeout):
+                output = await self._tools.run(view, inner, config)
+        except TimeoutError:
+            why = (
+                f"{self._spec.tool} took longer than {self._spec.timeout:g} seconds. Whether it took effect is unknown."
+            )
+            raise self._build_failure(why, "timeout", before + 1, context) from None
+        [result] = [message for message in output["messages"] if isinstance(message, ToolMessage)]
+        calls = cast(int, output["calls"])
+        if result.status == "error":
+            raise self._explain(result, own, calls, context)
+        try:
+            written = await self._read_result(result, attempt, state, context)
+        except NodeFailure as failure:
+            raise NodeFailure(
+                str(failure), kind=failure.kind, is_repeatable=failure.is_repeatable, calls=calls
+            ) from failure
+        return {**written, "calls": calls, "own_call": own}
+
+    def _explain(self, result: ToolMessage, own: OwnCall, calls: int, context: Context) -> NodeFailure:
+        """Explain why there is no result."""
+        verdict = next(iter(own["verdicts"].values()), None)
+        kind = "tool" if verdict is None or verdict["decision"] == "allow" else verdict.get("denial", "denied")
+        text = result.text
+        if kind == "tool" and not text.startswith(self._spec.tool):
+            text = f"{self._spec.tool} failed: {text}"
+        return self._build_failure(text, kind, calls, context)
+
+    def _build_failure(self, text: str, kind: Any, calls: int, context: Context) -> NodeFailure:
+        served = self._services.find_tools(context).find(make_model_name(*self._spec.tool.split("/", 1)))
+        is_repeatable = kind in ("tool", "timeout") and (served is None or served.idempotent)
+        return NodeFailure(truncate(text, _LONGEST_MESSAGE), kind=kind, is_repeatable=is_repeatable, calls=calls)
+
+    async def _read_result(
+        self, message: ToolMessage, attempt: int, state: State, context: Context
+    ) -> Mapping[str, Any]:
+        """Read what goes into the variable. Raises NodeFailure."""
+        if not self._has_use:
+            return {}
+        into = self._spec.into
+        try:
+            result = ANY.fit(read_result(message, self._type))
+        except TypeMismatch as error:
+            raise self._values.build_failure("tool", f"the result of {self._spec.tool} {error}") from error
+        own = {"result": result}
+        if self._until is not None:
+            reached = await self._values.evaluate("retry", "until", state=state, context=context, own=own)
+            if reached is not True:
+                times = "once" if attempt == 1 else f"{attempt} times"
+                why = f"{self._spec.tool} was called {times}, and {self._until} was never true"
+                raise NodeFailure(why, kind="timeout", is_repeatable=True)
+        if into is None:
+            return {}
+        if self._spec.pick is not None:
+            result = await self._values.evaluate("pick", state=state, context=context, own=own)
+        try:
+            return {into: self._values.fit(into, result)}
+        except TypeMismatch as error:
+            raise self._values.build_unfit("pick" if self._spec.pick else "into", into, error) from error
+
+
+def read_result(message: ToolMessage, wanted: VarType) -> Any:
+    """Read the result of a tool as data: its text where a text is wanted, else its structured content, else its text as
+    JSON where that is what it holds.
+
+    A bare value that a server had to wrap into an object, as `{"result": VALUE}`, is the value.
+    """
+    text = str(message.text)  # LangChain's is a class of its own, which orjson does not take
+    if wanted.kind in ("string", "enum"):
+        return text
+    artifact = cast("Mapping[str, Any]", message.artifact or {})
+    fields = cast("dict[str, Any] | None", artifact.get("structured_content"))
+    if fields is not None:
+        return fields["result"] if fields.keys() == {"result"} else fields
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    # Where anything may stand, a text that could be read as a number stays a text.
+    is_data = wanted.kind != "any" or type(value) in (dict, list)
+    return value if is_data else text
+
+
+def _find_own_call(state: State, name: str) -> OwnCall:
+    own = state.get("own_call")
+    if own is None:  # Studio lets people write the state in the name of a node
+        raise NodeFailure(f"there is no call for node {name!r} to make", kind="invalid")
+    return own
+
+
+def _view_call(state: State, own: OwnCall, name: str) -> State:
+    """Return the state as the permission check and the tools see it: with this one call."""
+    return {**state, "messages": [own["request"]], "verdicts": own["verdicts"], "asker": name}
+
+
+def _detach_client(context: Context, runtime: Runtime[Context]) -> Runtime[Context]:
+    """Return the runtime without what a client may have to do with a call: its tools may have the name of ours."""
+    return runtime.override(context=replace(context, client_names=frozenset(), addendum=None))
+
+
+def _renew_call(own: OwnCall, attempt: int) -> OwnCall:
+    """Build the same call once more, for a further attempt."""
+    [call] = own["request"].tool_calls
+    again = ToolCall(name=call["name"], args=call["args"], id=_build_call_id(call["id"], attempt), type="tool_call")
+    return {**own, "request": AIMessage("", tool_calls=[again]), "verdicts": {}}
+
+
+def _build_call_id(*parts: object) -> str:
+    """Build the id of a call that is the same whenever its turn comes to it; nobody who does not know the turn can
+    guess it."""
+    return f"{OWN_CALL}{hashlib.sha256('/'.join(map(str, parts)).encode()).hexdigest()[:32]}"
