@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scripts.reference import commands, configuration, expressions, http, metrics
+from scripts.reference import commands, configuration, expressions, graphs, http, metrics
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -14,6 +14,7 @@ NOTICE = "<!-- Written by `make reference`: change the program or scripts/refere
 
 BUILDERS: Mapping[str, Callable[[Path], str]] = {
     "configuration.md": configuration.build_page,
+    "graphs.md": graphs.build_page,
     "expressions.md": lambda _: expressions.build_page(),
     "commands.md": lambda _: commands.build_page(),
     "http.md": http.build_page,

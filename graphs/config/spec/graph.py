@@ -165,7 +165,13 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class ModelNodeSpec(NodeSpec, frozen=True):
-    """Asks a model, which answers or calls tools."""
+    """Asks a model, which answers or calls tools.
+
+    For a text that a model writes, and with `into` for a value that it finds. Its tool calls are for the nodes behind
+    it.
+
+    In LangGraph: a node that adds a message of the model, or with `into` writes the key of the variable.
+    """
 
     role = "model"
     templates = ("prompt", "input")
@@ -224,7 +230,12 @@ class ModelNodeSpec(NodeSpec, frozen=True):
 
 
 class AgentNodeSpec(NodeSpec, frozen=True):
-    """Asks a model, decides and runs the tool calls that it makes, and asks again until it answers."""
+    """Asks a model, decides and runs the tool calls that it makes, and asks again until it answers.
+
+    For whatever needs tools, where the ways between a model, its permission and its tools need not be written out.
+
+    In LangGraph: three nodes, NAME, NAME.permission and NAME.tools, with conditional edges in a circle.
+    """
 
     role = "agent"
     templates = ("prompt",)
@@ -258,7 +269,12 @@ class AgentNodeSpec(NodeSpec, frozen=True):
 
 
 class PermissionNodeSpec(NodeSpec, frozen=True):
-    """Decides every tool call that was asked for: allow, ask or deny."""
+    """Decides every tool call that was asked for: allow, ask or deny.
+
+    For graphs whose way depends on the verdicts, before anything has run. Behind it stands a `tools` node.
+
+    In LangGraph: a node that writes the verdicts; where a rule says `ask`, it is an `interrupt`.
+    """
 
     role = "gate"
 
@@ -267,7 +283,12 @@ class PermissionNodeSpec(NodeSpec, frozen=True):
 
 
 class ToolsNodeSpec(NodeSpec, frozen=True):
-    """Runs the tool calls that carry an allow, and no others."""
+    """Runs the tool calls that carry an allow, and no others.
+
+    For graphs that do something else than ask the same model again, once its tools have run.
+
+    In LangGraph: a node around `ToolNode`, which adds a tool message for each call.
+    """
 
     role = "executor"
 
@@ -276,7 +297,12 @@ class ToolsNodeSpec(NodeSpec, frozen=True):
 
 
 class CallNodeSpec(NodeSpec, frozen=True):
-    """Calls one tool, without a model."""
+    """Calls one tool, without a model.
+
+    For steps that must not depend on what a model asks for: a lookup before an answer, a fixed procedure.
+
+    In LangGraph: three nodes in a row, NAME, NAME.permission and NAME.run; `retry` is the last one's `retry_policy`.
+    """
 
     role = "caller"
     own_names = ("result",)
@@ -376,7 +402,12 @@ def _walk_texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tu
 
 
 class ReplyNodeSpec(NodeSpec, frozen=True):
-    """Says a text to the person."""
+    """Says a text to the person.
+
+    For words that no model has to write: a result, a refusal, what went wrong.
+
+    In LangGraph: a node that adds an assistant message.
+    """
 
     templates = ("text",)
 
@@ -410,7 +441,12 @@ ValueText = Annotated[str, BeforeValidator(_parse_value, json_schema_input_type=
 
 
 class SetNodeSpec(NodeSpec, frozen=True):
-    """Computes variables."""
+    """Computes variables.
+
+    For values that can be computed: a number of attempts, a part of an object, a text of several others.
+
+    In LangGraph: a node that writes the keys of the variables.
+    """
 
     type: Literal["set"]
     """Computes variables."""
