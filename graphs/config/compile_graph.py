@@ -387,5 +387,5 @@ def _build_edge_outline(spec: BranchSpec, branch: Branch) -> EdgeOutline:
         spec.to,
         is_conditional=spec.when is not None or spec.value is not None,
         place=spec.value,
-        is_bounded=branch.when.bounds_visits if branch.when is not None else spec.when is not None,
+        is_bounded=branch.when.most_times is not None if branch.when is not None else spec.when is not None,
     )

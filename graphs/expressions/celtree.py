@@ -25,7 +25,7 @@ class Expr:
     text: str | None = None
     """The value of a text literal."""
     index: int | None = None
-    """The value of a literal of a whole number that is not negative."""
+    """The value of a literal of a whole number."""
     is_test: bool = False
     """Whether a field is only looked for: `has(x.field)`."""
     target: Expr | None = None
@@ -98,20 +98,22 @@ def split_field(node: Expr) -> tuple[Expr, str] | None:
     return None
 
 
-def has_upper_bound(node: Expr, variable: str) -> bool:
-    """Whether this is true only where the variable is below a number that is written out: `x < 3`, `3 >= x && …`."""
+def find_most_times(node: Expr, variable: str) -> int | None:
+    """Find how often this can be true where the variable counts how often it was asked, from 1 on: twice for `x < 3` or
+    `3 > x && …`. None: it asks for no number that the variable is below."""
     if node.kind != "call" or len(node.children) != 2:
-        return False
+        return None
     left, right = node.children
-    match node.name:
-        case "_&&_":
-            return has_upper_bound(left, variable) or has_upper_bound(right, variable)
-        case "_<_" | "_<=_":
-            return _is_variable(left, variable) and right.kind == "const"
-        case "_>_" | "_>=_":
-            return _is_variable(right, variable) and left.kind == "const"
-        case _:
-            return False
+    if node.name == "_&&_":
+        found = [bound for side in node.children if (bound := find_most_times(side, variable)) is not None]
+        return min(found, default=None)
+    if node.name in ("_>_", "_>=_"):
+        left, right = right, left
+    elif node.name not in ("_<_", "_<=_"):
+        return None
+    if not _is_variable(left, variable) or right.index is None:
+        return None
+    return max(0, right.index - (node.name in ("_<_", "_>_")))
 
 
 def list_names(node: Expr) -> Iterator[str]:
@@ -148,7 +150,7 @@ def _read_expr(data: bytes) -> Expr:
     if 3 in fields:
         constant = _read_fields(_get_bytes(fields, 3))
         text = _get_text(constant, 6) if 6 in constant else None
-        index = _get_int(constant, 3) if 3 in constant else None
+        index = _get_signed(constant, 3) if 3 in constant else None
         return Expr(number, "const", text=text, index=index)
     if 4 in fields:
         return Expr(number, "ident", _get_text(_read_fields(_get_bytes(fields, 4)), 1))
@@ -230,3 +232,8 @@ def _get_text(fields: _Fields, at: int) -> str:
 def _get_int(fields: _Fields, at: int) -> int:
     value = fields[at][-1] if at in fields else 0
     return value if isinstance(value, int) else 0
+
+
+def _get_signed(fields: _Fields, at: int) -> int:
+    value = _get_int(fields, at)
+    return value - 2**64 if value >= 2**63 else value

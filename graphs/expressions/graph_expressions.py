@@ -85,9 +85,9 @@ class GraphExpression:
         return self.tree.root.text
 
     @property
-    def bounds_visits(self) -> bool:
-        """Whether it can be true only so many times, since it asks for `visits < N`."""
-        return celtree.has_upper_bound(self.tree.root, "visits")
+    def most_times(self) -> int | None:
+        """How often it can be true in a turn, since it asks for `visits < N`; None: it does not."""
+        return celtree.find_most_times(self.tree.root, "visits")
 
     def describe_kind(self) -> str:
         """Describe the kind of its value, such as `a whole number`."""

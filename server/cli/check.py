@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from graphs.config.loader import FILES, list_case_files, list_graph_files, load
+from graphs.config.loader import FILES, Snapshot, list_case_files, list_graph_files, load
+from graphs.config.worst_case import compute_worst_case
 from graphs.errors import ConfigError, Problem, did_you_mean
 from server.cli.options import silence_engine_log
 
@@ -111,7 +112,17 @@ def check_files(target: Target, env: Mapping[str, str], *, patience: float | Non
         silence_engine_log()
         seen, notes = asyncio.run(check_servers(snapshot, patience))
         problems = target.select(seen)
+    notes = [*notes, *describe_worst_cases(target, snapshot)]
     if not problems:
         graphs = "" if target.file else f"; graphs: {', '.join(snapshot.graphs)}"
         notes = [*notes, f"{target.shown}: no problems{graphs}"]
     return CheckResult(problems, notes, sound=not problems)
+
+
+def describe_worst_cases(target: Target, snapshot: Snapshot) -> list[str]:
+    """Say of each graph that is checked how much one turn of it can do at most."""
+    return [
+        f"graph {name}: {compute_worst_case(plan)}"
+        for name, plan in snapshot.graphs.items()
+        if not target.file or PurePath(target.file).with_suffix("") == PurePath("graphs", name)
+    ]

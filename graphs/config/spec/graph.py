@@ -155,6 +155,10 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """List the variables that this node writes, by the paths where it names them."""
         return {}
 
+    def find_most_tool_calls(self) -> int | None:
+        """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""
+        return None if self.locate_tool_patterns() else 0
+
     def find_error_way(self) -> str | None:
         """Find the node to go to where this one fails; None: the turn ends there."""
         return getattr(self, "on_error", None)

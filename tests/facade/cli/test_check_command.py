@@ -163,3 +163,25 @@ def test_shipped_rules_stand_in_without_a_word_about_servers_that_a_folder_does_
     result = check(write_configs(tmp_path, {"servers.yaml": "mcpServers: {}\n"}))
     assert (result.exit_code, result.stdout) == (0, "")
     assert "note" not in result.stderr
+
+
+def test_the_worst_case_of_a_turn_is_said_of_each_graph_without_mistakes(tmp_path: Path) -> None:
+    worst = "graph assistant: at most 13 model calls and no tool calls in a turn (limits: 12 rounds and a last answer)"
+    loop = "start: a\nnodes:\n  a: {type: model, next: [{when: visits < 3, to: a}, {to: end}]}\n"
+    write_configs(
+        tmp_path,
+        {
+            "graphs/assistant.yaml": "start: a\nnodes:\n  a: {type: agent, next: end}\n",
+            "graphs/loop.yml": loop,
+        },
+    )
+    result = check(tmp_path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines() == [
+        worst,
+        "graph loop: at most 3 model calls and no tool calls in a turn",
+        f"{tmp_path}: no problems; graphs: assistant, loop",
+    ]
+    assert check(tmp_path / "graphs" / "assistant.yaml").stderr.splitlines()[0] == worst
+    assert "loop" not in check(tmp_path / "graphs" / "assistant.yaml").stderr
+    assert "at most" not in check(tmp_path / "access.yaml").stderr
