@@ -369,6 +369,10 @@ class CallNodeSpec(NodeSpec, frozen=True):
         """List the names of the arguments."""
         return None if isinstance(self.args, str) else {("args", name): name for name in self.args}
 
+    def find_most_tool_calls(self) -> int | None:
+        """Return the number of attempts."""
+        return self.retry.times if self.retry is not None else 1
+
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the tool."""
         return {("tool",): self.tool}

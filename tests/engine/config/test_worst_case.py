@@ -81,6 +81,14 @@ def test_an_agent_goes_up_to_the_limits_of_the_graph(tmp_path: Path) -> None:
     assert measure(tmp_path, nodes, vars={"kind": ["x", "y"]}).model_calls == 13
 
 
+def test_calls_of_the_graph_are_counted_with_their_attempts(tmp_path: Path) -> None:
+    nodes = {
+        "a": {"type": "call", "tool": "files/read", "retry": 5, "next": "b"},
+        "b": {"type": "call", "tool": "files/read", "next": [{"when": "visits < 3", "to": "b"}, {"to": "end"}]},
+    }
+    assert str(measure(tmp_path, nodes)) == "at most no model calls and 8 tool calls in a turn"
+
+
 def test_a_model_that_fills_a_variable_gives_no_last_answer(tmp_path: Path) -> None:
     nodes = {"a": ask([{"when": "n < 5", "to": "a"}, {"to": "end"}], into="n")}
     assert str(measure(tmp_path, nodes, **VARS, limits={"rounds": 3})) == (
