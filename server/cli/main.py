@@ -16,7 +16,7 @@ from graphs.errors import ConfigError, InterlockError, Problem
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.graph import graph
-from server.cli.options import Configs, DrawingFormat, load_settings, report_error, silence_engine_log
+from server.cli.options import Configs, DiffFormat, DrawingFormat, load_settings, report_error, silence_engine_log
 from server.cli.output import escape_lines, format_schema
 
 # ruff: noqa: PLC0415  each command loads what it needs: the engine takes seconds, and `--help` needs none of it
@@ -180,6 +180,41 @@ def run_tests(
     if is_short:
         typer.echo(f"{int(share)} % of the ways are taken, and --cover wants {cover:g} %", err=True)
     if is_short or not all(has_passed(run) for run in runs):
+        raise typer.Exit(1)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A config folder, or a revision of git.")],
+    new: Annotated[
+        str | None, typer.Argument(metavar="[NEW]", help="The same.", show_default="the config folder as it is now")
+    ] = None,
+    format: Annotated[DiffFormat, typer.Option(help="text; md: for a review; json.")] = "text",
+    fail_on: Annotated[Literal["rights"] | None, typer.Option(help="Exit with 1 if anybody may do more.")] = None,
+    configs: Configs = None,
+) -> None:
+    """Says what a change of the files means: graphs, texts, variables, and who may call which tools.
+
+    A revision is that of the folder --configs. Exit 0: said; 1: with --fail-on; 2: files or usage.
+    """
+    from server.cli.diff import CannotCompare, SideBroken, compare_sides
+    from server.cli.diff_output import FORMATS
+
+    settings = load_settings(configs)
+    try:
+        found = compare_sides(old, new, settings.configs, build_environment(os.environ, settings.data))
+    except CannotCompare as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except SideBroken as error:
+        for problem in error.problems:
+            typer.echo(escape_lines(f"{error.name}: {problem}"), err=True)
+        typer.echo("nothing was compared: mend this first", err=True)
+        raise typer.Exit(2) from None
+    for line in FORMATS[format](found):
+        typer.echo(line)
+    if fail_on == "rights" and (count := sum(change.widens_rights for change in found)):
+        typer.echo(f"--fail-on rights: {count} {'change' if count == 1 else 'changes'} may give more rights", err=True)
         raise typer.Exit(1)
 
 

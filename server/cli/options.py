@@ -20,6 +20,7 @@ Configs = Annotated[
 
 
 DrawingFormat = Literal["mermaid", "svg", "png"]
+DiffFormat = Literal["text", "md", "json"]
 TableFormat = Literal["table", "json", "csv"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -129,6 +130,11 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
             case [".venv/bin/interlock", "test", *_]:
                 assert "0 failed" not in printed
                 assert re.search(r"^\d+ cases: \d+ passed; 4 of 4 ways taken \(100 %\)$", printed, re.MULTILINE)
+            case [".venv/bin/interlock", "diff", "HEAD"]:
+                # This checkout may hold what is not committed yet.
+                assert re.search(r"^(The two mean the same\.|\d+ changes?; .*)$", printed, re.MULTILINE)
+            case [".venv/bin/interlock", "diff", "HEAD", "--format", "json"]:
+                assert json.loads(printed).keys() == {"widens_rights", "changes"}
             case [".venv/bin/interlock", "schema"]:
                 assert printed.split() == [f"{tmp_path / 'configs' / 'schemas' / file.name}" for file in SCHEMAS]
             case [".venv/bin/interlock", "draw"]:
@@ -182,6 +188,27 @@ def test_the_mistake_that_is_shown_is_printed_so(tmp_path: Path) -> None:
     )
     assert checked.returncode == 1
     assert f"```\n{checked.stdout}```" in PAGES["docs/guide/graphs.md"]
+
+
+def test_the_change_that_is_shown_is_printed_so(tmp_path: Path) -> None:
+    sides = [tmp_path / name for name in ("old", "new")]
+    for folder in sides:
+        shutil.copytree(CONFIGS, folder)
+        for name in ("support.yaml", "support.test.yaml"):
+            shutil.copy(CONFIGS / "shelf" / name, folder / "graphs")
+    for name, old, new in (
+        ("graphs/support.yaml", "What does the last message ask about?", "What is the last message about?"),
+        ("graphs/support.yaml", "    into: kind\n", "    into: kind\n    on_error: other\n"),
+        ("access.yaml", "      - {tool: filesystem/write_file, approver: admin, expires: 15m}\n", ""),
+        ("access.yaml", "    ask:\nkeys", "keys"),
+        ("access.yaml", "      - monitoring/*\n", "      - monitoring/*\n      - filesystem/write_file\n"),
+    ):
+        path = sides[1] / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    command = [Path(sys.executable).with_name("interlock"), "diff", *sides]
+    printed = subprocess.run(command, env=plain_environment(), stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert f"```\n{printed}```" in PAGES["docs/guide/reviewing.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,1 @@
+"""What a change of the config files means: two snapshots, compared."""
