@@ -131,8 +131,8 @@ class NodeFailure(InterlockError):
     """A node that could not do its part, in words for the person: the turn ends there.
 
     `invalid`: a value that does not fit, or an expression that cannot be evaluated; `limit`: a limit of the graph is
-    used up; `denied`: a rule refused a tool call; `rejected`: a person did, or went on without deciding; `expired`:
-    nobody decided in time; `timeout`: it took too long; `tool`: the tool failed, or is not there.
+    used up; `denied`: a rule refused a tool call; `rejected`: a person did, or nobody is going to answer; `expired`:
+    nobody decided or answered in time; `timeout`: it took too long; `tool`: the tool failed, or is not there.
 
     `is_repeatable` is true where the same may succeed a moment later and does no harm twice. `calls` are the tool calls
     of the turn so far, where the node ran some.

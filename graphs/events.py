@@ -142,6 +142,55 @@ class ApprovalNeeded:
     pending: tuple[PendingApproval, ...]
 
 
+QuestionKind = Literal["string", "int", "number", "bool", "enum"]
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionField:
+    """One value that a question asks for."""
+
+    kind: QuestionKind
+    name: str = ""
+    """The field of the answer; empty: it is the answer itself."""
+    values: tuple[str, ...] = ()
+    """What may be chosen, for `enum`."""
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingQuestion:
+    """A question that waits for a person. `question_id` is eight characters of `[a-z2-7]`."""
+
+    question_id: str
+    node: str
+    text: str
+    fields: tuple[QuestionField, ...]
+    """What is asked for, in order."""
+    given: Mapping[str, Any]
+    """What was answered so far, by the field's name; None: it was left out."""
+    role: str | None
+    """The role that may answer; None: whoever asked."""
+    expires: float
+    """Seconds since the epoch."""
+    problem: str = ""
+    """What was wrong with the latest answer."""
+
+    @property
+    def open_fields(self) -> tuple[QuestionField, ...]:
+        """What is still to be answered."""
+        return tuple(field for field in self.fields if field.name not in self.given)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAsked:
+    """The turn pauses here until the question is answered."""
+
+    question: PendingQuestion
+
+
+Pause = ApprovalNeeded | QuestionAsked
+
+
 @dataclass(frozen=True, slots=True)
 class ClientCall:
     """A call that the client is to run. `arguments` is JSON text."""
@@ -187,6 +236,7 @@ Event = (
     | ToolFinished
     | ToolRefused
     | ApprovalNeeded
+    | QuestionAsked
     | ClientCalls
     | Finished
 )

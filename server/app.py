@@ -29,7 +29,7 @@ from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
 from server.protocols.openwebui import APPROVALS
-from server.routes import approvals, chat, console, health, metrics, models
+from server.routes import approvals, chat, console, health, metrics, models, questions
 from server.routes.cross_origin import CrossOrigin
 from server.routes.dependencies import LifespanState
 from server.settings import Settings
@@ -87,7 +87,14 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
     )
     app.add_middleware(CrossOrigin)
     app.router.routes[:0] = [chat.ROUTE, console.ROOT]
-    for router in (health.router, metrics.router, models.router, approvals.router, console.router):
+    for router in (
+        health.router,
+        metrics.router,
+        models.router,
+        approvals.router,
+        questions.router,
+        console.router,
+    ):
         app.include_router(router)
     app.include_router(console.build_page_router())
     for kind in (InterlockError, UnknownKey, AddressLocked):

@@ -21,6 +21,9 @@ from graphs.errors import Position, Problem, did_you_mean
 from graphs.expressions import Expectation, ExpressionError, compile_expectation
 from graphs.policy import patterns
 
+QUESTION = "question"
+"""The type of the nodes that ask a person."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CasePlan:
@@ -163,6 +166,7 @@ class _CaseCompiler:
             elif roles.get(name) in ("gate", "executor"):
                 message = f"node {name!r} asks no model, so nothing would ever answer with this; remove it"
                 self._report((*path, "model", name), message)
+        self._check_questions(path, spec, graph, reading)
         for at, name in enumerate(spec.expect.route or ()):
             if name not in (*nodes, END, ANY_NODES):
                 known = f"graph {graph!r} has {', '.join(nodes)}, then {END!r}; {ANY_NODES!r} stands for any in between"
@@ -177,6 +181,18 @@ class _CaseCompiler:
                 self._report(
                     (*path, "expect", "vars", name), f"graph {graph!r} has no variable {name!r}; {known}{hint}"
                 )
+
+    def _check_questions(self, path: Path, spec: CaseSpec, graph: str, reading: ParsedFile[GraphSpec]) -> None:
+        """Check that what a person answers is asked by a node."""
+        nodes = reading.list_names("nodes")
+        types = {name: node.type for name, node in reading.spec.nodes.items()} if reading.spec is not None else {}
+        for name in spec.answers:
+            if name not in nodes:
+                known = f"graph {graph!r} has {', '.join(nodes)}{did_you_mean(name, nodes)}"
+                self._report((*path, "answers", name), f"there is no node {name!r}; {known}")
+            elif types.get(name, QUESTION) != QUESTION:
+                message = f"node {name!r} asks no person; what a model answers stands under 'model'"
+                self._report((*path, "answers", name), message)
 
     def _check_tools(self, tools: Iterable[tuple[Path, str]]) -> None:
         for path, tool in tools:

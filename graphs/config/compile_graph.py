@@ -12,7 +12,7 @@ from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.graph_faults import find_mistakes
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source, find_value
-from graphs.config.spec.graph import END, BranchSpec, GraphSpec
+from graphs.config.spec.graph import END, BranchSpec, GraphSpec, NodeSpec
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (
@@ -236,6 +236,8 @@ class _GraphCompiler:
                 at: Path = ("nodes", name, *path)
                 if variable not in self.variables:
                     self._report_unknown_variable(at, variable)
+                elif (wrong := self._find_output_fault(node, variable)) is not None:
+                    self._report(at, wrong)
                 elif (value := plan.expressions.get((name, *path))) is not None:
                     self._check_value(at, variable, value)
             if (picked := plan.expressions.get((name, "pick"))) is not None:
@@ -249,6 +251,10 @@ class _GraphCompiler:
         listed = f"there is {', '.join(self.variables)}{did_you_mean(name, self.variables)}"
         nothing = "write it under 'vars', with its type, such as 'string'"
         self._report(path, f"there is no variable {name!r}; {listed if self.variables else nothing}")
+
+    def _find_output_fault(self, node: NodeSpec, name: str) -> str | None:
+        known = self.variables[name]
+        return None if known is _ANYTHING else node.find_output_fault(known.type)
 
     def _check_value(self, path: Path, name: str, value: GraphExpression) -> None:
         """Check that what an expression gives fits the variable, which may be none."""

@@ -19,7 +19,7 @@ from graphs.config.references import (
     collect_rule_references,
     collect_server_patterns,
 )
-from graphs.config.right_checks import find_denied_calls
+from graphs.config.role_checks import find_denied_calls, find_unknown_roles
 from graphs.config.secrets import collect_secrets, find_secret_variables
 from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
@@ -127,6 +127,7 @@ class _Loader:
         self._check_gateway(gateway, list(graphs))
         self._check_servers(servers, access, graphs)
         self.problems += find_unknown_hints(access, allowed.conditions, servers)
+        self.problems += find_unknown_roles(access, [reading for reading, _ in graphs.values()])
         case_files = self._read_cases(graphs, access, servers)
         texts, wrong = compile_templates(servers)
         self.problems += wrong

@@ -1,5 +1,6 @@
 """CEL expressions: conditions, prompts and templates, compiled, checked and evaluated; and our functions."""
 
+from graphs.expressions.asking import build_asked_type, find_asking_fault, list_question_fields
 from graphs.expressions.conditions import Condition, NeedsTime, compile_rule_condition
 from graphs.expressions.evaluator import Evaluator
 from graphs.expressions.expectations import Expectation, compile_expectation
@@ -31,11 +32,14 @@ __all__ = [
     "VarType",
     "Variable",
     "VariableTypes",
+    "build_asked_type",
     "compile_branch_condition",
     "compile_expectation",
     "compile_rule_condition",
     "compile_template",
     "compile_value",
+    "find_asking_fault",
     "find_name_fault",
+    "list_question_fields",
     "parse_variable",
 ]

@@ -8,6 +8,7 @@ from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
+from graphs.nodes.question import QuestionNode
 from graphs.nodes.reply import ReplyNode
 from graphs.nodes.set_variables import SetNode
 from graphs.nodes.structured_model import StructuredModelNode
@@ -33,6 +34,7 @@ NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "call": CallNode,
     "reply": ReplyNode,
     "set": SetNode,
+    "question": QuestionNode,
 }
 """What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
 

@@ -15,6 +15,8 @@ from graphs.events import (
     Finished,
     FinishReason,
     ModelFinished,
+    Pause,
+    QuestionAsked,
     ReasoningDelta,
     TextDelta,
     TokenUsage,
@@ -35,7 +37,7 @@ class AnswerWriter:
         self._script = ReplayScript()
         self._usage = TokenUsage()
         self._reason: FinishReason = "stop"
-        self._question: ApprovalNeeded | None = None
+        self._pause: Pause | None = None
         self._is_repeated = False
         """All of the text is that of an earlier attempt."""
 
@@ -62,20 +64,20 @@ class AnswerWriter:
                 self._usage += usage
                 self._reason = reason
                 self._events.put(event)
-            case ApprovalNeeded():
-                self._question = event
+            case ApprovalNeeded() | QuestionAsked():
+                self._pause = event
             case _:
                 self._script.add(event)
                 self._events.put(event)
 
-    def take_question(self) -> ApprovalNeeded | None:
+    def take_pause(self) -> Pause | None:
         """Return what the graph paused for, once."""
-        question, self._question = self._question, None
-        return question
+        pause, self._pause = self._pause, None
+        return pause
 
-    def announce(self, question: ApprovalNeeded) -> None:
+    def announce(self, pause: Pause) -> None:
         """Tell the client what waits."""
-        self._events.put(question)
+        self._events.put(pause)
 
     def compose(self, text: str, *, new_paragraph: bool = True) -> str:
         """Add a piece to the row and the script alone, and return it as the client is to get it later.

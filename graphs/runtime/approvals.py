@@ -71,6 +71,8 @@ class Reply:
     """Nothing runs; these words say why."""
 
     text: str
+    parent: str | None = None
+    """The turn that goes on waiting, or goes on elsewhere."""
 
 
 STATUS_BY_DECISION = {"approve": "approved", "reject": "rejected"}

@@ -18,6 +18,7 @@ from graphs.llm.client import ChatModel
 from graphs.llm.own_address import OwnAddress
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
+from graphs.runtime.questions import NodeQuestion, QuestionStatus
 from graphs.runtime.revision import Attachment, Revision
 from graphs.runtime.runner import Runner
 from graphs.store.approvals import Approval, ApprovalDecision, ApprovalStatus
@@ -188,6 +189,13 @@ class Engine(Generic[Attachment]):
     ) -> Approval:
         """Decide an approval. Raises NotFound, NotAllowed, AlreadyDecided or Expired."""
         return await decisions.decide_by_api(self.store, approval_id, decision, caller, owner, note)
+
+    async def list_questions(
+        self, caller: Caller, owner: str, status: QuestionStatus | None
+    ) -> tuple[NodeQuestion, ...]:
+        """List the questions of this caller's turns, and those for its role; newest first."""
+        role = caller.role if caller.has_role(caller.role) else None
+        return await self.store.questions.list(status, owner, role=role)
 
     async def check_readiness(self) -> dict[str, Any]:
         """Return the state of everything, as `GET /ready` shows it (docs/ARCHITECTURE.md, "Readiness")."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs.errors import GraphUnavailable
-from graphs.events import ApprovalNeeded, Event
+from graphs.events import ApprovalNeeded, Event, QuestionAsked
 from graphs.llm.messages import Message
 from graphs.nodes.permission import build_pending_approval
-from graphs.runtime import approval_text, approvals, restore
+from graphs.runtime import approval_text, approvals, questions, restore
 from graphs.runtime.conversation import Conversation
 from graphs.runtime.departure import Departures
 from graphs.runtime.execution import compute_deadline
@@ -151,8 +151,11 @@ class RetryFinder:
         return Replay(row=row, events=list(replay(row, results)))
 
     async def _follow_decisions(self, found: Replay) -> Replay | approvals.Resume:
-        """Go on with a turn that waited, where all is decided by now; else ask again for what is not."""
+        """Go on with a turn that waited, where all is decided or answered by now; else ask again for what is not."""
         store = self._store
+        question = await questions.find_awaited(store, found.row)
+        if question is not None and question.status == "pending":
+            return replace(found, events=[QuestionAsked(question.build_pending()), *found.events])
         asked = await approvals.load_turn_approvals(store, found.row)
         pending = tuple(build_pending_approval(entry) for entry in asked.values() if entry.status == "pending")
         if pending:

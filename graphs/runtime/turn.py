@@ -17,8 +17,9 @@ from langgraph.errors import NodeTimeoutError
 from langgraph.types import Command
 
 from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
-from graphs.events import ApprovalNeeded, ClientCall, PendingApproval, TextDelta, ToolStarted
+from graphs.events import ApprovalNeeded, ClientCall, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.llm.messages import Message
+from graphs.nodes.question import is_question
 from graphs.nodes.state import Context, find_client_calls, find_origin
 from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
@@ -29,7 +30,9 @@ from graphs.runtime.compiler import ServedGraph, describe_stop, describe_timeout
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
-from graphs.runtime.execution import compute_deadline, stream_states, wait_for_decisions
+from graphs.runtime.execution import compute_deadline, stream_states
+from graphs.runtime.pauses import build_panel, render_pause, render_preamble, wait_until_settled
+from graphs.runtime.questions import StillAsked
 from graphs.runtime.retries import Replay
 from graphs.runtime.tasks import TaskSet
 from graphs.runtime.turn_entry import (
@@ -94,6 +97,8 @@ class Turn:
         self._rounds = 0
         self.state: Mapping[str, Any] = {}
         """The graph's state after its latest step."""
+        self._pause_for: Pause | None = None
+        """What the turn waits for, or waited for last."""
         self._is_recorded = False
         self._is_undelivered = False
         self._held_graphs = ExitStack()
@@ -172,7 +177,12 @@ class Turn:
                 await self._resume(resume)
             case StillPending(row, pending, notice):
                 await self._ask_again(row, pending, notice)
-            case Reply(text):
+            case StillAsked(row, question, notice):
+                self._place = replace(self._place, parent=row.id)
+                self._answer.announce(QuestionAsked(question))
+                await self._finish("finished", notice)
+            case Reply(text, parent):
+                self._place = replace(self._place, parent=parent)
                 await self._finish("finished", text)
             case Replay() as stored:
                 self._replay(stored)
@@ -222,6 +232,7 @@ class Turn:
             problem := await self._use_newest_graph(row.graph, kept.get("model"), thread if waits else None)
         ) is not None:
             await self._store.approvals.supersede_turns([row.id])
+            await self._store.questions.close_threads([thread])
             await self._store.turns.update(row.id, status="finished", request=None)
             await self._finish("finished", problem)
             return
@@ -270,7 +281,7 @@ class Turn:
             call["id"]: call for message in messages if isinstance(message, AIMessage) for call in message.tool_calls
         }
         for message in messages:
-            if isinstance(message, AIMessage) and message.text:
+            if isinstance(message, AIMessage) and message.text and not is_question(message):
                 self._answer.add(TextDelta(message.text, new_paragraph=True))
             elif isinstance(message, ToolMessage) and (call := calls.get(message.tool_call_id)) is not None:
                 people_name = self._graph.services.tool_registry.get_people_name(call["name"])
@@ -282,12 +293,13 @@ class Turn:
         self._context = context
         if not await self._run_graph(entry, context):
             return
-        while self._request.waits and (question := self._answer.take_question()) is not None:
-            await self._wait_in_stream(question)
+        while self._request.waits and (pause := self._answer.take_pause()) is not None:
+            await self._wait_in_stream(pause)
             if (
                 problem := await self._use_newest_graph(self._graph.plan.id, context.model, context.thread)
             ) is not None:
                 await self._store.approvals.supersede_turns([context.turn])
+                await self._store.questions.close_threads([context.thread])
                 await self._finish("stopped", problem)
                 return
             context = replace(context, resumed=True, started=time.time())
@@ -313,13 +325,14 @@ class Turn:
             return False
         return True
 
-    async def _wait_in_stream(self, question: ApprovalNeeded) -> None:
+    async def _wait_in_stream(self, pause: Pause) -> None:
         """Keep the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
-        self._answer.announce(question)
-        self._answer.add(TextDelta(approval_text.render_question(question), new_paragraph=True))
+        self._pause_for = pause
+        self._answer.announce(pause)
+        self._answer.add(TextDelta(render_pause(pause), new_paragraph=True))
         try:
             await self._recorder.pause(self._build_record())
-            await wait_for_decisions(self._store.approvals, question)
+            await wait_until_settled(self._store, pause)
         except asyncio.CancelledError:
             await self._record("waiting")
             raise
@@ -346,8 +359,8 @@ class Turn:
 
     async def _close(self, context: Context) -> None:
         """End the answer where the graph has come to its end or to a pause."""
-        if (question := self._answer.take_question()) is not None:
-            await self._pause(question)
+        if (pause := self._answer.take_pause()) is not None:
+            await self._pause(pause)
             return
         owed = find_client_calls({"messages": list(self._messages)}, context)
         calls = tuple(ClientCall(call["id"] or "", call["name"], dump_json(call["args"])) for call in owed)
@@ -355,16 +368,15 @@ class Turn:
         is_silent = not self._answer.text and not any(isinstance(message, AIMessage) for message in self._messages)
         await self._finish("finished", NOTHING_SAID if is_silent else "", calls)
 
-    async def _pause(self, question: ApprovalNeeded) -> None:
+    async def _pause(self, pause: Pause) -> None:
         """End the answer with a question; the turn waits."""
-        self._answer.announce(question)
-        if (
-            self._request.buttons
-            and (panel := self._request.page.build_panel(self._place.id, question.pending)) is not None
-        ):
-            await self._finish("waiting", self._request.page.render_preamble(question.pending), (panel,))
+        self._pause_for = pause
+        self._answer.announce(pause)
+        page = self._request.page
+        if self._request.buttons and (panel := build_panel(pause, self._place.id, page)) is not None:
+            await self._finish("waiting", render_preamble(pause, page), (panel,))
         else:
-            await self._finish("waiting", approval_text.render_question(question))
+            await self._finish("waiting", render_pause(pause))
 
     async def _finish(self, outcome: TurnOutcome, text: str = "", calls: tuple[ClientCall, ...] = ()) -> None:
         """Record the turn, then ends its answer with a text and the calls that the client is to run: nobody can read
@@ -403,6 +415,8 @@ class Turn:
             text=self._answer.text,
             rounds=self._rounds,
             messages=self._messages,
+            has_begun=bool(self.state),
+            question=self._pause_for.question.question_id if isinstance(self._pause_for, QuestionAsked) else None,
         )
 
     def _build_context(self, history: Sequence[Message], model: str | None) -> Context:

@@ -6,17 +6,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage
 
 from graphs.llm.messages import Message, client_call_ids
 from graphs.nodes.state import Context, find_client_calls
-from graphs.runtime import approval_text, approvals, restore
+from graphs.runtime import approval_text, approvals, questions, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import Conversation, collect_tool_calls
 from graphs.runtime.departure import Departures
+from graphs.runtime.question_text import render_question
+from graphs.runtime.questions import StillAsked
 from graphs.runtime.restore import RestoredHistory
 from graphs.runtime.retries import Attempt, Replay, RetryFinder, is_attempt
 from graphs.runtime.turn_request import TurnRequest, identify_request
@@ -48,7 +51,7 @@ class Recover:
     """What the person said instead of deciding on calls of it."""
 
 
-Entry = Fresh | Recover | Replay | Resume | StillPending | Reply
+Entry = Fresh | Recover | Replay | Resume | StillPending | StillAsked | Reply
 
 
 async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation, departures: Departures) -> Entry:
@@ -66,14 +69,19 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
             pass
     text = conversation.final_user_text
     if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
-        return await approvals.decide_by_text(store, reply, request.caller, request.owner)
+        outcome = await approvals.decide_by_text(store, reply, request.caller, request.owner)
+        return await _keep_asking(store, request, conversation, outcome) if isinstance(outcome, Reply) else outcome
     if (answer := request.page.parse_panel_answer(request.messages)) is not None:
         return await approvals.decide_by_panel(store, answer, request.page, request.caller, request.owner)
     found = await restore.find_history(store, request, conversation)
-    if (waiting := await _take_waiting(store, request, conversation, found)) is not None:
-        # Decided elsewhere meanwhile, or not at all: then this message takes its place.
-        await store.approvals.supersede_turns([waiting.id])
-        return Resume(waiting, addendum=text)
+    if (waiting := await _find_waiting(store, request, conversation, found)) is not None:
+        take = partial(_take_waiting, store)
+        if (question := await questions.find_awaited(store, waiting)) is not None:
+            return await questions.answer_by_text(store, waiting, question, text or "", request.caller, take)
+        if await take(waiting):
+            # Decided elsewhere meanwhile, or not at all: then this message takes its place.
+            await store.approvals.supersede_turns([waiting.id])
+            return Resume(waiting, addendum=text)
     fresh = await _build_fresh(store, request, found)
     if (attempt := await _take_attempt(store, request, found)) is not None:
         return Recover(fresh=fresh, row=attempt)
@@ -101,19 +109,35 @@ async def _build_recovery(store: Store, request: TurnRequest, conversation: Conv
     return Recover(fresh=fresh, row=row, told=kept["told"], addendum=kept["addendum"])
 
 
-async def _take_waiting(
+async def _keep_asking(store: Store, request: TurnRequest, conversation: Conversation, reply: Reply) -> Entry:
+    """Ask once more what this conversation is asked: words that decide a call are no answer, whatever came of them."""
+    found = await restore.find_history(store, request, conversation)
+    waiting = await _find_waiting(store, request, conversation, found)
+    question = await questions.find_awaited(store, waiting) if waiting is not None else None
+    if waiting is None or question is None or question.status != "pending":
+        return reply
+    pending = question.build_pending()
+    return StillAsked(waiting, pending, f"{reply.text}\n\n{render_question(pending)}")
+
+
+async def _find_waiting(
     store: Store, request: TurnRequest, conversation: Conversation, found: RestoredHistory
 ) -> TurnRow | None:
-    """Take the turn that waits, or that went on from its wait in a process that died, if this request follows it."""
+    """Find the turn that waits, or that went on from its wait, if this request follows it."""
     parent = found.parent
     if parent is None or conversation.open_exchange is not None or not _surely_follows(request, conversation, parent):
         return None
     row = found.waiting_turn or parent
+    if row.status == "continued":
+        return await store.turns.find_same_waiting(row)
+    return row if row.status in ("waiting", "running") else None
+
+
+async def _take_waiting(store: Store, row: TurnRow) -> bool:
+    """Take hold of a turn that waits, or that went on from its wait in a process that died."""
     if row.status == "waiting":
-        is_taken = await store.turns.advance(row.id, "waiting", status="running", worker=store.workers.id)
-    else:
-        is_taken = await approvals.take_up(store, row)
-    return row if is_taken else None
+        return await store.turns.advance(row.id, "waiting", status="running", worker=store.workers.id)
+    return await approvals.take_up(store, row)
 
 
 async def _take_attempt(store: Store, request: TurnRequest, found: RestoredHistory) -> TurnRow | None:

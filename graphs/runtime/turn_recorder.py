@@ -26,6 +26,7 @@ from graphs.runtime.conversation import (
     collect_tool_calls,
     collect_tool_messages,
 )
+from graphs.runtime.questions import QUESTION_KEY
 from graphs.runtime.replay import REPLAY_KEY
 from graphs.runtime.turn_request import TurnRequest, identify_request
 from graphs.store.digests import extend_digest
@@ -76,6 +77,10 @@ class TurnRecord:
     """Model calls so far."""
     messages: Sequence[AnyMessage] = field(default=())
     """The turn's own messages so far."""
+    has_begun: bool = True
+    """Whether a step of the graph is known to have been done."""
+    question: str | None = None
+    """The id of the question that the turn waits for."""
 
 
 class TurnRecorder:
@@ -128,7 +133,7 @@ class TurnRecorder:
         its client left in the middle: then a retry goes on from there.
 
         `script` is what was said, closed, so that it can be said again; None where the answer was cut off. An answer
-        without tool calls is not kept for that, since asking the model again does no harm.
+        without tool calls is not kept for that, since asking the model again does no harm, unless a person was asked.
 
         Returns:
             Whether the script is kept until the answer is delivered.
@@ -146,12 +151,14 @@ class TurnRecorder:
         was_cut_off = script is None
         # Calls of the graph itself stand in no message.
         has_calls = self._has_claimed or place.is_recovered or any("tool_calls" in message for message in messages)
-        is_undelivered = script is not None and has_calls
-        can_go_on = was_cut_off and has_calls
+        # A person's answer is taken once: asked again, the graph would ask anew.
+        is_kept = has_calls or is_waiting or place.continues is not None
+        is_undelivered = script is not None and is_kept
+        can_go_on = was_cut_off and is_kept
         request = None
         if is_waiting or (can_go_on and (place.continues or place.waited)):
             request = self._build_resume_request(record, told=place.told if was_cut_off else len(record.messages))
-        if has_calls:
+        if is_kept:
             request = request or identify_request(self._request, record.graph)
         if is_undelivered:
             request = {**(request or {}), REPLAY_KEY: script}
@@ -165,7 +172,7 @@ class TurnRecorder:
             delivered=False if is_undelivered or keeps_checkpoint else None,
         )
         left = TurnFields()
-        if place.continues is not None and record.messages:
+        if place.continues is not None and (record.messages or record.has_begun):
             # One of the two rows holds the turn's messages: this one, or, where it was cut off before any text by which
             # a client could lead to it, the one that waited.
             held = row.messages if was_cut_off and not row.text else []
@@ -193,6 +200,8 @@ class TurnRecorder:
                 raise TurnTakenUp
         elif outcome in ("stopped", "failed"):
             await self._store.approvals.supersede_turns([place.id])
+            if context is not None and not keeps_checkpoint:
+                await self._store.questions.close_threads([context.thread])
         return is_undelivered
 
     def _build_progress(self, record: TurnRecord, request: dict[str, Any] | None = None) -> TurnProgress:
@@ -276,4 +285,5 @@ class TurnRecorder:
             "model": context.model,
             "addendum": None if context.addendum is None else context.addendum.text,
             "told": told,
+            QUESTION_KEY: record.question,
         }

@@ -14,6 +14,7 @@ from graphs.store.backends.health import Health
 from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
+from graphs.store.questions import Questions
 from graphs.store.tool_journal import ToolJournal
 from graphs.store.turn_lookup import TurnLookup
 from graphs.store.turns import TurnRow, Turns
@@ -50,6 +51,7 @@ class Store:
         self.turns = Turns(database)
         self.turn_lookup = TurnLookup(database)
         self.approvals = Approvals(database)
+        self.questions = Questions(database)
         self.journal = ToolJournal(database)
         self.audit = AuditLog(database)
         self.usage = RoleUsage(database)
@@ -123,9 +125,9 @@ class Store:
         await self.checkpoints.adelete_thread(thread)
 
     async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> PruneResult:
-        """Delete turns, their checkpoints and their tool results after `conversations` seconds, approvals and audit
-        records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions, so that
-        requests go on meanwhile."""
+        """Delete turns, their checkpoints, questions and tool results after `conversations` seconds, approvals and
+        audit records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions,
+        so that requests go on meanwhile."""
         moment = time.time() if now is None else now
         before = moment - conversations
         forgotten = 0
@@ -133,9 +135,10 @@ class Store:
             ids = [id for id, _ in batch]
             await self.approvals.supersede_turns(ids, now=moment)
             # Checkpoints first: a process that dies here leaves turns that still name them.
-            for _, thread in batch:
-                if thread is not None:
-                    await self.delete_thread(thread)
+            threads = [thread for _, thread in batch if thread is not None]
+            await self.questions.close_threads(threads)
+            for thread in threads:
+                await self.delete_thread(thread)
             forgotten += await self.turns.delete(ids)
         # A killed process leaves threads that no turn names.
         for thread in await self.checkpoints.find_threads_before(before):
@@ -148,6 +151,7 @@ class Store:
         await self.workers.prune()
         await self.usage.prune(moment)
         calls = await self.journal.prune(before)
+        await self.questions.prune(before)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)
         if (head := await self.audit.read_head()).seq:

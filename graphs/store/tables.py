@@ -171,6 +171,36 @@ approvals = Table(
     Index("approvals_by_created", "created"),
 )
 
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("place", String, nullable=False, unique=True),
+    Column("turn", String, nullable=False),
+    Column("thread", String, nullable=False, index=True),
+    Column("graph", String, nullable=False),
+    Column("snapshot", String, nullable=False),
+    Column("node", String, nullable=False),
+    Column("text", StorableText, nullable=False),
+    Column("fields", Json, nullable=False),
+    Column("caller_owner", String, nullable=False),
+    Column("caller", String, nullable=False),
+    Column("role", String),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("status", String, nullable=False),
+    Column("given", Json, nullable=False),
+    Column("misses", Integer, nullable=False),
+    Column("problem", StorableText, nullable=False),
+    Column("answered", Float),
+    Column("answered_by", StorableText),
+    Column("channel", String),
+    Index("questions_by_status", "status", "created"),
+    Index("questions_by_owner", "caller_owner", "created"),
+    Index("questions_by_created", "created"),
+)
+"""Not kept among the approvals: whatever reads those, an older replica included, never finds a question there."""
+
 journal = Table(
     "journal",
     metadata,

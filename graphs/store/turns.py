@@ -106,6 +106,17 @@ _FIND_UNDELIVERED = _SAME_QUESTION.where(
 )
 _FIND_ATTEMPTS = _SAME_QUESTION.where(turns.c.status.in_(("running", "finished", "waiting", "stopped", "failed")))
 _FIND_RUNNING = _SAME_QUESTION.where(turns.c.status == "running")
+_FIND_SAME_WAITING = (
+    ALL.where(
+        turns.c.owner == bindparam("owner"),
+        turns.c.digest == bindparam("digest"),
+        turns.c.user_digest == bindparam("user"),
+        turns.c.chat.is_not_distinct_from(bindparam("chat")),
+        turns.c.status == "waiting",
+    )
+    .order_by(turns.c.created.desc())
+    .limit(1)
+)
 _LEAVE = _UPDATE_HELD.values(delivered=False)
 _FIND_CUT = select(turns.c.id, turns.c.thread).where(
     turns.c.delivered.is_(false()), turns.c.status == "stopped", turns.c.created < bindparam("before")
@@ -257,6 +268,17 @@ class Turns:
     async def leave(self, id: str, worker: str) -> None:
         """Note that the client of a turn that `worker` runs has left: the turn ends as soon as its tool calls have."""
         await self._database.write(lambda connection: connection.execute(_LEAVE, {"which": id, "holder": worker}))
+
+    async def find_same_waiting(self, row: TurnRow) -> TurnRow | None:
+        """Find the newest turn that said the same to the same, and waits: another conversation of the owner's, which
+        nothing tells apart from this one."""
+        which = {"owner": row.owner, "digest": row.digest, "user": row.user_digest, "chat": row.chat}
+
+        def work(connection: Connection) -> TurnRow | None:
+            found = connection.execute(_FIND_SAME_WAITING, which).first()
+            return None if found is None else from_row(found)
+
+        return await self._database.read(work)
 
     async def find_newest_undelivered(self) -> float:
         """Find when the latest turn ended whose answer may not have arrived; 0.0 where there is none."""

@@ -16,11 +16,13 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.config.spec.graph import END
 from graphs.errors import InterlockError
-from graphs.events import ApprovalNeeded, Finished, PendingApproval, TextDelta, ToolStarted
+from graphs.events import ApprovalNeeded, Finished, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.expressions import Evaluator
+from graphs.nodes.question import format_answer
 from graphs.policy.rules import Caller
 from graphs.runtime.approvals import decide_by_api
 from graphs.runtime.compiler import ServedGraph
+from graphs.runtime.questions import answer_by_api
 from graphs.runtime.revision import Revision
 from graphs.runtime.runner import Runner, TurnRequest
 from graphs.store.audit.log import AuditFilter
@@ -176,19 +178,19 @@ class _Conversation:
         message: str | None = text
         try:
             while message is not None:
-                pending = await self._run_turn(graph, message, said)
-                message = await self._decide(pending)
+                message = await self._react(await self._run_turn(graph, message, said))
         finally:
             self._run.answer = "\n\n".join(piece for piece in said if piece)
 
-    async def _run_turn(self, graph: ServedGraph, text: str, said: list[str]) -> Sequence[PendingApproval]:
-        """Run the graph until it ends or pauses; return the calls that wait for a decision."""
+    async def _run_turn(self, graph: ServedGraph, text: str, said: list[str]) -> Pause | None:
+        """Run the graph until it ends or pauses; return what it waits for."""
         run = self._run
         self._messages.append({"role": "user", "content": text})
         request = TurnRequest(served_graph=graph, caller=self._caller, owner=self._owner, messages=[*self._messages])
         entered = len(run.path.nodes)
         answer = self._runner.start(request)
-        shown, own, pending = "", "", ()
+        shown, own = "", ""
+        pause: Pause | None = None
         try:
             while True:
                 events = await answer.events.take(60.0)
@@ -197,11 +199,11 @@ class _Conversation:
                         case TextDelta(piece):
                             shown += piece
                             # What follows the question is the question in words.
-                            own += "" if pending else piece
+                            own += "" if pause else piece
                         case ToolStarted(tool=tool):
                             run.calls.append(tool)
-                        case ApprovalNeeded(waiting):
-                            pending = waiting
+                        case ApprovalNeeded() | QuestionAsked():
+                            pause = event
                         case _:
                             pass
                 if events and isinstance(events[-1], Finished):
@@ -215,9 +217,25 @@ class _Conversation:
                 run.variables = list_variables(graph.plan, answer.turn.state)
         await answer.task
         self._messages.append({"role": "assistant", "content": shown})
-        if not pending and not run.path.is_broken_off:
+        if pause is None and not run.path.is_broken_off:
             run.route.append(END)
-        return pending
+        return pause
+
+    async def _react(self, pause: Pause | None) -> str | None:
+        """Answer what a turn waits for; return the message with which the conversation goes on from there, None where
+        nothing waits or the case does not say how."""
+        match pause:
+            case ApprovalNeeded(pending):
+                return await self._decide(pending)
+            case QuestionAsked(question):
+                reply = self._script.take_reply(question)
+                if reply is None or question.role is None:
+                    return None if reply is None else format_answer(reply)
+                other = Caller(user=question.role, role=question.role, key=_KEY)
+                await answer_by_api(self._store, question.question_id, reply, other, question.role)
+                return "go on"
+            case None:
+                return None
 
     async def _decide(self, pending: Sequence[PendingApproval]) -> str | None:
         """Decide as the case says; return the message with which the conversation goes on from there, None where

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from graphs.config.compile_cases import CasePlan
 from graphs.config.spec.cases import ANY_NODE, AnswerSpec, ApprovalWord, HintsSpec, ToolResultSpec
+from graphs.events import PendingQuestion
+from graphs.runtime.question_text import LEFT_OUT
 from graphs.text import dump_canonical_json
 
 _LONGEST_ARGUMENTS = 300
@@ -22,6 +24,9 @@ class CaseScript:
         self.faults: list[str] = []
         """What the case does not say and would have to, in words; the first is what to add first."""
         self._answers = {node: [*answers] for node, answers in case.spec.model.items()}
+        self._replies = {node: [*replies] for node, replies in case.spec.answers.items()}
+        self._open_replies: dict[str, dict[str, Any]] = {}
+        """The fields of an object that the person has not been asked for yet, by question."""
         self._asked: dict[str, int] = {}
         self._used: set[tuple[str, int]] = set()
 
@@ -74,6 +79,34 @@ class CaseScript:
                 f"'{tool}: approve' or '{tool}: reject' under 'approvals'"
             )
         return decision
+
+    def take_reply(self, question: PendingQuestion) -> Any:
+        """Take what a person answers to what a question asks first. None, with a fault, where the case does not say
+        it."""
+        field, node = question.open_fields[0], question.node
+        fields = self._open_replies.get(question.question_id, {})
+        if field.name not in fields:  # it is asked first, or what was answered does not fit
+            if not (replies := self._replies.get(node)):
+                more = "once more, and no answer is left; add the next one" if node in self._replies else ""
+                what = more or "and the case does not say what they answer; add it"
+                asked = f"{question.text} ({field.name})" if field.name else question.text
+                self.faults.append(f"node {node!r} asks a person {asked!r}, {what} under 'answers: {node}'")
+                return None
+            reply = replies.pop(0)
+            given = cast("dict[str, Any]", reply) if isinstance(reply, dict) else None
+            if not field.name or given is None or question.role is not None:
+                return cast("object", reply)
+            fields = {**given}
+        value = fields.pop(field.name, None)
+        self._open_replies[question.question_id] = fields | {
+            other.name: fields.get(other.name) for other in question.open_fields[1:]
+        }
+        if value is None and not field.is_optional:
+            where = f"under 'answers: {node}'"
+            self.faults.append(
+                f"node {node!r} asks a person for {field.name!r}, which the answer {where} does not have"
+            )
+        return LEFT_OUT if value is None and field.is_optional else value
 
     def list_tools(self) -> Mapping[str, Mapping[str, list[str]]]:
         """List the tools that the case names, by server: each with the arguments that it is named with."""

@@ -35,6 +35,16 @@ ROUTES = {
         "key",
         'Decides one, once: `{"decision": "approve"}` or `{"decision": "reject"}`, and a `note` if you like.',
     ),
+    "GET /v1/questions": (
+        "key",
+        "The questions that this caller's turns ask, and those for its role. `?status=` selects one status: `pending`, "
+        "`answered`, `unfit`, `expired` or `closed`.",
+    ),
+    "GET /v1/questions/{question_id}": ("key", "One of them."),
+    "POST /v1/questions/{question_id}": (
+        "key",
+        'Answers one, once: `{"answer": VALUE}`. 400 says what does not fit; the question then still waits.',
+    ),
     "GET /health": ("none", "The process lives."),
     "GET /ready": (
         "for all but `status` and `snapshot`",
@@ -75,7 +85,11 @@ CODES = {
     "model_not_found": (404, "There is no such graph or model, or the role may not use it."),
     "approval_not_found": (404, "There is no such approval for this caller."),
     "already_decided": (409, "The approval was decided before."),
-    "expired": (410, "The approval was open too long."),
+    "answer_required": (409, "The turn asks a person, and `X-Interlock-Approvals: error` asks for an error then."),
+    "question_not_found": (404, "There is no such question."),
+    "answer_mismatch": (400, "The answer does not fit the question, which still waits."),
+    "already_answered": (409, "The question was answered before, or nobody waits for the answer any more."),
+    "expired": (410, "The approval or the question was open too long."),
     "too_many_failed_keys": (429, "Too many wrong keys came from this address. See `Retry-After`."),
     "rate_limit_exceeded": (429, "A limit of the role is reached, or the model endpoint says so. See `Retry-After`."),
     "internal_error": (500, "Something in Interlock failed; its log has the details."),
@@ -103,6 +117,13 @@ APPROVAL = """
 role that decides, or `null` for whoever asked), `created`, `expires`, `decided_by` and `note`. Times are seconds since
 1970.
 """
+QUESTION = """
+## A question
+
+`id`, `status`, `graph`, `node`, `question` (the text), `schema` (the JSON Schema of the answer), `answer`, `caller`,
+`role` (the role that answers, or `null` for whoever's turn asks), `created`, `expires` and `answered_by`. Times are
+seconds since 1970.
+"""
 
 
 def build_page(root: Path) -> str:
@@ -119,7 +140,7 @@ def build_page(root: Path) -> str:
             "## Request headers\n",
             table(("header", "what it does"), HEADERS),
             "## Errors\n",
-            table(("status", "code", "when"), sorted(errors)) + STREAM + APPROVAL,
+            table(("status", "code", "when"), sorted(errors)) + STREAM + APPROVAL + QUESTION,
         )
     )
 

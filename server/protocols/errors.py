@@ -18,6 +18,7 @@ from graphs.errors import (
 )
 from graphs.policy.request_fields import FieldRefused
 from graphs.runtime.approvals import AlreadyDecided, ApprovalExpired, ApprovalNotFound
+from graphs.runtime.questions import AlreadyAnswered, AnswerMismatch, QuestionExpired, QuestionNotFound
 from server.auth.failed_keys import AddressLocked
 from server.auth.keys import UnknownKey
 from server.observability.request_log import find_current_request
@@ -43,6 +44,16 @@ class ApprovalPending(InterlockError):
             "request again within ten minutes, or `approve ID` as the next message: the turn goes on from there."
         )
         self.approvals = tuple(approvals)
+
+
+class QuestionPending(InterlockError):
+    """The turn asks a person, and its client wants to be told so as an error."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__(
+            f"This turn waits for the answer to question {question}. Send it as the next message: the turn goes on "
+            "from there."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +104,23 @@ def build_http_error(error: BaseException) -> HttpError:
         case ApprovalPending(approvals=ids):
             kind = "approval_required"
             return HttpError(status=409, message=message, type=kind, code=kind, approvals=ids)
+        case QuestionPending():
+            return HttpError(status=409, message=message, type="answer_required", code="answer_required")
         case ApprovalNotFound():
             return HttpError(status=404, message=message, type="invalid_request_error", code="approval_not_found")
         case AlreadyDecided():
             return HttpError(status=409, message=message, type="invalid_request_error", code="already_decided")
         case ApprovalExpired():
             return HttpError(status=410, message=message, type="invalid_request_error", code="expired")
+        case QuestionNotFound():
+            return HttpError(status=404, message=message, type="invalid_request_error", code="question_not_found")
+        case AlreadyAnswered():
+            return HttpError(status=409, message=message, type="invalid_request_error", code="already_answered")
+        case QuestionExpired():
+            return HttpError(status=410, message=message, type="invalid_request_error", code="expired")
+        case AnswerMismatch():
+            kind = "invalid_request_error"
+            return HttpError(status=400, message=message, type=kind, code="answer_mismatch", param="answer")
         case GraphUnavailable():
             return HttpError(status=503, message=message, type="server_error", code="graph_unavailable")
         case ModelError():

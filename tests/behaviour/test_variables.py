@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.facade import serving, write_configs
+from support.facade import said, serving, write_configs
 from support.scripted_model import Answer, Body, Call, ScriptedModel
 
 SUPPORT: dict[str, Any] = {
@@ -243,6 +243,24 @@ async def test_the_loop_of_the_guide_mends_at_most_twice(tmp_path: Path, model: 
     bad = Answer('{"good": false, "wish": "kinder"}')
     assert await talk(tmp_path, model, EXAMPLES["write"], "a", bad, "b", bad, "c", bad) == "c"
     assert system_of(model.requests[2].body) == "Write the mail that was asked for. Wish: kinder"
+
+
+async def test_the_question_of_the_guide_asks_until_it_is_good(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    model.script("Dear all", "Dear Ada")
+    configs = write_configs(tmp_path / "configs", model.url, {}, graphs={"assistant": EXAMPLES["compose"]})
+    messages: list[Any] = []
+    async with serving(configs, tmp_path / "data") as facade:
+        for text in ("A mail to Ada", "change", "Use her name", "1"):
+            messages.append(text)
+            messages.append(said(await facade.say(*messages)))
+    answers = [message["content"] for message in messages[1::2]]
+    assert answers[0].startswith("Dear all\n\nIs this good?\n\n1. good\n2. change\n3. stop")
+    assert answers[1] == "What should change?"
+    assert answers[2].startswith("Dear Ada")
+    assert answers[3] == "It is yours to send."
+    assert system_of(model.requests[1].body) == "Write the mail that was asked for. Wish: Use her name"
 
 
 COUNT: dict[str, Any] = {

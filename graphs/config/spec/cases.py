@@ -165,6 +165,22 @@ _Verdicts = Annotated[
 ]
 
 
+def _list_replies(value: Any) -> Any:
+    found = cast("list[Any]", value) if isinstance(value, list) else [value]
+    for each in found:
+        if each is None or isinstance(each, list):
+            kind = describe_kind(cast("object", each))
+            raise ValueError(f"is {kind}; expected what the person answers, or a list of such")
+    return found
+
+
+_Replies = Annotated[
+    list[Any],
+    BeforeValidator(_list_replies, json_schema_input_type=Any),
+    Field(min_length=1),
+]
+
+
 class ExpectSpec(Spec):
     """What must come of a case; everything that is said here must hold."""
 
@@ -201,6 +217,9 @@ class CaseSpec(Spec):
     """What the model answers, by node, in order; `any` is for all nodes that have no answers of their own."""
     tools: dict[str, _Results] = {}
     """What the tools give, by `server/tool`, in order; the last one that fits is given again."""
+    answers: dict[str, _Replies] = {}
+    """What a person answers, by question node: as they would write it, or the value; a list is for several questions in
+    turn. Of an object, all fields."""
     approvals: dict[str, ApprovalWord] = {}
     """What a person decides on calls that a rule has asked: approve or reject, by `server/tool`."""
     expect: ExpectSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Union, cast
 
@@ -19,6 +19,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from graphs.config.spec.base import NO_SWITCH, Duration, Seconds, Spec
 from graphs.errors import describe_kind
+from graphs.expressions import VarType, find_asking_fault
 
 _WEEK = 7 * 86400.0
 
@@ -158,6 +159,14 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def find_most_tool_calls(self) -> int | None:
         """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""
         return None if self.locate_tool_patterns() else 0
+
+    def locate_roles(self) -> dict[tuple[str | int, ...], str]:
+        """List the roles of access.yaml that this node names, by their paths in the node."""
+        return {}
+
+    def find_output_fault(self, type_: VarType) -> str | None:
+        """Explain why a variable of this type is nothing that this node can write; None: it can."""
+        return None
 
     def find_error_way(self) -> str | None:
         """Find the node to go to where this one fails; None: the turn ends there."""
@@ -472,6 +481,52 @@ class SetNodeSpec(NodeSpec, frozen=True):
         return {("set", name): name for name in self.set}
 
 
+class QuestionNodeSpec(NodeSpec, frozen=True):
+    """Asks a person for a value; the turn waits for the answer.
+
+    For what only a person can decide or knows. An answer never approves a tool call.
+
+    In LangGraph: a node with an `interrupt`, which writes the key of the variable once it is resumed.
+    """
+
+    templates = ("question",)
+    other_names: ClassVar[Mapping[str, str]] = {"timeout": "expires", "text": "question", "prompt": "question"}
+
+    type: Literal["question"]
+    """Asks a person for a value; the turn waits for the answer."""
+    question: str
+    """What the person is asked. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and
+    now."""
+    into: str
+    """The variable that the answer goes into. Its type says what is asked for: a text, a number, yes or no, a choice,
+    or the fields of an object."""
+    by: str | None = None
+    """The role that may answer, at `/v1/questions` or in the console. Absent: whoever chats."""
+    expires: Duration = 86400.0
+    """How long the question may be answered. Default: a day."""
+    on_error: str | None = None
+    """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
+
+    @field_validator("question")
+    @classmethod
+    def _asks_something(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty; write what the person is asked")
+        return value
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variable under `into`."""
+        return {("into",): self.into}
+
+    def locate_roles(self) -> dict[tuple[str | int, ...], str]:
+        """List the role under `by`."""
+        return {} if self.by is None else {("by",): self.by}
+
+    def find_output_fault(self, type_: VarType) -> str | None:
+        """Explain why a person cannot be asked for a value of this type."""
+        return find_asking_fault(type_)
+
+
 NODE_SPECS: dict[str, type[NodeSpec]] = {
     "model": ModelNodeSpec,
     "permission": PermissionNodeSpec,
@@ -480,6 +535,7 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "call": CallNodeSpec,
     "reply": ReplyNodeSpec,
     "set": SetNodeSpec,
+    "question": QuestionNodeSpec,
 }
 """The node types that a graph file may use, by name, in the order in which messages list them."""
 

@@ -16,6 +16,7 @@ from graphs.events import (
     Finished,
     LogprobsDelta,
     ModelFinished,
+    QuestionAsked,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -25,8 +26,7 @@ from graphs.events import (
     ToolRefused,
     ToolStarted,
 )
-from server.protocols.chat_completions.objects import build_call_bodies, build_pause, build_usage
-from server.protocols.errors import ApprovalPending
+from server.protocols.chat_completions.objects import build_call_bodies, build_pause, build_usage, refuse_pause
 
 
 class Collector:
@@ -37,6 +37,8 @@ class Collector:
         self._raises_pause = raises_pause
         self.pending: Sequence[str] = ()
         """Ids of the approvals that the turn waits for."""
+        self._question: str | None = None
+        """Id of the question that it waits for."""
         self._id = completion_id
         self._model = model
         self._created = created
@@ -69,12 +71,14 @@ class Collector:
                             known.append(entries)
                 case ApprovalNeeded(pending):
                     self.pending = [entry.approval_id for entry in pending]
+                case QuestionAsked(question):
+                    self._question = question.question_id
                 case Finished():
                     self._finished = event
-                    if self._raises_pause and self.pending:
-                        raise ApprovalPending(self.pending)
+                    if self._raises_pause:
+                        refuse_pause(self.pending, self._question)
                 case ModelFinished() | ToolStarted() | ToolRefused():
-                    self.pending = ()  # it went on
+                    self.pending, self._question = (), None  # it went on
                 case ToolProgress() | ToolFinished():
                     pass
         return self._finished is not None
@@ -104,7 +108,7 @@ class Collector:
             ],
             "usage": build_usage(finished.usage),
         }
-        return {**body, **build_pause(self.pending)} if self.pending else body
+        return {**body, **build_pause(self.pending, self._question)}
 
 
 def join_lists(lists: Sequence[bytes]) -> orjson.Fragment:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphs.events import ClientCalls, TokenUsage
+from server.protocols.errors import ApprovalPending, QuestionPending
 
 
 def build_call_bodies(event: ClientCalls) -> list[dict[str, Any]]:
@@ -26,6 +27,18 @@ def build_usage(usage: TokenUsage) -> dict[str, Any]:
     }
 
 
-def build_pause(pending: Sequence[str]) -> dict[str, Any]:
-    """Build our own field of an answer that ends with a question: the ids of the approvals that it waits for."""
-    return {"interlock": {"approvals": list(pending)}}
+def build_pause(pending: Sequence[str], question: str | None) -> dict[str, Any]:
+    """Build our own field of an answer that ends with a question: the ids of the approvals that it waits for, or that
+    of the question. Empty where it waits for nothing."""
+    found = {"approvals": list(pending)} if pending else {}
+    if question is not None:
+        found["questions"] = [question]
+    return {"interlock": found} if found else {}
+
+
+def refuse_pause(pending: Sequence[str], question: str | None) -> None:
+    """Do nothing where the turn waits for nobody. Raises ApprovalPending and QuestionPending."""
+    if pending:
+        raise ApprovalPending(pending)
+    if question is not None:
+        raise QuestionPending(question)

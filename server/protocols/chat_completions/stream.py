@@ -15,6 +15,7 @@ from graphs.events import (
     Finished,
     LogprobsDelta,
     ModelFinished,
+    QuestionAsked,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -25,8 +26,8 @@ from graphs.events import (
     ToolStarted,
 )
 from server.protocols import sse
-from server.protocols.chat_completions.objects import build_call_bodies, build_pause, build_usage
-from server.protocols.errors import ApprovalPending, HttpError
+from server.protocols.chat_completions.objects import build_call_bodies, build_pause, build_usage, refuse_pause
+from server.protocols.errors import HttpError
 from server.protocols.sse import encode_sse
 
 DONE = b"data: [DONE]\n\n"
@@ -81,6 +82,7 @@ class ChunkEncoder:
         """`raises_pause`: a turn that waits for approval is an error."""
         self._raises_pause = raises_pause
         self._pending: Sequence[str] = ()
+        self._question: str | None = None
         self._head: dict[str, Any] = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -99,8 +101,8 @@ class ChunkEncoder:
         """The last event was encoded."""
 
     def encode(self, events: Iterable[Event]) -> bytes:
-        """Encode events; empty where the client sees nothing of them. Raises ApprovalPending where the client wants
-        that."""
+        """Encode events; empty where the client sees nothing of them. Raises ApprovalPending and QuestionPending where
+        the client wants that."""
         parts: list[bytes] = [] if self._is_open else [self._encode_opening()]
         for event in events:
             match event:
@@ -135,14 +137,16 @@ class ChunkEncoder:
                     calls = [{"index": index, **body} for index, body in enumerate(build_call_bodies(event))]
                     parts.append(self._encode_chunk({"tool_calls": calls}, None))
                 case Finished(reason, usage):
-                    if self._raises_pause and self._pending:
-                        raise ApprovalPending(self._pending)
+                    if self._raises_pause:
+                        refuse_pause(self._pending, self._question)
                     parts += (self._encode_chunk({}, reason), *self._encode_usage(usage), DONE)
                     self.done = True
                 case ApprovalNeeded(pending):
                     self._pending = [entry.approval_id for entry in pending]
+                case QuestionAsked(question):
+                    self._question = question.question_id
                 case ModelFinished():
-                    self._pending = ()  # it went on
+                    self._pending, self._question = (), None  # it went on
         return b"".join(parts)
 
     def encode_heartbeat(self) -> bytes:
@@ -166,8 +170,8 @@ class ChunkEncoder:
         if logprobs is not None:
             choice["logprobs"] = {kind: orjson.Fragment(entries) for kind, entries in logprobs.items()}
         body = {**self._head, "choices": [choice]}
-        if finish is not None and self._pending and not self._items:
-            body |= build_pause(self._pending)
+        if finish is not None and not self._items:
+            body |= build_pause(self._pending, self._question)
         if self._include_usage:
             body["usage"] = None
         return encode_sse(body)

@@ -633,8 +633,15 @@ GUIDE = (CONFIGS.parent / "docs" / "guide" / "testing.md").read_text(encoding="u
 EXAMPLES: list[str] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 
 
+GRAPHS = (CONFIGS.parent / "docs" / "guide" / "graphs.md").read_text(encoding="utf-8")
+(MAIL_OF_THE_GUIDE,) = [
+    text for text in re.findall(r"```yaml\n(.*?)```", GRAPHS, re.DOTALL) if "type: question" in text
+]
+
+
 def run_example(folder: Path, text: str) -> Result:
     shutil.copytree(CONFIGS, folder)
+    (folder / "graphs" / "mail.yaml").write_text(MAIL_OF_THE_GUIDE, encoding="utf-8")
     (folder / "graphs" / "assistant.test.yaml").write_text(text, encoding="utf-8")
     return run(folder)
 
@@ -650,3 +657,109 @@ def test_the_failure_that_the_guide_shows_is_printed_so(tmp_path: Path) -> None:
     shown = done.stdout.partition("ok  ")[0]
     assert shown.startswith("FAIL")
     assert f"```\n{shown}```" in GUIDE
+
+
+MAIL = """\
+vars:
+  draft: string
+  wish: {type: string, default: none}
+  verdict: [good, change]
+  stamp: {fields: {by: string, "copies?": int, urgent: bool}}
+start: compose
+nodes:
+  compose: {type: model, prompt: "Write. {{ wish }}", into: draft, next: judge}
+  judge: {type: question, question: "{{ draft }}?", into: verdict, on_error: sorry, next: {good: sign, change: how}}
+  how: {type: question, question: "What should change?", into: wish, next: compose}
+  sign: {type: question, question: Sign it., into: stamp, next: end}
+  sorry: {type: reply, text: "{{ error.kind }}", next: end}
+"""
+
+
+def test_a_person_answers_what_nodes_ask(tmp_path: Path) -> None:
+    """In the order of the questions, objects with all their fields; what does not fit is asked again."""
+    folder = write_cases(
+        tmp_path,
+        """\
+        changed once:
+          graph: mail
+          say: A mail to Ada
+          model: {compose: [Dear all, Dear Ada]}
+          answers: {judge: [chnge, change, 1], how: Use her name, sign: {by: Bob, urgent: false}}
+          expect:
+            route: [compose, judge, how, compose, judge, sign, end]
+            vars: {wish: Use her name, draft: Dear Ada, verdict: good, stamp: {by: Bob, urgent: false}}
+            answer: answer == ""
+        never right:
+          graph: mail
+          say: A mail
+          model: {compose: Dear all}
+          answers: {judge: [a, b, c]}
+          expect: {route: [compose, judge, sorry, end], answer: answer == "invalid"}
+        """,
+        mail=MAIL,
+    )
+    done = run(folder)
+    assert done.exit_code == 0, done.output
+
+
+def test_a_question_that_a_case_does_not_answer_says_what_to_add(tmp_path: Path) -> None:
+    folder = write_cases(
+        tmp_path,
+        """\
+        unanswered:
+          graph: mail
+          say: A mail
+          model: {compose: Dear all}
+          expect: {route: [compose, judge, how, end]}
+        too few:
+          graph: mail
+          say: A mail
+          model: {compose: Dear all}
+          answers: {judge: [goood]}
+          expect: {route: [compose, judge, how, end]}
+        half:
+          graph: mail
+          say: A mail
+          model: {compose: Dear all}
+          answers: {judge: good, sign: {by: Bob}}
+          expect: {route: [compose, judge, sign, end]}
+        """,
+        mail=MAIL,
+    )
+    done = run(folder)
+    assert done.exit_code == 1
+    assert "node 'judge' asks a person 'Dear all?', and the case does not say what they answer; add it under" in flat(
+        done
+    )
+    assert (
+        "asks a person 'Dear all?', once more, and no answer is left; add the next one under 'answers: judge'"
+        in flat(done)
+    )
+    assert "asks a person for 'urgent', which the answer under 'answers: sign' does not have" in flat(done)
+
+
+def flat(done: Result) -> str:
+    return " ".join(done.output.split())
+
+
+def test_a_role_answers_what_is_asked_of_it(tmp_path: Path) -> None:
+    graph = """\
+vars: {go: bool, stamp: {fields: {by: string, urgent: bool}}}
+start: sure
+nodes:
+  sure: {type: question, question: "Sure?", into: go, by: admin, next: sign}
+  sign: {type: question, question: "Sign it.", into: stamp, by: admin, next: end}
+"""
+    folder = write_cases(
+        tmp_path,
+        """\
+        signed:
+          graph: sign
+          say: Please
+          answers: {sure: true, sign: {by: Bob, urgent: false}}
+          expect: {route: [sure, sign, end], vars: {go: true, stamp: {by: Bob, urgent: false}}}
+        """,
+        sign=graph,
+    )
+    done = run(folder)
+    assert done.exit_code == 0, done.output

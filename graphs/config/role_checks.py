@@ -1,14 +1,29 @@
-"""Check that the calls which graphs make themselves can be made by those who may use the graphs."""
+"""Check graphs against the roles of access.yaml: those that nodes name are there, and calls can be made by somebody."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from graphs.config.compile_graph import GraphPlan
-from graphs.config.source import Source
-from graphs.errors import Problem
+from graphs.config.reader import ParsedFile
+from graphs.config.source import Path, Source
+from graphs.config.spec.access import AccessSpec
+from graphs.config.spec.graph import GraphSpec
+from graphs.errors import Problem, did_you_mean
 from graphs.policy.patterns import matches
 from graphs.policy.rules import Policy
+
+
+def find_unknown_roles(access: ParsedFile[AccessSpec], graphs: Sequence[ParsedFile[GraphSpec]]) -> Iterator[Problem]:
+    """Find the roles that no entry of access.yaml has; where its roles cannot be read, nothing is held against any."""
+    known = access.list_names("roles")
+    for reading in graphs if known else ():
+        for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
+            for where, role in node.locate_roles().items():
+                path: Path = ("nodes", name, *where)
+                if role not in known and not reading.source.is_broken(path):
+                    listed = f"access.yaml has {', '.join(known)}{did_you_mean(role, known)}"
+                    yield reading.source.build_problem(path, f"there is no role {role!r}; {listed}")
 
 
 def find_denied_calls(plan: GraphPlan, source: Source, policy: Policy) -> Iterator[tuple[bool, Problem]]:
