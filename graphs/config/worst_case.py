@@ -33,9 +33,8 @@ class WorstCase:
     """The limits of the graph without which it would be more, in words."""
 
     def __str__(self) -> str:
-        counts = (
-            f"at most {_count(self.model_calls, 'model call')} and {_count(self.tool_calls, 'tool call')} in a turn"
-        )
+        most = "at most " if self.model_calls or self.tool_calls else ""
+        counts = f"{most}{_count(self.model_calls, 'model call')} and {_count(self.tool_calls, 'tool call')} in a turn"
         return f"{counts} (limits: {', '.join(self.limits)})" if self.limits else counts
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from graphs.policy.patterns import matches
+from graphs.policy.patterns import is_plain, matches
 
 _ANY_CHARACTER = "\1"
 """Stands for a character that nobody would think of; no pattern may hold it."""
@@ -28,6 +28,9 @@ def is_within(pattern: str, other: str) -> bool:
 @lru_cache(maxsize=4096)  # pure
 def intersect(one: str, other: str) -> frozenset[str]:
     """Find the patterns that together describe what both describe; none where they have nothing in common."""
+    if is_plain(one) or is_plain(other):
+        name, pattern = (one, other) if is_plain(one) else (other, one)
+        return frozenset({name} if matches(pattern, name) else ())
     one, other = (re.sub(r"\*+", "*", each) for each in (one, other))
     # By places in both, from the end: what describes the rest of both.
     rests: list[list[frozenset[str]]] = [[frozenset()] * (len(other) + 1) for _ in range(len(one) + 1)]

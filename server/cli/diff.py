@@ -15,6 +15,8 @@ from graphs.diagnostics.diff.changes import Change
 from graphs.diagnostics.diff.compare import compare_snapshots
 from graphs.errors import ConfigError, Problem
 
+_GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
 
 class CannotCompare(Exception):
     """There are no two sides; the text says what to name instead."""
@@ -70,10 +72,9 @@ def open_side(name: str, configs: Path) -> Generator[Path]:
     if folder.exists():
         raise CannotCompare(f"{name} is a file; name a config folder, or a revision of git")
     top, inside = find_repository(name, configs)
-    if run_git(top, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}^{{commit}}") is None:
+    if find_object(top, f"{name}^{{commit}}") is None:
         raise CannotCompare(f"{name} is no folder, and no revision of git in {top}; name one of both")
-    tree = run_git(top, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{name}:{inside}")
-    if tree is None:
+    if (tree := find_object(top, f"{name}:{inside}")) is None:
         raise CannotCompare(f"there is no folder {inside or '.'} in revision {name}; name another with --configs")
     with tempfile.TemporaryDirectory(prefix="interlock-diff-") as made:
         write_tree(top, tree, Path(made))
@@ -84,11 +85,9 @@ def find_repository(name: str, configs: Path) -> tuple[Path, str]:
     """Find the repository that the configs lie in, and where in it they do. Raises CannotCompare."""
     place = Path(os.path.abspath(configs))
     beginning = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    top = run_git(beginning, "rev-parse", "--show-toplevel")
+    top, why = run_git(beginning, "rev-parse", "--show-toplevel")
     if top is None:
-        raise CannotCompare(
-            f"{name} is no folder, and {configs} lies in no repository of git, so it is no revision either"
-        )
+        raise CannotCompare(f"{name} is no folder, and git finds no repository around {configs}: {why}")
     inside = beginning.resolve().relative_to(Path(top).resolve()) / place.relative_to(beginning)
     return Path(top), "" if inside == Path() else inside.as_posix()
 
@@ -99,20 +98,31 @@ def write_tree(top: Path, tree: str, folder: Path) -> None:
     index = {"GIT_INDEX_FILE": str(folder / "index")}
     (folder / "files").mkdir()
     for arguments in (("read-tree", tree), ("checkout-index", "--all", f"--prefix={folder / 'files'}/")):
-        if run_git(top, *arguments, env=index) is None:
-            raise CannotCompare(f"git {arguments[0]} failed in {top}; is the repository whole?")
+        done, why = run_git(top, *arguments, env=index)
+        if done is None:
+            raise CannotCompare(f"git {arguments[0]} failed in {top}: {why}")
 
 
-def run_git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
-    """Run git in a folder; return what it prints, None where it fails. Raises CannotCompare where there is no git."""
+def find_object(top: Path, name: str) -> str | None:
+    """Find the object that git knows by this name; None: there is none."""
+    return run_git(top, "rev-parse", "--quiet", "--verify", "--end-of-options", name)[0]
+
+
+def run_git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[str | None, str]:
+    """Run git in a folder; return what it prints, None where it fails, and then why. Raises CannotCompare where there
+    is no git."""
+    # In a hook, git says by these which repository is meant, and the index that is about to be committed.
+    own = {name: value for name, value in os.environ.items() if name not in _GIT_VARIABLES}
     try:
         done = subprocess.run(  # noqa: S603 -- no shell; revisions stand behind --end-of-options
             ["git", "-C", str(folder), *arguments],  # noqa: S607 -- the git of whoever runs this
-            env={**os.environ, **(env or {})},
+            env={**own, **(env or {})},
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=False,
         )
     except OSError as error:
         raise CannotCompare(f"git cannot be run ({error.strerror}); install it, or name two folders") from error
-    return done.stdout.strip() if done.returncode == 0 else None
+    why = done.stderr.strip().partition("\n")[0]
+    return (done.stdout.rstrip("\n"), "") if done.returncode == 0 else (None, why)

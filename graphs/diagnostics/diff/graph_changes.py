@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.worst_case import compute_worst_case
@@ -16,7 +16,7 @@ from graphs.diagnostics.diff.changes import (
     is_confidential,
     is_prose,
 )
-from graphs.diagnostics.diff.guards import compare_guards
+from graphs.diagnostics.diff.guards import ASKING, compare_answers, compare_guards
 from graphs.diagnostics.diff.variables import compare_variables
 from graphs.diagnostics.diff.ways import compare_ways, list_ways
 
@@ -51,7 +51,7 @@ def compare_graphs(old: GraphPlan, new: GraphPlan) -> GraphDiff:
         changes += compare_ways(subject, before, now)
         was, goes = ({(way.label, way.to) for way in each} for each in (before, now))
         ways |= {(name, to) for _, to in was ^ goes}
-    changes += compare_guards(subject, old, new)
+    changes += [*compare_guards(subject, old, new), *compare_answers(subject, old, new)]
     return GraphDiff(changes=tuple(changes), nodes=frozenset(nodes), ways=frozenset(ways))
 
 
@@ -89,11 +89,14 @@ def _compare_node(subject: str, name: str, old: GraphPlan, new: GraphPlan) -> It
     if before.type != now.type:
         yield Change(subject=subject, mark="changed", text=f"node {name}: type {before.type} → {now.type}")
     for change in compare_fields(before, now, skip=_COMPARED_APART):
-        yield _build_change(subject, f"node {name}: ", change, old, new)
+        made = _build_change(subject, name, change, old, new)
+        asks_another = now.type == ASKING and change.name == "by"
+        yield replace(made, widens_rights=asks_another)
 
 
-def _build_change(subject: str, prefix: str, change: FieldChange, old: GraphPlan, new: GraphPlan) -> Change:
-    path: Path = change.path if not prefix else ("nodes", prefix.removeprefix("node ").removesuffix(": "), *change.path)
+def _build_change(subject: str, node: str, change: FieldChange, old: GraphPlan, new: GraphPlan) -> Change:
+    """Build the change of a setting of a node; an empty name: of the graph itself."""
+    prefix, path = (f"node {node}: ", ("nodes", node, *change.path)) if node else ("", change.path)
     change = FieldChange(
         path=change.path,
         old=_find_written(old.raw_texts, path, change.old),

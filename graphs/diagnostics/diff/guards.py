@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import NodeSpec
 from graphs.diagnostics.diff.changes import Change
+from graphs.diagnostics.diff.ways import list_ways
 
-_ASKING = "question"
+ASKING = "question"
 """The node type that asks a person: what comes behind it may rely on the answer."""
 
 
@@ -26,8 +27,24 @@ def compare_guards(subject: str, old: GraphPlan, new: GraphPlan) -> Iterator[Cha
             gates = ", ".join(each for each in before if old.spec.nodes[each].role == "gate")
             yield _build_change(subject, new, name, f"a path leads to node {name} past permission node {gates}")
         for each in before:
-            if old.spec.nodes[each].type == _ASKING and each not in now:
+            if old.spec.nodes[each].type == ASKING and each not in now:
                 yield _build_change(subject, new, name, f"a path leads to node {name} past question {each}")
+
+
+def compare_answers(subject: str, old: GraphPlan, new: GraphPlan) -> Iterator[Change]:
+    """Find the answers to questions that lead to a tool now to which they did not."""
+    for name, node in new.spec.nodes.items():
+        if node.type != ASKING or name not in old.spec.nodes or old.spec.nodes[name].type != ASKING:
+            continue
+        before = {way.label: way.to for way in list_ways(old, name)}
+        for way in list_ways(new, name):
+            if (was := before.get(way.label)) is None or was == way.to:
+                continue
+            behind = _find_reachable(new, way.to, past=name) - _find_reachable(old, was, past=name)
+            for tool in [each for each in new.spec.nodes if each in behind and each in old.spec.nodes]:
+                if _uses_tools(new.spec.nodes[tool]) and _uses_tools(old.spec.nodes[tool]):
+                    text = f"question {name} leads to node {tool} {way.label or 'whatever is answered'}, as it did not"
+                    yield Change(subject=subject, mark="changed", text=text, position=way.where, widens_rights=True)
 
 
 def _build_change(subject: str, plan: GraphPlan, name: str, text: str) -> Change:
@@ -48,21 +65,23 @@ def _list_guards(plan: GraphPlan, goal: str) -> list[str]:
     return [
         name
         for name, node in plan.spec.nodes.items()
-        if (node.role == "gate" or node.type == _ASKING) and name != goal and not _can_reach(plan, goal, past=name)
+        if (node.role == "gate" or node.type == ASKING) and name != goal and not _can_reach(plan, goal, past=name)
     ]
 
 
 def _can_reach(plan: GraphPlan, goal: str, *, past: str) -> bool:
     """Whether a path leads from the start to a node without another."""
-    found = {past}
-    waiting = [plan.spec.start]
+    return goal in _find_reachable(plan, plan.spec.start, past=past)
+
+
+def _find_reachable(plan: GraphPlan, start: str, *, past: str) -> set[str]:
+    """Find the nodes to which paths lead from one without another."""
+    found: set[str] = set()
+    waiting = [start]
     while waiting:
-        if (name := waiting.pop()) in found or name not in plan.spec.nodes:
+        name = waiting.pop()
+        if name in found or name == past or name not in plan.spec.nodes:
             continue
-        if name == goal:
-            return True
         found.add(name)
-        waiting += [branch.to for branch in plan.branches[name]]
-        if (way := plan.error_ways.get(name)) is not None:
-            waiting.append(way.to)
-    return False
+        waiting += [way.to for way in list_ways(plan, name)]
+    return found

@@ -11,8 +11,8 @@ from graphs.diagnostics.diff.reach import Reach, ReachFinder, list_tool_sets
 from graphs.policy.pattern_sets import is_within
 from graphs.policy.rules import Policy, Role, Rule
 
-_HARMLESS = ("cache", "leeway", "forwards_users")
-"""Settings of keys and identities by which nobody gets a role."""
+_HARMLESS = ("cache", "leeway")
+"""Settings of identities by which nobody gets a role."""
 
 
 def compare_rights(old: Snapshot, new: Snapshot) -> Iterator[Change]:

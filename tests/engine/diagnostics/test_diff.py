@@ -324,6 +324,23 @@ def test_a_path_past_a_question_is_a_gate_that_is_gone(tmp_path: Path, monkeypat
     assert [each for each in compare(tmp_path / "back", *reversed(sides)) if each.widens_rights] == []
 
 
+def test_an_answer_that_leads_to_a_tool_is_a_gate_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NODE_SPECS, "question", QuestionSpec)
+    agent = {"type": "agent", "tools": ["*"], "next": "end"}
+
+    def ask(to: str, **rest: Any) -> dict[str, Any]:
+        ways = [{"when": "message == 'yes'", "to": "agent"}, {"to": to}]
+        nodes = {"sure": {"type": "question", "next": ways, **rest}, "agent": agent, "no": say("x")}
+        return {"graph": {"start": "sure", "nodes": nodes if to == "no" else {**nodes, "no": say("x", "end")}}}
+
+    old, new = ask("no"), ask("agent")
+    new["graph"]["nodes"]["agent"] = {**agent, "next": "no"}
+    found = [each.text for each in compare(tmp_path, old, new) if each.widens_rights]
+    assert found == ["question sure leads to node agent whatever is answered, as it did not"]
+    found = [each.text for each in compare(tmp_path / "by", ask("no", by="lead"), ask("no")) if each.widens_rights]
+    assert found == ["node sure: by: 'lead' → none"]
+
+
 def test_a_path_past_the_permission_node_is_a_gate_that_is_gone(tmp_path: Path) -> None:
     nodes = ASSISTANT["nodes"]
     ways = [{"when": "message == 'now'", "to": "act"}, {"to": "agent"}]

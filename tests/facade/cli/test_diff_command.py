@@ -142,9 +142,17 @@ def test_two_folders_need_no_repository(tmp_path: Path) -> None:
     assert found.exit_code == 0
     assert found.stdout == (
         "graph more\n"
-        "  + graph more (1 node; at most no model calls and no tool calls in a turn)\n"
+        "  + graph more (1 node; no model calls and no tool calls in a turn)\n"
         "\n1 change; none of them may give more rights\n"
     )
+
+
+def test_a_hook_of_git_may_ask(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git tells its hooks by variables where its repository is, relative to its top."""
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
+    assert diff("HEAD", "--configs", "deploy/configs").stdout == "The two mean the same.\n"
 
 
 # --- what cannot be compared ---
@@ -158,7 +166,7 @@ def test_what_is_no_side_is_said_with_a_cure(repository: Path, tmp_path: Path) -
     elsewhere = diff("HEAD", "--configs", repository / "other")
     assert elsewhere.stderr == "there is no folder other in revision HEAD; name another with --configs\n"
     outside = diff("HEAD", "--configs", write_configs(tmp_path / "outside", {"a.txt": "x"}))
-    assert "lies in no repository of git, so it is no revision either" in outside.stderr
+    assert outside.stderr.startswith(f"HEAD is no folder, and git finds no repository around {tmp_path / 'outside'}: ")
     file = diff(configs / "access.yaml", "--configs", configs)
     assert file.stderr.endswith("is a file; name a config folder, or a revision of git\n")
     assert all(each.exit_code == 2 for each in (elsewhere, outside, file))
