@@ -36,14 +36,16 @@ def compare_answers(subject: str, old: GraphPlan, new: GraphPlan) -> Iterator[Ch
     for name, node in new.spec.nodes.items():
         if node.type != ASKING or name not in old.spec.nodes or old.spec.nodes[name].type != ASKING:
             continue
-        before = {way.label: way.to for way in list_ways(old, name)}
+        before = list_ways(old, name)
         for way in list_ways(new, name):
-            if (was := before.get(way.label)) is None or was == way.to:
-                continue
-            behind = _find_reachable(new, way.to, past=name) - _find_reachable(old, was, past=name)
+            # A way that fewer conditions stand before is taken for answers for which it was not.
+            same = [each for each in before if each.label == way.label and each.before <= way.before]
+            reached = _find_reachable(old, same[0].to, past=name) if same else set[str]()
+            behind = _find_reachable(new, way.to, past=name) - reached
             for tool in [each for each in new.spec.nodes if each in behind and each in old.spec.nodes]:
                 if _uses_tools(new.spec.nodes[tool]) and _uses_tools(old.spec.nodes[tool]):
-                    text = f"question {name} leads to node {tool} {way.label or 'whatever is answered'}, as it did not"
+                    label = way.label or "where no way before it is taken"
+                    text = f"question {name} leads to node {tool} {label}, as it did not"
                     yield Change(subject=subject, mark="changed", text=text, position=way.where, widens_rights=True)
 
 

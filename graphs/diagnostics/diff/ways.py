@@ -18,6 +18,8 @@ class LabelledWay:
     label: str
     """When it is taken, in words; empty: where no way before it is."""
     where: str
+    before: frozenset[str] = frozenset()
+    """The conditions that are tried before it, and so are not true where it is taken."""
 
     def __str__(self) -> str:
         return f"{self.node} → {self.to}{f' ({self.label})' if self.label else ''}"
@@ -29,13 +31,13 @@ def list_ways(plan: GraphPlan, node: str) -> list[LabelledWay]:
     failing = (
         [LabelledWay(node=node, to=error_way.to, label="when it fails", where=error_way.where)] if error_way else []
     )
-    return [
-        *failing,
-        *(
-            LabelledWay(node=node, to=branch.to, label=_describe_branch(plan, node, at), where=branch.where)
-            for at, branch in enumerate(plan.branches[node])
-        ),
-    ]
+    found = [*failing]
+    tried: list[str] = []
+    for at, branch in enumerate(plan.branches[node]):
+        label = _describe_branch(plan, node, at)
+        found.append(LabelledWay(node=node, to=branch.to, label=label, where=branch.where, before=frozenset(tried)))
+        tried += [label] if branch.when is not None else []
+    return found
 
 
 def _describe_branch(plan: GraphPlan, node: str, at: int) -> str:

@@ -324,21 +324,44 @@ def test_a_path_past_a_question_is_a_gate_that_is_gone(tmp_path: Path, monkeypat
     assert [each for each in compare(tmp_path / "back", *reversed(sides)) if each.widens_rights] == []
 
 
-def test_an_answer_that_leads_to_a_tool_is_a_gate_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+YES, NO = {"when": "message == 'yes'", "to": "agent"}, {"when": "message == 'no'", "to": "no"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ([YES, {"to": "no"}], [{**YES, "to": "no"}, {"to": "agent"}], ["where no way before it is taken"]),
+        ([YES, {"to": "no"}], [{"when": "true", "to": "agent"}, {"to": "no"}], ["when true"]),
+        ([NO, {"to": "agent"}], [{"to": "agent"}], ["where no way before it is taken"]),
+        ([{"to": "agent"}], [NO, {"to": "agent"}], []),
+        ([NO, YES, {"to": "no"}], [YES, NO, {"to": "no"}], ["when message == 'yes'"]),
+    ],
+)
+def test_an_answer_that_leads_to_a_tool_is_a_gate_that_is_gone(
+    old: list[dict[str, str]],
+    new: list[dict[str, str]],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(NODE_SPECS, "question", QuestionSpec)
-    agent = {"type": "agent", "tools": ["*"], "next": "end"}
+    nodes = {"agent": {"type": "agent", "tools": ["*"], "next": "no"}, "no": say("x")}
+    sides = [
+        {"graph": {"start": "sure", "nodes": {"sure": {"type": "question", "next": ways}, **nodes}}}
+        for ways in (old, new)
+    ]
+    found = [each.text for each in compare(tmp_path, *sides) if each.widens_rights]
+    assert found == [f"question sure leads to node agent {each}, as it did not" for each in words]
 
-    def ask(to: str, **rest: Any) -> dict[str, Any]:
-        ways = [{"when": "message == 'yes'", "to": "agent"}, {"to": to}]
-        nodes = {"sure": {"type": "question", "next": ways, **rest}, "agent": agent, "no": say("x")}
-        return {"graph": {"start": "sure", "nodes": nodes if to == "no" else {**nodes, "no": say("x", "end")}}}
 
-    old, new = ask("no"), ask("agent")
-    new["graph"]["nodes"]["agent"] = {**agent, "next": "no"}
-    found = [each.text for each in compare(tmp_path, old, new) if each.widens_rights]
-    assert found == ["question sure leads to node agent whatever is answered, as it did not"]
-    found = [each.text for each in compare(tmp_path / "by", ask("no", by="lead"), ask("no")) if each.widens_rights]
-    assert found == ["node sure: by: 'lead' → none"]
+def test_another_role_that_answers_is_a_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NODE_SPECS, "question", QuestionSpec)
+    sure = {"type": "question", "next": "end"}
+    sides = [
+        {"graph": {"start": "sure", "nodes": {"sure": {**sure, **by}}}} for by in ({"by": "lead"}, dict[str, str]())
+    ]
+    [change] = compare(tmp_path, *sides)
+    assert (change.text, change.widens_rights) == ("node sure: by: 'lead' → none", True)
 
 
 def test_a_path_past_the_permission_node_is_a_gate_that_is_gone(tmp_path: Path) -> None:
