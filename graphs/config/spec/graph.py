@@ -156,10 +156,6 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """List the variables that this node writes, by the paths where it names them."""
         return {}
 
-    def find_most_tool_calls(self) -> int | None:
-        """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""
-        return None if self.locate_tool_patterns() else 0
-
     def locate_roles(self) -> dict[tuple[str | int, ...], str]:
         """List the roles of access.yaml that this node names, by their paths in the node."""
         return {}
@@ -175,6 +171,10 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def find_model(self) -> str | None:
         """Find the model that the node names; None: it names none."""
         return None
+
+    def find_most_tool_calls(self) -> int | None:
+        """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""
+        return None if self.locate_tool_patterns() else 0
 
 
 class ModelNodeSpec(NodeSpec, frozen=True):
