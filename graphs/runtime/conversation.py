@@ -182,6 +182,7 @@ def restore_exchange(sent: Sequence[Message], stored: Sequence[Message], page: C
         elif not calls and id(message) not in moved and (text_of(message) or message.get("refusal")):
             last_text = len(made)
             made.append({name: value for name, value in message.items() if name not in ("tool_calls", PROVIDER_FIELDS)})
+        made += page.list_answered(message, results)
     if carried is not None and last_text >= 0:
         made[last_text] = {**made[last_text], PROVIDER_FIELDS: carried[PROVIDER_FIELDS]}
     return made

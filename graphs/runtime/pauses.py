@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from graphs.events import ApprovalNeeded, ClientCall, Pause, QuestionAsked
+from graphs.policy.caller import Caller
 from graphs.runtime import approval_text, question_text
 from graphs.runtime.chat_page import ChatPage
 from graphs.store.store import Store
@@ -22,13 +23,14 @@ def render_pause(pause: Pause) -> str:
             return question_text.render_question(question)
 
 
-def build_panel(pause: Pause, turn: str, page: ChatPage) -> ClientCall | None:
-    """Build the call by which the chat page asks; None where it cannot."""
+def build_panel(pause: Pause, turn: str, page: ChatPage, caller: Caller) -> ClientCall | None:
+    """Build the call by which the chat page asks this caller; None where it cannot."""
     match pause:
         case ApprovalNeeded(pending):
             return page.build_panel(turn, pending)
-        case QuestionAsked():
-            return None
+        case QuestionAsked(question):
+            is_theirs = question.role is None or caller.has_role(question.role)
+            return page.build_question_panel(turn, question) if is_theirs else None
 
 
 def render_preamble(pause: Pause, page: ChatPage) -> str:
@@ -36,8 +38,8 @@ def render_preamble(pause: Pause, page: ChatPage) -> str:
     match pause:
         case ApprovalNeeded(pending):
             return page.render_preamble(pending)
-        case QuestionAsked():
-            return ""
+        case QuestionAsked(question):
+            return page.render_question_preamble(question)
 
 
 async def wait_until_settled(store: Store, pause: Pause) -> None:

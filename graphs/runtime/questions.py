@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from graphs.errors import NotAllowed
 from graphs.events import PendingQuestion
 from graphs.expressions import TypeMismatch, build_asked_type
-from graphs.nodes.question import may_answer, take_value
+from graphs.nodes.question import count_miss, may_answer, take_value
 from graphs.policy.rules import Caller
 from graphs.runtime import question_text
 from graphs.runtime.approvals import Reply, Resume
+from graphs.runtime.chat_page import ChatPage, QuestionPanelAnswer
 from graphs.store.questions import (
     AlreadyAnswered,
     AnswerMismatch,
@@ -35,6 +38,7 @@ __all__ = [
     "QuestionStatus",
     "StillAsked",
     "answer_by_api",
+    "answer_by_panel",
     "answer_by_text",
     "build_answer_schema",
     "find_awaited",
@@ -44,9 +48,7 @@ __all__ = [
 QUESTION_KEY = "question"
 """Where the id of the question that a turn waits for stands in its row's `request`."""
 
-GONE_ON = (
-    "That question was answered a moment ago, and its turn goes on in another answer. Nothing was run by this one."
-)
+GONE_ON = "That question was answered before, and its turn has gone on from there. Nothing was run by this one."
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,47 @@ async def answer_by_api(store: Store, id: str, value: object, caller: Caller, ow
     if fitting == "":
         raise AnswerMismatch("The answer is empty; expected a text.")
     return await store.questions.answer(id, lambda before: take_value(before, fitting, by=caller.user, channel="api"))
+
+
+async def answer_by_panel(
+    store: Store,
+    panel_answer: QuestionPanelAnswer,
+    page: ChatPage,
+    caller: Caller,
+    owner: str,
+    take: Callable[[TurnRow], Awaitable[bool]],
+) -> Resume | Reply:
+    """Go on with a turn that asks, with a panel that came back. It counts only where it is what was asked, of this
+    caller, and still waits. `take` is as for `answer_by_text`."""
+    row = await store.turns.get(panel_answer.turn)
+    if row is None or row.owner != owner:
+        return Reply("This question was not asked of you, or is not known any more. Nothing was run.")
+    question = await find_awaited(store, row)
+    if question is None or question.id != panel_answer.question_id:
+        return Reply(GONE_ON, parent=row.id)
+    pending = question.build_pending()
+    expected = page.build_question_panel(row.id, pending)
+    if expected is None or not page.is_same_panel(panel_answer.arguments, expected.arguments):
+        return Reply("The question that came back is not the one that was asked. Nothing was run.", parent=row.id)
+    if question.status == "pending" and not may_answer(question, caller, owner):
+        return Reply(f"Only the role {question.role} may answer this. It still waits.", parent=row.id)
+    if not await take(row):
+        return Reply(GONE_ON, parent=row.id)
+    values = None if panel_answer.labels is None else page.read_values(pending, panel_answer.labels)
+    with suppress(AlreadyAnswered, QuestionExpired):
+        await store.questions.answer(question.id, partial(_take_choice, panel_answer, values, caller.user))
+    return Resume(row)
+
+
+def _take_choice(
+    panel_answer: QuestionPanelAnswer, values: Mapping[str, Any] | None, by: str, question: NodeQuestion
+) -> NodeQuestion:
+    """Make of a question what a panel makes of it."""
+    if panel_answer.labels is None:
+        return replace(question, status="closed")
+    if values is None:
+        return count_miss(question, "That was none of what is to choose from.")
+    return question_text.take_fields(question, dict(values), by=by, channel="chat")
 
 
 def build_answer_schema(question: NodeQuestion) -> dict[str, Any]:

@@ -116,6 +116,8 @@ class RetryFinder:
             turn = entry.turn if entry is not None else None
         elif (panel := self._request.page.parse_panel_answer(self._request.messages)) is not None:
             turn = panel.turn
+        elif (answer := self._request.page.parse_question_answer(self._request.messages)) is not None:
+            turn = answer.turn
         row = await self._store.turns.get(turn) if turn is not None else None
         if row is not None and row.owner == self._request.owner and row.status == "running":
             await self._await_end(row, is_named=self._request.repeats)

@@ -373,7 +373,7 @@ class Turn:
         self._pause_for = pause
         self._answer.announce(pause)
         page = self._request.page
-        if self._request.buttons and (panel := build_panel(pause, self._place.id, page)) is not None:
+        if self._request.buttons and (panel := build_panel(pause, self._place.id, page, self._request.caller)):
             await self._finish("waiting", render_preamble(pause, page), (panel,))
         else:
             await self._finish("waiting", render_pause(pause))

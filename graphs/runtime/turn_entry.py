@@ -73,9 +73,11 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
         return await _keep_asking(store, request, conversation, outcome) if isinstance(outcome, Reply) else outcome
     if (answer := request.page.parse_panel_answer(request.messages)) is not None:
         return await approvals.decide_by_panel(store, answer, request.page, request.caller, request.owner)
+    take = partial(_take_waiting, store)
+    if (panel := request.page.parse_question_answer(request.messages)) is not None:
+        return await questions.answer_by_panel(store, panel, request.page, request.caller, request.owner, take)
     found = await restore.find_history(store, request, conversation)
     if (waiting := await _find_waiting(store, request, conversation, found)) is not None:
-        take = partial(_take_waiting, store)
         if (question := await questions.find_awaited(store, waiting)) is not None:
             return await questions.answer_by_text(store, waiting, question, text or "", request.caller, take)
         if await take(waiting):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from graphs.events import ClientCall, PendingApproval
-from graphs.runtime.chat_page import PanelAnswer
-from server.protocols import approval_panel
+from graphs.events import ClientCall, PendingApproval, PendingQuestion
+from graphs.runtime.chat_page import PanelAnswer, QuestionPanelAnswer
+from server.protocols import approval_panel, question_panel
 from server.protocols.chat_completions.request import ChatBody
 from server.protocols.errors import BadRequest
 
@@ -125,9 +125,31 @@ class OpenWebUIPage:
         """The panel that the last message answers; None where it answers none of ours."""
         return approval_panel.parse_panel_answer(messages)
 
+    def build_question_panel(self, turn: str, question: PendingQuestion) -> ClientCall | None:
+        """The call of `ask_user` for what a question asks next."""
+        return question_panel.build_panel(turn, question)
+
+    def render_question_preamble(self, question: PendingQuestion) -> str:
+        """What was wrong, and the question where the panel shows only its end."""
+        return question_panel.render_preamble(question)
+
+    def parse_question_answer(self, messages: Sequence[Mapping[str, Any]]) -> QuestionPanelAnswer | None:
+        """The panel of a question that the last message answers; None where it answers none of ours."""
+        return question_panel.parse_panel_answer(messages)
+
+    def read_values(self, question: PendingQuestion, labels: Mapping[str, str]) -> Mapping[str, Any] | None:
+        """The values that were chosen, by field."""
+        return question_panel.read_values(question, labels)
+
+    def list_answered(
+        self, message: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The questions of a message's panel, and their answers, as messages for the model."""
+        return question_panel.list_answered(message, results)
+
     def is_panel(self, call: Mapping[str, Any]) -> bool:
         """Whether a tool call in a history is a panel of ours."""
-        return approval_panel.is_panel(call)
+        return approval_panel.is_panel(call) or question_panel.is_panel(call)
 
     def is_tool_images(self, message: Mapping[str, Any]) -> bool:
         """Whether a user message is the page's way to show a tool's images to models."""
