@@ -174,7 +174,13 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
         # Examples name roles of the shipped file.
         content["roles"] = yaml.safe_load((CONFIGS / name).read_text())["roles"] | content.get("roles", {})
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
-    load(write_configs(tmp_path, {name: yaml.safe_dump(content)}), env, with_cases=True)
+    files = {name: yaml.safe_dump(content)}
+    if "graph: mail" in example:
+        files["graphs/assistant.yaml"] = (CONFIGS / "graphs" / "assistant.yaml").read_text()
+        [files["graphs/mail.yaml"]] = re.findall(
+            r"```yaml\n([^`]*start: compose[^`]*)```", PAGES["docs/guide/graphs.md"]
+        )
+    load(write_configs(tmp_path, files), env, with_cases=True)
 
 
 def test_the_mistake_that_is_shown_is_printed_so(tmp_path: Path) -> None:
