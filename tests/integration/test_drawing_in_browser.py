@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from support.chatpage import FLAGS, PATIENCE
 from support.environments import node, node_environment, program
+from support.large_graphs import LARGE_GRAPHS
 
 from graphs.config.spec.graph import LimitsSpec
 from graphs.diagnostics.drawing import GraphShape, read_shapes, render_mermaid, render_svg
@@ -103,11 +104,30 @@ def test_mermaid_draws_every_node_and_every_way_with_our_words(page: Page) -> No
             assert {edge.when for edge in shape.edges if edge.when} <= {label.split(": ", 1)[-1] for label in labels}
 
 
-@pytest.mark.parametrize("name", ["assistant", "desk", "line", "broken", "hostile"])
+def test_mermaid_draws_large_graphs_so_that_they_can_be_read(page: Page) -> None:
+    library = node_environment("mermaid", node()) / "node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js"
+    page.set_content("<body></body>")
+    page.add_script_tag(path=library)
+    page.evaluate("() => mermaid.initialize({})")
+    widths: dict[str, float] = {}
+    for name in LARGE_GRAPHS:
+        widths[name] = page.evaluate(
+            """async text => {
+                const {svg} = await mermaid.render('drawing', text)
+                document.body.innerHTML = svg
+                return document.querySelector('svg').viewBox.baseVal.width
+            }""",
+            render_mermaid(LARGE_GRAPHS[name]),
+        )
+        keep(page, f"mermaid-{name}")
+    assert all(width < 1700 for width in widths.values()), widths
+
+
+@pytest.mark.parametrize("name", ["assistant", "desk", "line", "broken", "hostile", *LARGE_GRAPHS])
 def test_in_a_browser_the_texts_fit_and_the_lines_pass_beside_the_boxes(
     page: Page, complaints: list[str], name: str
 ) -> None:
-    page.evaluate("text => { document.body.innerHTML = text }", render_svg(shapes()[name]))
+    page.evaluate("text => { document.body.innerHTML = text }", render_svg({**shapes(), **LARGE_GRAPHS}[name]))
     keep(page, name)
     wrong = page.evaluate(
         """() => {

@@ -7,6 +7,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -23,6 +24,10 @@ class Rectangle:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
+
+    def contains(self, point: tuple[float, float]) -> bool:
+        """Whether a point is well inside."""
+        return self.left + 1 < point[0] < self.right - 1 and self.top + 1 < point[1] < self.bottom - 1
 
     def holds(self, other: Rectangle) -> bool:
         return (
@@ -56,6 +61,12 @@ class Drawn:
         """The outline of a node."""
         path = next(part for part in self.element if part.get("class") == "box")
         return outline(path.get("d", ""))
+
+    @property
+    def line(self) -> list[tuple[float, float]]:
+        """Points of a way's line, near to each other."""
+        path = next(part for part in self.element if part.get("class") == "line")
+        return trace(path.get("d", ""))
 
     @property
     def label(self) -> Rectangle | None:
@@ -134,6 +145,25 @@ def outline(path: str) -> Rectangle:
         points.append((x, y))
     across, down = zip(*points, strict=True)
     return Rectangle(min(across), min(down), max(across), max(down))
+
+
+def trace(path: str) -> list[tuple[float, float]]:
+    """Points of a path of lines (L) and of curves of the second (Q) and third (C) degree."""
+    found: list[tuple[float, float]] = []
+    for command, rest in re.findall(r"([MLQC])([^MLQC]*)", path):
+        numbers = [float(number) for number in re.findall(r"-?[\d.]+", rest)]
+        points = [*found[-1:], *zip(numbers[::2], numbers[1::2], strict=True)]
+        if command == "M":
+            found = points
+            continue
+        far = sum(abs(x - a) + abs(y - b) for (x, y), (a, b) in pairwise(points))
+        steps = max(2, int(far / 6))
+        for step in range(1, steps + 1):
+            part, bends = step / steps, points
+            while len(bends) > 1:
+                bends = [(x + (a - x) * part, y + (b - y) * part) for (x, y), (a, b) in pairwise(bends)]
+            found.append(bends[0])
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from graphs.config.spec.graph import END
 from graphs.diagnostics.drawing.cards import build_edge_cards, build_node_card
+from graphs.diagnostics.drawing.diagram import build_diagram
+from graphs.diagnostics.drawing.folding import WIDEST
+from graphs.diagnostics.drawing.layout import arrange
 from graphs.diagnostics.drawing.looks import LIGHT
 from graphs.diagnostics.drawing.shape import NODE_KINDS, GraphShape, NodeKind, NodeShape
+from graphs.diagnostics.drawing.wiring import find_loops
 from graphs.diagnostics.drawing.words import clean, format_limits
 
 _BRACKETS: dict[NodeKind, tuple[str, str]] = {
@@ -20,6 +24,8 @@ _BRACKETS: dict[NodeKind, tuple[str, str]] = {
     "missing": ("[", "]"),
 }
 _INDENT = "    "
+_COLUMN = 200.0
+"""About how wide Mermaid draws a node with the line behind it, in pixels."""
 
 
 def draw(shape: GraphShape) -> str:
@@ -33,6 +39,8 @@ def _write_lines(shape: GraphShape) -> Iterator[str]:
     caption = clean(shape.id) + (f": {format_limits(shape.limits)}" if shape.limits else "")
     yield "flowchart TD"
     yield f"{_INDENT}subgraph graph_frame [{_quote([caption])}]"
+    if _is_long(shape):
+        yield f"{2 * _INDENT}direction TB"
     for line in _write_body(shape, names):
         yield 2 * _INDENT + line
     yield f"{_INDENT}end"
@@ -51,6 +59,16 @@ def _write_lines(shape: GraphShape) -> Iterator[str]:
     first = int(_has_start(shape))
     if ways := [str(at + first) for at, edge in enumerate(shape.edges) if edge.faults]:
         yield f"{_INDENT}linkStyle {','.join(ways)} stroke:{LIGHT.fault}"
+
+
+def _is_long(shape: GraphShape) -> bool:
+    """Whether a graph is too wide from left to right, as Mermaid draws what stands in a frame, and not from top to
+    bottom."""
+    diagram = build_diagram(shape)
+    loops = find_loops(len(diagram.sizes), [(link.source, link.target) for link in diagram.links])
+    arrangement = arrange(diagram.sizes, diagram.links, loops)
+    columns = len({arrangement.boxes[box].row for box in range(len(diagram.sizes))})
+    return columns * _COLUMN > WIDEST >= arrangement.extent.width
 
 
 def _write_body(shape: GraphShape, names: Mapping[str, str]) -> Iterator[str]:

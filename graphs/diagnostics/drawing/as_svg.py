@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from graphs.config.spec.graph import END
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.cards import ICON, PADDING, Card, build_edge_cards, build_node_card
-from graphs.diagnostics.drawing.layout import Arrangement, Box, BoxSize, Link, arrange
+from graphs.diagnostics.drawing.arrangement import Box, BoxSize
+from graphs.diagnostics.drawing.cards import ICON, PADDING, Card
+from graphs.diagnostics.drawing.diagram import EdgeLine, build_diagram
+from graphs.diagnostics.drawing.folding import fold
 from graphs.diagnostics.drawing.looks import LIGHT
 from graphs.diagnostics.drawing.routes import Route, route_links
-from graphs.diagnostics.drawing.shape import Edge, GraphShape, NodeShape
-from graphs.diagnostics.drawing.wiring import find_detached
+from graphs.diagnostics.drawing.shape import GraphShape, NodeShape
 from graphs.diagnostics.drawing.words import clean, fit_text, format_limits, measure_width
+from graphs.diagnostics.drawing.wrapping import wrap
 
 _MARGIN = 24.0
-_MARK = BoxSize(58, 26)
-"""The start and end marks."""
 
 
 def draw(shape: GraphShape) -> str:
@@ -28,48 +27,18 @@ def draw(shape: GraphShape) -> str:
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-@dataclass(frozen=True)
-class _EdgeLine:
-    """One line of the drawing: from the start mark, or an edge of the graph."""
-
-    source: str
-    target: str
-    card: Card
-    edge: Edge | None
-
-
 class _Drawing:
     def __init__(self, shape: GraphShape) -> None:
         self.shape = shape
-        self.cards = [build_node_card(node) for node in shape.nodes]
-        nothing = Card(lines=(), size=BoxSize(0, 0), full_text="")
-        cards = build_edge_cards(shape.edges)
-        self.lines = [_EdgeLine("", shape.start, nothing, None)] if shape.start not in ("", END) else []
-        self.lines += [
-            _EdgeLine(edge.source, edge.target, card, edge) for edge, card in zip(shape.edges, cards, strict=True)
-        ]
-        self.ends = any(edge.target == END for edge in shape.edges)
-        index = {node.name: at + 1 for at, node in enumerate(shape.nodes)}
-        index[END] = len(index) + 1
-        sizes = [_MARK, *(card.size for card in self.cards), *([_MARK] if self.ends else [])]
-        self.links = [
-            Link(
-                source=index.get(line.source, 0),
-                target=index[line.target],
-                label=line.card.size,
-                weight=1.0 if line.target == END else 2.0,
-            )
-            for line in self.lines
-        ]
-        wires = [(link.source, link.target) for link in self.links]
-        self.links += [Link(source=0, target=box, hidden=True) for box in find_detached(len(sizes), wires)]
-        self.arrangement: Arrangement = arrange(sizes, self.links)
-        self.routes = route_links(self.arrangement, self.links)
+        self.diagram = build_diagram(shape)
+        folding = fold(wrap(self.diagram.sizes, self.diagram.links).arrangement, self.diagram.links)
+        self.arrangement = folding.arrangement
+        self.routes = route_links(folding, self.diagram.links)
 
     def build_root(self) -> ET.Element:
-        shape, boxes = self.shape, self.arrangement.boxes.values()
+        shape = self.shape
         title = fit_text(shape.id, 420, looks.TITLE_SIZE, bold=True)
-        picture_wide = max(box.right for box in boxes)
+        picture_wide = self.arrangement.extent.width
         about = fit_text(shape.description, max(420, picture_wide), looks.TEXT_SIZE)
         caption = format_limits(shape.limits) if shape.limits else ""
         texts = max(
@@ -79,7 +48,7 @@ class _Drawing:
         )
         wide = max(picture_wide, texts)
         top = _MARGIN + 20 + (20 if about else 0) + 14
-        tall = top + max(box.bottom for box in boxes) + (34 if caption else 0) + _MARGIN
+        tall = top + self.arrangement.extent.height + (34 if caption else 0) + _MARGIN
         whole = BoxSize(wide + 2 * _MARGIN, tall)
         root = ET.Element(
             "svg",
@@ -103,7 +72,7 @@ class _Drawing:
         # In the middle of the picture, where the texts are wider than the graph.
         left = _MARGIN + (wide - picture_wide) / 2
         picture = _add_child(root, "g", {"class": "picture", "transform": f"translate({left:.1f},{top:.1f})"})
-        for at, line in enumerate(self.lines):
+        for at, line in enumerate(self.diagram.lines):
             self._draw_edge(
                 picture,
                 line,
@@ -112,7 +81,7 @@ class _Drawing:
                 loop=at in self.arrangement.loops,
             )
         self._draw_marks(picture)
-        for at, (node, card) in enumerate(zip(shape.nodes, self.cards, strict=True)):
+        for at, (node, card) in enumerate(zip(shape.nodes, self.diagram.cards, strict=True)):
             _draw_node(picture, node, card, self.arrangement.boxes[at + 1])
         if caption:
             _add_text(root, caption, _MARGIN, tall - _MARGIN, role="muted", classes="limits")
@@ -120,7 +89,7 @@ class _Drawing:
 
     def _draw_marks(self, picture: ET.Element) -> None:
         for name, at in (("start", 0), (END, len(self.shape.nodes) + 1)):
-            if at not in self.arrangement.boxes or (name == END and not self.ends):
+            if at not in self.arrangement.boxes or (name == END and not self.diagram.ends):
                 continue
             box = self.arrangement.boxes[at]
             mark = _add_child(picture, "g", {"class": f"mark {name}"})
@@ -129,7 +98,7 @@ class _Drawing:
             _add_child(mark, "rect", {"class": "pill", **place, **size, "fill": LIGHT.edge})
             _add_text(mark, name, box.x, box.y + 4, role="inverse", anchor="middle")
 
-    def _draw_edge(self, picture: ET.Element, line: _EdgeLine, route: Route, label: Box, *, loop: bool) -> None:
+    def _draw_edge(self, picture: ET.Element, line: EdgeLine, route: Route, label: Box, *, loop: bool) -> None:
         faulty = line.edge is not None and bool(line.edge.faults)
         classes = "edge" + " loop" * loop + " faulty" * faulty
         group = _add_child(

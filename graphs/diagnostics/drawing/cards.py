@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphs.diagnostics.drawing import looks
+from graphs.diagnostics.drawing.arrangement import BoxSize
 from graphs.diagnostics.drawing.labels import DEAD_EDGE
-from graphs.diagnostics.drawing.layout import BoxSize
 from graphs.diagnostics.drawing.shape import Edge, NodeShape
 from graphs.diagnostics.drawing.words import clean, fit_list, fit_text, measure_width, wrap_text
 

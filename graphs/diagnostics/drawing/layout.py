@@ -8,106 +8,43 @@ only: its columns are moved together as far as the real sizes let them, and what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from fast_sugiyama import from_edges
 
-from graphs.diagnostics.drawing.wiring import find_loops
+from graphs.diagnostics.drawing.arrangement import GAP, LANE, NO_SIZE, Arrangement, Box, BoxSize, Bundle, Link, Row
 
-_GAP = 26.0
-_LANE = 17.0
 _SWEEPS = 12
 _MOST_FOLLOWERS = 40
 _ROW_GAP = (20.0, 0.2, 60.0)
 """Between two rows: at least, for each pixel that a line goes sideways, at most."""
 
 
-@dataclass(frozen=True)
-class BoxSize:
-    """Width and height, in pixels."""
+def arrange(
+    sizes: Sequence[BoxSize],
+    links: Sequence[Link],
+    loops: frozenset[int],
+    *,
+    is_tight: bool = False,
+    bundles: Sequence[Bundle] = (),
+) -> Arrangement:
+    """Find a place for every box; each must have a link. The first box is where reading begins.
 
-    width: float
-    height: float
-
-
-NO_SIZE = BoxSize(0, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """A line to draw from one box to another, by their indexes."""
-
-    source: int
-    target: int
-    label: BoxSize = NO_SIZE
-    weight: float = 2.0
-    """How much it matters that the line is straight."""
-    hidden: bool = False
-    """Nothing is drawn; it keeps what would hang loose beside the rest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Box:
-    """A rectangle; `x` and `y` are its middle."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    row: int
-
-    @property
-    def left(self) -> float:
-        return self.x - self.width / 2
-
-    @property
-    def right(self) -> float:
-        return self.x + self.width / 2
-
-    @property
-    def top(self) -> float:
-        return self.y - self.height / 2
-
-    @property
-    def bottom(self) -> float:
-        return self.y + self.height / 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row of boxes and lines that pass between them."""
-
-    top: float
-    bottom: float
-    boxes: tuple[int, ...]
-    """The vertices in it, from left to right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrangement:
-    """Every vertex in its place. The boxes come first, by their indexes, then a label for each link, by its index."""
-
-    boxes: Mapping[int, Box]
-    rows: tuple[Row, ...]
-    chains: tuple[tuple[int, ...], ...]
-    """The vertices that each link passes, from top to bottom, without its ends."""
-    loops: frozenset[int]
-    """The links that lead back up."""
-    labels: tuple[int, ...]
-    """The vertex that each link's label stands on."""
-
-
-def arrange(sizes: Sequence[BoxSize], links: Sequence[Link]) -> Arrangement:
-    """Find a place for every box; each must have a link. The first box is where reading begins."""
-    return _Arranger(sizes, links).arrange()
+    `loops` are the links that lead back up. `is_tight`: what stands in one column of the library's need not stay in
+    one.
+    """
+    return _Arranger(sizes, links, loops, is_tight, bundles).arrange()
 
 
 @dataclass
 class _Arranger:
     sizes: Sequence[BoxSize]
     links: Sequence[Link]
+    loops: frozenset[int]
+    is_tight: bool
+    bundles: Sequence[Bundle]
     rows: list[list[int]] = field(default_factory=list[list[int]])
     x: dict[int, float] = field(default_factory=dict[int, float])
     chains: list[list[int]] = field(default_factory=list[list[int]])
@@ -115,7 +52,6 @@ class _Arranger:
     label_sizes: dict[int, BoxSize] = field(default_factory=dict[int, BoxSize])
 
     def arrange(self) -> Arrangement:
-        self.loops = find_loops(len(self.sizes), [(link.source, link.target) for link in self.links])
         self._ask_library()
         self._move_together()
         self._straighten()
@@ -132,6 +68,7 @@ class _Arranger:
             chains=tuple(map(tuple, self.chains)),
             loops=self.loops,
             labels=tuple(self.labels),
+            extent=BoxSize(max(box.right for box in boxes.values()), rows[-1].bottom),
         )
 
     def _get_size(self, vertex: int) -> BoxSize:
@@ -141,12 +78,20 @@ class _Arranger:
 
     def _ask_library(self) -> None:
         edges: list[tuple[int, int]] = []
+        made = fresh = len(self.sizes) + len(self.links)
+        joints: dict[int, int] = {}
+        for bundle in self.bundles:
+            line: list[int] = [*range(fresh, fresh + bundle.length), bundle.target]
+            fresh += bundle.length
+            joints |= {link: line[at] for link, at in bundle.joints.items()}
+            edges += pairwise(line)
         for at, link in enumerate(self.links):
             upper, lower = (link.target, link.source) if at in self.loops else (link.source, link.target)
-            middle = len(self.sizes) + at
-            edges.append((upper, middle))
-            if upper != lower:
-                edges.append((middle, lower))
+            lower = joints.get(at, lower)
+            middle = [len(self.sizes) + at, *range(fresh, fresh + link.length - 1)]
+            fresh += link.length - 1
+            path: list[int] = [upper, *middle] if upper == lower else [upper, *middle, lower]
+            edges += pairwise(path)
         onward: dict[int, list[int]] = defaultdict(list)
         heights: dict[int, float] = {}
         shift = 0.0
@@ -160,30 +105,31 @@ class _Arranger:
             shift += width + 1
         for height in sorted(set(heights.values()), reverse=True):
             self.rows.append(sorted((one for one in heights if heights[one] == height), key=self.x.__getitem__))
-        made = len(self.sizes) + len(self.links)
         above = {below: vertex for vertex, all_below in onward.items() for below in all_below if vertex >= made}
         for at, link in enumerate(self.links):
-            # The vertices of the library's making hang on the link's own.
+            # The other vertices of the link, of our making or the library's, hang on its first.
             chain = [len(self.sizes) + at]
             while (below := onward.get(chain[-1], [])) and below[0] >= made:
                 chain.append(below[0])
             while chain[0] in above:
                 chain.insert(0, above[chain[0]])
             self.chains.append(chain)
-            # Near the box that the line leaves.
-            self.labels.append(chain[-1] if at in self.loops else chain[0])
+            self.labels.append((chain[::-1] if at in self.loops else chain)[link.label_step])
             self.label_sizes[self.labels[at]] = link.label
 
     def _measure_distance(self, left: int, right: int) -> float:
         """Measure how far the middles of two neighbours of a row must be apart."""
         boxes = left < len(self.sizes) or right < len(self.sizes)
-        return (self._get_size(left).width + self._get_size(right).width) / 2 + (_GAP if boxes else _LANE)
+        return (self._get_size(left).width + self._get_size(right).width) / 2 + (GAP if boxes else LANE)
 
     def _move_together(self) -> None:
         """Give the library's columns the width that they need, and no more; columns stay columns.
 
         From the left and from the right, and the middle of both, so that neither side is favoured.
         """
+        if self.is_tight:
+            # In columns of their own, in an order that is that of every row.
+            self.x = {vertex: float(at) for at, vertex in enumerate(self._sort_vertices())}
         columns = sorted(set(self.x.values()))
         to_right: dict[float, list[tuple[float, float]]] = defaultdict(list)
         for row in self.rows:
@@ -199,6 +145,10 @@ class _Arranger:
                 latest[column] = min(latest[column], latest[other] - apart)
         self.x = {vertex: (earliest[x] + latest[x]) / 2 for vertex, x in self.x.items()}
 
+    def _sort_vertices(self) -> list[int]:
+        """List all vertices from left to right."""
+        return sorted(self.x, key=lambda vertex: (self.x[vertex], vertex))
+
     def _straighten(self) -> None:
         """Move each vertex to where its lines are straightest, as far as its neighbours in the row let it.
 
@@ -211,6 +161,8 @@ class _Arranger:
             weight = 0.0 if link.hidden else 0.5 if at in self.loops else link.weight
             for above, below in self._split_link(at):
                 pull = 8.0 if above in chain and below in chain else weight
+                # A label that stands near the target stands above it.
+                pull *= 3.0 if link.label_step < 0 and below == link.target else 1.0
                 pulls[above].append((below, pull))
                 pulls[below].append((above, pull))
                 if at not in self.loops:
@@ -220,11 +172,16 @@ class _Arranger:
         singles = [[vertex] for row in self.rows for vertex in row]
         above = [_find_followers(vertex, before, onward) for row in self.rows for vertex in row]
         below = [_find_followers(vertex, onward, before) for row in self.rows for vertex in row]
-        groups = [group for three in zip(singles, above, below, strict=True) for group in three] + self.chains
+        groups = [group for three in zip(singles, above, below, strict=True) for group in three]
+        joints = {at for bundle in self.bundles for at in bundle.joints}
+        groups += [chain for at, chain in enumerate(self.chains) if at not in joints]
+        lines = [max((self.chains[at][1:] for at in bundle.joints), key=len) for bundle in self.bundles]
         for sweep in range(_SWEEPS):
             moved = False
             for group in groups if sweep % 2 == 0 else reversed(groups):
                 moved |= self._pull(group, pulls, beside)
+            for line in lines:
+                self._align(line, beside)
             if not moved:
                 break
 
@@ -250,17 +207,34 @@ class _Arranger:
         ]
         lowest, highest = -float("inf"), float("inf")
         for vertex in group:
-            left, right = beside[vertex]
-            if left is not None and left not in inside:
-                lowest = max(lowest, self.x[left] + self._measure_distance(left, vertex) - self.x[vertex])
-            if right is not None and right not in inside:
-                highest = min(highest, self.x[right] - self._measure_distance(vertex, right) - self.x[vertex])
+            left, right = self._find_range(vertex, beside[vertex], inside)
+            lowest, highest = max(lowest, left - self.x[vertex]), min(highest, right - self.x[vertex])
         if not wanted or lowest > highest:
             return False
         move = max(lowest, min(highest, _find_weighted_median(wanted)))
         for vertex in group:
             self.x[vertex] += move
         return abs(move) > 0.01
+
+    def _align(self, line: Sequence[int], beside: Mapping[int, tuple[int | None, int | None]]) -> None:
+        """Put a line straight, where its neighbours leave it a place in all rows."""
+        ranges = [self._find_range(vertex, beside[vertex], ()) for vertex in line]
+        lowest, highest = max(low for low, _ in ranges), min(high for _, high in ranges)
+        if lowest <= highest:
+            x = max(lowest, min(highest, sorted(self.x[vertex] for vertex in line)[len(line) // 2]))
+            self.x.update(dict.fromkeys(line, x))
+
+    def _find_range(
+        self, vertex: int, beside: tuple[int | None, int | None], inside: Collection[int]
+    ) -> tuple[float, float]:
+        """Find how far left and right a vertex may stand for its neighbours, but those that move along."""
+        left, right = beside
+        lowest, highest = -float("inf"), float("inf")
+        if left is not None and left not in inside:
+            lowest = self.x[left] + self._measure_distance(left, vertex)
+        if right is not None and right not in inside:
+            highest = self.x[right] - self._measure_distance(vertex, right)
+        return lowest, highest
 
     def _stack_rows(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
         """Stack the rows, and find the middle and row of every vertex."""

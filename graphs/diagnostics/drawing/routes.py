@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from graphs.diagnostics.drawing.layout import Arrangement, Box, Link
+from graphs.diagnostics.drawing.arrangement import Box, Link
+from graphs.diagnostics.drawing.folding import Folding
 
 _STEP = 26.0
 _CORNER = 12.0
@@ -36,14 +38,15 @@ class _LinkEnd:
     upper: bool
 
 
-def route_links(arrangement: Arrangement, links: Sequence[Link]) -> dict[int, Route]:
+def route_links(folding: Folding, links: Sequence[Link]) -> dict[int, Route]:
     """Draw a line for every link that is not hidden, by its index."""
-    return _Router(arrangement, links).route_links()
+    return _Router(folding, links).route_links()
 
 
 class _Router:
-    def __init__(self, arrangement: Arrangement, links: Sequence[Link]) -> None:
-        self.arrangement = arrangement
+    def __init__(self, folding: Folding, links: Sequence[Link]) -> None:
+        self.arrangement = folding.arrangement
+        self.detours = folding.detours
         self.links = links
         self.sides = self._find_sides()
         self.ports = self._find_ports()
@@ -77,6 +80,8 @@ class _Router:
             if end.link not in self.arrangement.loops or link.source == link.target:
                 continue
             box, lane = self._find_box(end), self._find_neighbour(end).x
+            if (end.link, box.row - (not end.upper)) in self.detours:
+                continue
             name = link.target if end.upper else link.source
             if abs(lane - box.x) < box.width / 2 + _CORNER + 2 or not self._is_free(name, box, lane):
                 continue
@@ -100,7 +105,7 @@ class _Router:
 
     def _find_ports(self) -> dict[_LinkEnd, Point]:
         """Find where the other lines meet the top or the bottom, ordered by what they lead to, so that none cross."""
-        found: dict[tuple[int, bool], list[tuple[float, _LinkEnd]]] = defaultdict(list)
+        found: dict[tuple[int, bool], dict[tuple[float, int], list[_LinkEnd]]] = defaultdict(dict)
         for end in self._list_ends():
             if end in self.sides:
                 continue
@@ -109,21 +114,25 @@ class _Router:
             name = (link.target if loop else link.source) if end.upper else (link.source if loop else link.target)
             # Both ends of a circle are at the bottom of its box.
             below = end.upper or link.source == link.target
-            found[name, below].append((self._find_neighbour(end).x + (0.01 if not end.upper else 0), end))
+            vertex = self.arrangement.chains[end.link][0 if end.upper else -1]
+            found[name, below].setdefault(
+                (self._find_neighbour(end).x + (0.01 if not end.upper else 0), vertex), []
+            ).append(end)
         points: dict[_LinkEnd, Point] = {}
-        for (name, below), ends in found.items():
+        for (name, below), places in found.items():
             box = self.arrangement.boxes[name]
-            ends.sort(key=lambda one: (one[0], one[1].link))
+            ends = sorted(places.items())
             middle = (len(ends) - 1) / 2
-            straight = [index for index, (x, _) in enumerate(ends) if abs(x - box.x) < 1]
+            straight = [index for index, ((x, _), _) in enumerate(ends) if abs(x - box.x) < 1]
             if len(straight) == 1:
                 middle = straight[0]
             reach = max(middle, len(ends) - 1 - middle, 1)
             step = min(_STEP, (box.width / 2 - 16) / reach)
             # Where arrows would cover each other they meet in one point.
             step = step if step > _ARROW else 0.0
-            for index, (_, end) in enumerate(ends):
-                points[end] = (box.x + (index - middle) * step, box.bottom if below else box.top)
+            for index, (_, together) in enumerate(ends):
+                point = (box.x + (index - middle) * step, box.bottom if below else box.top)
+                points |= dict.fromkeys(together, point)
         return points
 
     def _draw_line(self, at: int) -> Route:
@@ -140,15 +149,14 @@ class _Router:
             steps.start((x, y))
             steps.add_line((x, self.arrangement.rows[self._find_box(top).row].bottom))
         for box in chain:
-            row = self.arrangement.rows[box.row]
-            steps.add_curve((box.x, row.top))
-            steps.add_line((box.x, row.bottom))
+            self._lead_down(at, steps, box.row, box.x)
+            steps.add_line((box.x, self.arrangement.rows[box.row].bottom))
         if bottom in self.sides:
             x, y = self.sides[bottom]
             steps.add_corner((chain[-1].x, y), (x, y))
         else:
             x, y = self.ports[bottom]
-            steps.add_curve((x, self.arrangement.rows[self._find_box(bottom).row].top))
+            self._lead_down(at, steps, self._find_box(bottom).row, x)
             steps.add_line((x, y))
         loop = at in self.arrangement.loops
         tip = top if loop else bottom
@@ -157,6 +165,15 @@ class _Router:
         else:
             heading = (0.0, -1.0 if loop else 1.0)
         return Route(path=steps.to_svg(is_reversed=loop), tip=(x, y) if tip == bottom else steps.first, heading=heading)
+
+    def _lead_down(self, at: int, steps: _PathBuilder, row: int, x: float) -> None:
+        """Lead a line from the row above to the top of this one, where it may begin another column."""
+        goal = (x, self.arrangement.rows[row].top)
+        if detour := self.detours.get((at, row - 1)):
+            turns = [(steps.last[0], detour.foot), (detour.lane, detour.foot), (detour.lane, detour.head)]
+            steps.add_corners([*turns, (x, detour.head)], goal)
+        else:
+            steps.add_curve(goal)
 
     def _draw_circle(self, at: int) -> Route:
         """Draw a line from a box to itself, round its label below."""
@@ -202,6 +219,11 @@ class _PathBuilder:
         self.add_line(_step_towards(turn, self.last))
         self.segments.append(((turn,), _step_towards(turn, point)))
         self.add_line(point)
+
+    def add_corners(self, turns: Sequence[Point], point: Point) -> None:
+        """Add a line to a point by way of several rounded corners."""
+        for turn, after in pairwise([*turns, point]):
+            self.add_corner(turn, point if after is point else ((turn[0] + after[0]) / 2, (turn[1] + after[1]) / 2))
 
     def to_svg(self, *, is_reversed: bool) -> str:
         points = [self.first, *(end for _, end in self.segments)]

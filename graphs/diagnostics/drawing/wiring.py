@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Wire = tuple[int, int]
 """From one box to another."""
@@ -35,6 +35,20 @@ def find_loops(count: int, wires: Sequence[Wire]) -> frozenset[int]:
             elif target not in seen:
                 waiting.append(target)
     return frozenset(found)
+
+
+def find_sole_followers(first: int, onward: Mapping[int, Sequence[int]]) -> list[int]:
+    """Find the box and those that no line leads to but from it and from each other. `onward` has no loops."""
+    before: dict[int, set[int]] = defaultdict(set)
+    for source, targets in onward.items():
+        for target in targets:
+            before[target].add(source)
+    found = [first]
+    for box in found:
+        for target in onward.get(box, ()):
+            if target not in found and before[target] <= set(found):
+                found.append(target)
+    return found
 
 
 def find_detached(count: int, wires: Sequence[Wire]) -> list[int]:
