@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
@@ -141,7 +142,9 @@ async def state(request: Request, facade: FacadeDep, identity: IdentityDep) -> R
 @router.get("/graphs/{name}.svg")
 async def drawing(name: str, facade: FacadeDep, identity: IdentityDep) -> Response:
     """Draw one graph. Raises UnknownModel, also for one that this key may not use."""
-    picture = render_svg(facade.revision.find_plan(name, identity.caller))
+    plan = facade.revision.find_plan(name, identity.caller)
+    # A large graph takes its time.
+    picture = await asyncio.to_thread(render_svg, plan)
     return Response(picture, media_type="image/svg+xml", headers={**SECURITY_HEADERS, "cache-control": "no-store"})
 
 

@@ -21,6 +21,9 @@ _MOST_FOLLOWERS = 40
 _ROW_GAP = (20.0, 0.2, 60.0)
 """Between two rows: at least, for each pixel that a line goes sideways, at most."""
 
+_Neighbours = tuple[tuple[int, float] | None, tuple[int, float] | None]
+"""What stands at the left and at the right of a vertex, each with how far its middle must be away."""
+
 
 def arrange(
     sizes: Sequence[BoxSize],
@@ -168,11 +171,16 @@ class _Arranger:
                 if at not in self.loops:
                     onward[above].append(below)
                     before[below].append(above)
-        beside = {one: (left, right) for row in self.rows for left, one, right in _list_neighbours(row)}
+        beside = self._find_neighbours()
         singles = [[vertex] for row in self.rows for vertex in row]
         above = [_find_followers(vertex, before, onward) for row in self.rows for vertex in row]
         below = [_find_followers(vertex, onward, before) for row in self.rows for vertex in row]
-        groups = [group for three in zip(singles, above, below, strict=True) for group in three]
+        # Once where nothing moves along: a second pull in the same place changes nothing.
+        groups = [
+            group
+            for each in zip(singles, above, below, strict=True)
+            for group in (each if len(each[1]) + len(each[2]) > 2 else each[:1])
+        ]
         joints = {at for bundle in self.bundles for at in bundle.joints}
         groups += [chain for at, chain in enumerate(self.chains) if at not in joints]
         lines = [max((self.chains[at][1:] for at in bundle.joints), key=len) for bundle in self.bundles]
@@ -195,7 +203,7 @@ class _Arranger:
         self,
         group: Sequence[int],
         pulls: Mapping[int, Sequence[tuple[int, float]]],
-        beside: Mapping[int, tuple[int | None, int | None]],
+        beside: Mapping[int, _Neighbours],
     ) -> bool:
         """Move vertices together to where their lines are straightest; returns whether they moved."""
         inside = set(group)
@@ -207,7 +215,7 @@ class _Arranger:
         ]
         lowest, highest = -float("inf"), float("inf")
         for vertex in group:
-            left, right = self._find_range(vertex, beside[vertex], inside)
+            left, right = self._find_range(beside[vertex], inside)
             lowest, highest = max(lowest, left - self.x[vertex]), min(highest, right - self.x[vertex])
         if not wanted or lowest > highest:
             return False
@@ -216,25 +224,33 @@ class _Arranger:
             self.x[vertex] += move
         return abs(move) > 0.01
 
-    def _align(self, line: Sequence[int], beside: Mapping[int, tuple[int | None, int | None]]) -> None:
+    def _align(self, line: Sequence[int], beside: Mapping[int, _Neighbours]) -> None:
         """Put a line straight, where its neighbours leave it a place in all rows."""
-        ranges = [self._find_range(vertex, beside[vertex], ()) for vertex in line]
+        ranges = [self._find_range(beside[vertex], ()) for vertex in line]
         lowest, highest = max(low for low, _ in ranges), min(high for _, high in ranges)
         if lowest <= highest:
             x = max(lowest, min(highest, sorted(self.x[vertex] for vertex in line)[len(line) // 2]))
             self.x.update(dict.fromkeys(line, x))
 
-    def _find_range(
-        self, vertex: int, beside: tuple[int | None, int | None], inside: Collection[int]
-    ) -> tuple[float, float]:
+    def _find_range(self, beside: _Neighbours, inside: Collection[int]) -> tuple[float, float]:
         """Find how far left and right a vertex may stand for its neighbours, but those that move along."""
         left, right = beside
         lowest, highest = -float("inf"), float("inf")
-        if left is not None and left not in inside:
-            lowest = self.x[left] + self._measure_distance(left, vertex)
-        if right is not None and right not in inside:
-            highest = self.x[right] - self._measure_distance(vertex, right)
+        if left is not None and left[0] not in inside:
+            lowest = self.x[left[0]] + left[1]
+        if right is not None and right[0] not in inside:
+            highest = self.x[right[0]] - right[1]
         return lowest, highest
+
+    def _find_neighbours(self) -> dict[int, _Neighbours]:
+        """Find what stands at the left and at the right of each vertex, with the least distance."""
+        found: dict[int, _Neighbours] = {}
+        for row in self.rows:
+            apart = [(left, right, self._measure_distance(left, right)) for left, right in pairwise(row)]
+            lefts = [None, *((left, far) for left, _, far in apart)]
+            rights = [*((right, far) for _, right, far in apart), None]
+            found |= dict(zip(row, zip(lefts, rights, strict=True), strict=True))
+        return found
 
     def _stack_rows(self) -> tuple[list[Row], dict[int, tuple[float, int]]]:
         """Stack the rows, and find the middle and row of every vertex."""
@@ -252,11 +268,6 @@ class _Arranger:
             rows.append(Row(top=top, bottom=bottom, boxes=tuple(row)))
             top = bottom + min(most, least + per_pixel * sideways[at])
         return rows, {vertex: ((row.top + row.bottom) / 2, at) for at, row in enumerate(rows) for vertex in row.boxes}
-
-
-def _list_neighbours(row: Sequence[int]) -> list[tuple[int | None, int, int | None]]:
-    """List the members of a row, each with its neighbours."""
-    return list(zip([None, *row[:-1]], row, [*row[1:], None], strict=True))
 
 
 def _find_followers(vertex: int, onward: Mapping[int, Sequence[int]], before: Mapping[int, Sequence[int]]) -> list[int]:
