@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from support.scripted_model import ScriptedModel
 from support.tool_server import Tools
 
 HERE = Path(__file__).parent
+SHELF = HERE.parents[1] / "configs" / "shelf"
+SHELF_GRAPHS = ("reviewed-writer", "ticket-intake")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,7 +73,10 @@ def webui_starting(port: int, parts_folder: Path) -> Iterator[OpenWebUI]:
 def interlock(
     webui_starting: OpenWebUI, port: int, upstream: ScriptedModel, tools_process: Tools, parts_folder: Path
 ) -> Iterator[PinnedGateway]:
-    """`interlock serve` with tests/e2e/configs."""
+    """`interlock serve` with tests/e2e/configs, and graphs of the shelf beside its own."""
+    configs = shutil.copytree(HERE / "configs", parts_folder / "configs")
+    for name in SHELF_GRAPHS:
+        shutil.copy(SHELF / f"{name}.yaml", configs / "graphs")
     env = {
         "LITELLM_BASE_URL": upstream.url,
         "LITELLM_API_KEY": "sk-of-the-tests",
@@ -78,8 +85,10 @@ def interlock(
         "INTERLOCK_OPERATOR_KEY": OPERATOR_KEY,
         "INTERLOCK_FORWARDED_JWT_SECRET": JWT_SECRET,
         "TOOLS_URL": tools_process.url,
+        "TESTS_PYTHON": sys.executable,
+        "WORKSPACE": str(parts_folder / "files"),
     }
-    served = PinnedGateway(HERE / "configs", parts_folder / "interlock", env, port, showing="INTERLOCK_OPERATOR_KEY")
+    served = PinnedGateway(configs, parts_folder / "interlock", env, port, showing="INTERLOCK_OPERATOR_KEY")
     yield served
     served.stop()
 

@@ -10,7 +10,7 @@ from support.tool_server import Tools
 
 
 def test_the_page_lists_the_graph_and_the_models_behind_it(page: ChatPage) -> None:
-    assert page.models() == ["assistant", "scripted"]
+    assert page.models() == ["assistant", "reviewed-writer", "ticket-intake", "scripted"]
     page.shoot("models")
 
 
