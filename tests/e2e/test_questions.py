@@ -56,7 +56,7 @@ def test_a_ticket_is_completed_with_a_form_and_filed(ada: Chromium, model: ChatM
     page = choose(ada, "ticket-intake")
     model.script(json.dumps({"title": "No pictures", "system": None, "urgency": None}))
     page.send("There are no pictures any more.")
-    page.wait_for_text("(title)")
+    page.wait_for_text("title (1 of 3)")
     page.shoot("form-text")
     page.send("No pictures in the app")
     page.wait_for_question("(system)")
