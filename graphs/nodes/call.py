@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, cast
 
 import orjson
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
@@ -25,9 +26,10 @@ from graphs.errors import NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.permission import PermissionNode
-from graphs.nodes.state import OWN_CALL, Context, OwnCall, State, find_origin, mint_call_id
+from graphs.nodes.state import OWN_CALL, Claims, Context, OwnCall, State, find_origin, mint_call_id
 from graphs.nodes.tools import ToolsNode
 from graphs.nodes.values import NodeValues
+from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.text import truncate
 from graphs.tools.names import make_model_name
 
@@ -86,7 +88,7 @@ class CallPermissionNode:
         """Decide the call, waiting for a person where a rule leaves it to one."""
         own = _find_own_call(state, self._site.name)
         context = self._services.find_context(runtime)
-        inner = _detach_client(context, runtime)
+        inner = _detach_client(context, runtime, state)
         decided = await self._node.run(_view_call(state, own, self._site.name), inner)
         # What the person said instead of deciding: whatever comes of the call, they said it.
         added = [] if context.addendum is None else [context.addendum]
@@ -115,7 +117,7 @@ class CallRunNode:
         info = runtime.execution_info
         attempt = info.node_attempt if info is not None else 1
         own, before = _find_own_call(state, self._site.name), state.get("calls", 0) + attempt - 1
-        inner = _detach_client(context, runtime)
+        inner = _detach_client(context, runtime, state)
         state = {**state, "calls": before}
         if attempt > 1:
             # A call of its own, which the rules look at anew: an approval is for one call.
@@ -219,9 +221,32 @@ def _view_call(state: State, own: OwnCall, name: str) -> State:
     return {**state, "messages": [own["request"]], "verdicts": own["verdicts"], "asker": name}
 
 
-def _detach_client(context: Context, runtime: Runtime[Context]) -> Runtime[Context]:
-    """Return the runtime without what a client may have to do with a call: its tools may have the name of ours."""
-    return runtime.override(context=replace(context, client_names=frozenset(), addendum=None))
+def _detach_client(context: Context, runtime: Runtime[Context], state: State) -> Runtime[Context]:
+    """Return the runtime without what a client has to do with calls: its tools may have the name of ours, and the
+    conversation knows nothing of this one."""
+    claims = OwnClaims(context.claims, state.get("messages", [])) if context.claims is not None else None
+    return runtime.override(context=replace(context, client_names=frozenset(), addendum=None, claims=claims))
+
+
+class OwnClaims:
+    """Claims calls that stand in no message of their turn."""
+
+    def __init__(self, claims: Claims, messages: Sequence[AnyMessage]) -> None:
+        self._claims = claims
+        self._messages = messages
+        """The turn's own so far."""
+
+    async def claim(self, calls: Sequence[Claim], messages: Sequence[AnyMessage]) -> Mapping[str, ClaimResult]:
+        """Decide for each call, by call id, whether to run it."""
+        return await self._claims.claim(calls, self._messages)
+
+    def hold_calls(self) -> AbstractContextManager[None]:
+        """Let calls be claimed and run to their end while the block lasts, although the client may leave."""
+        return self._claims.hold_calls()
+
+    async def pass_gate(self) -> None:
+        """Go on where the client is still there; else the turn ends here."""
+        await self._claims.pass_gate()
 
 
 def _renew_call(own: OwnCall, attempt: int) -> OwnCall:

@@ -222,10 +222,12 @@ async def take_up(store: Store, row: TurnRow) -> bool:
 
 
 async def load_turn_approvals(store: Store, row: TurnRow) -> Mapping[str, Approval]:
-    """Load the approvals that a waiting turn asked for, by call id, in the order of its calls."""
+    """Load the approvals that a waiting turn asked for, by call id, in the order of its calls; those of calls that the
+    graph made itself, which stand in no message, follow."""
     ids = client_call_ids(row.messages)
     found = await store.approvals.find_by_calls(ids)
-    return {key: found[key] for key in ids if key in found}
+    own = await store.approvals.find_by_turn(row.id)
+    return {key: found[key] for key in ids if key in found} | own
 
 
 def may_know(entry: Approval, caller: Caller, owner: str) -> bool:

@@ -92,6 +92,7 @@ _ALL: AnySelect = select(*(approvals.c[name] for name in _NAMES))
 _GET = _ALL.where(approvals.c.id == bindparam("which"))
 _GET_TO_DECIDE = _GET.with_for_update()
 _GET_BY_CALLS = _ALL.where(approvals.c.call_id.in_(bindparam("calls", expanding=True)))
+_GET_BY_TURN = _ALL.where(approvals.c.turn == bindparam("which")).order_by(approvals.c.created)
 _ADD = insert(approvals).on_conflict_do_nothing()
 _DECIDE = update(approvals).where(approvals.c.id == bindparam("which"), approvals.c.status == "pending")
 _NOT_EXPIRED = approvals.c.expires.is_(None) | (approvals.c.expires > bindparam("now"))
@@ -157,6 +158,13 @@ class Approvals:
             return {}
         stored = await self._database.read(lambda connection: _find_by_calls(connection, call_ids))
         return {call_id: _apply_expiry(approval, now) for call_id, approval in stored.items()}
+
+    async def find_by_turn(self, turn: str, *, now: float | None = None) -> dict[str, Approval]:
+        """Find the approvals that a turn asked for, by call id, the oldest first."""
+        rows = await self._database.read(
+            lambda connection: [*map(_from_row, connection.execute(_GET_BY_TURN, {"which": turn}))]
+        )
+        return {approval.call_id: _apply_expiry(approval, now) for approval in rows}
 
     async def list(
         self,

@@ -223,6 +223,26 @@ class TestRights:
         assert [line for line in tools.ran() if line.startswith("write")] == calls
         assert len(tools.ran()) == 1 + len(calls)
 
+    async def test_the_request_that_waits_asked_again_asks_the_same_and_goes_on_once(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        """As a client does that lost the answer: an approval that is still to be given is not taken for given."""
+        nodes = {
+            "first": call("files/order", args={"item": "tea"}, next="change"),
+            "change": call("files/write", args={"text": "x"}, into="found"),
+            "say": SAY,
+        }
+        graph = {"vars": {"found": "string"}, "start": "first", "nodes": nodes}
+        folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, graphs={"assistant": graph})
+        again = {"x-stainless-retry-count": "1"}
+        async with serving(folder, tmp_path / "data") as facade:
+            asked = await facade.say("a")
+            repeated = (await facade.ask("a", headers=again)).json()["choices"][0]["message"]["content"]
+            assert repeated == asked
+            [approval] = re.findall(r"`approve ([a-z2-7]{8})`", asked)
+            assert await facade.say("a", said(asked), f"approve {approval}") == "written"
+        assert tools.ran() == ["order tea", "write x"]
+
     async def test_another_message_instead_of_a_decision_is_a_rejection_where_the_graph_has_a_way_for_it(
         self, tmp_path: Path, model: ScriptedModel, tools: Tools
     ) -> None:

@@ -1,4 +1,4 @@
-"""Graphs that ask: the page's own panel for a choice, the chat for a text, and a call that waits for its own approval."""
+"""Graphs that ask: the page's own panel for a choice, the chat for a text, and a call that waits for approval."""
 
 from __future__ import annotations
 
