@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal, cast
 
 import orjson
 
 from graphs.llm.messages import calls_of, client_call_ids, text_of
+from graphs.nodes.state import OWN_CALL
 from graphs.store.approvals import Approval
 from graphs.store.audit.log import AuditFilter
 from graphs.store.audit.record import AuditRecord
@@ -115,8 +117,9 @@ async def load_timeline(
     """
     rows = await store.turns.find_recent(owner, limit)
     lines = await _load_chains(store, owner, rows)
-    ids = sorted({key for line in lines for row in line for key in client_call_ids(row.messages)})
-    decisions, runs = await _read_audit(store, owner, [row.id for line in lines for row in line]) if ids else ({}, {})
+    decisions, runs = await _read_audit(store, owner, [row.id for line in lines for row in line])
+    own = [key for key in decisions if key.startswith(OWN_CALL)]
+    ids = sorted({*own, *(key for line in lines for row in line for key in client_call_ids(row.messages))})
     known = _CallRecords(
         journal_entries=await store.journal.find_entries(ids),
         approvals=await store.approvals.find_by_calls(ids),
@@ -188,7 +191,10 @@ def _build_turn_view(
         for call in calls_of(message)
         if str(call.get("id")) not in earlier_calls
     }
-    views = [_build_call_view(key, call, results.get(key), status, known) for key, call in calls.items()]
+    own = _collect_own_calls({row.id for row in line}, known)
+    views = [_build_call_view(key, call, results.get(key), status, known) for key, call in {**own, **calls}.items()]
+    if own:
+        views.sort(key=lambda view: inf if view.began is None else view.began)
     return TurnView(
         id=last.id,
         graph=last.graph,
@@ -202,6 +208,15 @@ def _build_turn_view(
         calls=views[-MOST_CALLS:],
         left_out=max(0, len(views) - MOST_CALLS),
     )
+
+
+def _collect_own_calls(turns: Collection[str], known: _CallRecords) -> Mapping[str, Mapping[str, Any]]:
+    """Collect the calls that the graph itself made in these turns, which stand in no message: the audit knows them."""
+    return {
+        key: {"id": key, "function": {"name": record.tool, "arguments": dump_json(record.args or {})}}
+        for key, record in known.decisions.items()
+        if key.startswith(OWN_CALL) and record.turn in turns
+    }
 
 
 def _build_call_view(

@@ -159,6 +159,24 @@ async def test_no_model_sees_the_call_either_where_a_page_shows_it_and_sends_it_
 
 
 @pytest.mark.usefixtures("keys")
+async def test_the_console_shows_the_call_and_the_audit_names_its_node(
+    tmp_path: Path, model: ScriptedModel, log: Path
+) -> None:
+    nodes = {"look": call("steps/query", args={"sql": "S"}, next="more"), "more": call("steps/grow"), "say": SAY}
+    folder = write(tmp_path, model, log, nodes)
+    async with serving(folder, tmp_path / "data") as facade:
+        await facade.say("go")
+        headers = {"authorization": f"Bearer {ADMIN}"}
+        shown = (await facade.http.get(f"{facade.url.removesuffix('/v1')}/console/api/turns", headers=headers)).json()
+    [turn] = shown["turns"]
+    assert [(one["tool"], one["verdict"], one["outcome"]) for one in turn["calls"]] == [
+        ("steps/query", "allow", "done"),
+        ("steps/grow", "allow", "done"),
+    ]
+    assert '"sql": "S"' in turn["calls"][0]["arguments"]
+
+
+@pytest.mark.usefixtures("keys")
 class TestRights:
     """Nothing runs that the caller may not run."""
 
