@@ -112,10 +112,10 @@ def check_files(target: Target, env: Mapping[str, str], *, patience: float | Non
         silence_engine_log()
         seen, notes = asyncio.run(check_servers(snapshot, patience))
         problems = target.select(seen)
-    notes = [*notes, *describe_worst_cases(target, snapshot)]
     if not problems:
         graphs = "" if target.file else f"; graphs: {', '.join(snapshot.graphs)}"
-        notes = [*notes, f"{target.shown}: no problems{graphs}"]
+        worst_cases = describe_worst_cases(target, snapshot)
+        notes = [*notes, *worst_cases, f"{target.shown}: no problems{graphs}"]
     return CheckResult(problems, notes, sound=not problems)
 
 
