@@ -217,6 +217,15 @@ class ToolProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNote:
+    """A node begins, and says what it does. Shown while the turn runs, and no part of the answer."""
+
+    node: str
+    text: str
+    """In one line."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of a turn; nothing follows it."""
 
@@ -233,6 +242,7 @@ Event = (
     | LogprobsDelta
     | ToolStarted
     | ToolProgress
+    | NodeNote
     | ToolFinished
     | ToolRefused
     | ApprovalNeeded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -20,7 +21,7 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import END as THE_END
 from graphs.config.spec.graph import MODEL_ROLES, CallNodeSpec, RetrySpec
 from graphs.errors import ModelError, NodeFailure
-from graphs.events import TextDelta
+from graphs.events import NodeNote, TextDelta
 from graphs.nodes import AGENT_PARTS, CALL_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter
 from graphs.nodes.state import Context, ErrorRecord, State, count_visits, find_client_calls, find_last_request
 from graphs.nodes.state_types import build_state_type
@@ -28,6 +29,9 @@ from graphs.nodes.values import NodeValues
 from graphs.runtime.in_flight import InFlight
 from graphs.telemetry import instrument
 from graphs.telemetry.path import ERROR_WAY, record_branch
+from graphs.text import truncate
+
+log = logging.getLogger(__name__)
 
 Graph = CompiledStateGraph[State, Context, State, State]
 
@@ -61,6 +65,10 @@ MODEL_RETRY = RetryPolicy(
 """Only failures before the first word: what a person has read is never said again."""
 
 
+NOTE = "note"
+"""The field that says what a node does."""
+LONGEST_NOTE = 200
+"""Characters of a status line."""
 LONGEST_WAIT = 60.0
 """Seconds between two attempts that a graph asks for."""
 
@@ -76,6 +84,8 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
         runner = NODE_CLASSES[node.type](NodeSite(plan=plan, name=name), services)
         counts = plan.counts_visits and node.role != "caller"
         run = record_visits(runner.run, name) if counts else runner.run
+        if (name, NOTE) in plan.templates:
+            run = announce_note(run, NodeSite(plan=plan, name=name), services)
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
             name, cast(Any, function), input_schema=state, **build_failure_options(name, plan)
@@ -106,6 +116,28 @@ def record_visits(run: Callable[..., Awaitable[Mapping[str, Any]]], name: str) -
         return {**await run(state, *args, **kwargs), **build_visits(state, name)}
 
     return run_recorded
+
+
+def announce_note(
+    run: Callable[..., Awaitable[Mapping[str, Any]]], site: NodeSite, services: Services
+) -> Callable[..., Any]:
+    """Wrap a node, so that its `note` is shown when it begins. What cannot be filled in is not shown: a status line
+    ends no turn."""
+    values = NodeValues(site, services)
+
+    @wraps(run)
+    async def run_announced(state: State, runtime: Runtime[Context], **kwargs: Any) -> Mapping[str, Any]:
+        context = services.find_context(runtime)
+        try:
+            text = await values.render(NOTE, state, context)
+        except NodeFailure as error:
+            log.warning("graph %s, node %s: no note is shown: %s", site.plan.id, site.name, error)
+            text = None
+        if text and (line := truncate(" ".join(text.split()), LONGEST_NOTE)):
+            find_emitter(context, runtime.stream_writer)(NodeNote(site.name, line))
+        return await run(state, runtime=runtime, **kwargs)
+
+    return run_announced
 
 
 def record_tools_of(agent: str, run: Callable[..., Awaitable[Mapping[str, Any]]]) -> Callable[..., Any]:

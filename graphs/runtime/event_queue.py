@@ -8,6 +8,7 @@ from graphs.events import (
     AnnotationsAdded,
     Event,
     LogprobsDelta,
+    NodeNote,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -111,7 +112,7 @@ def weigh(event: Event) -> int:
             return EVENT_WEIGHT + len(annotations)
         case ToolFinished(text=text, images=images):
             return EVENT_WEIGHT + len(text) + sum(map(len, images))
-        case ToolProgress(text=text) | ToolRefused(reason=text):
+        case ToolProgress(text=text) | ToolRefused(reason=text) | NodeNote(text=text):
             return EVENT_WEIGHT + len(text)
         case _:
             return EVENT_WEIGHT

@@ -127,7 +127,7 @@ def describe_names(root: Path) -> str:
         name: list_keys(path for node in nodes for path in node.locate_expressions())
         for name, nodes in examples.items()
     }
-    keys = {"next": f"`when` under `next`; {join_keys(values)}", "text": join_keys(texts)}
+    keys = {"next": f"`when` under `next`; {join_keys(values)}", "text": f"`note` of every node; {join_keys(texts)}"}
     rows = [(PLACES[place], keys[place], ", ".join(map(code, scopes[place]))) for place in PLACES]
     own = "".join(
         f"\nIn the CEL of `{name}`: {', '.join(map(code, spec.own_names))} too.\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from graphs.events import ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.events import NodeNote, ToolFinished, ToolProgress, ToolRefused, ToolStarted
 from graphs.text import escape_invisible, format_exact_json
 from server.protocols.sse import encode_sse
 
@@ -34,6 +34,7 @@ class ResponseItems:
         self._index = 0
         self._current_kind: Literal["text", "thoughts"] | None = None
         self._calls: dict[str, tuple[int, dict[str, Any]]] = {}
+        self._note = ""
 
     def begin_text(self) -> None:
         """Begin an item of text, where none is open."""
@@ -50,6 +51,16 @@ class ResponseItems:
     def report_progress(self, event: ToolProgress) -> bytes:
         """Encode a line above the answer that says how far the tool is."""
         return encode_status(escape_invisible(f"{event.tool}: {event.text}"), done=False)
+
+    def show_note(self, event: NodeNote) -> bytes:
+        """Encode a line above the answer that says what a node does."""
+        self._note = escape_invisible(event.text)
+        return encode_status(self._note, done=False)
+
+    def close_note(self) -> bytes:
+        """Encode that the last note is over, for the page shows it as running until then; empty without one."""
+        note, self._note = self._note, ""
+        return encode_status(note, done=True) if note else b""
 
     def finish_call(self, event: ToolFinished) -> bytes:
         """Encode the result of a call."""

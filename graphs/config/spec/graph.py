@@ -123,7 +123,7 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     role: ClassVar[NodeRole] = "step"
     """What the checks, the compiler and the drawings know this type by."""
     templates: ClassVar[tuple[str, ...]] = ()
-    """The fields whose text holds CEL in `{{ … }}`."""
+    """The fields of this type whose text holds CEL in `{{ … }}`."""
     own_names: ClassVar[tuple[str, ...]] = ()
     """The names that its expressions may look at beside those that all have."""
     retries: ClassVar[bool] = False
@@ -133,6 +133,11 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The name of the node type."""
     next: Next
     """Where to go then."""
+    note: str | None = None
+    """A status line while the node runs, where the client shows such lines. `{{ … }}` holds CEL as in a prompt. One
+    that cannot be filled in is left out."""
+    description: str = ""
+    """What the node is for, in plain text: shown in drawings."""
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
@@ -140,7 +145,7 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
 
     def locate_templates(self) -> dict[tuple[str | int, ...], str]:
         """List the texts that hold CEL in `{{ … }}`, by their paths in the node."""
-        return {(name,): text for name in self.templates if (text := getattr(self, name))}
+        return {(name,): text for name in (*self.templates, "note") if (text := getattr(self, name))}
 
     def locate_arguments(self) -> dict[tuple[str | int, ...], str] | None:
         """List the arguments of the tool that this node calls, by their paths in the node; None: it calls none itself,
@@ -371,8 +376,9 @@ class CallNodeSpec(NodeSpec, frozen=True):
         return self
 
     def locate_templates(self) -> dict[tuple[str | int, ...], str]:
-        """List the texts of the arguments that hold CEL."""
-        return {path: text for path, text in _walk_texts(self.args, ("args",)) if "{{" in text}
+        """List the note, and the texts of the arguments that hold CEL."""
+        arguments = {path: text for path, text in _walk_texts(self.args, ("args",)) if "{{" in text}
+        return {**super().locate_templates(), **arguments}
 
     def locate_arguments(self) -> dict[tuple[str | int, ...], str] | None:
         """List the names of the arguments."""

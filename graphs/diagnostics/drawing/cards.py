@@ -56,6 +56,7 @@ def build_node_card(node: NodeShape) -> Card:
     head = ICON + 6 + measure_width(lines[0].text, looks.NAME_SIZE, bold=True) + COUNT_ROOM
     widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
     full = [f"{clean(node.name)}: {node.type}{clean(model)}" if node.type else clean(node.name)]
+    full += [clean(node.description)] if node.description else []
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     full += [f"calls {clean(node.call)}"] if node.call else []
     full += [f"into {', '.join(map(clean, node.variables))}"] if node.variables else []

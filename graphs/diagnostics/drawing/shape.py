@@ -42,6 +42,7 @@ class NodeShape:
     """The tool that it calls itself; empty: it calls none."""
     variables: tuple[str, ...] = ()
     """The variables that it writes."""
+    description: str = ""
     faults: tuple[str, ...] = ()
     """What is wrong with it, in words."""
 
@@ -153,6 +154,7 @@ class _ShapeReader:
             tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
             call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
             variables=self._read_variables(at, spec),
+            description=self.read_text((*at, "description")),
             faults=faults,
         )
 

@@ -16,6 +16,7 @@ from graphs.events import (
     Finished,
     LogprobsDelta,
     ModelFinished,
+    NodeNote,
     QuestionAsked,
     ReasoningDelta,
     RefusalDelta,
@@ -79,7 +80,7 @@ class Collector:
                         refuse_pause(self.pending, self._question)
                 case ModelFinished() | ToolStarted() | ToolRefused():
                     self.pending, self._question = (), None  # it went on
-                case ToolProgress() | ToolFinished():
+                case ToolProgress() | ToolFinished() | NodeNote():
                     pass
         return self._finished is not None
 

@@ -15,6 +15,7 @@ from graphs.events import (
     Finished,
     LogprobsDelta,
     ModelFinished,
+    NodeNote,
     QuestionAsked,
     ReasoningDelta,
     RefusalDelta,
@@ -42,6 +43,14 @@ class ToolItems(Protocol):
 
     def report_progress(self, event: ToolProgress) -> bytes:
         """Encode how far a call is."""
+        ...
+
+    def show_note(self, event: NodeNote) -> bytes:
+        """Encode what a node does."""
+        ...
+
+    def close_note(self) -> bytes:
+        """Encode that the last note is over; empty where there was none."""
         ...
 
     def finish_call(self, event: ToolFinished) -> bytes:
@@ -127,6 +136,9 @@ class ChunkEncoder:
                 case ToolProgress():
                     if self._items:
                         parts.append(self._items.report_progress(event))
+                case NodeNote():
+                    if self._items:
+                        parts.append(self._items.show_note(event))
                 case ToolFinished():
                     if self._items:
                         parts.append(self._items.finish_call(event))
@@ -139,6 +151,8 @@ class ChunkEncoder:
                 case Finished(reason, usage):
                     if self._raises_pause:
                         refuse_pause(self._pending, self._question)
+                    if self._items:
+                        parts.append(self._items.close_note())
                     parts += (self._encode_chunk({}, reason), *self._encode_usage(usage), DONE)
                     self.done = True
                 case ApprovalNeeded(pending):
