@@ -117,10 +117,12 @@ class _Drawing:
         _add_child(group, "path", {"class": "arrow", "d": _trace_arrow(route), "fill": colour})
         if line.card.lines:
             board = _add_child(group, "g", {"class": "label"})
-            place = {"x": f"{label.left:.1f}", "y": f"{label.top:.1f}", "rx": "4", "fill": LIGHT.background}
-            _add_child(board, "rect", {**place, "width": f"{label.width:.1f}", "height": f"{label.height:.1f}"})
+            size = line.card.size
+            left, top = label.x - size.width / 2, label.y - size.height / 2
+            place = {"x": f"{left:.1f}", "y": f"{top:.1f}", "rx": "4", "fill": LIGHT.background}
+            _add_child(board, "rect", {**place, "width": f"{size.width:.1f}", "height": f"{size.height:.1f}"})
             for at, each in enumerate(line.card.lines):
-                y = label.top + 14 + at * looks.LINE
+                y = top + 14 + at * looks.LINE
                 _add_text(board, each.text, label.x, y, role=each.role, anchor="middle")
 
 

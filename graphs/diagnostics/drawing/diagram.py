@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphs.config.spec.graph import END
+from graphs.diagnostics.drawing import looks
 from graphs.diagnostics.drawing.arrangement import NO_SIZE, BoxSize, Link
 from graphs.diagnostics.drawing.cards import Card, build_edge_cards, build_node_card
 from graphs.diagnostics.drawing.shape import Edge, GraphShape
@@ -12,6 +13,8 @@ from graphs.diagnostics.drawing.wiring import find_detached
 
 _MARK = BoxSize(58, 26)
 """The start and end marks."""
+_CIRCLE = 12.0
+"""Between a label and the line round it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Diagram:
     """One for each line, then those that are not drawn."""
 
 
+def _make_room(line: EdgeLine) -> BoxSize:
+    """Make room for the label of a line, and for the line round it where it leads to the node that it leaves."""
+    size = line.card.size
+    if line.source != line.target:
+        return size
+    return BoxSize(size.width + 2 * _CIRCLE, max(size.height, looks.LINE) + _CIRCLE)
+
+
 def build_diagram(shape: GraphShape) -> Diagram:
     """Build the boxes and lines of a graph."""
     nodes = tuple(build_node_card(node) for node in shape.nodes)
@@ -53,7 +64,7 @@ def build_diagram(shape: GraphShape) -> Diagram:
         Link(
             source=index.get(line.source, 0),
             target=index[line.target],
-            label=line.card.size,
+            label=_make_room(line),
             weight=1.0 if line.target == END else 2.0,
         )
         for line in lines

@@ -178,11 +178,13 @@ class _Router:
     def _draw_circle(self, at: int) -> Route:
         """Draw a line from a box to itself, round its label below."""
         out, back = self.ports[_LinkEnd(at, upper=True)], self.ports[_LinkEnd(at, upper=False)]
-        label = self.arrangement.boxes[self.arrangement.chains[at][0]]
+        label = self.arrangement.boxes[self.arrangement.labels[at]]
+        top = self.arrangement.rows[label.row].top
         steps = _PathBuilder()
         steps.start(out)
-        deep = label.y + (label.y - out[1]) / 3
-        steps.segments.append((((out[0] - 18, deep), (back[0] + 18, deep)), back))
+        steps.add_curve((label.left, top))
+        steps.add_corners([(label.left, label.bottom), (label.right, label.bottom)], (label.right, top))
+        steps.add_curve(back)
         return Route(path=steps.to_svg(is_reversed=False), tip=back, heading=(0.0, -1.0))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.large_graphs import LARGE_GRAPHS
 from support.pictures import Picture, Pixels
 
 from graphs.diagnostics.drawing import GraphShape, read_shapes, render_mermaid, render_png, render_svg
+from graphs.diagnostics.drawing.shape import read_shape
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = (ROOT / "configs" / "graphs" / "assistant.yaml", *sorted((ROOT / "configs" / "shelf").glob("*.yaml")))
@@ -52,6 +54,24 @@ def check_nothing_is_covered(picture: Picture) -> None:
                 if other is not way and other.label and other.label.contains(point)
             ]
             assert labels == [], f"{source} > {target}"
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("when", ["x", 'text.contains("long enough for two lines of a label")'])
+def test_a_way_back_to_its_own_node_leads_round_its_label(place: int, when: str) -> None:
+    ways = [{"when": when, "to": f"n{at}"} for at in range(3)]
+    ways.insert(place, {"when": when, "to": "a"})
+    replies = {f"n{at}": {"type": "reply", "text": "x", "next": "end"} for at in range(3)}
+    nodes: dict[str, Any] = {"a": {"type": "model", "next": ways}, **replies}
+    picture = Picture(render_svg(read_shape("graph", {"start": "a", "nodes": nodes}, {}, None)))
+    check_nothing_is_covered(picture)
+    (way,) = [way for source, target, way in picture.ways if source == target]
+    (left, right), (top, bottom) = ((min(each), max(each)) for each in zip(*way.line, strict=True))
+    assert way.label is not None
+    assert left < way.label.left
+    assert way.label.right < right
+    assert top < way.label.top
+    assert way.label.bottom < bottom
 
 
 def test_every_way_of_a_folded_chain_is_drawn_from_its_node_to_the_next() -> None:
