@@ -70,6 +70,15 @@ def take_text(question: NodeQuestion, text: str, *, by: str) -> NodeQuestion:
     return take_fields(question, {field.name: value}, by=by, channel="chat")
 
 
+def repeats_answer(question: NodeQuestion, text: str) -> bool:
+    """Whether a message says once more what the question was answered with."""
+    field = question.fields[-1]
+    try:
+        return question.channel == "chat" and read_value(field, text) == question.given[field.name]
+    except AnswerMismatch:
+        return False
+
+
 def take_fields(question: NodeQuestion, given: dict[str, Any], *, by: str, channel: AnswerChannel) -> NodeQuestion:
     """Make of a question what values that fit make of it: it is answered once nothing is open any more."""
     after = replace(question, given={**question.given, **given}, misses=0, problem="")

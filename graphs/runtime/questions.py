@@ -161,5 +161,6 @@ async def answer_by_text(
     try:
         await store.questions.answer(question.id, lambda before: question_text.take_text(before, text, by=caller.user))
     except (AlreadyAnswered, QuestionExpired):
-        return Resume(row, addendum=text)
+        # Sent again, since the process that took it died.
+        return Resume(row, addendum=None if question_text.repeats_answer(question, text) else text)
     return Resume(row)
