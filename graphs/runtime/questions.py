@@ -43,6 +43,7 @@ __all__ = [
     "build_answer_schema",
     "find_awaited",
     "find_question",
+    "may_answer",
 ]
 
 QUESTION_KEY = "question"

@@ -3,6 +3,7 @@
 import * as approvals from "./approvals.js";
 import { el, plain } from "./dom.js";
 import * as graphs from "./graphs.js";
+import * as questions from "./questions.js";
 import * as server from "./server.js";
 import * as servers from "./servers.js";
 import * as turns from "./turns.js";
@@ -52,6 +53,7 @@ async function refresh(mine) {
     $("who-name").replaceChildren(plain(you.user), " · role ", plain(you.narrowed_by ? `${you.role} and ${you.narrowed_by}` : you.role));
     problems(state.problems);
     approvals.show(state.approvals);
+    questions.show(state.questions);
     graphs.show(state.graphs, state.snapshot);
     servers.show(state.servers);
     $("foot").replaceChildren("Interlock is ", el("strong", {}, state.status), ". Snapshot of the files: ", el("code", {}, state.snapshot), ".");
@@ -77,6 +79,7 @@ function leave(words = "") {
   for (const id of ["board", "ways", "who", "lost"]) $(id).hidden = true;
   for (const id of ["graph-list", "server-list", "turn-list", "problem-list"]) $(id).replaceChildren();
   approvals.clear();
+  questions.clear();
   you = heard = null;
   wanted = FIRST;
   $("sign-in").hidden = false;

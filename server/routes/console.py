@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from graphs.diagnostics.drawing.looks import build_dark_style
 from graphs.diagnostics.overview import Overview, build_overview
 from graphs.diagnostics.timeline import TurnView, load_timeline
 from graphs.runtime.approvals import Approval
+from graphs.runtime.questions import NodeQuestion, may_answer
 from graphs.text import dump_json
 from server.protocols.json import JSON
 from server.routes import approvals
@@ -136,7 +137,10 @@ async def state(request: Request, facade: FacadeDep, identity: IdentityDep) -> R
         identity.caller,
         identity.owner,
     )
-    return answer_if_changed(request, {"you": describe_caller(identity), **format_overview(overview)})
+    asked = await engine.list_questions(identity.caller, identity.owner, "pending")
+    waiting = [format_waiting_question(question, identity) for question in asked]
+    shown = {"you": describe_caller(identity), **format_overview(overview), "questions": waiting}
+    return answer_if_changed(request, shown)
 
 
 @router.get("/graphs/{name}.svg")
@@ -195,6 +199,21 @@ def format_overview(overview: Overview) -> dict[str, Any]:
             }
             for view in overview.approvals
         ],
+    }
+
+
+def format_waiting_question(question: NodeQuestion, identity: Identity) -> dict[str, Any]:
+    """Format a question with the fields of its form."""
+    return {
+        "id": question.id,
+        "graph": question.graph,
+        "question": question.text,
+        "fields": [asdict(field) for field in question.fields],
+        "caller": question.caller,
+        "role": question.role,
+        "created": question.created,
+        "expires": question.expires,
+        "answerable": may_answer(question, identity.caller, identity.owner),
     }
 
 

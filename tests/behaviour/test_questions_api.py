@@ -202,3 +202,21 @@ async def test_the_answer_that_asks_names_its_question(tmp_path: Path, model: Sc
         answer = await facade.ask("go")
         (entry,) = await list_pending(facade)
         assert answer.json()["interlock"] == {"questions": [entry["id"]]}
+
+
+async def test_the_console_lists_what_waits(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    async with serving(configure(tmp_path, model, ask(TICKET, by="admin")), tmp_path / "data") as facade:
+        await facade.say("go", key=DEVELOPER)
+        shown = {}
+        for key in (ADMIN, DEVELOPER):
+            address = f"{facade.url.removesuffix('/v1')}/console/api/state"
+            state = await facade.http.get(address, headers={"authorization": f"Bearer {key}"})
+            (shown[key],) = state.json()["questions"]
+        assert shown[ADMIN]["answerable"] is True
+        assert shown[DEVELOPER]["answerable"] is False
+        assert [(field["name"], field["kind"], field["is_optional"]) for field in shown[ADMIN]["fields"]] == [
+            ("title", "string", False),
+            ("urgency", "enum", False),
+            ("steps", "string", True),
+            ("again", "bool", False),
+        ]

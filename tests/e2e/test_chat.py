@@ -9,8 +9,8 @@ from support.tool_replies import what_the_tools_said
 from support.tool_server import Tools
 
 
-def test_the_page_lists_the_graph_and_the_models_behind_it(page: ChatPage) -> None:
-    assert page.models() == ["assistant", "reviewed-writer", "ticket-intake", "scripted"]
+def test_the_page_lists_the_graphs_and_the_models_behind_them(page: ChatPage) -> None:
+    assert page.models() == ["assistant", "reviewed-writer", "ticket-intake", "ticket", "scripted"]
     page.shoot("models")
 
 

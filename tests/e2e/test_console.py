@@ -59,6 +59,17 @@ ACCESS: dict[str, Any] = {
 }
 
 
+FORM: dict[str, Any] = {
+    "vars": {"ticket": {"fields": {"title": "string", "system": ["shop", "app"], "copies?": "int"}}, "sure": "bool"},
+    "start": "form",
+    "nodes": {
+        "form": {"type": "question", "question": "Complete it\u202e.", "into": "ticket", "by": "admin", "next": "sure"},
+        "sure": {"type": "question", "question": "Sure?", "into": "sure", "next": "say"},
+        "say": {"type": "reply", "text": "{{ ticket }} {{ sure }}", "next": "end"},
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def served(
     upstream: ScriptedModel, tools_process: Tools, tmp_path_factory: pytest.TempPathFactory
@@ -66,7 +77,7 @@ def served(
     """Interlock with two graphs, one server that is up and one whose program is not there."""
     folder = tmp_path_factory.mktemp("console")
     servers = {"files": {"url": tools_process.url}, "npm-things": {"command": "no-such-npx", "args": ["-y", "things"]}}
-    graphs = {"assistant": ASSISTANT, "strange": {**ASSISTANT, "description": f"Strange {HOSTILE}"}}
+    graphs = {"assistant": ASSISTANT, "strange": {**ASSISTANT, "description": f"Strange {HOSTILE}"}, "form": FORM}
     configs = write_configs(folder / "configs", upstream.url, servers, access=ACCESS, graphs=graphs)
     env = {"RESTRICTED_KEY": RESTRICTED_KEY, "BUSY_KEY": BUSY_KEY, "CHATS_KEY": CHATS_KEY}
     with ThreadPoolExecutor(1) as elsewhere:  # in this thread Playwright's event loop runs
@@ -239,6 +250,30 @@ def test_approving_here_lets_the_open_answer_go_on(
     expect(turn.locator(".approved")).to_contain_text(
         re.compile("Approved by admin at .* after it was asked. “go ahead”")
     )
+
+
+def test_a_question_is_answered_here(
+    console: ConsolePage, served: PinnedGateway, elsewhere: ThreadPoolExecutor
+) -> None:
+    """With a form for several values, with buttons for one choice; what does not fit is said beside it."""
+    console.enter(ADMIN_KEY)
+    answer = elsewhere.submit(asked, served, "go", model="form", headers=WAITING)
+    card = console.page.locator("#question-list > li")
+    expect(card).to_contain_text("Complete itU+202E.")
+    expect(card).to_contain_text("Asked of the role admin in form")
+    assert console.spoken() == "1 question waits for an answer: Complete it[U+202E]."
+    card.get_by_label("title").fill("It fails")
+    card.get_by_label("system").select_option("app")
+    card.get_by_label("copies").fill("two")
+    card.get_by_role("button", name="Answer").click()
+    expect(card.get_by_role("alert")).to_have_text("The answer at 'copies' is a text; expected a whole number.")
+    console.shoot("question")
+    card.get_by_label("copies").fill("2")
+    card.get_by_role("button", name="Answer").click()
+    expect(card).to_contain_text("Sure?")
+    card.get_by_role("button", name="Yes").click()
+    assert answer.result(30).endswith('{"title":"It fails","system":"app","copies":2} true')
+    expect(console.page.locator("#questions")).to_be_hidden()
 
 
 def test_rejecting_here_runs_nothing_and_the_note_reaches_the_model(

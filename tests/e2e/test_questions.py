@@ -71,3 +71,45 @@ def test_a_ticket_is_completed_with_a_form_and_filed(ada: Chromium, model: ChatM
     assert "No pictures in the app (app, high)" in answer
     [file] = workspace.glob("ticket-app-*.json")
     assert json.loads(file.read_text()) == {"title": "No pictures in the app", "system": "app", "urgency": "high"}
+
+
+@pytest.fixture
+def asked(page: ChatPage) -> ChatPage:
+    """The page as it asks for the first fields."""
+    page.page.keyboard.press("Escape")
+    page.choose("ticket")
+    page.send("The till is broken.")
+    assert "Please complete the ticket. (urgent)" in page.question()
+    return page
+
+
+def test_choices_are_clicked_and_texts_are_typed(asked: ChatPage, model: ChatModel) -> None:
+    model.script("It is filed.")
+    assert asked.options() == ["No", "Yes"]
+    asked.shoot("question")
+    asked.decide("Yes")
+    asked.wait_for_question("(system)")
+    assert asked.options() == ["shop", "app"]
+    asked.decide("app")
+    asked.wait_for_text("title")
+    asked.shoot("question-for-text")
+    asked.send("Till broken")
+    asked.wait_for_question("File “Till broken”?")
+    asked.decide("file")
+    assert asked.answer() == "It is filed."
+    asked.shoot("question-answered")
+    [request] = model.chats
+    told = [(message["role"], message["content"]) for message in request.messages]
+    assert told[1:] == [
+        ("user", "The till is broken."),
+        ("assistant", "Please complete the ticket."),
+        ("user", '{"urgent": true, "system": "app", "title": "Till broken"}'),
+        ("assistant", "File “Till broken”?"),
+        ("user", "file"),
+    ]
+
+
+def test_cancel_answers_nothing(asked: ChatPage, model: ChatModel) -> None:
+    asked.cancel()
+    asked.wait_for_text("Nothing was filed.")
+    assert model.chats == []
