@@ -155,6 +155,7 @@ async def answer_error(_: Request, error: Exception) -> Response:
         headers["retry-after"] = answer.retry_after
     if answer.approvals:
         headers[APPROVALS] = ",".join(answer.approvals)
+    if answer.approvals or answer.questions:
         headers["x-should-retry"] = "false"  # OpenAI's libraries would ask again, although nobody has decided
     if answer.status == 401:
         headers["www-authenticate"] = "Bearer"

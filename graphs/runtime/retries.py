@@ -56,6 +56,8 @@ class RetryFinder:
         self._conversation = conversation
         self._departures = departures
         self._question = (request.owner, *restore.build_turn_key(conversation))
+        self._says_so = request.repeats or request.idempotency_key is not None
+        """The client says that this may be a retry."""
         self._began = time.monotonic()
 
     async def find(self) -> Replay | Attempt | approvals.Resume | None:
@@ -64,16 +66,15 @@ class RetryFinder:
         request = self._request
         if not request.remembers:
             return None
-        says_so = request.repeats or request.idempotency_key is not None
-        if not says_so and not self._store.may_have_attempts():
+        if not self._says_so and not self._store.may_have_attempts():
             return None
         patience = compute_deadline(request.served_graph.plan)
         while time.monotonic() - self._began < patience:
             try:
-                if says_so:
+                if self._says_so:
                     self._await_earlier()
                 await self._await_decided_turn()
-                for row in await self._load_attempts(with_delivered=says_so):
+                for row in await self._load_attempts(with_delivered=self._says_so):
                     if (found := await self._try(row)) is not None:
                         return found
             except _Unsettled:
@@ -109,18 +110,26 @@ class RetryFinder:
     async def _await_decided_turn(self) -> None:
         """Wait for the turn that goes on from a decision which this message takes once more: as long as it runs, it
         has no row of its own."""
-        text = self._conversation.final_user_text
+        row = await self._find_decided_turn()
+        if row is not None and row.owner == self._request.owner and row.status == "running":
+            await self._await_end(row, is_named=self._request.repeats)
+
+    async def _find_decided_turn(self) -> TurnRow | None:
+        """Find the turn that waited for what this message decides or answers."""
+        request, text = self._request, self._conversation.final_user_text
         turn: str | None = None
         if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
             entry = await self._store.approvals.get(reply.approval_id)
             turn = entry.turn if entry is not None else None
-        elif (panel := self._request.page.parse_panel_answer(self._request.messages)) is not None:
+        elif (panel := request.page.parse_panel_answer(request.messages)) is not None:
             turn = panel.turn
-        elif (answer := self._request.page.parse_question_answer(self._request.messages)) is not None:
+        elif (answer := request.page.parse_question_answer(request.messages)) is not None:
             turn = answer.turn
-        row = await self._store.turns.get(turn) if turn is not None else None
-        if row is not None and row.owner == self._request.owner and row.status == "running":
-            await self._await_end(row, is_named=self._request.repeats)
+        elif self._says_so and self._conversation.closed_exchanges:
+            found = await restore.find_history(self._store, request, self._conversation)
+            row = found.waiting_turn or found.parent
+            return row if row is not None and (row.request or {}).get(questions.QUESTION_KEY) is not None else None
+        return await self._store.turns.get(turn) if turn is not None else None
 
     async def _try(self, row: TurnRow) -> Replay | Attempt | approvals.Resume | None:
         """Take hold of that attempt. None: this request has nothing to do with it. Raises _Unsettled."""

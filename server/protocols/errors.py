@@ -51,9 +51,10 @@ class QuestionPending(InterlockError):
 
     def __init__(self, question: str) -> None:
         super().__init__(
-            f"This turn waits for the answer to question {question}. Send it as the next message: the turn goes on "
-            "from there."
+            f"This turn waits for the answer to question {question}. Give it with POST /v1/questions/{question}, then "
+            "send this request again within ten minutes, or as the next message: the turn goes on from there."
         )
+        self.question = question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,15 @@ class HttpError:
     param: str | None = None
     retry_after: str | None = None
     approvals: Sequence[str] = ()
-    """Ids of what the turn waits for."""
+    """Ids of the approvals that the turn waits for."""
+    questions: Sequence[str] = ()
+    """Ids of the questions that it waits for."""
 
     def build_body(self) -> dict[str, Any]:
         """Build OpenAI's error body."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return {"error": {**error, "approvals": list(self.approvals)} if self.approvals else error}
+        waits = {"approvals": list(self.approvals), "questions": list(self.questions)}
+        return {"error": {**error, **{name: ids for name, ids in waits.items() if ids}}}
 
 
 def build_http_error(error: BaseException) -> HttpError:
@@ -104,8 +108,9 @@ def build_http_error(error: BaseException) -> HttpError:
         case ApprovalPending(approvals=ids):
             kind = "approval_required"
             return HttpError(status=409, message=message, type=kind, code=kind, approvals=ids)
-        case QuestionPending():
-            return HttpError(status=409, message=message, type="answer_required", code="answer_required")
+        case QuestionPending(question=id):
+            kind = "answer_required"
+            return HttpError(status=409, message=message, type=kind, code="answer_required", questions=[id])
         case ApprovalNotFound():
             return HttpError(status=404, message=message, type="invalid_request_error", code="approval_not_found")
         case AlreadyDecided():

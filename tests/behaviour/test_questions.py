@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.facade import DEVELOPER, Facade, content, said, serving, write_configs
+from support.metrics_page import scraped
 from support.scripted_model import Answer, ScriptedModel
 from support.tool_server import Tools
 from test_asking import ids, write
@@ -155,13 +156,13 @@ async def test_a_loop_asks_anew_and_the_conversation_keeps_every_answer(
     assert model.requests[3].messages[1:][-1]["content"] == "thanks"
 
 
-async def test_a_question_outlives_a_restart(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+async def test_a_question_outlives_a_restart(storage: str, tmp_path: Path, model: ScriptedModel, keys: None) -> None:
     graph = ask("int", "{{ message }}: how many?")
     configs = write_configs(tmp_path / "configs", model.url, {}, graphs={"assistant": graph})
-    async with serving(configs, tmp_path / "data") as facade:
+    async with serving(configs, tmp_path / "data", storage=storage) as facade:
         asked = await facade.say("apples")
         again = await facade.say("apples", said(asked), "many")
-    async with serving(configs, tmp_path / "data") as facade:
+    async with serving(configs, tmp_path / "data", storage=storage) as facade:
         assert await facade.say("apples", said(asked), "many", said(again), "4") == "Got 4."
 
 
@@ -262,3 +263,38 @@ async def test_others_cannot_answer(tmp_path: Path, model: ScriptedModel, keys: 
         asked = await chat.say("go")
         assert await facade.say("go", said(asked), "mine", key=DEVELOPER) == "Which?", "a turn of their own"
         assert await chat.say("mine") == "Got mine."
+
+
+async def test_the_node_is_measured_like_others(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
+    configs = write_configs(tmp_path / "c", model.url, {}, graphs={"assistant": ask("int")})
+    async with serving(configs, tmp_path / "data") as facade:
+        chat = Chat(facade)
+        await chat.say("go")
+        waiting = await scraped(facade.http, facade.url)
+        assert waiting("interlock_turns_total", status="waiting") == 1
+        assert waiting("interlock_node_running") == 0
+        await chat.say("4")
+        done = await scraped(facade.http, facade.url)
+    assert done("interlock_turns_total", status="finished") == 1
+    assert done("interlock_node_seconds_count", node="which", type="question") == 2
+    assert done("interlock_node_seconds_count", node="say", type="reply") == 1
+
+
+async def test_an_answer_sent_again_while_it_runs_waits_for_its_end(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    graph = ask("int")
+    graph["nodes"]["say"] = {"type": "model", "next": "end"}
+    configs = write_configs(tmp_path / "c", model.url, {}, graphs={"assistant": graph})
+    model.script(Answer(["Fi", "ne."], stall_after=1))
+    async with serving(configs, tmp_path / "data") as facade:
+        asked = await facade.say("go")
+        first = asyncio.create_task(facade.say("go", said(asked), "4"))
+        await model.arrived(1)
+        again = {"x-stainless-retry-count": "1"}
+        second = asyncio.create_task(facade.say("go", said(asked), "4", headers=again))
+        await asyncio.sleep(0.3)
+        assert not second.done()
+        model.release()
+        assert await first == await second == "Fine."
+    assert len(model.requests) == 1

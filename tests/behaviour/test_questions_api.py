@@ -189,6 +189,8 @@ async def test_a_program_is_told_of_a_question_by_an_error(
         else:
             paused = await facade.ask("go", headers=headers)
             assert (paused.status_code, paused.json()["error"]["code"]) == (409, "answer_required")
+            assert paused.headers["x-should-retry"] == "false"
+            assert paused.json()["error"]["questions"] == [each["id"] for each in await list_pending(facade)]
         (entry,) = await list_pending(facade)
         # Who asks again before it is answered is told the same: nothing new is asked.
         assert (await facade.ask("go", headers=headers)).status_code == 409
