@@ -55,6 +55,8 @@ class Resume:
     """What the person must know first: that it goes on from another decision than theirs."""
     addendum: str | None = None
     """What the person said instead of deciding; the model reads it after the results."""
+    late: str | None = None
+    """What the person said when the question had expired: the conversation goes on with it."""
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ async def answer_by_text(
 ) -> Resume | StillAsked | Reply:
     """Go on with a turn that asks, with a message as its answer. `take` takes hold of the turn: one caller gets it.
 
-    Where it was answered elsewhere, or too late, the message stands behind that.
+    Where it was answered elsewhere, the message stands behind that.
     """
     if question.status == "pending" and not may_answer(question, caller, row.owner):
         notice = f"This still waits for an answer of the role {question.role}: {question.text}"
@@ -161,7 +161,9 @@ async def answer_by_text(
         return Reply(GONE_ON, parent=row.id)
     try:
         await store.questions.answer(question.id, lambda before: question_text.take_text(before, text, by=caller.user))
-    except (AlreadyAnswered, QuestionExpired):
+    except QuestionExpired:
+        return Resume(row, late=text)
+    except AlreadyAnswered:
         # Sent again, since the process that took it died.
         return Resume(row, addendum=None if question_text.repeats_answer(question, text) else text)
     return Resume(row)

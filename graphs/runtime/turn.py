@@ -237,7 +237,8 @@ class Turn:
             await self._finish("finished", problem)
             return
         self._place = replace(self._place, earlier=kept.get("earlier", ()))
-        context = self._build_context(kept.get("history", ()), kept.get("model"))
+        late = [] if resume.late is None else [{"role": "user", "content": resume.late}]
+        context = self._build_context([*kept.get("history", ()), *late], kept.get("model"))
         context = replace(context, thread=thread, addendum=build_addendum(row, resume.addendum), resumed=True)
         if waits:
             await self._execute(Command(resume=True), context)

@@ -175,6 +175,22 @@ async def test_a_question_that_nobody_answers_in_time_takes_the_error_way(
         await chat.say("go")
         await asyncio.sleep(1.05)  # the clock is what is tested
         assert await chat.say("4") == "expired: node 'which': nobody answered its question in time"
+        assert await chat.say("go") == "Which?\n\nReply with a whole number."
+
+
+async def test_what_is_said_too_late_is_what_the_graph_goes_on_with(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    graph = ask_or("int", expires="1s")
+    graph["nodes"]["sorry"] = {"type": "model", "prompt": "Say why: {{ error.kind }}. {{ message }}", "next": "end"}
+    configs = write_configs(tmp_path / "c", model.url, {}, graphs={"assistant": graph})
+    model.script("Too late.")
+    async with serving(configs, tmp_path / "data") as facade:
+        chat = Chat(facade)
+        await chat.say("go")
+        await asyncio.sleep(1.05)
+        assert await chat.say("4") == "Too late."
+    assert [message["content"] for message in model.requests[0].messages] == ["Say why: expired. 4", "go", "4"]
 
 
 async def test_waiting_does_not_count(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
