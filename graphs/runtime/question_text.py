@@ -35,7 +35,8 @@ def render_question(question: PendingQuestion) -> str:
     """Render the last words of a paused turn: what was wrong, what is asked, and how to answer (Markdown)."""
     field = question.open_fields[0]
     begins = not question.given and not question.problem
-    parts = [question.problem, question.text if begins or not field.name else "", render_field(question, field)]
+    text = escape_invisible(question.text, keep="\n\t")
+    parts = [question.problem, text if begins or not field.name else "", render_field(question, field)]
     if question.role is not None:
         parts.append(f"Only the role {question.role} may answer.")
     return "\n\n".join(part for part in parts if part)
