@@ -16,7 +16,8 @@ from graphs.config.spec.cases import (
     TesterSpec,
     find_tested_graph,
 )
-from graphs.config.spec.graph import END, GraphSpec
+from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.node import END
 from graphs.errors import Position, Problem, did_you_mean
 from graphs.expressions import Expectation, ExpressionError, compile_expectation
 from graphs.policy import patterns

@@ -12,7 +12,8 @@ from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.graph_faults import find_mistakes
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source, find_value
-from graphs.config.spec.graph import END, BranchSpec, GraphSpec, NodeSpec
+from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.node import END, BranchSpec, NodeSpec
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (

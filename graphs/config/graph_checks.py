@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 from graphs.config.source import Path
-from graphs.config.spec.graph import END, MODEL_ROLES, NodeRole
+from graphs.config.spec.node import END, MODEL_ROLES, NodeRole
 from graphs.errors import did_you_mean
 
 FaultKind = Literal[

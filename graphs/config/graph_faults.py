@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphs.config.graph_checks import Fault, FaultKind, GraphOutline, NodeOutline, describe_fault, find_faults
 from graphs.config.source import Path
-from graphs.config.spec.graph import END, NodeRole
+from graphs.config.spec.node import END, NodeRole
 from graphs.errors import find_nearest
 
 _STAGES: Mapping[FaultKind, int] = {

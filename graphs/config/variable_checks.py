@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphs.config.source import Path
-from graphs.config.spec.graph import END
+from graphs.config.spec.node import END
 from graphs.expressions import GraphExpression
 from graphs.expressions.celtree import Expr, split_field
 

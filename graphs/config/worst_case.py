@@ -14,7 +14,7 @@ from functools import reduce
 from graphlib import CycleError, TopologicalSorter
 
 from graphs.config.compile_graph import GraphPlan
-from graphs.config.spec.graph import MODEL_ROLES
+from graphs.config.spec.node import MODEL_ROLES
 
 _MOST_COSTS = 32
 """Costs that are followed side by side; more are joined into one that is above all of them."""

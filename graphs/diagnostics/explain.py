@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graphs.config.loader import Snapshot
-from graphs.config.spec.graph import MODEL_ROLES
+from graphs.config.spec.node import MODEL_ROLES
 from graphs.diagnostics.tool_catalog import UnknownName, build_catalog, build_unknown_name
 from graphs.expressions import Evaluator, PreparedValues
 from graphs.policy.patterns import matches, matches_any

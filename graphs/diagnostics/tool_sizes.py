@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import orjson
 
 from graphs.config.loader import Snapshot
-from graphs.config.spec.graph import MODEL_ROLES
+from graphs.config.spec.node import MODEL_ROLES
 from graphs.diagnostics.probe import ServerProbe
 from graphs.errors import Position, list_some
 from graphs.policy.patterns import matches_any

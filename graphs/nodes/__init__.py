@@ -36,6 +36,6 @@ NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "set": SetNode,
     "question": QuestionNode,
 }
-"""What runs each node type of `graphs.config.spec.graph.NODE_SPECS`."""
+"""What runs each node type of `graphs.config.spec.node_types.NODE_SPECS`."""
 
 __all__ = ["AGENT_PARTS", "CALL_PARTS", "NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]

@@ -11,7 +11,8 @@ from langgraph.runtime import Runtime
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
-from graphs.config.spec.graph import GraphSpec, NodeSpec
+from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.node import NodeSpec
 from graphs.events import Event
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel

@@ -21,7 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
 from graphs.config.source import Path
-from graphs.config.spec.graph import CallNodeSpec
+from graphs.config.spec.node_types import CallNodeSpec
 from graphs.errors import NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
 from graphs.nodes.base import NodeSite, Services

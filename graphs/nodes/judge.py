@@ -10,7 +10,7 @@ from functools import partial
 
 from langchain_core.messages import ToolCall
 
-from graphs.config.spec.graph import MODEL_ROLES
+from graphs.config.spec.node import MODEL_ROLES
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import FailureKind
 from graphs.nodes.base import NodeSite, Services

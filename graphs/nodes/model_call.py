@@ -16,7 +16,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.pregel._messages import StreamMessagesHandler  # pyright: ignore[reportPrivateUsage]
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import AgentNodeSpec, LimitsSpec, ModelNodeSpec
+from graphs.config.spec.graph import LimitsSpec
+from graphs.config.spec.node_types import AgentNodeSpec, ModelNodeSpec
 from graphs.errors import ModelError
 from graphs.events import TokenUsage
 from graphs.llm.call_pieces import RawCall

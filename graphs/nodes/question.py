@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from graphs.config.spec.graph import QuestionNodeSpec
+from graphs.config.spec.node_types import QuestionNodeSpec
 from graphs.errors import NodeFailure
 from graphs.events import QuestionAsked, TextDelta
 from graphs.expressions import TypeMismatch, list_question_fields

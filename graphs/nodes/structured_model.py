@@ -8,7 +8,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from graphs.config.spec.graph import ModelNodeSpec
+from graphs.config.spec.node_types import ModelNodeSpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import ModelFinished
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages

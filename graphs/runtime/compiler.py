@@ -18,8 +18,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy
 
 from graphs.config.compile_graph import GraphPlan
-from graphs.config.spec.graph import END as THE_END
-from graphs.config.spec.graph import MODEL_ROLES, CallNodeSpec, RetrySpec
+from graphs.config.spec.node import END as THE_END
+from graphs.config.spec.node import MODEL_ROLES, RetrySpec
+from graphs.config.spec.node_types import CallNodeSpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import NodeNote, TextDelta
 from graphs.nodes import AGENT_PARTS, CALL_PARTS, NODE_CLASSES, NodeSite, Services, find_emitter

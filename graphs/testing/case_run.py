@@ -14,7 +14,7 @@ from typing import Any
 from graphs.config.compile_cases import CaseFile, CasePlan
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
-from graphs.config.spec.graph import END
+from graphs.config.spec.node import END
 from graphs.errors import InterlockError
 from graphs.events import ApprovalNeeded, Finished, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.expressions import Evaluator

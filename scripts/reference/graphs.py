@@ -11,7 +11,9 @@ from pathlib import Path
 import yaml
 
 from graphs.config.spec.cases import ENDINGS
-from graphs.config.spec.graph import NODE_SPECS, NodeSpec, get_graph_spec
+from graphs.config.spec.graph import get_graph_spec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from graphs.expressions import language
 from graphs.expressions.types import TypeKind, parse_variable
 from scripts.reference import expressions

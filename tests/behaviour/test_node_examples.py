@@ -10,7 +10,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from graphs.config.spec.graph import NODE_SPECS, NodeSpec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from scripts.reference import graphs
 from scripts.reference.pages import ROOT
 from server.cli.main import app

@@ -18,7 +18,8 @@ from support.tool_server import Tools
 from typer.testing import CliRunner, Result
 
 from graphs.config.loader import load
-from graphs.config.spec.graph import NODE_SPECS, NodeSpec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from graphs.diagnostics.drawing import read_shapes, render_mermaid, render_svg
 from graphs.events import TextDelta
 from graphs.nodes import NODE_CLASSES, NodeSite, Services, find_emitter

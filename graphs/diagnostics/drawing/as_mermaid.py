@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from graphs.config.spec.graph import END
+from graphs.config.spec.node import END
 from graphs.diagnostics.drawing.cards import build_edge_cards, build_node_card
 from graphs.diagnostics.drawing.diagram import build_diagram
 from graphs.diagnostics.drawing.folding import WIDEST

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from graphs.config.spec.graph import END
+from graphs.config.spec.node import END
 from graphs.diagnostics.drawing import looks
 from graphs.diagnostics.drawing.arrangement import Box, BoxSize
 from graphs.diagnostics.drawing.cards import ICON, PADDING, Card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphs.config.spec.graph import END
+from graphs.config.spec.node import END
 from graphs.diagnostics.drawing import looks
 from graphs.diagnostics.drawing.arrangement import NO_SIZE, BoxSize, Link
 from graphs.diagnostics.drawing.cards import Card, build_edge_cards, build_node_card

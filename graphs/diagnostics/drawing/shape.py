@@ -9,7 +9,9 @@ from typing import Any, Literal, cast
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.source import Path, find_value
-from graphs.config.spec.graph import END, NODE_SPECS, LimitsSpec, NodeRole, NodeSpec
+from graphs.config.spec.graph import LimitsSpec
+from graphs.config.spec.node import END, NodeRole, NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from graphs.diagnostics.drawing.labels import NO_SUCH_NODE, UNREADABLE_TYPE, label_faults
 
 NodeKind = Literal["model", "permission", "tools", "step", "unread", "missing"]

@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from graphs.config.spec.access import AccessSpec, RuleSpec
 from graphs.config.spec.base import Spec
 from graphs.config.spec.gateway import GatewaySpec, RetentionSpec
-from graphs.config.spec.graph import BranchSpec, ModelNodeSpec, get_graph_spec
+from graphs.config.spec.graph import get_graph_spec
+from graphs.config.spec.node import BranchSpec
+from graphs.config.spec.node_types import ModelNodeSpec
 from graphs.config.spec.schemas import list_pages
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 

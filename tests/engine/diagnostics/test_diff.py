@@ -14,7 +14,8 @@ from pydantic import Field
 from support.configs import loaded
 
 from graphs.config.loader import Snapshot, load
-from graphs.config.spec.graph import NODE_SPECS, NodeSpec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from graphs.diagnostics.diff.changes import Change, compare_words
 from graphs.diagnostics.diff.compare import compare_snapshots
 from graphs.diagnostics.diff.variables import accepts
