@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -183,6 +184,8 @@ def build_json_value(value: Any) -> ValueOutcome:
 
 
 def _build_json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError("it holds a number that is infinite or undefined")
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, datetime):

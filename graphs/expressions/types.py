@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -286,6 +287,8 @@ class _Fitting:
             raise TypeMismatch(f"has more than {MAX_VALUES:,} values or {MAX_DEPTH} levels")
         if isinstance(value, datetime):
             value = format_time(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise TypeMismatch(f"{where}is a number that is infinite or undefined")
         match type_.kind, value:
             case "any", _:
                 return self._fit_any(value, where, depth)

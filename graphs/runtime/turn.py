@@ -25,7 +25,7 @@ from graphs.nodes.tools import build_tool_finished
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
-from graphs.runtime.approvals import Reply, Resume, StillPending
+from graphs.runtime.approvals import STATUS_BY_DECISION, Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph, describe_stop, describe_timeout
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
@@ -247,9 +247,12 @@ class Turn:
 
     async def _is_withdrawn(self, row: TurnRow) -> bool:
         """Whether that turn has no way on where its person says something else instead of deciding: a graph waits in it
-        for a call of its own, and no `on_error` leads on from there."""
+        for a call of its own that nobody has decided, and no `on_error` leads on from there."""
         graph = self._services.find_graph(row.graph)
         if graph is None or not graph.plan.calls_tools:
+            return False
+        asked = [*(await self._store.approvals.find_by_turn(row.id)).values()]
+        if not asked or asked[-1].status in STATUS_BY_DECISION.values():
             return False
         state = await graph.graph.aget_state({"configurable": {"thread_id": row.thread or row.id}})
         waiting = {name.partition(".")[0] for name in state.next} & graph.plan.spec.nodes.keys()

@@ -23,6 +23,7 @@ from graphs.runtime.questions import StillAsked
 from graphs.runtime.restore import RestoredHistory
 from graphs.runtime.retries import Attempt, Replay, RetryFinder, is_attempt
 from graphs.runtime.turn_request import TurnRequest, identify_request
+from graphs.store.audit.log import AuditFilter
 from graphs.store.store import RETRY_WINDOW, Store
 from graphs.store.turns import TurnRow
 
@@ -149,6 +150,8 @@ async def _take_attempt(store: Store, request: TurnRequest, found: RestoredHisto
             continue
         outcomes = await store.journal.find_outcomes(client_call_ids(row.messages))
         last = max((call.since or 0.0 for call in outcomes.values()), default=row.created)
+        # Calls that the graph made itself stand in no message.
+        last = max([last, *(record.time for record in await store.audit.find(AuditFilter(turns=[row.id], limit=1)))])
         if time.time() - last < RETRY_WINDOW and await store.take_up(row):
             return row
     return None

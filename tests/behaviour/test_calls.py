@@ -115,6 +115,16 @@ async def test_arguments_are_filled_in_and_keep_their_types(tmp_path: Path, mode
 
 
 @pytest.mark.usefixtures("keys")
+async def test_an_argument_that_json_cannot_hold_is_invalid(tmp_path: Path, model: ScriptedModel, log: Path) -> None:
+    look = call("steps/query", args={"sql": "{{ 1.0 / 0.0 }}"}, on_error="failed")
+    folder = write(tmp_path, model, log, {"look": look, "say": SAY, "failed": FAILED})
+    async with serving(folder, tmp_path / "data") as facade:
+        answer = await facade.say("go")
+    assert answer.startswith("look invalid: ")
+    assert answer.endswith("1.0 / 0.0 cannot be evaluated: it holds a number that is infinite or undefined")
+
+
+@pytest.mark.usefixtures("keys")
 async def test_no_model_sees_the_call_and_the_next_turn_does_not_either(
     tmp_path: Path, model: ScriptedModel, log: Path
 ) -> None:

@@ -44,6 +44,8 @@ def test_a_value_that_fits_is_stored_in_one_form(written: Any, value: Any, store
         ("int", 2**63, "is a number of more than 64 bits"),
         ("bool", "true", "is a text; expected true or false"),
         ("any", object(), "is not something that JSON can hold"),
+        ("number", float("inf"), "is a number that is infinite or undefined"),
+        ("any", [float("nan")], "at '[0]' is a number that is infinite or undefined"),
         ("any", {1: 2}, "is not something that JSON can hold"),
         (["a", "b"], "c", "is none of its values; expected one of a, b"),
         ("string[]", ["a", None], "at '[1]' is nothing; expected a text"),
