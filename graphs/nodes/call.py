@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 
 from graphs.config.source import Path
 from graphs.config.spec.node_types import CallNodeSpec
-from graphs.errors import NodeFailure
+from graphs.errors import FailureKind, NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.permission import PermissionNode
@@ -107,6 +107,7 @@ class CallRunNode:
         self._permission = PermissionNode(site, services)
         self._tools = ToolsNode(site, services)
         self._values = NodeValues(site, services)
+        self._model_name = make_model_name(*spec.tool.split("/", 1))
         self._until = spec.retry.until if spec.retry is not None else None
         self._has_use = spec.into is not None or self._until is not None
         self._type = site.plan.variables[spec.into].type if spec.into is not None and spec.pick is None else ANY
@@ -129,6 +130,8 @@ class CallRunNode:
             async with asyncio.timeout(self._spec.timeout):
                 output = await self._tools.run(view, inner, config)
         except TimeoutError:
+            if self._spec.timeout is None:
+                raise
             why = (
                 f"{self._spec.tool} took longer than {self._spec.timeout:g} seconds. Whether it took effect is unknown."
             )
@@ -154,8 +157,8 @@ class CallRunNode:
             text = f"{self._spec.tool} failed: {text}"
         return self._build_failure(text, kind, calls, context)
 
-    def _build_failure(self, text: str, kind: Any, calls: int, context: Context) -> NodeFailure:
-        served = self._services.find_tools(context).find(make_model_name(*self._spec.tool.split("/", 1)))
+    def _build_failure(self, text: str, kind: FailureKind, calls: int, context: Context) -> NodeFailure:
+        served = self._services.find_tools(context).find(self._model_name)
         is_repeatable = kind in ("tool", "timeout") and (served is None or served.idempotent)
         return NodeFailure(truncate(text, _LONGEST_MESSAGE), kind=kind, is_repeatable=is_repeatable, calls=calls)
 

@@ -122,25 +122,36 @@ def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
 
 def is_panel(call: Mapping[str, Any]) -> bool:
     """Whether a tool call in a history is a panel of ours: the model is not told of it."""
-    function = cast("Mapping[str, Any]", call.get("function") or {})
-    return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
+    return is_call_of_page(call, CALL_ID)
 
 
 def parse_panel_answer(messages: Sequence[Mapping[str, Any]]) -> PanelAnswer | None:
     """The panel that the last message answers; None where it answers none of ours."""
+    if (answered := find_answered_call(messages, CALL_ID)) is None:
+        return None
+    match, arguments = answered
+    given = parse_decisions(messages[-1].get("content"))
+    return PanelAnswer(turn=match[1], arguments=arguments, approval_ids=find_approval_ids(arguments), decisions=given)
+
+
+def is_call_of_page(call: Mapping[str, Any], ids: re.Pattern[str]) -> bool:
+    """Whether a tool call in a history is one of the page's own tool with such an id."""
+    function = cast("Mapping[str, Any]", call.get("function") or {})
+    return function.get("name") == NAME and ids.fullmatch(str(call.get("id"))) is not None
+
+
+def find_answered_call(messages: Sequence[Mapping[str, Any]], ids: re.Pattern[str]) -> tuple[re.Match[str], str] | None:
+    """Find the call of the page's own tool, with such an id, that the last message answers: the match of its id, and
+    its arguments as they came back."""
     if not messages or messages[-1].get("role") != "tool":
         return None
-    match = CALL_ID.fullmatch(str(messages[-1].get("tool_call_id")))
+    match = ids.fullmatch(str(messages[-1].get("tool_call_id")))
     if match is None:
         return None
     for message in reversed(messages[:-1]):
         for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
-            if call.get("id") == match[0] and is_panel(call):
-                arguments = str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
-                given = parse_decisions(messages[-1].get("content"))
-                return PanelAnswer(
-                    turn=match[1], arguments=arguments, approval_ids=find_approval_ids(arguments), decisions=given
-                )
+            if call.get("id") == match[0] and is_call_of_page(call, ids):
+                return match, str(cast("Mapping[str, Any]", call["function"]).get("arguments"))
     return None
 
 

@@ -16,7 +16,14 @@ import orjson
 from graphs.events import ClientCall, PendingQuestion, QuestionField
 from graphs.runtime.chat_page import QuestionPanelAnswer
 from graphs.text import escape_invisible, truncate
-from server.protocols.approval_panel import HEADER, MOST_QUESTIONS, NAME, QUESTION
+from server.protocols.approval_panel import (
+    HEADER,
+    MOST_QUESTIONS,
+    NAME,
+    QUESTION,
+    find_answered_call,
+    is_call_of_page,
+)
 
 MOST_OPTIONS = 3
 LABEL = 80
@@ -96,27 +103,16 @@ def build_text(question: PendingQuestion, field: QuestionField) -> str:
 
 def is_panel(call: Mapping[str, Any]) -> bool:
     """Whether a tool call in a history is a panel of ours that asks a graph's question."""
-    function = cast("Mapping[str, Any]", call.get("function") or {})
-    return function.get("name") == NAME and CALL_ID.fullmatch(str(call.get("id"))) is not None
+    return is_call_of_page(call, CALL_ID)
 
 
 def parse_panel_answer(messages: Sequence[Mapping[str, Any]]) -> QuestionPanelAnswer | None:
     """The panel that the last message answers; None where it answers none of ours."""
-    if not messages or messages[-1].get("role") != "tool":
+    if (answered := find_answered_call(messages, CALL_ID)) is None:
         return None
-    match = CALL_ID.fullmatch(str(messages[-1].get("tool_call_id")))
-    if match is None:
-        return None
-    for message in reversed(messages[:-1]):
-        for call in cast("Sequence[Mapping[str, Any]]", message.get("tool_calls") or ()):
-            if call.get("id") == match[0] and is_panel(call):
-                return QuestionPanelAnswer(
-                    turn=match[1],
-                    question_id=match[2],
-                    arguments=str(cast("Mapping[str, Any]", call["function"]).get("arguments")),
-                    labels=parse_labels(messages[-1].get("content")),
-                )
-    return None
+    match, arguments = answered
+    labels = parse_labels(messages[-1].get("content"))
+    return QuestionPanelAnswer(turn=match[1], question_id=match[2], arguments=arguments, labels=labels)
 
 
 def parse_labels(content: object) -> Mapping[str, str] | None:

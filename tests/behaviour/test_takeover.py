@@ -23,7 +23,7 @@ from support.tool_server import Tools
 import graphs.runtime.turn_entry
 import graphs.store.backends.sqlite
 from graphs.llm.client import ChatModel
-from graphs.runtime import conversation
+from graphs.runtime import conversation, pauses
 from graphs.store.backends.liveness import FileWorkers
 from graphs.store.backends.sqlite import SqliteDatabase
 from graphs.store.deliveries import Deliveries
@@ -389,8 +389,10 @@ async def test_a_retry_of_an_answer_that_waited_asks_for_the_same_approval(
 
 
 async def test_what_waited_in_a_process_that_died_can_be_approved_by_text(
-    pair: Pair, model: ScriptedModel, tools: Tools
+    pair: Pair, model: ScriptedModel, tools: Tools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It only seems dead, and would see the approval before the other takes its turn.
+    monkeypatch.setattr(pauses, "POLL_SECONDS", 60.0)
     model.script(Answer("Shall I?", calls=[write("x")]), "It is written.")
     turn, approval = await waiting_turn(pair, model)
     assert await pair.second.say("write x", said("Shall I?"), f"approve {approval}") == "It is written."
