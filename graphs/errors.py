@@ -124,7 +124,7 @@ class GraphUnavailable(InterlockError):
     """The graph exists and cannot run now."""
 
 
-FailureKind = Literal["invalid", "limit", "denied", "rejected", "expired", "timeout", "tool"]
+FailureKind = Literal["invalid", "limit", "denied", "rejected", "expired", "timeout", "tool", "model"]
 
 
 class NodeFailure(InterlockError):
@@ -132,19 +132,27 @@ class NodeFailure(InterlockError):
 
     `invalid`: a value that does not fit, or an expression that cannot be evaluated; `limit`: a limit of the graph is
     used up; `denied`: a rule refused a tool call; `rejected`: a person did, or nobody is going to answer; `expired`:
-    nobody decided or answered in time; `timeout`: it took too long; `tool`: the tool failed, or is not there.
+    nobody decided or answered in time; `timeout`: it took too long; `tool`: the tool failed, or is not there; `model`:
+    the model endpoint failed inside the node.
 
     `is_repeatable` is true where the same may succeed a moment later and does no harm twice. `calls` are the tool calls
-    of the turn so far, where the node ran some.
+    of the turn so far, where the node ran some; `rounds` likewise the model calls.
     """
 
     def __init__(
-        self, message: str, *, kind: FailureKind, is_repeatable: bool = False, calls: int | None = None
+        self,
+        message: str,
+        *,
+        kind: FailureKind,
+        is_repeatable: bool = False,
+        calls: int | None = None,
+        rounds: int | None = None,
     ) -> None:
         super().__init__(message)
         self.kind: FailureKind = kind
         self.is_repeatable = is_repeatable
         self.calls = calls
+        self.rounds = rounds
 
 
 class StorageError(InterlockError):

@@ -19,7 +19,7 @@ from support.pythons import MINORS, SETUP
 from support.scripted_model import ScriptedModel
 from support.tool_server import SERVER, Tools
 
-from graphs.runtime import compiler
+from graphs.runtime import node_options
 from graphs.store.store import Store
 
 
@@ -79,8 +79,8 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is asked again as often as ever, but at once; for tests that do not measure the pauses."""
-    policy = compiler.MODEL_RETRY._replace(initial_interval=0.001, jitter=False)
-    monkeypatch.setattr(compiler, "MODEL_RETRY", policy)
+    policy = node_options.MODEL_RETRY._replace(initial_interval=0.001, jitter=False)
+    monkeypatch.setattr(node_options, "MODEL_RETRY", policy)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from graphs.config.spec.cases import (
     find_tested_graph,
 )
 from graphs.config.spec.graph import GraphSpec
-from graphs.config.spec.node import END
+from graphs.config.spec.node import END, NodeSpec
 from graphs.errors import Position, Problem, did_you_mean
 from graphs.expressions import Expectation, ExpressionError, compile_expectation
 from graphs.policy import patterns
@@ -157,13 +157,20 @@ class _CaseCompiler:
         nodes = reading.list_names("nodes") if reading is not None else []
         if reading is None or not nodes:
             return
-        roles = {name: node.role for name, node in reading.spec.nodes.items()} if reading.spec is not None else {}
+        all_nodes: Mapping[str, NodeSpec] = reading.spec.list_all_nodes() if reading.spec is not None else {}
+        roles = {name: node.role for name, node in all_nodes.items()}
+        inner = [name for name in all_nodes if name not in nodes]
         for name in spec.model:
             if name == ANY_NODE:
                 continue
-            if name not in nodes:
-                known = f"graph {graph!r} has {', '.join(nodes)}, and {ANY_NODE!r} stands for all"
-                self._report((*path, "model", name), f"there is no node {name!r}; {known}{did_you_mean(name, nodes)}")
+            if name not in (*nodes, *inner):
+                known = f"graph {graph!r} has {', '.join((*nodes, *inner))}, and {ANY_NODE!r} stands for all"
+                hint = did_you_mean(name, [*nodes, *inner])
+                self._report((*path, "model", name), f"there is no node {name!r}; {known}{hint}")
+            elif roles.get(name) == "group":
+                inside = ", ".join(each for each in inner if each.startswith(f"{name}."))
+                message = f"node {name!r} asks no model itself; name the node inside it that does: {inside}"
+                self._report((*path, "model", name), message)
             elif roles.get(name) in ("gate", "executor"):
                 message = f"node {name!r} asks no model, so nothing would ever answer with this; remove it"
                 self._report((*path, "model", name), message)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.graph_faults import find_mistakes
+from graphs.config.group_checks import ANYTHING, INDEX, ITEM, check_group, find_output
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
@@ -32,9 +35,6 @@ from graphs.expressions import (
     parse_variable,
 )
 from graphs.policy import patterns
-
-_ANYTHING = Variable(type=ANY, has_default=True)
-"""Stands for a variable whose type cannot be read, so that nothing else is said of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +77,35 @@ class GraphPlan:
     secret."""
 
     @cached_property
+    def nodes(self) -> Mapping[str, NodeSpec]:
+        """All nodes, those inside others too: the path to one is its name, such as `read.do`."""
+        return self.spec.list_all_nodes()
+
+    @cached_property
     def calls_tools(self) -> bool:
         """Whether a node calls a tool itself."""
-        return any(node.role == "caller" for node in self.spec.nodes.values())
+        return any(node.role == "caller" for node in self.nodes.values())
+
+    @cached_property
+    def has_groups(self) -> bool:
+        """Whether several nodes may run at the same time."""
+        return any(node.role == "group" for node in self.spec.nodes.values())
 
     @cached_property
     def counts_visits(self) -> bool:
         """Whether an expression asks how often its node ran."""
         return any("visits" in expression.names for expression in self._list_expressions())
+
+    def find_output(self, name: str) -> Variable | None:
+        """Find the variable that a node names under `into`: one of the graph, or the part of one that a node inside
+        another fills. None: there is none, or it has no such part."""
+        return find_output(name, self.variables)
+
+    def list_reads(self, name: str) -> frozenset[str]:
+        """List the names that the expressions of a node look at, but for its ways on."""
+        found = [text.names for path, text in self.templates.items() if path[0] == name]
+        found += [each.names for path, each in self.expressions.items() if path[0] == name]
+        return frozenset(each for names in found for each in names)
 
     def _list_expressions(self) -> Iterator[GraphExpression]:
         yield from self.expressions.values()
@@ -133,6 +154,11 @@ class _GraphCompiler:
 
     variables: dict[str, Variable] = field(default_factory=dict[str, Variable])
 
+    @cached_property
+    def nodes(self) -> Mapping[str, NodeSpec]:
+        """All nodes that could be read, those inside others too."""
+        return self.spec.list_all_nodes()
+
     @property
     def types(self) -> VariableTypes:
         """The types of the variables, as expressions are compiled with them."""
@@ -156,35 +182,48 @@ class _GraphCompiler:
                 self.variables[name] = parse_variable(written)
             except TypeFault as error:
                 self._report(("vars", name, *error.path), str(error))
-                self.variables[name] = _ANYTHING
+                self.variables[name] = ANYTHING
         for name in self.variable_names:
             if name not in self.spec.vars:
-                self.variables[name] = _ANYTHING
+                self.variables[name] = ANYTHING
         return self.variables
 
     def compile_templates(self) -> Mapping[Path, Template]:
         """Compile the texts that hold CEL."""
         found: dict[Path, Template] = {}
-        for name, node in self.spec.nodes.items():
+        for name, node in self.nodes.items():
+            types = (*self.types, *self._list_task_types(name))
             for path, text in node.locate_templates().items():
                 try:
-                    found[name, *path] = compile_template(text, variables=self.types)
+                    found[name, *path] = compile_template(text, variables=types)
                 except ExpressionError as error:
-                    self._report_in_text(("nodes", name, *path), error)
+                    self._report_in_text((*self.spec.locate_node(name), *path), error)
         return found
 
     def compile_expressions(self) -> Mapping[Path, GraphExpression]:
         """Compile the fields that are CEL."""
         found: dict[Path, GraphExpression] = {}
-        for name, node in self.spec.nodes.items():
-            types = (*self.types, *((own, ANY) for own in node.own_names))
+        for name, node in self.nodes.items():
+            types = (*self.types, *self._list_task_types(name), *((own, ANY) for own in node.own_names))
             for path, text in node.locate_expressions().items():
                 compile_one = compile_branch_condition if path == ("retry", "until") else compile_value
                 try:
                     found[name, *path] = compile_one(text, types)
                 except ExpressionError as error:
-                    self._report_in_text(("nodes", name, *path), error)
+                    self._report_in_text((*self.spec.locate_node(name), *path), error)
         return found
+
+    def _list_task_types(self, name: str) -> VariableTypes:
+        """List the types of what a node inside a `map` sees of its item."""
+        outer = self.spec.nodes[name.partition(".")[0]]
+        if not isinstance(outer, MapNodeSpec) or "." not in name:
+            return ()
+        item = ANY
+        with suppress(ExpressionError):  # which is told where it stands
+            over = compile_value(outer.over, self.types)
+            listed = over.variable_types.get(over.tree.root.id)
+            item = listed.item if listed is not None and listed.item is not None else ANY
+        return ((ITEM, item), (INDEX, VarType(kind="int")))
 
     def compile_branches(self) -> Mapping[str, tuple[Branch, ...]]:
         """Compile the conditions of all edges."""
@@ -225,16 +264,17 @@ class _GraphCompiler:
             elif name.startswith("__"):
                 why = "names that begin with '__' are LangGraph's own; begin with a letter"
                 self._report(("nodes", name), f"{name!r} cannot be the name of a node: {why}")
-        for name, node in self.spec.nodes.items():
+        for name, node in self.nodes.items():
             for path, pattern in node.locate_tool_patterns().items():
                 if (wrong := patterns.find_tool_fault(pattern)) is not None:
-                    self._report(("nodes", name, *path), wrong)
+                    self._report((*self.spec.locate_node(name), *path), wrong)
 
     def check_outputs(self, plan: GraphPlan) -> None:
         """Check that nodes write variables that there are, with values that fit, and the ways for each value."""
-        for name, node in self.spec.nodes.items():
-            for path, variable in node.locate_outputs().items():
-                at: Path = ("nodes", name, *path)
+        for name, node in self.nodes.items():
+            place = self.spec.locate_node(name)
+            for path, variable in node.locate_outputs().items() if "." not in name else ():
+                at: Path = (*place, *path)
                 if variable not in self.variables:
                     self._report_unknown_variable(at, variable)
                 elif (wrong := self._find_output_fault(node, variable)) is not None:
@@ -242,11 +282,25 @@ class _GraphCompiler:
                 elif (value := plan.expressions.get((name, *path))) is not None:
                     self._check_value(at, variable, value)
             if (picked := plan.expressions.get((name, "pick"))) is not None:
-                self._check_value(("nodes", name, "pick"), node.locate_outputs()[("into",)], picked)
+                self._check_value((*place, "pick"), node.locate_outputs()[("into",)], picked)
             if (arguments := plan.templates.get((name, "args"))) is not None:
-                self._check_arguments(("nodes", name, "args"), arguments)
+                self._check_arguments((*place, "args"), arguments)
             if any(branch.value is not None for branch in node.next):
                 self._check_choices(name)
+            if node.role == "group":
+                self._check_group(name, node, plan)
+
+    def _check_group(self, name: str, node: NodeSpec, plan: GraphPlan) -> None:
+        """Check the nodes inside another: they have nothing that is for the one around them, and it takes what they
+        give."""
+        for path in node.list_inner_nodes():
+            for field_name in OUTER_FIELDS:
+                at: Path = ("nodes", name, *path, field_name)
+                if self.source.find_value(at) is not None:
+                    self._report(at, f"{field_name!r} is for the node around this one; write it there, or remove it")
+        over = plan.expressions.get((name, "over"))
+        for path, message in check_group(node, self.variables, over, self.spec.limits.width):
+            self._report(("nodes", name, *path), message)
 
     def _report_unknown_variable(self, path: Path, name: str) -> None:
         listed = f"there is {', '.join(self.variables)}{did_you_mean(name, self.variables)}"
@@ -255,11 +309,11 @@ class _GraphCompiler:
 
     def _find_output_fault(self, node: NodeSpec, name: str) -> str | None:
         known = self.variables[name]
-        return None if known is _ANYTHING else node.find_output_fault(known.type)
+        return None if known is ANYTHING else node.find_output_fault(known.type)
 
     def _check_value(self, path: Path, name: str, value: GraphExpression) -> None:
         """Check that what an expression gives fits the variable, which may be none."""
-        type_ = self.variables.get(name, _ANYTHING).type
+        type_ = (find_output(name, self.variables) or ANYTHING).type
         if not type_.may_come_from(value.kind):
             self._report(path, f"this is {value.describe_kind()}, and {name!r} is {type_.describe()}")
         elif (wrong := type_.find_literal_fault(value.literal)) is not None:
@@ -280,7 +334,7 @@ class _GraphCompiler:
         node = self.spec.nodes[name]
         outputs = node.locate_outputs()
         variable = outputs.get(("into",))
-        choice = self.variables.get(variable or "", _ANYTHING).type
+        choice = self.variables.get(variable or "", ANYTHING).type
         path: Path = ("nodes", name, "next")
         if variable is None or (choice.kind != "enum" and variable in self.variables):
             what = "this node has no 'into'" if variable is None else f"{variable!r} is {choice.describe()}"
@@ -370,22 +424,27 @@ class _GraphCompiler:
     def _build_flow(self, name: str, plan: GraphPlan) -> NodeFlow:
         """Build what a node reads and writes."""
         node = self.spec.nodes[name]
-        reads = [
-            Read(expression=piece, place=("nodes", name, *path))
-            for path in node.locate_templates()
-            for piece in plan.templates[name, *path].pieces
-            if isinstance(piece, GraphExpression)
-        ]
-        reads += [
-            Read(expression=plan.expressions[name, *path], place=("nodes", name, *path), own=frozenset(node.own_names))
-            for path in node.locate_expressions()
-        ]
+        reads = [read for each in (name, *self._list_inner_names(name)) for read in self._list_reads(each, plan)]
         ways = [Way(to=way.to, is_error=True)] if (way := plan.error_ways.get(name)) is not None else []
         for at, branch in enumerate(plan.branches[name]):
             place: Path = (*self._locate_edge(name, at), "when")
             when = Read(expression=branch.when, place=place) if branch.when is not None else None
             ways.append(Way(when=when, to=branch.to))
         return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)
+
+    def _list_inner_names(self, name: str) -> list[str]:
+        return [each for each in self.nodes if each.startswith(f"{name}.")]
+
+    def _list_reads(self, name: str, plan: GraphPlan) -> Iterator[Read]:
+        """List what a node evaluates before it has written anything."""
+        node, place = self.nodes[name], self.spec.locate_node(name)
+        own = frozenset((*node.own_names, *(each for each, _ in self._list_task_types(name))))
+        for path in node.locate_templates():
+            for piece in plan.templates[name, *path].pieces:
+                if isinstance(piece, GraphExpression):
+                    yield Read(expression=piece, place=(*place, *path), own=own)
+        for path in node.locate_expressions():
+            yield Read(expression=plan.expressions[name, *path], place=(*place, *path), own=own)
 
 
 def _build_edge_outline(spec: BranchSpec, branch: Branch) -> EdgeOutline:

@@ -33,6 +33,8 @@ _LACKS: Mapping[NodeRole | None, Sequence[FaultKind]] = {
     "gate": ("executor_without_gate", "tools_without_executor"),
     "executor": ("gate_without_executor", "tools_without_executor"),
     "agent": (),
+    "caller": (),
+    "group": (),
     "step": (),
     None: (),
 }

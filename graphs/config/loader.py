@@ -365,6 +365,8 @@ def _iter_node_patterns(
     graphs: Mapping[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]],
 ) -> Iterator[tuple[Source, At, str]]:
     for reading, _ in graphs.values():
-        for name, node in reading.spec.nodes.items() if reading.spec is not None else ():
+        if reading.spec is None:
+            continue
+        for name, node in reading.spec.list_all_nodes().items():
             for path, pattern in node.locate_tool_patterns().items():
-                yield reading.source, ("nodes", name, *path), pattern
+                yield reading.source, (*reading.spec.locate_node(name), *path), pattern

@@ -53,16 +53,26 @@ def _convert_location(location: Sequence[str | int], data: Any) -> Path:
     """Convert pydantic's location to a path of the file: without `[key]`, the tag of a tagged union, and the place in a
     list of which the one member is written without brackets."""
     path: list[str | int] = []
-    skipped = False
+    tagged: set[Path] = set()
     for step in location:
         if step == "[key]" or (isinstance(step, int) and not isinstance(find_value(data, tuple(path), []), list)):
             continue
         # Only nodes are tagged: `('nodes', NAME, TAG, …)` stands for what is at `('nodes', NAME, …)`.
-        if not skipped and len(path) == 2 and path[0] == "nodes" and step == find_value(data, (*path, "type")):
-            skipped = True
+        at = tuple(path)
+        if at not in tagged and _is_node(at) and step == find_value(data, (*at, "type")):
+            tagged.add(at)
             continue
         path.append(step)
     return tuple(path)
+
+
+def _is_node(path: Path) -> bool:
+    """Whether a node stands at this path of a graph file, perhaps one inside another."""
+    match path:
+        case ("nodes", _) | ("nodes", _, "do") | ("nodes", _, "branches", _):
+            return True
+        case _:
+            return False
 
 
 def _describe_error(
@@ -84,7 +94,8 @@ def _describe_error(
             tags = _list_node_types(path, spec, data)
             tag = "" if "hidden" in context else str(context.get("tag"))
             shown = repr(tag) if tag else "what the variable holds"
-            return f"{shown} is not a node type; choose one of: {', '.join(tags)}{did_you_mean(tag, tags)}"
+            what = "not a node type" if len(path) == 2 else "not a type of node that runs inside another"
+            return f"{shown} is {what}; choose one of: {', '.join(tags)}{did_you_mean(tag, tags)}"
         case "literal_error":
             is_name = isinstance(found, str) and len(found) < 40 and "hidden" not in context
             shown = repr(found) if is_name else describe_kind(found)

@@ -54,14 +54,16 @@ def collect_rule_references(
 
 def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolReference]:
     """Collect what the nodes of a graph say of tools."""
-    for name, node in graph.spec.nodes.items() if graph.spec is not None else ():
-        if patterns := node.locate_tool_patterns():
-            places = {("nodes", name, *path): pattern for path, pattern in patterns.items()}
+    spec = graph.spec
+    for name, node in spec.list_all_nodes().items() if spec is not None else ():
+        if spec is not None and (patterns := node.locate_tool_patterns()):
+            place = spec.locate_node(name)
+            places = {(*place, *path): pattern for path, pattern in patterns.items()}
             arguments = node.locate_arguments()
             yield ToolReference(
                 patterns=_locate_patterns(graph.source, places),
                 arguments={
-                    argument: graph.source.find_position(("nodes", name, *path))
+                    argument: graph.source.find_position((*place, *path))
                     for path, argument in (arguments or {}).items()
                 },
                 is_call=arguments is not None,

@@ -30,12 +30,12 @@ def find_denied_calls(plan: GraphPlan, source: Source, policy: Policy) -> Iterat
     """Find the calls of a graph's own that a role which may use it can never make; whether none of these roles can, and
     what to say of it."""
     roles = [role for role in policy.roles if policy.may_role_use_graph(role, plan.id)]
-    for name, node in plan.spec.nodes.items():
+    for name, node in plan.nodes.items():
         if node.role != "caller":
             continue
         for path, tool in node.locate_tool_patterns().items():
             reasons = {role: why for role in roles if (why := _explain_denial(policy, role, tool)) is not None}
-            place = ("nodes", name, *path)
+            place = (*plan.spec.locate_node(name), *path)
             if reasons and len(reasons) == len(roles):
                 why = "; ".join(reasons.values())
                 message = f"nobody who may use this graph can ever call {tool}: {why}; allow it in access.yaml"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from graphlib import CycleError, TopologicalSorter
 
 from graphs.config.compile_graph import GraphPlan
-from graphs.config.spec.node import MODEL_ROLES
+from graphs.config.spec.node import MODEL_ROLES, NodeSpec
 
 _MOST_COSTS = 32
 """Costs that are followed side by side; more are joined into one that is above all of them."""
@@ -97,6 +97,12 @@ def _drop_lesser(costs: Iterable[_Cost]) -> Sequence[_Cost]:
     return found if len(found) <= _MOST_COSTS else [_join(found)]
 
 
+def _measure_node(node: NodeSpec) -> _Cost:
+    # An agent that has no tools goes round too: its model may call what it was not shown, and is refused.
+    tools = node.find_most_tool_calls()
+    return _Cost(calls=node.find_most_model_calls(), tools=math.inf if tools is None else tools)
+
+
 @dataclass(frozen=True, slots=True)
 class _Edge:
     to: str
@@ -155,10 +161,12 @@ class _Walks:
 
     def _measure_visit(self, name: str) -> _Cost:
         node = self._nodes[name]
-        tools = node.find_most_tool_calls()
-        # An agent that has no tools goes round too: its model may call what it was not shown, and is refused.
-        calls = {"agent": math.inf, "model": 1}.get(node.role, 0)
-        return _Cost(calls=calls, tools=math.inf if tools is None else tools)
+        inner = node.list_inner_nodes().values()
+        if not inner:
+            return _measure_node(node)
+        one = reduce(_Cost.__add__, map(_measure_node, inner))
+        once = replace(one, failures=one.calls)  # what failed inside may be left out, and uses up no round
+        return once.multiply(node.find_most_tasks(self._plan.spec.limits.width))
 
     def _find_circles(self) -> Mapping[str, frozenset[str]]:
         """Find for each node those that lie on a circle with it, itself included."""

@@ -255,14 +255,14 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
             matches_any([*node.locate_tool_patterns().values()], tool) and snapshot.policy.may_use_graph(caller, graph),
         )
         for graph in graphs
-        for name, node in snapshot.graphs[graph].spec.nodes.items()
+        for name, node in snapshot.graphs[graph].nodes.items()
         if node.role in MODEL_ROLES and question.node in (None, name)
     ]
     if not places:
         nodes = [
             name
             for graph in dict.fromkeys(graphs)
-            for name, node in snapshot.graphs[graph].spec.nodes.items()
+            for name, node in snapshot.graphs[graph].nodes.items()
             if node.role in MODEL_ROLES
         ]
         where = f" in graph {question.graph!r}" if question.graph is not None else ""
@@ -279,7 +279,7 @@ def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str
     for role in caller.roles:
         if not policy.may_role_use_graph(role, facts.graph):
             return f"role {role} may not use the graph {facts.graph!r} (its `graphs`, {policy.get_role(role).where})"
-    node = snapshot.graphs[facts.graph].spec.nodes.get(facts.node)
+    node = snapshot.graphs[facts.graph].nodes.get(facts.node)
     if node is None or not matches_any([*node.locate_tool_patterns().values()], str(facts.tool)):
         return f"node {facts.node!r} of graph {facts.graph!r} may not use {facts.tool} (its `tools`)"
     return None

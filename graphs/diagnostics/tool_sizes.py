@@ -72,7 +72,7 @@ def _list_offers(
     offers: dict[tuple[str, ...], list[str]] = {}
     policy = snapshot.policy
     for graph, plan in snapshot.graphs.items():
-        nodes = {name: node for name, node in plan.spec.nodes.items() if node.role in MODEL_ROLES}
+        nodes = {name: node for name, node in plan.nodes.items() if node.role in MODEL_ROLES}
         for name, node in nodes.items() if policy.may_role_use_graph(role, graph) else ():
             patterns = [*node.locate_tool_patterns().values()]
             names = tuple(

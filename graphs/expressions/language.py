@@ -81,6 +81,7 @@ _RESERVED = frozenset(
     (
         # What a state holds beside them.
         *("messages", "verdicts", "asker", "rounds", "calls", "started", "agent", "own_call"),
+        *("task_outcomes", "inner_task"),
         *("item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
     )
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
-from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode
+from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode, CallTask
+from graphs.nodes.isolated_agent import IsolatedAgentNode
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
 from graphs.nodes.question import QuestionNode
 from graphs.nodes.reply import ReplyNode
 from graphs.nodes.set_variables import SetNode
 from graphs.nodes.structured_model import StructuredModelNode
+from graphs.nodes.tasks import COLLECT, CollectNode, Gates, MapNode, ParallelNode, TaskNode
 from graphs.nodes.tools import ToolsNode
 
 
@@ -26,6 +28,9 @@ AGENT_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": Pe
 CALL_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": CallPermissionNode, "run": CallRunNode}
 """What a call is made of behind the node that builds it, which has its name; in this order."""
 
+TASK_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {"model": StructuredModelNode, "call": CallTask}
+"""What runs each type of node inside another, as one step."""
+
 NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "model": build_model_node,
     "permission": PermissionNode,
@@ -35,7 +40,23 @@ NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "reply": ReplyNode,
     "set": SetNode,
     "question": QuestionNode,
+    "parallel": ParallelNode,
+    "map": MapNode,
 }
-"""What runs each node type of `graphs.config.spec.node_types.NODE_SPECS`."""
+"""What runs each node type of `graphs.config.spec.registry.NODE_SPECS`."""
 
-__all__ = ["AGENT_PARTS", "CALL_PARTS", "NODE_CLASSES", "Node", "NodeSite", "Services", "find_emitter"]
+__all__ = [
+    "AGENT_PARTS",
+    "CALL_PARTS",
+    "COLLECT",
+    "NODE_CLASSES",
+    "TASK_CLASSES",
+    "CollectNode",
+    "Gates",
+    "IsolatedAgentNode",
+    "Node",
+    "NodeSite",
+    "Services",
+    "TaskNode",
+    "find_emitter",
+]

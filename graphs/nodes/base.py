@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,6 +37,8 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     evaluator: Evaluator = field(default_factory=Evaluator)
     """Evaluates what may take long, off the event loop."""
+    most_tasks: int | None = None
+    """How many tasks of a `parallel` or `map` run at the same time at most; None: as many as the graph says."""
     default_context: Callable[[str | None], Context] | None = None
     """Makes the context of a run from its thread's id, where no request brings one (Studio)."""
     attestations: CallAttestation = field(default_factory=CallAttestation)
@@ -84,24 +86,34 @@ def find_emitter(context: Context | None, writer: Callable[[Any], None]) -> Call
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSite:
-    """Where a node stands: the plan of its graph, and its own name."""
+    """Where a node stands: the plan of its graph, and its own name, such as `read` or, inside that, `read.do`."""
 
     plan: GraphPlan
     name: str
 
     @property
+    def is_inner(self) -> bool:
+        """Whether it stands inside another node."""
+        return "." in self.name
+
+    @property
+    def outer(self) -> str:
+        """The node that ways lead to: this one, or the one around it."""
+        return self.name.partition(".")[0]
+
+    @property
     def spec(self) -> NodeSpec:
         """The page of this node."""
-        return self.plan.spec.nodes[self.name]
+        return self.plan.nodes[self.name]
 
 
 class Node(Protocol):
     """One node of a graph. It is made once and runs in many turns at the same time, so it keeps nothing of a run."""
 
     @property
-    def run(self) -> Callable[..., Awaitable[Mapping[str, Any]]]:
+    def run(self) -> Callable[..., Awaitable[Any]]:
         """Run the node: `async (state)`, with `runtime` and `config` if it names them; returns what changes in the
-        state."""
+        state, or a Command that also says where to go."""
         ...
 
 
@@ -110,7 +122,9 @@ class ToolAccess:
 
     def __init__(self, spec: GraphSpec, services: Services) -> None:
         self._services = services
-        patterns = [pattern for node in spec.nodes.values() for pattern in node.locate_tool_patterns().values()]
+        patterns = [
+            pattern for node in spec.list_all_nodes().values() for pattern in node.locate_tool_patterns().values()
+        ]
         self._own_servers = [
             name for name in services.tool_registry.templates if any(could_begin(each, f"{name}/") for each in patterns)
         ]

@@ -26,7 +26,7 @@ from graphs.errors import FailureKind, NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.permission import PermissionNode
-from graphs.nodes.state import OWN_CALL, Claims, Context, OwnCall, State, find_origin, mint_call_id
+from graphs.nodes.state import OWN_CALL, TASK, Claims, Context, InnerTask, OwnCall, State, find_origin, mint_call_id
 from graphs.nodes.tools import ToolsNode
 from graphs.nodes.values import NodeValues
 from graphs.store.tool_journal import Claim, ClaimResult
@@ -53,11 +53,12 @@ class CallNode:
         args = await self._fill(self._spec.args, ("args",), state, context)
         if not isinstance(args, dict):
             raise self._values.build_failure("args", "the arguments of a tool are an object, and this is none")
-        counts = own["counts"] if (own := state.get("own_call")) is not None else {}
-        counts = {**counts, self._site.name: counts.get(self._site.name, 0) + 1}
+        counts = count_own_visit(state, self._site.name)
         # Studio's threads hold many turns, and nothing takes them up.
         turn = find_origin(context.thread) if context.claims is not None else mint_call_id()
-        key = _build_call_id(turn, self._site.name, counts[self._site.name])
+        task = cast("InnerTask | None", cast("Mapping[str, Any]", state).get(TASK))
+        place = (counts[self._site.name],) if task is None else (task["visit"], task["key"])
+        key = _build_call_id(turn, self._site.name, *place)
         call = ToolCall(name=self._model_name, args=cast("dict[str, Any]", args), id=key, type="tool_call")
         return {"own_call": OwnCall(request=AIMessage("", tool_calls=[call]), verdicts={}, counts=counts)}
 
@@ -74,6 +75,12 @@ class CallNode:
                 return [await self._fill(item, (*path, at), state, context) for at, item in items]
             case _:
                 return value
+
+
+def count_own_visit(state: State, name: str) -> dict[str, int]:
+    """Count one more visit of a node that makes calls; return how often each was come to in this turn."""
+    counts = own["counts"] if (own := state.get("own_call")) is not None else {}
+    return {**counts, name: counts.get(name, 0) + 1}
 
 
 class CallPermissionNode:
@@ -110,7 +117,8 @@ class CallRunNode:
         self._model_name = make_model_name(*spec.tool.split("/", 1))
         self._until = spec.retry.until if spec.retry is not None else None
         self._has_use = spec.into is not None or self._until is not None
-        self._type = site.plan.variables[spec.into].type if spec.into is not None and spec.pick is None else ANY
+        variable = site.plan.find_output(spec.into) if spec.into is not None and spec.pick is None else None
+        self._type = variable.type if variable is not None else ANY
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Run one attempt. Raises NodeFailure."""
@@ -229,6 +237,26 @@ def _detach_client(context: Context, runtime: Runtime[Context], state: State) ->
     conversation knows nothing of this one."""
     claims = OwnClaims(context.claims, state.get("messages", [])) if context.claims is not None else None
     return runtime.override(context=replace(context, client_names=frozenset(), addendum=None, claims=claims))
+
+
+class CallTask:
+    """Makes a call from its building to its result in one go, as a task of several: what a pause or a death repeats
+    comes to the same call."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._build = CallNode(site, services)
+        self._decide = CallPermissionNode(site, services)
+        self._make = CallRunNode(site, services)
+
+    async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
+        """Make the call. Raises NodeFailure."""
+        state = cast(State, {**state, **await self._build.run(state, runtime)})
+        info = runtime.execution_info
+        decided: Mapping[str, Any] = {}
+        if info is None or info.node_attempt == 1:  # a further attempt decides its own call
+            decided = await self._decide.run(state, runtime)
+        made = await self._make.run(cast(State, {**state, **decided}), runtime, config)
+        return {**decided, **made}
 
 
 class OwnClaims:

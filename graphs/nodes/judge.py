@@ -50,7 +50,7 @@ class Judge:
     """
 
     def __init__(self, site: NodeSite, services: Services) -> None:
-        nodes = site.plan.spec.nodes.items()
+        nodes = site.plan.nodes.items()
         self._asker = site.name if site.spec.role in ("agent", "caller") else None
         """Who asks for all calls that come here; None: the state says it."""
         self._graph = site.plan.id
@@ -71,13 +71,16 @@ class Judge:
             state = {**state, "asker": self._asker}
         now, before = datetime.now(UTC), state.get("calls", 0)
         most, whose = limit_turn_calls(self._most_calls, self._policy.find_turn_call_limit(context.caller.roles))
-        room = max(0, most - before)
+        room = max(0, min(most, state.get("most_calls", most)) - before)
         judged: list[CallVerdict] = []
         ran = before
         for call in calls:
             judged.append(await self._judge(call, state, context, ran, now))
             ran += judged[-1].verdict.decision != "deny"
-        denial = build_denial(f"the turn's limit of {most} tool calls{whose}")
+        why = f"the turn's limit of {most} tool calls{whose}"
+        if state.get("most_calls", most) < most:
+            why = "the tool calls that this part of the turn may have are used up"
+        denial = build_denial(why)
         return [
             item if index < room else replace(item, verdict=denial, denial="limit") for index, item in enumerate(judged)
         ]

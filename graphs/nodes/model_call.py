@@ -72,6 +72,7 @@ class ModelCall:
         self._services = services
         self._model = spec.model
         self._has_input = (site.name, "input") in site.plan.templates
+        self._is_agent = spec.role == "agent"
         self._values = NodeValues(site, services)
         self._limits = site.plan.spec.limits
 
@@ -85,25 +86,30 @@ class ModelCall:
         now = time.time()
         started = max(state.get("started") or now, context.started)
         role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        reached = find_reached_limit(self._limits, role_limit, rounds, state.get("calls", 0), now - started)
+        reached = find_reached_limit(self._limits, role_limit, state, now - started)
         return ModelRound(rounds, started, reached)
 
     def choose_model(self, context: Context) -> str:
         """Choose the model: the node's, the one that was asked for, or the gateway's."""
         return self._model or context.model or self._services.snapshot.gateway.models.default
 
-    async def build_messages(self, state: State, context: Context) -> list[Mapping[str, Any]]:
-        """Build the messages: the prompt, then the node's `input`, or the conversation and what the turn has added to
-        it. Raises NodeFailure."""
+    async def build_messages(self, state: State, context: Context, *, note: str = "") -> list[Mapping[str, Any]]:
+        """Build the messages: the prompt, then the node's `input` or the conversation, then what was added to it: by
+        the turn, or of an agent with `input` by itself. `note`: what the model is told last. Raises NodeFailure."""
         messages: list[Mapping[str, Any]] = []
         if (prompt := await self._values.render("prompt", state, context)) is not None:
             messages.append({"role": "system", "content": prompt})
         if self._has_input:
             seen = await self._values.render("input", state, context)
-            return [*messages, {"role": "user", "content": seen or ""}]
-        messages += context.history
+            messages.append({"role": "user", "content": seen or ""})
+            if not self._is_agent:
+                return messages
+        else:
+            messages += context.history
         if own := state.get("messages"):
             messages += self._services.model.convert_messages(own)
+            if note:
+                return add_note(messages, note)
             # Many endpoints refuse a conversation that ends with the assistant's words, or go on in the middle of them.
             if isinstance(own[-1], AIMessage) and not (own[-1].tool_calls or own[-1].invalid_tool_calls):
                 messages = add_note(messages, ALREADY_SAID)
@@ -155,13 +161,19 @@ class ModelCall:
         return answer
 
 
-def find_reached_limit(limits: LimitsSpec, role: Limit | None, rounds: int, calls: int, elapsed: float) -> str | None:
-    """Find the limit that makes this model call the turn's last, in words for people; None: there is room."""
+def find_reached_limit(limits: LimitsSpec, role: Limit | None, state: State, elapsed: float) -> str | None:
+    """Find the limit that makes this model call the turn's last, in words for people; None: there is room. `elapsed`:
+    seconds of the turn."""
+    rounds, calls = state.get("rounds", 0), state.get("calls", 0)
     if rounds >= limits.rounds:
         return f"Stopped here: the limit of {limits.rounds} rounds of tool calls in one turn is reached."
     most, whose = limit_turn_calls(limits.tool_calls, role)
     if calls >= most:
         return f"Stopped here: the limit of {most} tool calls in one turn{whose} is reached."
+    if rounds >= state.get("most_rounds", limits.rounds):
+        return "Stopped here: the rounds of tool calls that this part of the turn may have are used up."
+    if calls >= state.get("most_calls", most):
+        return "Stopped here: the tool calls that this part of the turn may have are used up."
     if elapsed >= limits.seconds:
         return f"Stopped here: the limit of {limits.seconds:g} seconds for one turn is reached."
     return None

@@ -50,8 +50,43 @@ class ErrorRecord(TypedDict):
     """A failure of a node, as expressions see it."""
 
     node: str
-    kind: str
+    kind: FailureKind
     message: str
+
+
+class TaskOutcome(TypedDict):
+    """What came of one task of a `map` or `parallel`: one run of a node inside it."""
+
+    key: int | str
+    """The index of its item, or the name of its branch."""
+    value: NotRequired[Any]
+    """Absent: it gives none, or failed."""
+    error: NotRequired[ErrorRecord]
+    rounds: int
+    """Model calls that it made."""
+    calls: int
+    """Tool calls that it ran."""
+
+
+class InnerTask(TypedDict):
+    """Which task this is, of those that run at the same time."""
+
+    key: int | str
+    item: NotRequired[Any]
+    """The item of the list, in a `map`."""
+    total: int
+    """How many tasks there are."""
+    visit: int
+    """How often this turn has come to the `map` or `parallel`, this time included; 0: nobody counts it."""
+    began: float
+    """When the tasks were sent out, in seconds since the epoch: `now` to all of them, however often they run."""
+    note: str
+    """The status line of the `map` or `parallel`; empty: it has none."""
+
+
+def add_outcomes(before: list[TaskOutcome] | None, added: list[TaskOutcome] | None) -> list[TaskOutcome] | None:
+    """Add outcomes of tasks, for LangGraph; None clears them."""
+    return None if added is None else [*(before or ()), *added]
 
 
 class State(TypedDict, total=False):
@@ -66,6 +101,10 @@ class State(TypedDict, total=False):
     """Model calls so far."""
     calls: int
     """Tool calls that ran so far."""
+    most_rounds: NotRequired[int]
+    """Where `rounds` must stop, in a part of the turn that may not use all that is left; no key of a whole turn."""
+    most_calls: NotRequired[int]
+    """Where `calls` must stop, likewise."""
     started: float
     """Seconds since the epoch."""
     visits: dict[str, int]
@@ -76,6 +115,8 @@ class State(TypedDict, total=False):
     """The latest failure that led a way."""
     own_call: OwnCall
     """The latest call of a `call` node, in graphs that have one."""
+    task_outcomes: Annotated[list[TaskOutcome] | None, add_outcomes]
+    """What came of the tasks of the `map` or `parallel` that runs, in graphs that have one."""
 
 
 class Claims(Protocol):
@@ -133,11 +174,15 @@ class Context:
     """Where what `listener` hears goes on to, which may be full. None: nobody has to wait (Studio)."""
     decided: dict[Hashable, Verdict] = field(default_factory=dict[Hashable, Verdict], compare=False, repr=False)
     """What the rules came to in this run, by all that they looked at: two nodes ask the same of each call."""
+    gates: dict[Hashable, object] = field(default_factory=dict[Hashable, object], compare=False, repr=False)
+    """What tasks that run at the same time share in this run."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""
 
 
+TASK = "inner_task"
+"""The key of `InnerTask` in the state that a task is sent."""
 OWN_CALL = "call_graph_"
 """How the ids of calls begin that a graph makes itself. No model has asked for them, and none is shown them, though a
 client that was shown them sends them back."""

@@ -8,22 +8,32 @@ from typing_extensions import TypedDict
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.expressions import VarType
-from graphs.nodes.state import State
+from graphs.nodes.state import TASK, InnerTask, State
 
 _PLAIN: dict[str, Any] = {"string": str, "int": int, "number": float, "bool": bool, "any": Any}
 
 
-def build_state_type(plan: GraphPlan) -> type[State]:
+def build_state_type(plan: GraphPlan, *, is_inner: bool = False) -> type[State]:
     """Build the type of a graph's state: LangGraph makes a channel of each key, and Studio a field of its forms.
 
-    A graph has no key that nothing in it uses: each is looked at in every step.
+    A graph has no key that nothing in it uses: each is looked at in every step. `is_inner`: for a part of the graph
+    that is a subgraph to LangGraph.
     """
     counts = plan.counts_visits
-    unused = {"visits": not counts, "agent": not counts, "error": not plan.error_ways, "own_call": not plan.calls_tools}
+    unused = {
+        "visits": not counts,
+        "agent": not counts,
+        "error": not plan.error_ways,
+        "own_call": not plan.calls_tools,
+        "task_outcomes": not plan.has_groups,
+        "most_rounds": not is_inner,
+        "most_calls": not is_inner,
+    }
     keys = {name: hint for name, hint in get_type_hints(State, include_extras=True).items() if not unused.get(name)}
     variables = {name: build_annotation(name, variable.type) for name, variable in plan.variables.items()}
+    task: dict[str, Any] = {TASK: InnerTask} if is_inner else {}
     make: Any = TypedDict  # a type checker wants the keys written out
-    return cast("type[State]", make("State", {**keys, **variables}, total=False))
+    return cast("type[State]", make("State", {**keys, **task, **variables}, total=False))
 
 
 def build_annotation(name: str, type_: VarType) -> Any:

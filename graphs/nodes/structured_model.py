@@ -11,6 +11,7 @@ from langgraph.runtime import Runtime
 from graphs.config.spec.node_types import ModelNodeSpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import ModelFinished
+from graphs.expressions import ANY, VarType
 from graphs.llm.endpoint_messages import add_note, build_endpoint_messages
 from graphs.llm.stream import Answer, PieceKind
 from graphs.llm.structured_answers import AnswerForm, StructuredAnswer, UnreadableAnswer
@@ -35,14 +36,12 @@ class StructuredModelNode:
     def __init__(self, site: NodeSite, services: Services) -> None:
         spec = cast(ModelNodeSpec, site.spec)
         assert spec.into is not None  # noqa: S101  else it is the other node
-        type_ = site.plan.variables[spec.into].type
+        variable = site.plan.find_output(spec.into)
         self._variable = spec.into
         self._services = services
         self._site = site
         self._call = ModelCall(site, services)
-        self._structured = StructuredAnswer(type_) if type_.kind != "string" else None
-        self._forms: dict[str, AnswerForm] = {}
-        """By model: the form that its endpoint takes, where it refused the first one."""
+        self._question = ValueQuestion(site, self._call, spec.into, variable.type if variable is not None else ANY)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Ask for the value, and once more where the answer does not fit. Raises NodeFailure and ModelError."""
@@ -51,12 +50,24 @@ class StructuredModelNode:
         if model_round.reached:
             raise NodeFailure(f"node {self._site.name!r} has no round left. {model_round.reached}", kind="limit")
         messages = await self._call.build_messages(state, context)
-        emit = find_emitter(context, runtime.stream_writer)
-        listener = SilentListener(emit)
-        value = await self._ask_for_value(messages, listener, context, runtime, config)
+        listener = SilentListener(find_emitter(context, runtime.stream_writer))
+        value = await self._question.ask(messages, listener, context, runtime, config)
         return {self._variable: value, **model_round.changes}
 
-    async def _ask_for_value(
+
+class ValueQuestion:
+    """How a model is asked for a value of one type. Built once for each node and snapshot."""
+
+    def __init__(self, site: NodeSite, call: ModelCall, variable: str, type_: VarType) -> None:
+        self._site = site
+        self._call = call
+        self._variable = variable
+        self._type = type_
+        self._structured = StructuredAnswer(type_) if type_.kind != "string" else None
+        self._forms: dict[str, AnswerForm] = {}
+        """By model: the form that its endpoint takes, where it refused the first one."""
+
+    async def ask(
         self,
         messages: list[Mapping[str, Any]],
         listener: SilentListener,
@@ -64,6 +75,7 @@ class StructuredModelNode:
         runtime: Runtime[Context],
         config: RunnableConfig,
     ) -> Any:
+        """Ask for the value, and once more where the answer does not fit. Raises NodeFailure and ModelError."""
         problem = ""
         for _ in range(2):
             answer = await self._ask_in_form(messages, listener, context, runtime, config)
@@ -84,7 +96,7 @@ class StructuredModelNode:
             return self._structured.read_value(answer)
         if answer.is_silent or answer.has_refusal:
             raise UnreadableAnswer("holds no words")
-        return self._site.plan.variables[self._variable].type.fit(answer.text)
+        return self._type.fit(answer.text)
 
     async def _ask_in_form(
         self,

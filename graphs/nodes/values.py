@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -11,12 +12,21 @@ from typing import Any, cast
 from langchain_core.messages import HumanMessage
 
 from graphs.config.compile_graph import GraphPlan
+from graphs.config.group_checks import INDEX, ITEM
 from graphs.config.source import Path
 from graphs.errors import NodeFailure
-from graphs.expressions import ExpressionError, GraphExpression, Template, TypeMismatch
+from graphs.expressions import ANY, ExpressionError, GraphExpression, Template, TypeMismatch
 from graphs.llm.messages import text_of
 from graphs.nodes.base import NodeSite, Services
-from graphs.nodes.state import Context, State, count_visits, find_last_answer
+from graphs.nodes.state import TASK, Context, InnerTask, State, count_visits, find_last_answer
+from graphs.text import truncate
+
+log = logging.getLogger(__name__)
+
+NOTE = "note"
+"""The field that says what a node does."""
+LONGEST_NOTE = 200
+"""Characters of a status line."""
 
 
 class NodeValues:
@@ -34,7 +44,9 @@ class NodeValues:
             "tool_calls": self._build_calls,
             "caller": lambda _, context: context.caller,
             "graph": lambda _, __: site.plan.id,
-            "now": lambda _, __: datetime.now(UTC),
+            "now": _find_time,
+            ITEM: lambda state, _: get_task(state).get("item"),
+            INDEX: lambda state, _: get_task(state)["key"],
         }
 
     def build(self, names: Collection[str], state: State, context: Context, *, visits: int) -> dict[str, Any]:
@@ -73,7 +85,7 @@ class NodeValues:
         return await self._compute(path, self._site.plan.expressions[self._site.name, *path], state, context, own)
 
     async def _fill(self, path: Path, template: Template, state: State, context: Context) -> str:
-        values = self.build(template.names, state, context, visits=count_visits(state, self._site.name))
+        values = self.build(template.names, state, context, visits=count_visits(state, self._site.outer))
         try:
             return await self._services.evaluator.render(template, values, context.caller.user)
         except ExpressionError as error:
@@ -83,7 +95,7 @@ class NodeValues:
         self, path: Path, expression: GraphExpression, state: State, context: Context, own: Mapping[str, Any]
     ) -> Any:
         names = expression.names - own.keys()
-        values = self.build(names, state, context, visits=count_visits(state, self._site.name))
+        values = self.build(names, state, context, visits=count_visits(state, self._site.outer))
         values |= dict(own)
         value, why = await self._services.evaluator.evaluate_value(expression, values, context.caller.user)
         if why:
@@ -92,7 +104,8 @@ class NodeValues:
 
     def fit(self, name: str, value: Any) -> Any:
         """Return a value as its variable keeps it. Raises TypeMismatch."""
-        return self._variables[name].type.fit(value)
+        variable = self._site.plan.find_output(name)
+        return (variable.type if variable is not None else ANY).fit(value)
 
     def build_failure(self, field: str, why: str) -> NodeFailure:
         """Build the failure of a field of the node."""
@@ -109,6 +122,17 @@ class NodeValues:
 
 def _join(path: Path) -> str:
     return ".".join(map(str, path))
+
+
+async def render_note(values: NodeValues, site: NodeSite, state: State, context: Context) -> str:
+    """Fill in the `note` of a node, as one line. Empty where it has none or it cannot be filled in: a status line ends
+    no turn."""
+    try:
+        text = await values.render(NOTE, state, context)
+    except NodeFailure as error:
+        log.warning("graph %s, node %s: no note is shown: %s", site.plan.id, site.name, error)
+        return ""
+    return truncate(" ".join((text or "").split()), LONGEST_NOTE)
 
 
 MISSING = object()
@@ -154,6 +178,21 @@ def build_call_values(state: State, context: Context, services: Services) -> lis
     for broken in answer.invalid_tool_calls if answer else ():
         calls.append({"id": broken["id"], "tool": broken["name"] or "", "args": {}, "verdict": ""})
     return calls
+
+
+def get_task(state: State) -> InnerTask:
+    """Return which of several tasks runs with this state. Raises NodeFailure where it is none: Studio lets people write
+    a state in the name of a node."""
+    task = cast("InnerTask | None", cast("Mapping[str, Any]", state).get(TASK))
+    if task is None:
+        raise NodeFailure("this node runs only as a task of the one around it", kind="invalid")
+    return task
+
+
+def _find_time(state: State, _: Context) -> datetime:
+    """Find what `now` is: to a task, which may run again, the time when it was sent out."""
+    task = cast("InnerTask | None", cast("Mapping[str, Any]", state).get(TASK))
+    return datetime.now(UTC) if task is None else datetime.fromtimestamp(task["began"], UTC)
 
 
 def _find_text(state: State, _: Context) -> str:

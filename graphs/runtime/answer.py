@@ -65,7 +65,7 @@ class AnswerWriter:
                 self._reason = reason
                 self._events.put(event)
             case ApprovalNeeded() | QuestionAsked():
-                self._pause = event
+                self._pause = join_pauses(self._pause, event)
             case _:
                 self._script.add(event)
                 self._events.put(event)
@@ -128,3 +128,11 @@ class AnswerWriter:
                 "such answers are meant, raise `models.max_answer` in gateway.yaml.",
                 kind="interrupted",
             )
+
+
+def join_pauses(before: Pause | None, added: Pause) -> Pause:
+    """Join what several tasks wait for that run at the same time: approvals, each of which is there once."""
+    if not (isinstance(before, ApprovalNeeded) and isinstance(added, ApprovalNeeded)):
+        return added
+    entries = {entry.approval_id: entry for entry in (*before.pending, *added.pending)}
+    return ApprovalNeeded(tuple(entries.values()))

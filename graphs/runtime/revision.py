@@ -52,6 +52,7 @@ class Revision(Generic[Attachment]):
         evaluator: Evaluator,
         attachment: Attachment,
         own_address: OwnAddress | None = None,
+        most_tasks: int | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.tool_registry = tool_registry
@@ -66,6 +67,7 @@ class Revision(Generic[Attachment]):
             store=store,
             metrics=metrics,
             evaluator=evaluator,
+            most_tasks=most_tasks,
         )
         self.served_graphs: Mapping[str, ServedGraph] = MappingProxyType(
             {

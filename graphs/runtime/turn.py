@@ -16,9 +16,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.errors import NodeTimeoutError
 from langgraph.types import Command
 
+from graphs.config.compile_graph import GraphPlan
 from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
 from graphs.events import ApprovalNeeded, ClientCall, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.llm.messages import Message
+from graphs.nodes.failures import describe_timeout
 from graphs.nodes.question import is_question
 from graphs.nodes.state import Context, find_client_calls, find_origin
 from graphs.nodes.tools import build_tool_finished
@@ -26,7 +28,7 @@ from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import STATUS_BY_DECISION, Reply, Resume, StillPending
-from graphs.runtime.compiler import ServedGraph, describe_stop, describe_timeout
+from graphs.runtime.compiler import ServedGraph, describe_stop
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
@@ -241,7 +243,7 @@ class Turn:
         context = self._build_context([*kept.get("history", ()), *late], kept.get("model"))
         context = replace(context, thread=thread, addendum=build_addendum(row, resume.addendum), resumed=True)
         if waits:
-            await self._execute(Command(resume=True), context)
+            await self._execute(build_resume_entry(self._graph.plan), context)
         else:
             await self._go_on(row, context, delivered=kept.get("told", 0))
 
@@ -255,9 +257,12 @@ class Turn:
         if not asked or asked[-1].status in STATUS_BY_DECISION.values():
             return False
         state = await graph.graph.aget_state({"configurable": {"thread_id": row.thread or row.id}})
-        waiting = {name.partition(".")[0] for name in state.next} & graph.plan.spec.nodes.keys()
+        plan = graph.plan
         return any(
-            graph.plan.spec.nodes[name].role == "caller" and name not in graph.plan.error_ways for name in waiting
+            each in plan.nodes and plan.nodes[each].role == "caller" and outer not in plan.error_ways
+            for name in state.next
+            for outer in [name.partition(".")[0]]
+            for each in (outer, name)
         )
 
     async def _go_on(self, row: TurnRow, context: Context, *, delivered: int) -> None:
@@ -307,7 +312,7 @@ class Turn:
                 await self._finish("stopped", problem)
                 return
             context = replace(context, resumed=True, started=time.time())
-            if not await self._run_graph(Command(resume=True), context):
+            if not await self._run_graph(build_resume_entry(self._graph.plan), context):
                 return
         await self._close(context)
 
@@ -446,6 +451,12 @@ class Turn:
 def build_further_thread(thread: str) -> str:
     """Build the id of the thread in which a turn of this thread begins again: both begin alike (`find_origin`)."""
     return f"{find_origin(thread)}-{uuid.uuid4().hex[:8]}"
+
+
+def build_resume_entry(plan: GraphPlan) -> Command[Any] | None:
+    """Build what a paused graph goes on with. What it is worth, the tables of approvals and questions say; where
+    several nodes may wait, LangGraph takes no value for all of them, and goes on from its checkpoint without one."""
+    return None if plan.has_groups else Command(resume=True)
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

@@ -126,7 +126,10 @@ class CaseRunner:
         try:
             await registry.start()
             await registry.wait_ready()
-            self._revision = Revision(snapshot, registry, model, self._store, self._metrics, self._evaluator, None)
+            # One after another, so that what a case has for a node comes to its tasks in their order.
+            self._revision = Revision(
+                snapshot, registry, model, self._store, self._metrics, self._evaluator, None, most_tasks=1
+            )
             owner = f"case-{self._count}"
             await _Conversation(self._revision, self._runner, self._store, script, run, owner).hold()
         finally:

@@ -13,7 +13,7 @@ import yaml
 from graphs.config.spec.cases import ENDINGS
 from graphs.config.spec.graph import get_graph_spec
 from graphs.config.spec.node import NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from graphs.expressions import language
 from graphs.expressions.types import TypeKind, parse_variable
 from scripts.reference import expressions

@@ -1,5 +1,5 @@
-"""A graph with calls of its own and an approval, in a process that is killed at random moments: every turn comes to
-its end, and nothing runs twice."""
+"""A graph with calls of its own, a `map` and an approval, in a process that is killed at random moments: every turn
+comes to its end, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from support.processes import descendants, free_port
 from support.scripted_model import ScriptedModel
 from support.tool_server import SERVER
 
-TURNS = 60
-KILLS = 4
+TURNS = 200
+KILLS = 12
 GRAPH: dict[str, Any] = {
-    "vars": {"first": "string", "found": "string"},
+    "vars": {"first": "string", "found": "string", "parts": "string[]"},
     "start": "order",
     "nodes": {
         "order": {
@@ -32,6 +32,14 @@ GRAPH: dict[str, Any] = {
             "tool": "shop/order",
             "args": {"item": "a{{ message }}"},
             "into": "first",
+            "on_error": "failed",
+            "next": "spread",
+        },
+        "spread": {
+            "type": "map",
+            "over": "['x', 'y', 'z']",
+            "do": {"type": "call", "tool": "shop/order", "args": {"item": "{{ item }}{{ message }}"}},
+            "into": "parts",
             "on_error": "failed",
             "next": "sort",
         },
@@ -113,7 +121,7 @@ async def test_turns_of_a_process_that_is_killed_again_and_again_end_and_run_not
     talks = [Talk(number, served.url, up) for number in range(TURNS)]
 
     async def start_later(talk: Talk, http: httpx.AsyncClient) -> str:
-        await asyncio.sleep(chance.uniform(0, 0.5 * KILLS))
+        await asyncio.sleep(chance.uniform(0, 1.0 * KILLS))
         return await talk.hold(http)
 
     async def kill_and_restart() -> None:
@@ -141,6 +149,6 @@ async def test_turns_of_a_process_that_is_killed_again_and_again_end_and_run_not
     for talk, answer in zip(talks, answers, strict=True):
         one, two, three = (f"order a{talk.number}", f"write ordered a{talk.number}", f"order bordered a{talk.number}")
         if answer.endswith(f"Done with ordered a{talk.number}."):
-            assert {one, two, three} <= counts.keys()
+            assert {one, two, three, *(f"order {item}{talk.number}" for item in "xyz")} <= counts.keys()
         else:
             assert "Whether it took effect is unknown" in answer, answer

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from graphs.config.spec.node import NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from scripts.reference import graphs
 from scripts.reference.pages import ROOT
 from server.cli.main import app

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from graphs.config.loader import load
 from graphs.config.spec.node import NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from graphs.diagnostics.drawing import read_shapes, render_mermaid, render_svg
 from graphs.events import TextDelta
 from graphs.nodes import NODE_CLASSES, NodeSite, Services, find_emitter
@@ -103,8 +103,8 @@ def test_a_file_may_use_it_and_its_mistakes_are_named_like_all_others(folder: Pa
     assert check(folder, with_stamp(txt="x")) == "there is no setting 'txt' for a 'stamp' node. Did you mean 'text'?"
     assert check(folder, with_stamp(text=5)) == "'text' is a number; expected a text; put it in quotes"
     assert check(folder, with_stamp(type="stmp")) == (
-        "'stmp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question, stamp."
-        " Did you mean 'stamp'?"
+        "'stmp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question,"
+        " parallel, map, stamp. Did you mean 'stamp'?"
     )
     assert "nobody" in check(folder, with_stamp(text="{{ nobody }}"))
     assert "goes round without a model node" in check(
@@ -134,9 +134,9 @@ def test_no_call_gets_past_the_permission_node_by_way_of_it(folder: Path) -> Non
 
 
 def test_without_it_in_the_registry_it_is_not_a_node_type(folder: Path) -> None:
-    assert (
-        check(folder, AT_THE_END)
-        == "'stamp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question"
+    assert check(folder, AT_THE_END) == (
+        "'stamp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question,"
+        " parallel, map"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Union
 
@@ -9,7 +10,7 @@ from pydantic import Field, WithJsonSchema, create_model, field_validator
 
 from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
 from graphs.config.spec.node import END, MODEL_ROLES, NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 
 _WEEK = 7 * 86400.0
 
@@ -21,6 +22,8 @@ class LimitsSpec(Spec):
     """How many rounds of tool calls a turn may have."""
     tool_calls: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] = 40
     """How many tool calls may run."""
+    width: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 20
+    """How many items one `map` may have, and how many branches one `parallel`."""
     seconds: Seconds = 300.0
     """How long a turn may take, without the time that it waits for an approval. At most 7d."""
 
@@ -78,9 +81,27 @@ class GraphSpec(Spec):
         is_way = path == ("start",) or (len(path) == 3 and path[0] == "nodes" and path[2] == "next")
         return END if is_way else None
 
+    def list_all_nodes(self) -> Mapping[str, NodeSpec]:
+        """List the nodes and, behind each, those inside it: the path to one is its name, such as `read.do`."""
+        return {
+            name: node
+            for outer, spec in self.nodes.items()
+            for name, node in {
+                outer: spec,
+                **{f"{outer}.{path[-1]}": inner for path, inner in spec.list_inner_nodes().items()},
+            }.items()
+        }
+
+    def locate_node(self, name: str) -> tuple[str | int, ...]:
+        """Locate a node of `list_all_nodes` in the file."""
+        outer, _, inner = name.partition(".")
+        if not inner:
+            return ("nodes", outer)
+        return next(("nodes", outer, *path) for path in self.nodes[outer].list_inner_nodes() if str(path[-1]) == inner)
+
     def find_model(self) -> str | None:
         """Find the model of the first node that asks one; None: it names none, or there is no such node."""
-        return next((node.find_model() for node in self.nodes.values() if node.role in MODEL_ROLES), None)
+        return next((node.find_model() for node in self.list_all_nodes().values() if node.role in MODEL_ROLES), None)
 
 
 def get_graph_spec() -> type[GraphSpec]:

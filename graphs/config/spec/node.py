@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -58,9 +60,9 @@ Next = Annotated[
 is a choice, a node for each of its values."""
 
 
-NodeRole = Literal["model", "agent", "gate", "executor", "caller", "step"]
+NodeRole = Literal["model", "agent", "gate", "executor", "caller", "group", "step"]
 """What a node does for the tool calls of a turn: asks for them, does all there is to do for them, decides them, runs
-them, makes one of its own beside them, or leaves them alone."""
+them, makes one of its own beside them, has nodes inside it that do such things, or leaves them alone."""
 MODEL_ROLES: tuple[NodeRole, ...] = ("model", "agent")
 """The roles of nodes that ask a model, where limits are counted."""
 
@@ -104,7 +106,7 @@ CallRetry = Annotated[CallRetrySpec, BeforeValidator(_parse_retry, json_schema_i
 class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The base of every node type.
 
-    A new type is a subclass in `node_types.py` with its entry in `NODE_SPECS`, and a class in `graphs/nodes/` with its
+    A new type is a subclass with its entry in `NODE_SPECS` (`registry.py`), and a class in `graphs/nodes/` with its
     entry in `NODE_CLASSES` there. Nothing else has to know of it.
     """
 
@@ -126,6 +128,10 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     that cannot be filled in is left out."""
     description: str = ""
     """What the node is for, in plain text: shown in drawings."""
+
+    def list_inner_nodes(self) -> Mapping[tuple[str | int, ...], NodeSpec]:
+        """List the nodes inside this one, by their paths in it. Each of them says for itself what it uses."""
+        return {}
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""
@@ -164,6 +170,15 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def find_model(self) -> str | None:
         """Find the model that the node names; None: it names none."""
         return None
+
+    def find_most_model_calls(self) -> float:
+        """Find how many model calls one visit of this node can lead to; infinite: as many as the graph's limits let
+        it."""
+        return {"agent": math.inf, "model": 1.0}.get(self.role, 0.0)
+
+    def find_most_tasks(self, width: int) -> int:
+        """Find how often one visit can run each node inside, in a graph with this `limits.width`."""
+        return 1
 
     def find_most_tool_calls(self) -> int | None:
         """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""

@@ -1,7 +1,8 @@
-"""The node types of a graph file, one page each; `NODE_SPECS` is the registry."""
+"""The node types of a graph file, one page each; those with nodes inside are in `groups.py`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -11,6 +12,12 @@ from graphs.config.spec.base import NO_SWITCH, Duration
 from graphs.config.spec.node import CallRetry, NodeSpec, Retry
 from graphs.errors import describe_kind
 from graphs.expressions import VarType, find_asking_fault
+
+
+def _refuse_empty_input(value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise ValueError("is empty; write what the model is to see, or remove it")
+    return value
 
 
 class ModelNodeSpec(NodeSpec, frozen=True):
@@ -53,9 +60,7 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     @field_validator("input")
     @classmethod
     def _holds_something(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("is empty; write what the model is to see, or remove it")
-        return value
+        return _refuse_empty_input(value)
 
     @field_validator("tools")
     @classmethod
@@ -83,11 +88,12 @@ class AgentNodeSpec(NodeSpec, frozen=True):
 
     For whatever needs tools, where the ways between a model, its permission and its tools need not be written out.
 
-    In LangGraph: three nodes, NAME, NAME.permission and NAME.tools, with conditional edges in a circle.
+    In LangGraph: three nodes, NAME, NAME.permission and NAME.tools, with conditional edges in a circle. With `input`,
+    `into`, `rounds` or `timeout` these are a subgraph, with messages of its own.
     """
 
     role = "agent"
-    templates = ("prompt",)
+    templates = ("prompt", "input")
     retries = True
 
     type: Literal["agent"]
@@ -95,6 +101,15 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     prompt: str = ""
     """What the model is told first. `{{ … }}` holds CEL over the variables, message, text, visits, caller, graph and
     now."""
+    input: str | None = None
+    """What the agent sees instead of the conversation."""
+    into: str | None = None
+    """The variable that its answer goes into, instead of being said. If its type is no text, the model is asked once
+    more for a value of that type."""
+    rounds: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
+    """How many rounds of tool calls it may have, before it must answer from what it has. Absent: those of the turn."""
+    timeout: Duration | None = None
+    """The longest time that it may take, without the time that it waits for people."""
     model: str | None = None
     """The model. Absent: the one asked for, or the gateway's default."""
     tools: list[str] = []
@@ -107,6 +122,24 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
     retry: Retry | None = None
     """How many attempts there are, as a number or {times, wait}. Absent: 3, and only before the first word."""
+
+    @field_validator("input")
+    @classmethod
+    def _holds_something(cls, value: str | None) -> str | None:
+        return _refuse_empty_input(value)
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it is a graph of its own."""
+        return any(value is not None for value in (self.input, self.into, self.rounds, self.timeout))
+
+    def find_most_model_calls(self) -> float:
+        """Return the rounds, the last answer, and the question for a value."""
+        return math.inf if self.rounds is None else self.rounds + 1 + (self.into is not None)
+
+    def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
+        """List the variable under `into`."""
+        return {} if self.into is None else {("into",): self.into}
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""
@@ -362,16 +395,3 @@ class QuestionNodeSpec(NodeSpec, frozen=True):
     def find_output_fault(self, type_: VarType) -> str | None:
         """Explain why a person cannot be asked for a value of this type."""
         return find_asking_fault(type_)
-
-
-NODE_SPECS: dict[str, type[NodeSpec]] = {
-    "model": ModelNodeSpec,
-    "permission": PermissionNodeSpec,
-    "tools": ToolsNodeSpec,
-    "agent": AgentNodeSpec,
-    "call": CallNodeSpec,
-    "reply": ReplyNodeSpec,
-    "set": SetNodeSpec,
-    "question": QuestionNodeSpec,
-}
-"""The node types that a graph file may use, by name, in the order in which messages list them."""

@@ -19,6 +19,8 @@ _NAME_ROOM = 190.0
 _TEXT_ROOM = 215.0
 _LABEL_ROOM = 200.0
 _NARROWEST = 132.0
+_MOST_INNER = 6
+"""Lines for what runs inside a node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ def build_node_card(node: NodeShape) -> Card:
     lines += [Line(text=text, role="muted") for text in seen]
     if node.call:
         lines.append(Line(text=fit_text(f"calls {clean(node.call)}", _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
+    inside = [fit_text(clean(text), _TEXT_ROOM, looks.TEXT_SIZE) for text in shorten_list(node.inner, _MOST_INNER)]
+    lines += [Line(text=text, role="muted") for text in inside]
     written = fit_list("into", node.variables, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in written]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
@@ -59,12 +63,18 @@ def build_node_card(node: NodeShape) -> Card:
     full += [clean(node.description)] if node.description else []
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     full += [f"calls {clean(node.call)}"] if node.call else []
+    full += [clean(text) for text in node.inner]
     full += [f"into {', '.join(map(clean, node.variables))}"] if node.variables else []
     return Card(
         lines=tuple(lines),
         size=BoxSize(max(_NARROWEST, widest + 2 * PADDING), looks.LINE * len(lines) + 16),
         full_text="\n".join([*full, *node.faults]),
     )
+
+
+def shorten_list(texts: Sequence[str], most: int) -> list[str]:
+    """Return so many texts, the last of which says how many there are besides."""
+    return [*texts] if len(texts) <= most else [*texts[: most - 1], f"and {len(texts) - most + 1} more"]
 
 
 def build_edge_cards(edges: Sequence[Edge]) -> list[Card]:

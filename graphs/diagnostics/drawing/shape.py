@@ -11,7 +11,7 @@ from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.source import Path, find_value
 from graphs.config.spec.graph import LimitsSpec
 from graphs.config.spec.node import END, NodeRole, NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from graphs.diagnostics.drawing.labels import NO_SUCH_NODE, UNREADABLE_TYPE, label_faults
 
 NodeKind = Literal["model", "permission", "tools", "step", "unread", "missing"]
@@ -24,6 +24,7 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "gate": "permission",
     "executor": "tools",
     "caller": "tools",
+    "group": "step",
     "step": "step",
 }
 """How nodes of a known type look."""
@@ -42,6 +43,8 @@ class NodeShape:
     tools: tuple[str, ...] = ()
     call: str = ""
     """The tool that it calls itself; empty: it calls none."""
+    inner: tuple[str, ...] = ()
+    """What runs inside it, a line each; empty: nothing does."""
     variables: tuple[str, ...] = ()
     """The variables that it writes."""
     description: str = ""
@@ -155,10 +158,26 @@ class _ShapeReader:
             model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
             tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
             call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
+            inner=tuple(self._read_inner(at, spec)),
             variables=self._read_variables(at, spec),
             description=self.read_text((*at, "description")),
             faults=faults,
         )
+
+    def _read_inner(self, at: Path, spec: type[NodeSpec]) -> Iterator[str]:
+        """Describe what runs inside a node."""
+        if "do" in spec.model_fields:
+            over, most = self.read_text((*at, "over")), self._find_value((*at, "at_most"), int)
+            yield f"for each of {over}" + (f" (≤ {most})" if most is not None else "")
+            yield self._describe_inner((*at, "do"))
+        if "branches" in spec.model_fields:
+            for name in cast("dict[object, object]", self._find_value((*at, "branches"), dict) or {}):
+                if isinstance(name, str):
+                    yield f"{name}: {self._describe_inner((*at, 'branches', name))}"
+
+    def _describe_inner(self, at: Path) -> str:
+        tool, model = self.read_text((*at, "tool")), self.read_text((*at, "model"))
+        return f"calls {tool}" if tool else f"{self.read_text((*at, 'type')) or '?'}{f' · {model}' if model else ''}"
 
     def _read_variables(self, at: Path, spec: type[NodeSpec]) -> tuple[str, ...]:
         """Read the variables that a node writes."""

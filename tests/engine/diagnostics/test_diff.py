@@ -15,7 +15,7 @@ from support.configs import loaded
 
 from graphs.config.loader import Snapshot, load
 from graphs.config.spec.node import NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from graphs.diagnostics.diff.changes import Change, compare_words
 from graphs.diagnostics.diff.compare import compare_snapshots
 from graphs.diagnostics.diff.variables import accepts

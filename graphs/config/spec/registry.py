@@ -1,0 +1,30 @@
+"""The registry of node types: what a graph file may use, by name."""
+
+from __future__ import annotations
+
+from graphs.config.spec.groups import MapNodeSpec, ParallelNodeSpec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import (
+    AgentNodeSpec,
+    CallNodeSpec,
+    ModelNodeSpec,
+    PermissionNodeSpec,
+    QuestionNodeSpec,
+    ReplyNodeSpec,
+    SetNodeSpec,
+    ToolsNodeSpec,
+)
+
+NODE_SPECS: dict[str, type[NodeSpec]] = {
+    "model": ModelNodeSpec,
+    "permission": PermissionNodeSpec,
+    "tools": ToolsNodeSpec,
+    "agent": AgentNodeSpec,
+    "call": CallNodeSpec,
+    "reply": ReplyNodeSpec,
+    "set": SetNodeSpec,
+    "question": QuestionNodeSpec,
+    "parallel": ParallelNodeSpec,
+    "map": MapNodeSpec,
+}
+"""The node types that a graph file may use, by name, in the order in which messages list them."""
