@@ -10,8 +10,9 @@ from langgraph.config import get_config
 from pydantic import SecretStr
 
 from graphs.config.spec.cases import AnswerSpec
-from graphs.errors import ModelError
+from graphs.errors import InterlockError
 from graphs.llm.client import ChatModel
+from graphs.llm.endpoint_errors import build_model_error
 from graphs.llm.stream import Answer, Flow, Listener, StreamReader
 from graphs.telemetry.token_count import CallTokenCount
 from graphs.testing.script import CaseScript
@@ -19,6 +20,8 @@ from graphs.tools.names import make_model_name
 
 NOWHERE = "http://model.invalid/v1"
 """The address of the endpoint, which nothing asks."""
+OVERLOADED = 503
+"""The HTTP status of a failure that a case says."""
 
 
 class ScriptedModel(ChatModel):
@@ -41,10 +44,13 @@ class ScriptedModel(ChatModel):
         token_count: CallTokenCount | None = None,
         flow: Flow | None = None,
     ) -> Answer:
-        """Pass on the next answer. Raises ModelError where the case has none."""
+        """Pass on the next answer. Raises ModelError where it fails, and InterlockError where the case has none."""
         answer = self._script.take_answer(find_asking_nodes())
         if answer is None:
-            raise ModelError("The test has no answer of the model left.", kind="invalid_request")
+            raise InterlockError("The test has no answer of the model left.")
+        if answer.error is not None:
+            body = json.dumps({"error": {"message": answer.error}}).encode()
+            raise build_model_error(OVERLOADED, {}, body, self.base_url)
         reader = StreamReader(listener, token_count)
         reader.read_whole_answer(json.dumps(build_completion(answer)).encode())
         return reader.build_answer()

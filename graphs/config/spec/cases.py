@@ -104,6 +104,8 @@ class AnswerSpec(Spec):
     """The tools that it calls: `server/tool` with its arguments, each an item."""
     value: Any = None
     """Instead of both: data, which it says as JSON, for a node whose `into` is no text."""
+    error: str | None = None
+    """Instead of all: the words with which the model endpoint fails, as one that is overloaded (503)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,7 +114,7 @@ class AnswerSpec(Spec):
             return {"text": value}
         if not isinstance(value, dict):
             found = describe_kind(value)
-            raise ValueError(f"is {found}; expected a text, in quotes, or a mapping with 'calls' or 'value'")  # noqa: TRY004
+            raise ValueError(f"is {found}; expected a text, in quotes, or a mapping with 'calls', 'value' or 'error'")  # noqa: TRY004
         named = cast("dict[str, Any]", value)
         if (tool := next((key for key in named if "/" in key), None)) is not None:
             raise ValueError(
@@ -120,6 +122,8 @@ class AnswerSpec(Spec):
             )
         if "value" in named and not named.keys().isdisjoint(("text", "calls")):
             raise ValueError("has 'value' beside 'text' or 'calls'; an answer is a value or words and calls")
+        if "error" in named and len(named) > 1:
+            raise ValueError("has 'error' beside an answer; a model fails or answers, so write each as an item")
         return named
 
     def render_text(self) -> str:
