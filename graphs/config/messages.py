@@ -107,6 +107,8 @@ def _describe_error(
             return f"{name} {said}" if said.startswith(("is ", "has ", "holds ")) else f"{name}: {said}"
         case "too_short":
             return f"{name} is empty; write at least one"
+        case "too_long":
+            return f"{name} is too long; the most is {context.get('max_length')}"
         case "string_too_short":
             return f"{name} is empty; write a name"
         case "greater_than_equal":

@@ -25,8 +25,8 @@ class WorstCase:
     """The most that one turn of a graph can do."""
 
     model_calls: int
-    """Visits of nodes that ask a model, and rounds of agents, those that fail too. The attempts that `retry` adds, and
-    the second request after an answer that does not fit, are part of the same call."""
+    """Visits of nodes that ask a model, and rounds of agents, those that fail too. The attempts that `retry` adds,
+    the models of `fallback`, and the second request after an answer that does not fit, are part of the same call."""
     tool_calls: int
     """Tool calls that run."""
     limits: Sequence[str]

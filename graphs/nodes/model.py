@@ -104,14 +104,25 @@ class ModelNode:
         tools = await self._access.open_tools(context)
         request = self._build_request(messages, tools, context, model_round.number, reached)
         emitter = AnswerEmitter(emit, new_paragraph=bool(state.get("messages")))
-        answer = await self._call.ask_model(request, emitter, context, runtime, config)
+
+        async def ask(model: str, note: str = "") -> Answer:
+            sent = build_endpoint_messages(request["messages"], model)
+            sent = add_note(sent, note) if note else sent
+            return await self._call.ask_model(
+                {**request, "model": model, "messages": sent}, emitter, context, runtime, config
+            )
+
+        model, answer = await self._call.ask_models(self._call.choose_model(context), ask, emitter, context)
         if reached:
             answer.calls.clear()
             emitter.add_text("text", f"{emitter.build_gap()}_{reached}_")
         elif answer.is_silent:
-            answer = await self._break_silence(request, answer, emitter, context, runtime, config)
+            if answer.reason == "stop":  # a limit or a filter that left no words would leave none again
+                again = partial(ask, note=WORDS_WANTED)
+                model, answer = await self._call.ask_models(model, again, emitter, context)
+            fill_silence(answer, emitter)
         find_name = build_name_finder(request.get("tools", ()), tools, context.client_names)
-        message = build_message(answer, request["model"], find_name)
+        message = build_message(answer, model, find_name)
         if context.claims is None:
             calls = [call["id"] or "" for call in message.tool_calls]
             services.attestations.note(context.thread, self._site.plan.id, self._site.name, calls)
@@ -125,22 +136,18 @@ class ModelNode:
     def _build_request(
         self, messages: list[Mapping[str, Any]], tools: Toolset, context: Context, rounds: int, reached: str | None
     ) -> dict[str, Any]:
-        """Build the request to the model endpoint, with the tools that the model may use now.
+        """Build what the model is asked, whichever it is, with the tools that it may use now.
 
         `reached` is the limit that leaves it none.
         """
-        request: dict[str, Any] = {
-            "model": self._call.choose_model(context),
-            **self._call.params,
-            **context.params,
-        }
+        request: dict[str, Any] = {**self._call.params, **context.params}
         if reached:
             messages = add_note(messages, build_last_answer_instruction(reached))
         elif schemas := [*self._offer.list_schemas(tools, context.caller), *context.client_tools]:
             request["tools"] = schemas
         if not reached and (troubles := tools.troubles):
             messages.append({"role": "system", "content": describe_troubles(troubles)})
-        request["messages"] = build_endpoint_messages(messages, request["model"])
+        request["messages"] = messages
         if "tools" not in request:
             request.pop("tool_choice", None)
             request.pop("parallel_tool_calls", None)
@@ -148,27 +155,6 @@ class ModelNode:
             # What was forced was forced once: the model must be free to answer after it.
             request.pop("tool_choice", None)
         return request
-
-    async def _break_silence(
-        self,
-        request: Mapping[str, Any],
-        answer: Answer,
-        emitter: AnswerEmitter,
-        context: Context,
-        runtime: Runtime[Context],
-        config: RunnableConfig,
-    ) -> Answer:
-        """Ask once more for words where an answer has none; where that is in vain, say so instead of nothing.
-
-        A limit or a filter that left no words would leave none again.
-        """
-        if answer.reason == "stop":
-            again = {**request, "messages": add_note(request["messages"], WORDS_WANTED)}
-            answer = await self._call.ask_model(again, emitter, context, runtime, config)
-        if answer.is_silent:
-            answer.text = f"_{SILENCE[answer.reason]}_"
-            emitter.add_text("text", f"{emitter.build_gap()}{answer.text}")
-        return answer
 
 
 class AnswerEmitter:
@@ -178,6 +164,7 @@ class AnswerEmitter:
         self._emit = emit
         self._new_paragraph = new_paragraph
         self._has_text = False
+        self.is_heard = False
 
     def finish(self, model: str, answer: Answer) -> None:
         """Emit the end of one model call."""
@@ -189,6 +176,7 @@ class AnswerEmitter:
 
     def add_text(self, kind: PieceKind, text: str) -> None:
         """Emit the next piece of text."""
+        self.is_heard = True
         if kind != "text":
             self._emit(ReasoningDelta(text) if kind == "reasoning" else RefusalDelta(text))
             return
@@ -200,11 +188,19 @@ class AnswerEmitter:
 
     def add_annotations(self, annotations: bytes) -> None:
         """Emit where the text comes from."""
+        self.is_heard = True
         self._emit(AnnotationsAdded(annotations))
 
     def add_logprobs(self, logprobs: Mapping[str, bytes]) -> None:
         """Emit how likely the last piece was."""
         self._emit(LogprobsDelta(logprobs))
+
+
+def fill_silence(answer: Answer, emitter: AnswerEmitter) -> None:
+    """Say why there is no answer instead of nothing."""
+    if answer.is_silent:
+        answer.text = f"_{SILENCE[answer.reason]}_"
+        emitter.add_text("text", f"{emitter.build_gap()}{answer.text}")
 
 
 WORDS_WANTED = "Your answer held no words and no tool call. Answer now, in words, from what you have."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -37,6 +37,11 @@ ALREADY_SAID = "What stands above was said to the person in this turn already. G
 
 class AnswerListener(Listener, Protocol):
     """The receiver of an answer that learns of its end too."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether a person has heard anything of it."""
+        ...
 
     def finish(self, model: str, answer: Answer) -> None:
         """Take the end of one model call."""
@@ -71,6 +76,7 @@ class ModelCall:
         self._site = site
         self._services = services
         self._model = spec.model
+        self._fallback = spec.fallback
         self._has_input = (site.name, "input") in site.plan.templates
         self._is_agent = spec.role == "agent"
         self._values = NodeValues(site, services)
@@ -114,6 +120,35 @@ class ModelCall:
             if isinstance(own[-1], AIMessage) and not (own[-1].tool_calls or own[-1].invalid_tool_calls):
                 messages = add_note(messages, ALREADY_SAID)
         return messages
+
+    async def ask_models(
+        self, model: str, ask: Callable[[str], Awaitable[Answer]], listener: AnswerListener, context: Context
+    ) -> tuple[str, Answer]:
+        """Ask a model, and where it fails before anything was heard the node's fallbacks, in order.
+
+        `ask` asks the model of that name. Returns the model that answered, and its answer. Raises ModelError.
+        """
+        failures: list[tuple[str, ModelError]] = []
+        for name in self._list_models(model, context):
+            if failures:
+                graph, node = self._site.plan.id, self._site.name
+                log.warning("graph %s, node %s: asking %s instead of %s", graph, node, name, failures[-1][0])
+            try:
+                return name, await ask(name)
+            except ModelError as error:
+                if listener.is_heard or not may_another_answer(error):
+                    raise
+                failures.append((name, error))
+        raise join_failures(failures)
+
+    def _list_models(self, model: str, context: Context) -> Iterator[str]:
+        """List the models to ask. A fallback is for those whose role may use it: it gives nobody a model that they
+        could not ask for themselves."""
+        yield model
+        policy = self._services.snapshot.policy
+        for name in self._fallback:
+            if name != model and policy.may_use_model(context.caller, name):
+                yield name
 
     async def ask_model(
         self,
@@ -159,6 +194,34 @@ class ModelCall:
                 )
             span.usage, span.reason = answer.usage, "tool_calls" if answer.calls else answer.reason
         return answer
+
+
+def may_another_answer(error: ModelError) -> bool:
+    """Whether another model may answer where this one failed.
+
+    What an endpoint refuses of one model (it is not there, its context is too short, it does not know a field) may be
+    right for another, and a refusal costs no tokens. A key is the same for all: one that is refused has to be seen to,
+    and not to be covered up by whatever the next model costs.
+    """
+    return error.kind != "authentication"
+
+
+def join_failures(failures: Sequence[tuple[str, ModelError]]) -> ModelError:
+    """Return the first model's failure, with what the others said in its words: it is worth another attempt where one
+    of them is."""
+    (_, first), *others = failures
+    if not others:
+        return first
+    words = [str(first), *(f"Instead, {name} was asked: {error}" for name, error in others)]
+    return ModelError(
+        " ".join(f"{each.removesuffix('.')}." for each in words),
+        kind=first.kind,
+        status=first.status,
+        retry_after=first.retry_after,
+        code=first.code,
+        param=first.param,
+        retryable=any(error.retryable for _, error in failures),
+    )
 
 
 def find_reached_limit(limits: LimitsSpec, role: Limit | None, state: State, elapsed: float) -> str | None:

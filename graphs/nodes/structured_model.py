@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -77,8 +78,10 @@ class ValueQuestion:
     ) -> Any:
         """Ask for the value, and once more where the answer does not fit. Raises NodeFailure and ModelError."""
         problem = ""
+        model = self._call.choose_model(context)
         for _ in range(2):
-            answer = await self._ask_in_form(messages, listener, context, runtime, config)
+            ask = partial(self._ask_in_form, messages, listener, context, runtime, config)
+            model, answer = await self._call.ask_models(model, ask, listener, context)
             try:
                 return self._read_value(answer)
             except UnreadableAnswer as error:
@@ -105,8 +108,8 @@ class ValueQuestion:
         context: Context,
         runtime: Runtime[Context],
         config: RunnableConfig,
+        model: str,
     ) -> Answer:
-        model = self._call.choose_model(context)
         params = {name: value for name, value in context.params.items() if name not in ANSWER_FIELDS}
         request: dict[str, Any] = {"model": model, **params, **self._call.params}
         request["messages"] = build_endpoint_messages(messages, model)
@@ -129,6 +132,8 @@ class ValueQuestion:
 
 class SilentListener:
     """Takes an answer that nobody is to read; only its use of tokens is told."""
+
+    is_heard = False
 
     def __init__(self, emit: Any) -> None:
         self._emit = emit

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from graphs.config.spec.base import NO_SWITCH, Duration
 from graphs.config.spec.node import CallRetry, NodeSpec, Retry
@@ -18,6 +18,20 @@ def _refuse_empty_input(value: str | None) -> str | None:
     if value is not None and not value.strip():
         raise ValueError("is empty; write what the model is to see, or remove it")
     return value
+
+
+def _check_fallback(value: list[str], info: ValidationInfo) -> list[str]:
+    if len({*value}) < len(value):
+        raise ValueError("holds a model twice; remove one of them")
+    if info.data.get("model") in value:
+        raise ValueError("holds the node's own model, which is asked first; remove it")
+    return value
+
+
+Fallback = Annotated[
+    list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10), AfterValidator(_check_fallback)
+]
+"""The models that are asked instead of a node's own."""
 
 
 class ModelNodeSpec(NodeSpec, frozen=True):
@@ -44,6 +58,9 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """The variable that the answer goes into, instead of being said. Its type is what the model must answer with."""
     model: str | None = None
     """The model. Absent: the one asked for, or the gateway's default."""
+    fallback: Fallback = []
+    """The models to ask, in order, where the one before failed and nothing of its answer was heard. Those that the
+    caller's role may not use are left out."""
     tools: list[str] = []
     """Patterns over `server/tool` of what this node may see; the caller's role narrows it further."""
     temperature: Annotated[float, Field(ge=0, le=2), NO_SWITCH] | None = None
@@ -112,6 +129,9 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     """The longest time that it may take, without the time that it waits for people."""
     model: str | None = None
     """The model. Absent: the one asked for, or the gateway's default."""
+    fallback: Fallback = []
+    """The models to ask, in order, where the one before failed and nothing of its answer was heard. Those that the
+    caller's role may not use are left out."""
     tools: list[str] = []
     """Patterns over `server/tool` of what this node may see; the caller's role narrows it further."""
     temperature: Annotated[float, Field(ge=0, le=2), NO_SWITCH] | None = None

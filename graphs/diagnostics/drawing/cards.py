@@ -48,6 +48,8 @@ def build_node_card(node: NodeShape) -> Card:
     lines = [Line(text=fit_text(node.name, _NAME_ROOM, looks.NAME_SIZE, bold=True), role="name")]
     if node.type:
         lines.append(Line(text=fit_text(node.type + model, _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
+    others = fit_list("else", node.fallback, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
+    lines += [Line(text=text, role="muted") for text in others]
     seen = fit_list("sees", node.tools, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in seen]
     if node.call:
@@ -61,6 +63,7 @@ def build_node_card(node: NodeShape) -> Card:
     widest = max([head, *(measure_width(line.text, looks.TEXT_SIZE) for line in lines[1:])])
     full = [f"{clean(node.name)}: {node.type}{clean(model)}" if node.type else clean(node.name)]
     full += [clean(node.description)] if node.description else []
+    full += [f"else {', '.join(map(clean, node.fallback))}"] if node.fallback else []
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     full += [f"calls {clean(node.call)}"] if node.call else []
     full += [clean(text) for text in node.inner]

@@ -40,6 +40,8 @@ class NodeShape:
     """The name of its type; empty: it is not known."""
     model: str = ""
     """The model that the node names; empty: it names none."""
+    fallback: tuple[str, ...] = ()
+    """The models that are asked where that one fails."""
     tools: tuple[str, ...] = ()
     call: str = ""
     """The tool that it calls itself; empty: it calls none."""
@@ -150,13 +152,13 @@ class _ShapeReader:
         at: Path = ("nodes", name)
         if (spec := self._find_spec(name)) is None:
             return NodeShape(name=name, kind="unread", faults=(UNREADABLE_TYPE, *faults))
-        tools = self._count_items((*at, "tools")) if "tools" in spec.model_fields else 0
         return NodeShape(
             name=name,
             kind=NODE_KINDS[spec.role],
             type=self.read_text((*at, "type")),
             model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
-            tools=tuple(text for index in range(tools) if (text := self.read_text((*at, "tools", index)))),
+            fallback=self._read_list((*at, "fallback")) if "fallback" in spec.model_fields else (),
+            tools=self._read_list((*at, "tools")) if "tools" in spec.model_fields else (),
             call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
             inner=tuple(self._read_inner(at, spec)),
             variables=self._read_variables(at, spec),
@@ -178,6 +180,10 @@ class _ShapeReader:
     def _describe_inner(self, at: Path) -> str:
         tool, model = self.read_text((*at, "tool")), self.read_text((*at, "model"))
         return f"calls {tool}" if tool else f"{self.read_text((*at, 'type')) or '?'}{f' · {model}' if model else ''}"
+
+    def _read_list(self, at: Path) -> tuple[str, ...]:
+        """Read the texts of a list."""
+        return tuple(text for index in range(self._count_items(at)) if (text := self.read_text((*at, index))))
 
     def _read_variables(self, at: Path, spec: type[NodeSpec]) -> tuple[str, ...]:
         """Read the variables that a node writes."""

@@ -203,6 +203,12 @@ def test_what_is_wrong_is_said_in_words(nodes: dict[str, Any], expected: dict[st
         assert all(word in text for words in expected.values() for word in words)
 
 
+def test_the_models_that_are_asked_where_one_fails_are_on_the_card() -> None:
+    made = of_nodes({"a": {**MODEL, "model": "small", "fallback": ["large", "huge"]}})
+    assert "else large, huge" in Picture(render_svg(made)).nodes["a"].texts
+    assert "else large, huge" in render_mermaid(made)
+
+
 def test_a_graph_without_a_readable_start_is_drawn_all_the_same() -> None:
     for start in (None, 5, "end", ["a"]):
         picture = Picture(render_svg(of_nodes({"a": MODEL, "b": MODEL}, start=start)))
