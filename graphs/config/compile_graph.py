@@ -17,6 +17,7 @@ from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
+from graphs.config.spec.node_types import NODE_SPECS
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (
@@ -62,6 +63,7 @@ class GraphPlan:
 
     id: str
     spec: GraphSpec
+    """With its `defaults` in the nodes that they hold for."""
     templates: Mapping[Path, Template]
     """The texts that hold CEL, by the node and the path in it."""
     branches: Mapping[str, tuple[Branch, ...]]
@@ -124,7 +126,7 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
     )
     plan = GraphPlan(
         id=graph,
-        spec=reading.spec,
+        spec=reading.spec.fill_in_defaults(),
         variables=compiler.parse_variables(),
         templates=compiler.compile_templates(),
         expressions=compiler.compile_expressions(),
@@ -133,6 +135,7 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
         raw_texts=reading.source.raw_texts,
     )
     compiler.check_names()
+    compiler.check_defaults()
     compiler.check_outputs(plan)
     compiler.check_shape(plan)
     if reading.is_complete and not compiler.problems:
@@ -268,6 +271,17 @@ class _GraphCompiler:
             for path, pattern in node.locate_tool_patterns().items():
                 if (wrong := patterns.find_tool_fault(pattern)) is not None:
                     self._report((*self.spec.locate_node(name), *path), wrong)
+
+    def check_defaults(self) -> None:
+        """Check that each of `defaults` holds for some node."""
+        if len(self.spec.nodes) < len(self.node_names):
+            return  # it may be for one that cannot be read
+        for key in self.spec.defaults.model_fields_set:
+            if not any(key in node.list_default_keys() for node in self.spec.nodes.values()):
+                types = ", ".join(name for name, spec in NODE_SPECS.items() if key in spec.list_default_keys())
+                self._report(
+                    ("defaults", key), f"{key!r} holds for no node of this graph; it is for {types}; remove it"
+                )
 
     def check_outputs(self, plan: GraphPlan) -> None:
         """Check that nodes write variables that there are, with values that fit, and the ways for each value."""

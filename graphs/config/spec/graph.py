@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Self, Union
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator
 
 from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
-from graphs.config.spec.node import END, MODEL_ROLES, NodeSpec
+from graphs.config.spec.node import END, MODEL_ROLES, DefaultsSpec, NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 
 _WEEK = 7 * 86400.0
@@ -74,6 +74,8 @@ class GraphSpec(Spec):
     """The nodes, by name."""
     limits: LimitsSpec = LimitsSpec()
     """Where a turn ends at the latest."""
+    defaults: DefaultsSpec = DefaultsSpec()
+    """What holds for every node that does not say it itself."""
 
     @classmethod
     def find_stand_in(cls, path: tuple[str | int, ...]) -> str | None:
@@ -98,6 +100,12 @@ class GraphSpec(Spec):
         if not inner:
             return ("nodes", outer)
         return next(("nodes", outer, *path) for path in self.nodes[outer].list_inner_nodes() if str(path[-1]) == inner)
+
+    def fill_in_defaults(self) -> Self:
+        """Return the graph with `defaults` in all nodes that they hold for."""
+        return self.model_copy(
+            update={"nodes": {name: node.fill_in(self.defaults) for name, node in self.nodes.items()}}
+        )
 
     def find_model(self) -> str | None:
         """Find the model of the first node that asks one; None: it names none, or there is no such node."""

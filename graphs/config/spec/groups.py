@@ -7,13 +7,13 @@ name is a path, such as `read.do` or `review.style`, which no other node can hav
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema
 
 from graphs.config.spec.base import NO_SWITCH, Switch
-from graphs.config.spec.node import END, MODEL_ROLES, NodeSpec
+from graphs.config.spec.node import END, MODEL_ROLES, DefaultsSpec, NodeSpec
 from graphs.config.spec.node_types import AgentNodeSpec, CallNodeSpec, ModelNodeSpec
 from graphs.errors import describe_kind
 
@@ -100,6 +100,12 @@ class ParallelNodeSpec(NodeSpec, frozen=True):
                 )
         return self
 
+    def fill_in(self, defaults: DefaultsSpec) -> Self:
+        """Return the node with the graph's `defaults` in its branches."""
+        return self.model_copy(
+            update={"branches": {name: branch.fill_in(defaults) for name, branch in self.branches.items()}}
+        )
+
     def list_inner_nodes(self) -> Mapping[tuple[str | int, ...], NodeSpec]:
         """List the branches."""
         return {("branches", name): branch for name, branch in self.branches.items()}
@@ -141,6 +147,10 @@ class MapNodeSpec(NodeSpec, frozen=True):
         if self.into is None and self.do.role in MODEL_ROLES:
             raise ValueError(f"has {self.do.type!r} under 'do', and no 'into' for what it answers; name the variable")
         return self
+
+    def fill_in(self, defaults: DefaultsSpec) -> Self:
+        """Return the node with the graph's `defaults` in the node under `do`."""
+        return self.model_copy(update={"do": self.do.fill_in(defaults)})
 
     def list_inner_nodes(self) -> Mapping[tuple[str | int, ...], NodeSpec]:
         """List the one under `do`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -102,6 +102,15 @@ CallRetry = Annotated[CallRetrySpec, BeforeValidator(_parse_retry, json_schema_i
 """A number of attempts, or `{times, wait, until}`."""
 
 
+class DefaultsSpec(Spec):
+    """What holds for every node that has such a setting and does not say it itself."""
+
+    retry: Retry | None = None
+    """How many attempts there are, as a number or {times, wait}; of a `call`, where its tool may be called again."""
+    timeout: Duration | None = None
+    """The longest time of one attempt."""
+
+
 # Every page is frozen by its settings; said once more for the type checker, so that `type` may be narrowed.
 class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The base of every node type.
@@ -118,6 +127,9 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """The names that its expressions may look at beside those that all have."""
     retries: ClassVar[bool] = False
     """Whether the node runs again after an error of the model endpoint that may pass."""
+    takes_defaults: ClassVar[bool] = True
+    """Whether the graph's `defaults` hold for this type, as far as it has such settings: not for one that runs other
+    nodes, whose time and attempts are theirs."""
 
     type: str
     """The name of the node type."""
@@ -179,6 +191,17 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def find_most_tasks(self, width: int) -> int:
         """Find how often one visit can run each node inside, in a graph with this `limits.width`."""
         return 1
+
+    @classmethod
+    def list_default_keys(cls) -> list[str]:
+        """List what of the graph's `defaults` holds for nodes of this type that do not say it themselves."""
+        return [key for key in DefaultsSpec.model_fields if cls.takes_defaults and key in cls.model_fields]
+
+    def fill_in(self, defaults: DefaultsSpec) -> Self:
+        """Return the node with the graph's `defaults` in the place of what it does not say."""
+        found = {key: getattr(defaults, key) for key in self.list_default_keys() if getattr(self, key) is None}
+        update = {key: value for key, value in found.items() if value is not None}
+        return self.model_copy(update=update) if update else self
 
     def find_most_tool_calls(self) -> int | None:
         """Find how many tool calls one visit of this node can lead to; None: as many as the graph's limits let it."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from graphs.config.spec.base import NO_SWITCH, Duration
-from graphs.config.spec.node import CallRetry, NodeSpec, Retry
+from graphs.config.spec.node import CallRetry, CallRetrySpec, DefaultsSpec, NodeSpec, Retry
 from graphs.errors import describe_kind
 from graphs.expressions import VarType, find_asking_fault
 
@@ -148,6 +148,11 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     def _holds_something(cls, value: str | None) -> str | None:
         return _refuse_empty_input(value)
 
+    @classmethod
+    def list_default_keys(cls) -> list[str]:
+        """List all but `timeout`, by which an agent keeps its work to itself: that it must say."""
+        return [key for key in super().list_default_keys() if key != "timeout"]
+
     @property
     def is_isolated(self) -> bool:
         """Whether it is a graph of its own."""
@@ -263,6 +268,14 @@ class CallNodeSpec(NodeSpec, frozen=True):
         """List the note, and the texts of the arguments that hold CEL."""
         arguments = {path: text for path, text in _walk_texts(self.args, ("args",)) if "{{" in text}
         return {**super().locate_templates(), **arguments}
+
+    def fill_in(self, defaults: DefaultsSpec) -> Self:
+        """Return the node with the graph's `defaults`, in which no `until` stands, in the place of what it does not
+        say."""
+        retry = defaults.retry
+        # Not checked once more: a time that was read is seconds, and a plain number of them may be at most 600.
+        own = CallRetrySpec.model_construct(times=retry.times, wait=retry.wait, until=None) if retry else None
+        return super().fill_in(defaults.model_copy(update={"retry": own}))
 
     def locate_arguments(self) -> dict[tuple[str | int, ...], str] | None:
         """List the names of the arguments."""

@@ -62,7 +62,8 @@ def describe_graph(plan: GraphPlan) -> str:
 
 
 def _compare_pages(subject: str, old: GraphPlan, new: GraphPlan) -> Iterator[Change]:
-    for change in compare_fields(old.spec, new.spec, skip=("nodes", "vars", "start")):
+    # The nodes have what `defaults` say.
+    for change in compare_fields(old.spec, new.spec, skip=("nodes", "vars", "start", "defaults")):
         yield _build_change(subject, "", change, old, new)
     if old.spec.start != new.spec.start:
         yield Change(subject=subject, mark="changed", text=f"it starts at {new.spec.start}, before at {old.spec.start}")

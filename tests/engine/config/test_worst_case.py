@@ -50,6 +50,12 @@ def test_models_one_after_the_other_are_counted(tmp_path: Path) -> None:
     assert str(found) == "at most 2 model calls and no tool calls in a turn"
 
 
+def test_the_attempts_of_a_call_are_calls_also_where_the_graph_says_them_for_all(tmp_path: Path) -> None:
+    call = {"type": "call", "tool": "db/look", "next": "end"}
+    nodes = {"a": {**call, "next": "b"}, "b": {**call, "retry": 1}}
+    assert measure(tmp_path, nodes, defaults={"retry": 3}).tool_calls == 4
+
+
 def test_of_two_ways_the_costlier_one_counts(tmp_path: Path) -> None:
     nodes = {"a": ask([{"when": 'text == "x"', "to": "b"}, {"to": "c"}]), "b": ask("c"), "c": ask()}
     assert measure(tmp_path, nodes).model_calls == 3

@@ -137,6 +137,12 @@ class QuestionSpec(NodeSpec, frozen=True):
     by: str | None = None
 
 
+def test_defaults_are_said_of_the_nodes_that_they_hold_for(tmp_path: Path) -> None:
+    nodes = {"a": {"type": "model", "next": "b"}, "b": {"type": "model", "timeout": "5s", "next": "n"}, "n": say("x")}
+    sides = [{"graph": {"start": "a", "nodes": nodes, "defaults": {"timeout": time}}} for time in ("10s", "20s")]
+    assert [each.text for each in compare(tmp_path, *sides)] == ["node a: timeout: 10.0 → 20.0"]
+
+
 def test_a_node_type_of_its_own_is_compared_without_a_word_about_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
