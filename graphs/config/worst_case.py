@@ -30,7 +30,8 @@ class WorstCase:
     tool_calls: int
     """Tool calls that run."""
     limits: Sequence[str]
-    """The limits of the graph without which it would be more, in words."""
+    """The limits of the graph without which it would be more, in words; and that of tokens, which ends a turn no later:
+    how many calls it leaves room for, nobody can know."""
 
     def __str__(self) -> str:
         most = "at most " if self.model_calls or self.tool_calls else ""
@@ -55,6 +56,8 @@ def compute_worst_case(plan: GraphPlan) -> WorstCase:
         cuts.append(_count(limits.rounds, "round") + (" and a last answer" if walks.has_last_answer else ""))
     if any(cost.tools > tool_calls for cost in costs):
         cuts.append(_count(limits.tool_calls, "tool call"))
+    if limits.tokens is not None and model_calls:
+        cuts.append(f"{limits.tokens:,} token{'s' * (limits.tokens != 1)}")
     return WorstCase(model_calls=int(model_calls), tool_calls=int(tool_calls), limits=cuts)
 
 

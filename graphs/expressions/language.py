@@ -81,7 +81,7 @@ _RESERVED = frozenset(
     (
         # What a state holds beside them.
         *("messages", "verdicts", "asker", "rounds", "calls", "started", "agent", "own_call"),
-        *("task_outcomes", "inner_task"),
+        *("task_outcomes", "inner_task", "most_rounds", "most_calls", "token_use"),
         *("item", "index", "result", "body", "list", "map", "dyn", "null_type", "optional_type"),
     )
 )

@@ -30,7 +30,7 @@ from graphs.events import (
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.call import OwnClaims
 from graphs.nodes.model_call import ModelCall
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import Context, State, build_token_use
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
 
 _WORDS = (TextDelta, ReasoningDelta, RefusalDelta, AnnotationsAdded, LogprobsDelta)
@@ -88,7 +88,9 @@ class IsolatedAgentNode:
             "started": end.get("started", state.get("started", 0.0)),
         }
         if self._into is not None:
-            update[self._into] = value
+            update |= {self._into: value, **build_token_use(state, context)}
+        elif "token_use" in end:
+            update["token_use"] = end["token_use"]
         said = "\n\n".join(message.text for message in made if isinstance(message, AIMessage) and message.text)
         added: list[AnyMessage] = [AIMessage(said)] if said and self._into is None else []
         if context.addendum is not None:  # what the person said instead of deciding, whoever asked

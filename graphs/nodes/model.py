@@ -130,7 +130,7 @@ class ModelNode:
             "messages": [message],
             "asker": self._site.name,
             "verdicts": {},
-            **model_round.changes,
+            **model_round.build_changes(state, context),
         }
 
     def _build_request(

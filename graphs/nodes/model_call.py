@@ -25,10 +25,11 @@ from graphs.llm.endpoint_messages import add_note
 from graphs.llm.provider_fields import CallFields
 from graphs.llm.stream import REASONS, Answer, Listener, build_length_error, read_count
 from graphs.nodes.base import NodeSite, Services
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import Context, State, build_token_use
 from graphs.nodes.values import NodeValues
 from graphs.policy.limits import Limit, limit_turn_calls
 from graphs.telemetry.instrument import record_model_call
+from graphs.telemetry.token_count import begin_call_count
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,13 @@ class ModelRound:
     """When the turn began, in seconds since the epoch."""
     reached: str | None
     """The limit that is used up, in words for people; None: there is room."""
+    ends_turn: bool
+    """The answer is the last of the turn whatever else its graph would do, since its tokens are used up."""
 
-    @property
-    def changes(self) -> dict[str, Any]:
-        """What changes in the state once the model has answered."""
-        return {"rounds": self.number + 1, "started": self.started}
+    def build_changes(self, state: State, context: Context) -> dict[str, Any]:
+        """Build what changes in the state once the model has answered."""
+        use = build_token_use(state, context, is_last_answer=self.ends_turn)
+        return {"rounds": self.number + 1, "started": self.started, **use}
 
 
 class ModelCall:
@@ -93,7 +96,18 @@ class ModelCall:
         started = max(state.get("started") or now, context.started)
         role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
         reached = find_reached_limit(self._limits, role_limit, state, now - started)
-        return ModelRound(rounds, started, reached)
+        used_up = self._find_reached_token_limit(state, context)
+        return ModelRound(rounds, started, reached or used_up, ends_turn=used_up is not None)
+
+    def _find_reached_token_limit(self, state: State, context: Context) -> str | None:
+        most = self._limits.tokens
+        if most is None:
+            return None
+        earlier = state.get("token_use")
+        context.turn_tokens.begin(earlier["tokens"] if earlier is not None else 0)
+        if context.turn_tokens.tokens < most:
+            return None
+        return f"Stopped here: the limit of {most:,} tokens in one turn is reached."
 
     def choose_model(self, context: Context) -> str:
         """Choose the model: the node's, the one that was asked for, or the gateway's."""
@@ -183,9 +197,9 @@ class ModelCall:
         self, request: Mapping[str, Any], listener: Listener, context: Context, config: RunnableConfig
     ) -> Answer:
         services = self._services
-        with record_model_call(
-            services.metrics, self._site.plan.id, request, services.model.base_url, context.token_count
-        ) as span:
+        turn_tokens = context.turn_tokens if context.turn_tokens.has_begun else None
+        count = begin_call_count(request, [context.token_count, turn_tokens])
+        with record_model_call(services.metrics, self._site.plan.id, request, services.model.base_url, count) as span:
             if has_token_handler(config):
                 answer = await ask_through_langchain(services, request, config, self._limits.seconds)
             else:

@@ -18,7 +18,7 @@ from graphs.events import Event
 from graphs.llm.stream import Flow
 from graphs.policy.rules import Caller, Verdict
 from graphs.store.tool_journal import Claim, ClaimResult
-from graphs.telemetry.token_count import TokenCount
+from graphs.telemetry.token_count import TokenCount, TurnTokenCount
 
 
 class VerdictRecord(TypedDict):
@@ -89,6 +89,15 @@ def add_outcomes(before: list[TaskOutcome] | None, added: list[TaskOutcome] | No
     return None if added is None else [*(before or ()), *added]
 
 
+class TokenUse(TypedDict):
+    """What the model calls of a turn used."""
+
+    tokens: int
+    """Those of the prompts and of the answers."""
+    has_last_answer: bool
+    """They were used up, and the model has given its last answer."""
+
+
 class State(TypedDict, total=False):
     """The state of one turn: only what the turn adds; the conversation before it is in `Context.history`."""
 
@@ -117,6 +126,8 @@ class State(TypedDict, total=False):
     """The latest call of a `call` node, in graphs that have one."""
     task_outcomes: Annotated[list[TaskOutcome] | None, add_outcomes]
     """What came of the tasks of the `map` or `parallel` that runs, in graphs that have one."""
+    token_use: TokenUse
+    """The tokens used so far, in graphs that limit them."""
 
 
 class Claims(Protocol):
@@ -168,6 +179,8 @@ class Context:
     """None where no row is kept of the turn (Studio)."""
     token_count: TokenCount | None = None
     """Counts the tokens, where a role of the caller limits them."""
+    turn_tokens: TurnTokenCount = field(default_factory=TurnTokenCount, compare=False, repr=False)
+    """Counts the tokens of the turn, where its graph limits them."""
     listener: Callable[[Event], None] | None = None
     """Hears what nodes say. None: whoever reads LangGraph's stream does (Studio)."""
     flow: Flow | None = None
@@ -232,3 +245,19 @@ def count_visits(state: State, node: str) -> int:
     """Count how often a way led to the node in this turn, this time included. An agent that asks its model again after
     its tools is still at the same visit."""
     return state.get("visits", {}).get(node, 0) + (state.get("agent", "") != node)
+
+
+def build_token_use(state: State, context: Context, *, is_last_answer: bool = False) -> dict[str, Any]:
+    """Build what changes in the state where model calls were made; nothing where nobody limits the turn's tokens."""
+    if not context.turn_tokens.has_begun:
+        return {}
+    earlier = state.get("token_use")
+    has_last_answer = is_last_answer or (earlier is not None and earlier["has_last_answer"])
+    return {"token_use": TokenUse(tokens=context.turn_tokens.tokens, has_last_answer=has_last_answer)}
+
+
+def has_last_answer(state: State, rounds: int) -> bool:
+    """Whether the model has given the answer with which a turn of at most so many rounds ends. It said that it is the
+    last, so whatever the graph would do next, it is over."""
+    use = state.get("token_use")
+    return state.get("rounds", 0) > rounds or (use is not None and use["has_last_answer"])

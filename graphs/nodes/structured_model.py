@@ -53,7 +53,7 @@ class StructuredModelNode:
         messages = await self._call.build_messages(state, context)
         listener = SilentListener(find_emitter(context, runtime.stream_writer))
         value = await self._question.ask(messages, listener, context, runtime, config)
-        return {self._variable: value, **model_round.changes}
+        return {self._variable: value, **model_round.build_changes(state, context)}
 
 
 class ValueQuestion:

@@ -27,7 +27,7 @@ from graphs.expressions import TypeMismatch
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.call import count_own_visit
 from graphs.nodes.failures import describe_error
-from graphs.nodes.state import TASK, Context, InnerTask, OwnCall, State, TaskOutcome
+from graphs.nodes.state import TASK, Context, InnerTask, OwnCall, State, TaskOutcome, build_token_use
 from graphs.nodes.values import NodeValues, get_task, render_note
 from graphs.policy.limits import limit_turn_calls
 
@@ -75,7 +75,7 @@ class _Sender:
         sees_conversation = plan.nodes[name].role in MODEL_ROLES and (name, "input") not in plan.templates
         keys = [each for each in plan.variables if each in names]
         keys += ["messages"] if sees_conversation or names & _NEEDS_MESSAGES else []
-        return (*keys, "error", "visits", "agent", "started")
+        return (*keys, "error", "visits", "agent", "started", "token_use")
 
     async def send(
         self, tasks: Sequence[tuple[str, Mapping[str, Any]]], state: State, runtime: Runtime[Context]
@@ -298,13 +298,14 @@ class CollectNode:
     def __init__(self, site: NodeSite, services: Services) -> None:
         spec = site.spec
         self._site = site
+        self._services = services
         self._values = NodeValues(site, services)
         self._into = spec.locate_outputs().get(("into",))
         self._drops_errors = isinstance(spec, MapNodeSpec) and spec.drop_errors
         self._order = {str(path[-1]): at for at, path in enumerate(spec.list_inner_nodes())}
         self._is_map = isinstance(spec, MapNodeSpec)
 
-    async def run(self, state: State) -> Mapping[str, Any]:
+    async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         """Join them. Raises NodeFailure for the first that failed, unless those are to be left out."""
         outcomes = sorted(state.get("task_outcomes") or (), key=self._find_place)
         calls = state.get("calls", 0) + sum(one["calls"] for one in outcomes)
@@ -314,7 +315,8 @@ class CollectNode:
                 where = f"item {self._find_place(one) + 1}" if self._is_map else f"branch {one['key']!r}"
                 words = f"{self._site.name}, {where}: {error['message']}"
                 raise NodeFailure(words, kind=error["kind"], calls=calls, rounds=rounds)
-        update: dict[str, Any] = {"task_outcomes": None, "calls": calls, "rounds": rounds}
+        used = build_token_use(state, self._services.find_context(runtime))
+        update: dict[str, Any] = {"task_outcomes": None, "calls": calls, "rounds": rounds, **used}
         if self._into is None:
             return update
         values = {one["key"]: one["value"] for one in outcomes if "value" in one}

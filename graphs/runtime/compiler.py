@@ -22,7 +22,7 @@ from graphs.nodes import (
     Services,
     find_emitter,
 )
-from graphs.nodes.state import Context, State, find_client_calls
+from graphs.nodes.state import Context, State, find_client_calls, has_last_answer
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.values import NOTE, NodeValues
 from graphs.runtime.in_flight import InFlight
@@ -126,8 +126,7 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
         context = services.find_context(runtime)
         if context.client_names and find_client_calls(state, context):
             return THE_END
-        # The round after the last was the last answer, which says so: whatever the graph would do next, it is over.
-        if rounds is not None and state.get("rounds", 0) > rounds:
+        if rounds is not None and has_last_answer(state, rounds):
             return THE_END
         values: Mapping[str, Any] | None = None
         for at, branch in enumerate(branches):

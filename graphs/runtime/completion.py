@@ -12,6 +12,7 @@ from graphs.llm.stream import PieceKind
 from graphs.runtime.event_queue import EventQueue
 from graphs.runtime.turn_request import TurnRequest, find_caller_key
 from graphs.telemetry.instrument import record_model_call
+from graphs.telemetry.token_count import begin_call_count
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,9 @@ class Completion:
         try:
             services = self._services
             async with asyncio.timeout(self._seconds):
+                count = begin_call_count(self._request, [self._token_count])
                 with record_model_call(
-                    services.metrics, self._graph, self._request, services.model.base_url, self._token_count
+                    services.metrics, self._graph, self._request, services.model.base_url, count
                 ) as span:
                     answer = await services.model.stream(
                         self._request, self, key=self._key, token_count=span.token_count, flow=self._events

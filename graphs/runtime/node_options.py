@@ -21,7 +21,7 @@ from graphs.errors import ModelError, NodeFailure
 from graphs.events import NodeNote
 from graphs.nodes import NodeSite, Services, find_emitter
 from graphs.nodes.failures import describe_error
-from graphs.nodes.state import Context, State, count_visits
+from graphs.nodes.state import Context, State, build_token_use, count_visits
 from graphs.nodes.values import NodeValues, render_note
 from graphs.telemetry.path import ERROR_WAY, record_branch
 
@@ -105,7 +105,7 @@ def is_worth_another_attempt(error: Exception) -> bool:
 def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]]]:
     """Build the function that leads a failure of a node where its `on_error` says."""
 
-    async def handle(state: State, error: NodeError) -> Command[str]:
+    async def handle(state: State, error: NodeError, runtime: Runtime[Context]) -> Command[str]:
         name = error.node.partition(".")[0]
         record = describe_error(name, error.error)
         if record is None:
@@ -116,6 +116,9 @@ def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]
             update |= {key: count for key, count in counts.items() if count is not None}
         if plan.counts_visits:
             update |= build_visits(state, name)
+        # In Studio it may be none, or anything.
+        if isinstance(runtime.context, Context):  # pyright: ignore[reportUnnecessaryIsInstance]
+            update |= build_token_use(state, runtime.context)
         record_branch(plan.id, name, ERROR_WAY)
         return Command(update=update, goto=resolve_target(plan.error_ways[name].to))
 

@@ -277,11 +277,11 @@ class Turn:
                     await self._close(context)
                 else:
                     await self._execute(None, context)
-            case Restarted(context=again, earlier=earlier):
+            case Restarted(context=again, earlier=earlier, state=state):
                 if not delivered:
                     self._answer.repeat(row.text.removeprefix(self._recorder.earlier_text))
                 self._place = replace(self._place, earlier=earlier)
-                await self._execute({"messages": []}, replace(again, thread=build_further_thread(context.thread)))
+                await self._execute(state, replace(again, thread=build_further_thread(context.thread)))
                 await self._store.delete_thread(context.thread)
 
     def _repeat_steps(self, messages: Sequence[AnyMessage]) -> None:

@@ -4,7 +4,7 @@ end."""
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -181,6 +181,8 @@ class Restarted:
 
     context: Context
     earlier: Sequence[Message]
+    state: Mapping[str, Any]
+    """What the turn's state begins with."""
 
 
 async def recover(
@@ -200,11 +202,16 @@ async def recover(
     is_sound = has_same_rules and (state.tasks or is_at_end or is_answered(messages, context))
     if is_sound and made.issubset(client_call_ids(collect_tool_calls(messages))):
         return Checkpointed(messages=messages, is_over=not state.tasks)
-    return await _restart(store, graph, row, context, earlier)
+    return await _restart(store, graph, row, context, earlier, state.values)
 
 
 async def _restart(
-    store: Store, graph: ServedGraph, row: TurnRow, context: Context, earlier: Sequence[Message]
+    store: Store,
+    graph: ServedGraph,
+    row: TurnRow,
+    context: Context,
+    earlier: Sequence[Message],
+    values: Mapping[str, Any],
 ) -> Restarted:
     stored = (await restore.complete_messages(store, [row], graph.services.model))[row.id]
     before = set(client_call_ids(earlier))
@@ -215,7 +222,10 @@ async def _restart(
     ]
     added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
     again = replace(context, history=[*context.history, *rest, *added], addendum=None, resumed=False)
-    return Restarted(context=again, earlier=[*earlier, *rest])
+    # What was spent was spent, whatever has to be done anew.
+    is_limited = graph.plan.spec.limits.tokens is not None and "token_use" in values
+    kept = {"token_use": values["token_use"]} if is_limited else {}
+    return Restarted(context=again, earlier=[*earlier, *rest], state={"messages": [], **kept})
 
 
 def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:

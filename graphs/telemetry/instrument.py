@@ -16,7 +16,7 @@ from graphs.events import FinishReason, TokenUsage
 from graphs.telemetry import spans
 from graphs.telemetry.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
 from graphs.telemetry.path import find_current_path
-from graphs.telemetry.token_count import CallTokenCount, TokenCount
+from graphs.telemetry.token_count import CallTokenCount
 from graphs.telemetry.tracing import Tracing, classify_error, trace_from_here
 
 NodeCallable = Callable[..., Awaitable[Mapping[str, Any]]]
@@ -162,12 +162,12 @@ class ModelCallSpan:
 
 @contextmanager
 def record_model_call(
-    metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, token_count: TokenCount | None = None
+    metrics: Metrics, graph: str, request: Mapping[str, Any], endpoint: str, token_count: CallTokenCount | None = None
 ) -> Generator[ModelCallSpan]:
     """Measure one request to the model endpoint."""
     turn = _current_turn.get()
     model = str(request["model"])
-    call = ModelCallSpan(token_count=token_count and token_count.begin_call(request))
+    call = ModelCallSpan(token_count=token_count)
     outcome = "cut"
     began = perf_counter()
     try:

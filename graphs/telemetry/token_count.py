@@ -1,4 +1,4 @@
-"""The count of tokens that one request uses, for roles that limit them.
+"""The count of tokens that one request uses, for roles that limit them, and one turn, for graphs that do.
 
 The model endpoint says how many at the end of an answer; a client that leaves before would otherwise have the answer
 for nothing. So where a call was cut off, or the endpoint says nothing, the count is estimated from the texts' length.
@@ -6,7 +6,7 @@ for nothing. So where a call was cut off, or the endpoint says nothing, the coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 CHARACTERS_PER_TOKEN = 4
@@ -57,16 +57,54 @@ class TokenCount:
         """Those that limit tokens."""
         self._calls: list[CallTokenCount] = []
 
-    def begin_call(self, request: Mapping[str, Any]) -> CallTokenCount:
-        """Begin to count a model call."""
-        call = CallTokenCount(request)
+    def add_call(self, call: CallTokenCount) -> None:
+        """Add a model call that begins."""
         self._calls.append(call)
-        return call
 
     @property
     def tokens(self) -> int:
         """The tokens that all calls used so far."""
         return sum(call.tokens for call in self._calls)
+
+
+class TurnTokenCount:
+    """The count of one turn, of which an earlier process may have counted some. Of no call before it `has_begun`."""
+
+    def __init__(self) -> None:
+        self._earlier: int | None = None
+        self._calls: list[CallTokenCount] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anybody limits the turn's tokens."""
+        return self._earlier is not None
+
+    def begin(self, earlier: int) -> None:
+        """Begin to count, unless it has begun; `earlier` are the tokens that the turn's state knows of."""
+        if self._earlier is None:
+            self._earlier = earlier
+
+    def add_call(self, call: CallTokenCount) -> None:
+        """Add a model call that begins."""
+        self._calls.append(call)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that the turn used so far, those of attempts that failed too."""
+        return (self._earlier or 0) + sum(call.tokens for call in self._calls)
+
+
+def begin_call_count(
+    request: Mapping[str, Any], counts: Iterable[TokenCount | TurnTokenCount | None]
+) -> CallTokenCount | None:
+    """Begin to count a model call, for those of `counts` that are there; None where none is."""
+    found = [each for each in counts if each is not None]
+    if not found:
+        return None
+    call = CallTokenCount(request)
+    for each in found:
+        each.add_call(call)
+    return call
 
 
 def count_characters(value: object) -> int:

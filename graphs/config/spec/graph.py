@@ -24,6 +24,8 @@ class LimitsSpec(Spec):
     """How many tool calls may run."""
     width: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 20
     """How many items one `map` may have, and how many branches one `parallel`."""
+    tokens: Annotated[int, Field(ge=1, le=1_000_000_000), NO_SWITCH] | None = None
+    """How many tokens the model calls of a turn may use together, prompts and answers. Absent: any number."""
     seconds: Seconds = 300.0
     """How long a turn may take, without the time that it waits for an approval. At most 7d."""
 

@@ -77,7 +77,9 @@ def format_limits(limits: LimitsSpec) -> str:
     """Say in words where a turn ends at the latest."""
     rounds, calls = limits.rounds, limits.tool_calls
     plural_rounds, plural_calls = "s" * (rounds != 1), "s" * (calls != 1)
-    return f"at most {rounds} round{plural_rounds}, {calls} tool call{plural_calls}, {format_duration(limits.seconds)}"
+    tokens = f"{limits.tokens:,} token{'s' * (limits.tokens != 1)}, " if limits.tokens is not None else ""
+    time = format_duration(limits.seconds)
+    return f"at most {rounds} round{plural_rounds}, {calls} tool call{plural_calls}, {tokens}{time}"
 
 
 def format_duration(seconds: float) -> str:

@@ -56,6 +56,12 @@ def test_the_attempts_of_a_call_are_calls_also_where_the_graph_says_them_for_all
     assert measure(tmp_path, nodes, defaults={"retry": 3}).tool_calls == 4
 
 
+def test_a_limit_of_tokens_is_named_where_a_model_is_asked(tmp_path: Path) -> None:
+    found = measure(tmp_path / "1", {"a": ask()}, limits={"tokens": 200_000})
+    assert str(found) == "at most 1 model call and no tool calls in a turn (limits: 200,000 tokens)"
+    assert "token" not in str(measure(tmp_path / "2", {"a": say()}, limits={"tokens": 200_000}))
+
+
 def test_of_two_ways_the_costlier_one_counts(tmp_path: Path) -> None:
     nodes = {"a": ask([{"when": 'text == "x"', "to": "b"}, {"to": "c"}]), "b": ask("c"), "c": ask()}
     assert measure(tmp_path, nodes).model_calls == 3

@@ -209,6 +209,11 @@ def test_the_models_that_are_asked_where_one_fails_are_on_the_card() -> None:
     assert "else large, huge" in render_mermaid(made)
 
 
+def test_a_limit_of_tokens_stands_beside_the_others() -> None:
+    made = read_shape("graph", {"start": "a", "nodes": {"a": MODEL}}, {}, LimitsSpec(tokens=200_000))
+    assert "at most 12 rounds, 40 tool calls, 200,000 tokens, 5 min" in render_mermaid(made)
+
+
 def test_a_graph_without_a_readable_start_is_drawn_all_the_same() -> None:
     for start in (None, 5, "end", ["a"]):
         picture = Picture(render_svg(of_nodes({"a": MODEL, "b": MODEL}, start=start)))
