@@ -17,7 +17,7 @@ from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
-from graphs.config.spec.node_types import NODE_SPECS
+from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import (
