@@ -317,3 +317,18 @@ def test_a_snapshot_hides_the_secrets_of_its_files(tmp_path: Path) -> None:
         assert text not in repr(snapshot.redaction)
     for text in ("plain-argument", "everything", "text/html", "example.org"):
         assert snapshot.redaction.redact_text(text) == text
+
+
+def test_a_whole_copy_is_not_shortened() -> None:
+    long = {"text": "x" * 20_000, "list": [*range(200)], "password": "hunter2"}
+    assert Redaction().copy_whole(long) == {**long, "password": REDACTED}
+
+
+def test_what_is_hidden_for_its_name_can_be_hidden_elsewhere() -> None:
+    """But for words of letters alone and short ones, which stand everywhere."""
+    args = {"password": "correct-horse-7", "token": "abc1", "auth": "developer", "open": "visible-text-1"}
+    found = Redaction().collect_hidden(args)
+    assert found == {"correct-horse-7"}
+    assert Redaction(["known-secret"]).extend(found).redact_text("correct-horse-7, known-secret, visible") == (
+        f"{REDACTED}, {REDACTED}, visible"
+    )
