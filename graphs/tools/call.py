@@ -18,6 +18,7 @@ from graphs.tools.connection import ServerConnection, ServerDown
 from graphs.tools.http_failures import find_http_failure
 from graphs.tools.message_limits import UNFIT_CODE
 from graphs.tools.names import make_people_name
+from graphs.tools.result_log import report_result
 from graphs.tools.results import build_failure, render_result
 from graphs.tools.session import ConnectionLost, RawResult, Session
 from graphs.tools.session_loss import SessionLoss
@@ -58,6 +59,7 @@ class ServerCall:
             if result.structuredContent is not None:
                 written = json.dumps(result.structuredContent)
                 result.structuredContent = None if hide(written) != written else result.structuredContent
+        report_result(self._name, self._arguments, result)
         return result
 
     async def _call_in_time(self) -> CallToolResult:
