@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
@@ -16,6 +17,7 @@ from graphs.config.spec.cases import (
     TesterSpec,
     find_tested_graph,
 )
+from graphs.config.spec.cassettes import find_place_fault
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.node import END, NodeSpec
 from graphs.errors import Position, Problem, did_you_mean
@@ -36,6 +38,8 @@ class CasePlan:
     spec: CaseSpec
     answer: Expectation | None
     """The condition under `expect.answer`."""
+    cassette: str | None = None
+    """Where its cassette lies, in the config folder: `graphs/cassettes/release.yaml`. None: the case has none."""
     position: Position
 
 
@@ -59,6 +63,8 @@ class KnownNames:
     graphs: Mapping[str, ParsedFile[GraphSpec]]
     roles: Sequence[str]
     servers: Sequence[str]
+    cassettes: dict[str, Position] = field(default_factory=dict[str, Position])
+    """Where the cassettes of the files so far are named, by their own files."""
 
 
 def compile_cases(
@@ -112,6 +118,7 @@ class _CaseCompiler:
         self._check_graph(path, spec, graph)
         self._check_nodes(path, spec, graph)
         self._check_tools(_list_tools(path, spec))
+        cassette = self._locate_cassette((*path, "cassette"), spec.cassette)
         answer = self._compile_answer((*path, "expect", "answer"), spec.expect.answer)
         if spec.tester is not None:
             self._check_role((*path, "as", "role"), spec.tester)
@@ -129,8 +136,22 @@ class _CaseCompiler:
             tester=tester,
             spec=spec,
             answer=answer,
+            cassette=cassette,
             position=self.source.find_position(path),
         )
+
+    def _locate_cassette(self, path: Path, written: str | None) -> str | None:
+        """Find where a cassette lies in the config folder, and check that it can."""
+        if written is None:
+            return None
+        if (wrong := find_place_fault(written)) is not None:
+            self._report(path, wrong)
+            return None
+        file = str(PurePosixPath("graphs", written))
+        if (other := self.names.cassettes.get(file)) is not None:
+            self._report(path, f"{written!r} is the cassette of another case too ({other}); give each its own")
+        self.names.cassettes.setdefault(file, self.source.find_position(path))
+        return file
 
     def _check_role(self, path: Path, tester: TesterSpec) -> None:
         roles = self.names.roles

@@ -277,7 +277,7 @@ class _GraphCompiler:
         if len(self.spec.nodes) < len(self.node_names):
             return  # it may be for one that cannot be read
         for key in self.spec.defaults.model_fields_set:
-            if not any(key in node.list_default_keys() for node in self.spec.nodes.values()):
+            if not any(key in node.list_default_keys() for node in self.nodes.values()):
                 types = ", ".join(name for name, spec in NODE_SPECS.items() if key in spec.list_default_keys())
                 self._report(
                     ("defaults", key), f"{key!r} holds for no node of this graph; it is for {types}; remove it"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_cases import CaseFile, KnownNames, compile_cases
+from graphs.config.compile_cassettes import Cassette, compile_cassette
 from graphs.config.compile_graph import GraphPlan, compile_graph
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
 from graphs.config.references import (
@@ -26,6 +27,7 @@ from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
 from graphs.config.spec.access import AccessSpec, KeySpec
 from graphs.config.spec.cases import CaseFileSpec, is_case_file
+from graphs.config.spec.cassettes import CassetteSpec
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec, get_graph_spec
 from graphs.config.spec.identities import IdentitiesSpec
@@ -81,6 +83,8 @@ class Snapshot:
     """Of the folder, from before it was read: what is saved later differs from it."""
     case_files: tuple[CaseFile, ...] = field(default=(), repr=False)
     """The tests beside the graphs, where they were asked for: they are not served."""
+    cassettes: Mapping[str, Cassette] = field(default_factory=dict[str, Cassette], repr=False)
+    """The cassettes of those tests, by file; those that are not recorded yet are missing."""
 
     def build_problem(self, position: Position, message: str) -> Problem:
         """Return a problem at a position of these files, with its line for an excerpt."""
@@ -88,16 +92,16 @@ class Snapshot:
         return Problem(file, line, column, message, excerpt=build_excerpt(self.texts.get(file, ""), line, column))
 
 
-def load(folder: Path, env: Mapping[str, str], *, with_cases: bool = False) -> Snapshot:
+def load(folder: Path, env: Mapping[str, str], *, with_cases: bool = False, with_cassettes: bool = True) -> Snapshot:
     """Read and check all files of `folder`; the shipped default stands in for a file that is absent.
 
-    `with_cases`: the tests beside the graphs too, which are not needed to serve them. Raises ConfigError with every
-    problem of all files.
+    `with_cases`: the tests beside the graphs too, which are not needed to serve them, and `with_cassettes` what was
+    recorded for these. Raises ConfigError with every problem of all files.
     """
     if not folder.is_dir():
         raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder; name the one that holds the configs")])
     try:
-        return _Loader(folder.absolute(), env, with_cases).load()
+        return _Loader(folder.absolute(), env, with_cases, with_cases and with_cassettes).load()
     except OSError as error:
         message = f"the folder cannot be read: {error.strerror} ({error.filename})"
         raise ConfigError([Problem(str(folder), 0, 0, message)]) from error
@@ -108,12 +112,14 @@ class _Loader:
     folder: Path
     env: Mapping[str, str]
     with_cases: bool
+    with_cassettes: bool
     problems: list[Problem] = field(default_factory=list[Problem])
     doubts: list[Problem] = field(default_factory=list[Problem])
     notes: list[Problem] = field(default_factory=list[Problem])
     sources: list[Source] = field(default_factory=list[Source])
     texts: dict[str, str] = field(default_factory=dict[str, str])
     """The files by name, as they are written: nothing of the environment is in them."""
+    cassettes: dict[str, Cassette] = field(default_factory=dict[str, Cassette])
 
     def load(self) -> Snapshot:
         seen = compute_signature(self.folder)
@@ -183,6 +189,7 @@ class _Loader:
             texts=self.texts,
             signature=seen,
             case_files=case_files,
+            cassettes=self.cassettes,
         )
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
@@ -239,7 +246,21 @@ class _Loader:
             made, problems = compile_cases(path.name, reading, known)
             self.problems += problems
             found += [] if made is None else [made]
+        if self.with_cassettes:
+            self._read_cassettes(known)
         return tuple(found)
+
+    def _read_cassettes(self, known: KnownNames) -> None:
+        """Read the cassettes that cases name. One that is not there is recorded later."""
+        for name, position in known.cassettes.items():
+            if not (path := self.folder / name).exists():
+                words = f"{name} is not there yet; `interlock test --record` writes it"
+                self.notes.append(Problem(position.file, position.line, position.column, words))
+                continue
+            made, problems = compile_cassette(self._parse(path, name, CassetteSpec), known.servers)
+            self.problems += problems
+            if made is not None:
+                self.cassettes[name] = made
 
     def _read(self, path: Path, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
         reading = self._parse(path, name, spec)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from graphs.config.compile_cases import CaseFile, CasePlan
+from graphs.config.compile_cassettes import Cassette
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.config.spec.node import END
+from graphs.config.spec.node_types import CallNodeSpec
 from graphs.errors import InterlockError
 from graphs.events import ApprovalNeeded, Finished, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.expressions import Evaluator
@@ -32,9 +34,11 @@ from graphs.telemetry.instrument import Instrumentation
 from graphs.telemetry.metrics import Metrics
 from graphs.telemetry.path import GraphPath, record_path
 from graphs.telemetry.tracing import Tracing
-from graphs.testing.model import ScriptedModel
+from graphs.testing.cassette_script import CassetteScript
+from graphs.testing.live import LiveServices
+from graphs.testing.recorder import CaseRecorder
 from graphs.testing.script import CaseScript
-from graphs.testing.servers import build_server_specs, build_tool_registry
+from graphs.testing.services import CaseServices, open_live_services, open_scripted_services
 
 log = logging.getLogger(__name__)
 
@@ -99,43 +103,67 @@ class CaseRunner:
         self._runner = Runner(store, self._find_graph, self._may_use, Instrumentation(self._metrics, Tracing()))
         self._count = 0
 
-    async def run(self, file: CaseFile, case: CasePlan) -> CaseRun:
-        """Run one case. What keeps it from its end is a fault of it."""
-        self._count += 1
-        began = perf_counter()
+    async def run(self, file: CaseFile, case: CasePlan, cassette: Cassette | None = None) -> CaseRun:
+        """Run one case with what it, or its cassette, has the model and the tools say. What keeps it from its end is a
+        fault of it. `cassette`: in place of the one that the case names."""
         script = CaseScript(case, file.hints)
+        if case.cassette is None:
+            return await self._run(script, open_scripted_services(script, self._snapshot), self.make_owner())
+        cassette = cassette or self._snapshot.cassettes.get(case.cassette)
+        if cassette is None:
+            fault = f"{case.cassette} is not there yet; record it: {describe_recording(case)}"
+            return CaseRun(case=case, faults=[fault])
+        tape = CassetteScript(
+            cassette, describe_recording(case), list_own_tools(self._snapshot.graphs[case.graph]), script.faults
+        )
+        run = await self._run(script, open_scripted_services(tape, self._snapshot), self.make_owner())
+        run.faults += [] if run.faults else tape.list_leftovers()
+        return run
+
+    def make_owner(self) -> str:
+        """Make the owner of the conversation of one run: no other's is ever continued."""
+        self._count += 1
+        return f"case-{self._count}"
+
+    async def run_live(self, case: CasePlan, live: LiveServices, recorder: CaseRecorder, owner: str) -> CaseRun:
+        """Run one case on the real model and the real tools, noting what they say."""
+        run = await self._run(CaseScript(case, {}), open_live_services(live, self._snapshot, recorder), owner)
+        run.faults += recorder.list_failures()
+        return run
+
+    async def _run(self, script: CaseScript, opening: AbstractAsyncContextManager[CaseServices], owner: str) -> CaseRun:
+        began = perf_counter()
         with record_path() as path:
-            run = CaseRun(case=case, path=path, faults=script.faults)
+            run = CaseRun(case=script.case, path=path, faults=script.faults)
             try:
-                await self._hold_conversation(script, run)
+                async with opening as services:
+                    await self._hold_conversation(script, run, services, owner)
             except InterlockError as error:
                 # What the case does not say is why, where it is known.
                 run.faults += [] if run.faults else [str(error)]
             except Exception as error:
                 # The outermost layer of a case: the others run all the same.
-                log.exception("case %s failed", case.name)
+                log.exception("case %s failed", script.case.name)
                 run.faults.append(f"the engine failed ({type(error).__name__}: {error})")
         run.seconds = perf_counter() - began
         return run
 
-    async def _hold_conversation(self, script: CaseScript, run: CaseRun) -> None:
-        servers = build_server_specs(script, self._snapshot)
-        snapshot = replace(self._snapshot, servers={**self._snapshot.servers, **servers}, server_templates={})
-        registry = build_tool_registry(script, servers)
-        model = ScriptedModel(script)
-        try:
-            await registry.start()
-            await registry.wait_ready()
+    async def _hold_conversation(self, script: CaseScript, run: CaseRun, services: CaseServices, owner: str) -> None:
+        self._revision = Revision(
+            services.snapshot,
+            services.tool_registry,
+            services.model,
+            self._store,
+            self._metrics,
+            self._evaluator,
+            None,
             # One after another, so that what a case has for a node comes to its tasks in their order.
-            self._revision = Revision(
-                snapshot, registry, model, self._store, self._metrics, self._evaluator, None, most_tasks=1
-            )
-            owner = f"case-{self._count}"
+            most_tasks=1,
+        )
+        try:
             await _Conversation(self._revision, self._runner, self._store, script, run, owner).hold()
         finally:
             self._revision = None
-            await registry.close()
-            await model.close()
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -154,13 +182,12 @@ class _Conversation:
     def __init__(
         self, revision: Revision[None], runner: Runner, store: Store, script: CaseScript, run: CaseRun, owner: str
     ) -> None:
-        tester = run.case.tester
         self._revision = revision
         self._runner = runner
         self._store = store
         self._script = script
         self._run = run
-        self._caller = Caller(user=tester.user, email=tester.email, role=tester.role, key=_KEY)
+        self._caller = build_caller(run.case)
         self._owner = owner
         self._messages: list[dict[str, str]] = []
 
@@ -254,6 +281,22 @@ class _Conversation:
             await decide_by_api(self._store, entry.approval_id, decision, caller, owner, "")
             message = f"{decision} {entry.approval_id}"
         return message
+
+
+def build_caller(case: CasePlan) -> Caller:
+    """Build who asks in a case."""
+    tester = case.tester
+    return Caller(user=tester.user, email=tester.email, role=tester.role, key=_KEY)
+
+
+def describe_recording(case: CasePlan) -> str:
+    """Write the command that records a case."""
+    return f"interlock test {case.graph} --record"
+
+
+def list_own_tools(plan: GraphPlan) -> list[str]:
+    """List the tools that a graph calls itself."""
+    return [node.tool for node in plan.spec.nodes.values() if isinstance(node, CallNodeSpec)]
 
 
 def list_variables(plan: GraphPlan, state: Mapping[str, Any]) -> Mapping[str, Any]:

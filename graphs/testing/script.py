@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from graphs.config.compile_cases import CasePlan
 from graphs.config.spec.cases import ANY_NODE, AnswerSpec, ApprovalWord, HintsSpec, ToolResultSpec
+from graphs.config.spec.cassettes import RecordedAnswerSpec, RecordedResultSpec
 from graphs.events import PendingQuestion
 from graphs.runtime.question_text import LEFT_OUT
 from graphs.text import dump_canonical_json
@@ -15,12 +16,33 @@ from graphs.text import dump_canonical_json
 _LONGEST_ARGUMENTS = 300
 
 
+class ServiceScript(Protocol):
+    """What the model and the tools of a case say."""
+
+    def take_answer(self, nodes: Sequence[str]) -> AnswerSpec | RecordedAnswerSpec | None:
+        """Take the next answer for a node, given with those around it, the innermost first; None where there is
+        none."""
+        ...
+
+    def take_result(self, tool: str, args: Mapping[str, Any]) -> ToolResultSpec | RecordedResultSpec | None:
+        """Take what a call gives; None where nothing says it."""
+        ...
+
+    def list_tools(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """List the tools that there are, by server: each with the names of its arguments."""
+        ...
+
+    def find_hints(self, tool: str) -> HintsSpec | None:
+        """Find what a tool says of itself; None: nothing."""
+        ...
+
+
 class CaseScript:
     """The answers and results of one case. Answers are used up; the last result that fits a call is given again."""
 
     def __init__(self, case: CasePlan, hints: Mapping[str, HintsSpec]) -> None:
         self.case = case
-        self.hints = hints
+        self._hints = hints
         self.faults: list[str] = []
         """What the case does not say and would have to, in words; the first is what to add first."""
         self._answers = {node: [*answers] for node, answers in case.spec.model.items()}
@@ -41,7 +63,7 @@ class CaseScript:
             if answers := self._answers.get(name):
                 return answers.pop(0)
         known = next((name for name in (*nodes, ANY_NODE) if name in self._answers), node)
-        times = "" if self._asked[node] == 1 else f" for the {_count(self._asked[node])} time"
+        times = "" if self._asked[node] == 1 else f" for the {format_ordinal(self._asked[node])} time"
         what = "the next one" if known in self._answers else "what it answers"
         self.faults.append(
             f"node {node!r} asks its model{times}, and no answer is left; add {what} under 'model: {known}'"
@@ -108,6 +130,10 @@ class CaseScript:
             )
         return LEFT_OUT if value is None and field.is_optional else value
 
+    def find_hints(self, tool: str) -> HintsSpec | None:
+        """Find what the file says that a tool says of itself."""
+        return self._hints.get(tool)
+
     def list_tools(self) -> Mapping[str, Mapping[str, list[str]]]:
         """List the tools that the case names, by server: each with the arguments that it is named with."""
         found: dict[str, dict[str, list[str]]] = {}
@@ -142,6 +168,7 @@ def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return dump_canonical_json(one) == dump_canonical_json(other)
 
 
-def _count(number: int) -> str:
+def format_ordinal(number: int) -> str:
+    """Write `2nd`."""
     ending = "th" if 10 < number % 100 < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"

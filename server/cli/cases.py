@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import PurePath
 
 from graphs.config.compile_cases import CaseFile, CasePlan
@@ -12,9 +13,13 @@ from graphs.errors import did_you_mean, list_some
 from graphs.testing.case_run import CaseRun, open_case_runner
 from graphs.testing.comparison import find_differences, has_passed, list_facts
 from graphs.testing.coverage import Coverage, compute_coverage, compute_share
+from graphs.testing.live import LiveServices, open_servers
+from graphs.testing.recording import record_case
 from server.cli.output import escape_line
+from server.demo.model.serving import serve_demo_model
 
 Print = Callable[[str], None]
+Chosen = Sequence[tuple[CaseFile, CasePlan]]
 _MOST_GRAPHS = 20
 
 
@@ -43,6 +48,18 @@ def choose_cases(snapshot: Snapshot, named: Sequence[str]) -> list[tuple[CaseFil
     return chosen
 
 
+def choose_live_cases(snapshot: Snapshot, named: Sequence[str]) -> list[tuple[CaseFile, CasePlan]]:
+    """Choose those of the cases that name a cassette: what others have the model and the tools say is no more than a
+    text. Raises CannotTest."""
+    chosen = [(file, case) for file, case in choose_cases(snapshot, named) if case.cassette is not None]
+    if not chosen:
+        raise CannotTest(
+            "no case here names a cassette; write 'cassette: cassettes/NAME.yaml' in one, in place of 'model' and "
+            "'tools'"
+        )
+    return chosen
+
+
 def find_graph(snapshot: Snapshot, name: str) -> str:
     """Find the graph that somebody means by its name, its file or its file of tests. Raises CannotTest."""
     file = PurePath(name)
@@ -56,7 +73,7 @@ def find_graph(snapshot: Snapshot, name: str) -> str:
     return wanted
 
 
-async def run_cases(snapshot: Snapshot, chosen: Sequence[tuple[CaseFile, CasePlan]], show: Print) -> list[CaseRun]:
+async def run_cases(snapshot: Snapshot, chosen: Chosen, show: Print) -> list[CaseRun]:
     """Run the cases one after the other, showing each as it ends. Raises StorageError."""
     runs: list[CaseRun] = []
     async with open_case_runner(snapshot) as runner:
@@ -64,6 +81,33 @@ async def run_cases(snapshot: Snapshot, chosen: Sequence[tuple[CaseFile, CasePla
             runs.append(await runner.run(file, case))
             show_run(runs[-1], show)
     return runs
+
+
+async def run_live_cases(
+    snapshot: Snapshot, chosen: Chosen, patience: float, show: Print, warn: Print
+) -> list[CaseRun]:
+    """Record the cases one after the other, showing each as it ends. Raises StorageError."""
+    runs: list[CaseRun] = []
+    async with open_live(snapshot, patience) as live, open_case_runner(snapshot) as runner:
+        for absence in live.list_absences():
+            warn(f"note: {escape_line(absence)}")
+        for file, case in chosen:
+            runs.append(await record_case(runner, live, snapshot, file, case))
+            show_run(runs[-1], show)
+            if has_passed(runs[-1]):
+                show(f"      written: {case.cassette}")
+    return runs
+
+
+@asynccontextmanager
+async def open_live(snapshot: Snapshot, patience: float) -> AsyncGenerator[LiveServices]:
+    """Open the servers, and the demo model where the gateway file names no other."""
+    if base_url := snapshot.gateway.models.base_url:
+        async with open_servers(snapshot, base_url, patience) as live:
+            yield live
+    else:
+        async with serve_demo_model() as url, open_servers(snapshot, url, patience) as live:
+            yield live
 
 
 def show_run(run: CaseRun, show: Print) -> None:
@@ -86,21 +130,27 @@ def show_run(run: CaseRun, show: Print) -> None:
             show(f"      {key}: {escape_line(text)}")
 
 
-def show_summary(snapshot: Snapshot, named: Sequence[str], runs: Sequence[CaseRun], show: Print) -> float:
-    """Show how many cases failed, and the ways that none took; return the share of ways that were taken, in per
-    cent: of the graphs that are named, else of all."""
+def show_summary(
+    snapshot: Snapshot, named: Sequence[str], runs: Sequence[CaseRun], show: Print, *, with_ways: bool
+) -> float:
+    """Show how many cases failed, and with `with_ways` the ways that none took; return the share of ways that were
+    taken, in per cent: of the graphs that are named, else of all."""
     failed = sum(not has_passed(run) for run in runs)
+    passed = f"{len(runs) - failed} passed" + (f", {failed} failed" if failed else "")
+    count = f"{len(runs)} {'case' if len(runs) == 1 else 'cases'}: {passed}"
     tested = {run.case.graph for run in runs}
     wanted = tested if named else {*snapshot.graphs}
     found = compute_coverage({name: plan for name, plan in snapshot.graphs.items() if name in wanted}, runs)
+    share = compute_share(found)
     show("")
+    if not with_ways:
+        show(count)
+        return share
     for entry in found:
         show_missed(entry, show)
-    share = compute_share(found)
     total, missed = sum(len(entry.ways) for entry in found), sum(len(entry.missed) for entry in found)
-    passed = f"{len(runs) - failed} passed" + (f", {failed} failed" if failed else "")
     ways = f"{total - missed} of {total} ways taken ({int(share)} %)"
-    show(f"{len(runs)} {'case' if len(runs) == 1 else 'cases'}: {passed}; {ways}")
+    show(f"{count}; {ways}")
     return share
 
 

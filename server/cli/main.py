@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from graphs.config.environment import build_environment
-from graphs.errors import ConfigError, InterlockError, Problem
+from graphs.errors import ConfigError, InterlockError
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.graph import graph
-from server.cli.options import Configs, DiffFormat, DrawingFormat, load_settings, report_error, silence_engine_log
+from server.cli.options import (
+    Configs,
+    DiffFormat,
+    DrawingFormat,
+    load_settings,
+    print_problems,
+    report_error,
+    silence_engine_log,
+)
 from server.cli.output import escape_lines, format_schema
+from server.cli.run_tests import run_tests
 
 # ruff: noqa: PLC0415  each command loads what it needs: the engine takes seconds, and `--help` needs none of it
 
@@ -31,18 +38,6 @@ app = typer.Typer(
 app.add_typer(access)
 app.add_typer(audit)
 app.add_typer(graph)
-
-
-def print_problems(problems: Iterable[Problem], excerpts: bool | None) -> None:
-    """Print each problem as one line on stdout, for scripts, and its excerpt beneath on stderr, for people.
-
-    `excerpts` None: where both go to the same kind of place, a terminal or a log, so that none is torn from its line.
-    """
-    shown = sys.stdout.isatty() == sys.stderr.isatty() if excerpts is None else excerpts
-    for problem in problems:
-        typer.echo(escape_lines(str(problem)))
-        if shown and problem.excerpt:
-            typer.echo(problem.excerpt, err=True)
 
 
 @app.command()
@@ -130,57 +125,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("test")
-def run_tests(
-    graphs: Annotated[
-        list[str] | None, typer.Argument(metavar="[GRAPH]...", help="Graphs, by name or file; without any, all.")
-    ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the results to this file too, as JUnit's XML.")] = None,
-    cover: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Fail where fewer per cent of the ways are taken.")
-    ] = None,
-    configs: Configs = None,
-) -> None:
-    """Runs the tests beside the graphs, without a model or a server. Exit 0: all pass; 1: some fail; 2: files or
-    usage."""
-    from graphs.config.loader import load
-
-    settings = load_settings(configs)
-    if not settings.configs.is_dir():
-        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
-        raise typer.Exit(2)
-    try:
-        snapshot = load(settings.configs, build_environment(os.environ, settings.data), with_cases=True)
-    except ConfigError as error:
-        print_problems(error.problems, None)
-        typer.echo("no test was run: mend this first", err=True)
-        raise typer.Exit(2) from None
-
-    from graphs.testing.comparison import has_passed
-    from server.cli.cases import CannotTest, choose_cases, run_cases, show_summary
-    from server.cli.junit import write_junit
-
-    named = graphs or []
-    silence_engine_log()
-    try:
-        runs = asyncio.run(run_cases(snapshot, choose_cases(snapshot, named), typer.echo))
-    except CannotTest as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    except InterlockError as error:
-        raise report_error(error) from None
-    share = show_summary(snapshot, named, runs, typer.echo)
-    if junit is not None:
-        try:
-            write_junit(junit, runs)
-        except OSError as error:
-            typer.echo(f"{junit}: cannot be written: {error.strerror}", err=True)
-            raise typer.Exit(2) from None
-    is_short = cover is not None and share < cover
-    if is_short:
-        typer.echo(f"{int(share)} % of the ways are taken, and --cover wants {cover:g} %", err=True)
-    if is_short or not all(has_passed(run) for run in runs):
-        raise typer.Exit(1)
+app.command("test")(run_tests)
 
 
 @app.command()

@@ -69,6 +69,8 @@ class HintsSpec(Spec):
     """Whether it says that it changes nothing."""
     destructive: Switch | None = None
     """Whether it says that what it changes may be lost. Absent: it leaves that open."""
+    idempotent: Switch = False
+    """Whether it says that calling it twice does no more than calling it once."""
 
 
 def _parse_call(value: Any) -> Any:
@@ -226,8 +228,21 @@ class CaseSpec(Spec):
     turn. Of an object, all fields."""
     approvals: dict[str, ApprovalWord] = {}
     """What a person decides on calls that a rule has asked: approve or reject, by `server/tool`."""
+    cassette: str | None = None
+    """In place of `model` and `tools`: a file beside this one, such as `cassettes/NAME.yaml`, with what they really
+    said. `interlock test --record` writes it."""
     expect: ExpectSpec
     """What must come of it."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> CaseSpec:
+        written = [repr(name) for name in ("model", "tools") if name in self.model_fields_set]
+        if self.cassette is not None and written:
+            raise ValueError(
+                f"has {' and '.join(written)} beside 'cassette', which holds all that the model and the tools say; "
+                "remove one or the other"
+            )
+        return self
 
 
 class CaseFileSpec(Spec):

@@ -643,6 +643,9 @@ def run_example(folder: Path, text: str) -> Result:
     shutil.copytree(CONFIGS, folder)
     (folder / "graphs" / "mail.yaml").write_text(MAIL_OF_THE_GUIDE, encoding="utf-8")
     (folder / "graphs" / "assistant.test.yaml").write_text(text, encoding="utf-8")
+    if "cassette:" in text:  # by the demo model, and real servers
+        recorded = run(folder, "--record")
+        assert recorded.exit_code == 0, recorded.output
     return run(folder)
 
 

@@ -1,0 +1,58 @@
+"""What a case runs with: the model and the MCP servers, scripted or real."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from graphs.config.loader import Snapshot
+from graphs.llm.client import ChatModel
+from graphs.testing.live import LiveServices
+from graphs.testing.model import ScriptedModel
+from graphs.testing.recorder import CaseRecorder, RecordedModel
+from graphs.testing.script import ServiceScript
+from graphs.testing.servers import build_server_specs, build_tool_registry
+from graphs.tools.registry import ToolRegistry
+from graphs.tools.result_log import listen_to_results
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseServices:
+    """The services of one case."""
+
+    snapshot: Snapshot
+    tool_registry: ToolRegistry
+    model: ChatModel
+
+
+@asynccontextmanager
+async def open_scripted_services(script: ServiceScript, snapshot: Snapshot) -> AsyncGenerator[CaseServices]:
+    """Open a model and servers that say what the script says. Nothing leaves the process."""
+    servers = build_server_specs(script, snapshot)
+    registry = build_tool_registry(script, servers)
+    model = ScriptedModel(script)
+    try:
+        await registry.start()
+        await registry.wait_ready()
+        yield CaseServices(
+            snapshot=replace(snapshot, servers={**snapshot.servers, **servers}, server_templates={}),
+            tool_registry=registry,
+            model=model,
+        )
+    finally:
+        await registry.close()
+        await model.close()
+
+
+@asynccontextmanager
+async def open_live_services(
+    live: LiveServices, snapshot: Snapshot, recorder: CaseRecorder
+) -> AsyncGenerator[CaseServices]:
+    """Open the real model for one case, beside the servers that all cases share, and note what both say."""
+    model = RecordedModel(snapshot, live.base_url, recorder)
+    try:
+        with listen_to_results(recorder.add_result):
+            yield CaseServices(snapshot=snapshot, tool_registry=live.tool_registry, model=model)
+    finally:
+        await model.close()
