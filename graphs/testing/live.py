@@ -29,6 +29,16 @@ class LiveServices:
             if status.status != "up" and name not in self.tool_registry.templates:
                 yield f"the MCP server {name} is not there: {status.reason or 'it is still starting'}"
 
+    def explain_absence(self, tool: str) -> str:
+        """Explain why a tool, `server/tool`, is not there."""
+        server = tool.partition("/")[0]
+        status = self.tool_registry.get_status().get(server)
+        if status is None:
+            return f"servers.yaml has no server {server!r} that is switched on"
+        if status.status == "up" or server in self.tool_registry.templates:
+            return f"its server {server} does not offer it now"
+        return f"its server is not there: {status.reason or 'it is still starting'}"
+
     async def find_tools(self, caller: Caller, owner: str, names: Collection[str]) -> dict[str, ServedTool]:
         """Find those of these tools, `server/tool`, that are there for a caller."""
         toolset = self.tool_registry.get_toolset(caller, owner)

@@ -14,7 +14,7 @@ from graphs.testing.case_run import CaseRun, open_case_runner
 from graphs.testing.comparison import find_differences, has_passed, list_facts
 from graphs.testing.coverage import Coverage, compute_coverage, compute_share
 from graphs.testing.live import LiveServices, open_servers
-from graphs.testing.recording import record_case
+from graphs.testing.recording import record_case, run_live_case
 from server.cli.output import escape_line
 from server.demo.model.serving import serve_demo_model
 
@@ -84,17 +84,21 @@ async def run_cases(snapshot: Snapshot, chosen: Chosen, show: Print) -> list[Cas
 
 
 async def run_live_cases(
-    snapshot: Snapshot, chosen: Chosen, patience: float, show: Print, warn: Print
+    snapshot: Snapshot, chosen: Chosen, patience: float, show: Print, warn: Print, *, record: bool
 ) -> list[CaseRun]:
-    """Record the cases one after the other, showing each as it ends. Raises StorageError."""
+    """Run the cases on the real model and tools one after the other, showing each as it ends, and write their cassettes
+    with `record`. Raises StorageError."""
     runs: list[CaseRun] = []
     async with open_live(snapshot, patience) as live, open_case_runner(snapshot) as runner:
         for absence in live.list_absences():
             warn(f"note: {escape_line(absence)}")
         for file, case in chosen:
-            runs.append(await record_case(runner, live, snapshot, file, case))
+            if record:
+                runs.append(await record_case(runner, live, snapshot, file, case))
+            else:
+                runs.append(await run_live_case(runner, live, snapshot, case))
             show_run(runs[-1], show)
-            if has_passed(runs[-1]):
+            if record and has_passed(runs[-1]):
                 show(f"      written: {case.cassette}")
     return runs
 

@@ -28,7 +28,13 @@ def run_tests(
         bool,
         typer.Option("--record", help="Run the cases with a cassette on the real model and tools, and write it anew."),
     ] = False,
-    patience: Annotated[float, typer.Option(min=0.1, help="With --record: seconds that the MCP servers get.")] = 45.0,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Run the cases with a cassette on the real model and tools, and write nothing."),
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="With --record and --live: seconds that the MCP servers get.")
+    ] = 45.0,
     junit: Annotated[Path | None, typer.Option(help="Write the results to this file too, as JUnit's XML.")] = None,
     cover: Annotated[
         float | None, typer.Option(min=0, max=100, help="Fail where fewer per cent of the ways are taken.")
@@ -37,8 +43,13 @@ def run_tests(
 ) -> None:
     """Runs the tests beside the graphs, without a model or a server. Exit 0: all pass; 1: some fail; 2: files or
     usage."""
-    if record and cover is not None:
-        raise refuse("--cover counts the ways that all cases take; leave it out with --record")
+    if record and live:
+        raise refuse("--record writes what --live only runs; name one of the two")
+    is_real = record or live
+    if is_real and cover is not None:
+        raise refuse(
+            f"--cover counts the ways that all cases take; leave it out with {'--record' if record else '--live'}"
+        )
     snapshot = load_snapshot(load_settings(configs), with_cassettes=not record)
 
     from graphs.testing.comparison import has_passed
@@ -48,16 +59,16 @@ def run_tests(
     named = graphs or []
     silence_engine_log()
     try:
-        if record:
+        if is_real:
             chosen = choose_live_cases(snapshot, named)
-            runs = asyncio.run(run_live_cases(snapshot, chosen, patience, typer.echo, warn))
+            runs = asyncio.run(run_live_cases(snapshot, chosen, patience, typer.echo, warn, record=record))
         else:
             runs = asyncio.run(run_cases(snapshot, choose_cases(snapshot, named), typer.echo))
     except CannotTest as error:
         raise refuse(str(error)) from None
     except InterlockError as error:
         raise report_error(error) from None
-    share = show_summary(snapshot, named, runs, typer.echo, with_ways=not record)
+    share = show_summary(snapshot, named, runs, typer.echo, with_ways=not is_real)
     if junit is not None:
         try:
             write_junit(junit, runs)

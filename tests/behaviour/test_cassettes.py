@@ -430,6 +430,71 @@ def test_a_graph_that_calls_another_tool_is_told_so(tmp_path: Path, model: Scrip
     ) in done.stdout
 
 
+# --- live ---
+
+
+def test_a_live_run_asks_the_real_model_and_tools_and_writes_nothing(tmp_path: Path) -> None:
+    before = (record_echo(tmp_path) / CASSETTE).read_text()
+    with ScriptedModel() as model:
+        model.script(Answer(calls=[Call("files__echo", {"text": "hello again"})]), "It says hello again.")
+        done = run(write_echo(tmp_path, model.url), "--live")
+        assert done.stdout == "ok    graphs/assistant.test.yaml:3:3: echoed\n\n1 case: 1 passed\n"
+        model.script("I would rather not.")
+        failed = run(tmp_path, "--live")
+    assert failed.exit_code == 1
+    assert "expected  files/echo" in failed.stdout
+    assert list_calls(tmp_path) == ["echo hello", "echo hello again"]
+    assert (tmp_path / CASSETTE).read_text() == before
+
+
+def test_a_live_run_needs_no_recording(tmp_path: Path, model: ScriptedModel) -> None:
+    model.script(*ECHO)
+    assert run(write_echo(tmp_path, model.url), "--live").exit_code == 0
+    assert not (tmp_path / CASSETTE).exists()
+
+
+def test_a_tool_that_changed_fails_the_case_before_anything_runs(tmp_path: Path, model: ScriptedModel) -> None:
+    record_echo(tmp_path)
+    write_echo(tmp_path, model.url)
+    changed = tmp_path / "server.py"
+    changed.write_text(
+        SERVER.read_text().replace("def echo(text: str) -> str:", 'def echo(text: str, to: str = "") -> str:')
+    )
+    servers = tmp_path / "servers.yaml"
+    servers.write_text(servers.read_text().replace(str(SERVER), str(changed)))
+    done = run(tmp_path, "--live")
+    assert done.exit_code == 1
+    assert re.search(
+        r"graphs/cassettes/echo\.yaml:11:3: files/echo is not the tool that was recorded, so nothing was run: it takes "
+        r"text, to now, and took text; the fingerprint of its description, arguments and hints is [0-9a-f]{12}…, "
+        r"recorded [0-9a-f]{12}…; look at it, then record it anew: interlock test assistant --record",
+        done.stdout,
+    ), done.stdout
+    assert model.requests == []
+    assert list_calls(tmp_path) == ["echo hello"]
+    assert run(tmp_path).exit_code == 0  # a replay asks no server
+
+
+def test_a_tool_that_is_gone_fails_the_case_and_says_why(tmp_path: Path, model: ScriptedModel) -> None:
+    record_echo(tmp_path)
+    write_echo(tmp_path, model.url)
+    servers = tmp_path / "servers.yaml"
+    entry = servers.read_text()
+    servers.write_text(entry.replace("trusted: true", "trusted: true\n    exclude: [echo]"))
+    done = run(tmp_path, "--live")
+    assert "11:3: files/echo was recorded, and its server files does not offer it now" in done.stdout
+    servers.write_text(entry.replace(str(SERVER), "/nowhere/server.py"))
+    done = run(tmp_path, "--live")
+    assert "11:3: files/echo was recorded, and its server is not there: " in done.stdout
+    assert done.stderr.startswith("note: the MCP server files is not there: ")
+    assert model.requests == []
+
+
+def test_a_run_is_recorded_or_live(tmp_path: Path) -> None:
+    done = run(write_echo(tmp_path, "http://127.0.0.1:9/v1"), "--record", "--live")
+    assert (done.exit_code, done.stderr) == (2, "--record writes what --live only runs; name one of the two\n")
+
+
 # --- the file ---
 
 
