@@ -28,6 +28,7 @@ __all__ = [
     "NoStore",
     "inspect",
     "open_audit",
+    "open_store",
     "parse_moment",
     "read_export",
     "read_head",
@@ -49,20 +50,25 @@ class BadExport(Exception):
 
 
 @asynccontextmanager
-async def open_audit(storage: str, data: Path) -> AsyncGenerator[AuditLog]:
-    """Open the audit of what `storage` names, or of DATA/interlock.db.
-
-    Raises StorageError, and NoStore where there is no file.
-    """
+async def open_store(storage: str, data: Path) -> AsyncGenerator[Store]:
+    """Open what `storage` names, or DATA/interlock.db. Raises StorageError, and NoStore where there is no file."""
     if not is_postgres(storage):
         path = parse_sqlite_path(storage, data)
         if not path.exists():
             raise NoStore(f"there is no database {path}; nothing has been recorded there")
     store = await Store.open(storage, data)
     try:
-        yield store.audit
+        yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def open_audit(storage: str, data: Path) -> AsyncGenerator[AuditLog]:
+    """Open the audit of what `storage` names, or of DATA/interlock.db. Raises StorageError, and NoStore where there is
+    no file."""
+    async with open_store(storage, data) as store:
+        yield store.audit
 
 
 async def read_records(audit: AuditLog, wanted: AuditFilter, *, follow: bool = False) -> AsyncIterator[AuditRecord]:

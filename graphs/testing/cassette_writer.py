@@ -9,16 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from mcp.types import CallToolResult, TextContent
 
 from graphs.config.compile_cassettes import Cassette
 from graphs.config.reader import read_spec
-from graphs.config.source import parse_plain, parse_yaml
+from graphs.config.source import parse_yaml
 from graphs.config.spec.cassettes import CassetteSpec
 from graphs.llm.call_pieces import RawCall
 from graphs.redaction import Redaction
 from graphs.testing.recorder import AnswerRecord, CaseRecorder, ResultRecord
+from graphs.testing.yaml_text import dump_yaml
 from graphs.text import make_storable
 from graphs.tools.tool import ServedTool
 
@@ -127,8 +127,7 @@ def parse_object(text: str) -> dict[str, Any] | None:
 def render_cassette(data: Mapping[str, Any], file: str) -> tuple[str, Cassette]:
     """Write the data as YAML, and read it back as every test will. Raises CannotRecord where that does not give the
     same."""
-    written: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)  # pyright: ignore[reportUnknownMemberType]
-    text = HEADER + written
+    text = HEADER + dump_yaml(data)
     source = parse_yaml(text, file, {})
     reading = read_spec(source, CassetteSpec)
     problems = [*reading.problems]
@@ -150,26 +149,3 @@ def write_cassette(path: Path, text: str) -> None:
             new.unlink(missing_ok=True)
     except OSError as error:
         raise CannotRecord(f"{path} cannot be written: {error.strerror}") from None
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts so that every reader of YAML takes them for the same."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Write everything out, also what is there twice."""
-        return True
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # "${" begins a variable in our files.
-    written = text.replace("${", "$${")
-    style = "|" if "\n" in text and text.strip() else None if is_plain(text) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", written, style=style)  # pyright: ignore[reportUnknownMemberType]
-
-
-def is_plain(text: str) -> bool:
-    """Whether a text may stand without quotes."""
-    return parse_plain(text) == (text, None)
-
-
-_Dumper.add_representer(str, _represent_text)  # pyright: ignore[reportUnknownMemberType]

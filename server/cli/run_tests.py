@@ -35,6 +35,13 @@ def run_tests(
     patience: Annotated[
         float, typer.Option(min=0.1, help="With --record and --live: seconds that the MCP servers get.")
     ] = 45.0,
+    from_turn: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TURN", help="Make a case of a turn that happened, by its id; runs nothing."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="With --from: a file that is not there yet. Default: stdout.")
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the results to this file too, as JUnit's XML.")] = None,
     cover: Annotated[
         float | None, typer.Option(min=0, max=100, help="Fail where fewer per cent of the ways are taken.")
@@ -43,6 +50,13 @@ def run_tests(
 ) -> None:
     """Runs the tests beside the graphs, without a model or a server. Exit 0: all pass; 1: some fail; 2: files or
     usage."""
+    if from_turn is not None:
+        if graphs or record or live or junit or cover is not None:
+            raise refuse("--from makes a case and runs none; besides it there is --output alone")
+        make_case(load_settings(configs), from_turn, output)
+        return
+    if output is not None:
+        raise refuse("--output is for the case that --from makes; results go to a file with --junit")
     if record and live:
         raise refuse("--record writes what --live only runs; name one of the two")
     is_real = record or live
@@ -79,6 +93,24 @@ def run_tests(
         typer.echo(f"{int(share)} % of the ways are taken, and --cover wants {cover:g} %", err=True)
     if is_short or not all(has_passed(run) for run in runs):
         raise typer.Exit(1)
+
+
+def make_case(settings: Settings, turn: str, output: Path | None) -> None:
+    """Print the case of a recorded turn, or write it to a file of its own. Ends the command where it cannot."""
+    from server.cli.new_files import CannotWrite, write_new_file
+    from server.cli.output import escape_lines
+    from server.cli.turn_cases import build_case
+
+    try:
+        text = asyncio.run(build_case(settings, turn))
+        if output is None:
+            typer.echo(escape_lines(text), nl=False)
+        elif not write_new_file(output, text):
+            raise refuse(f"{output} is there already; name another file, or paste what is printed without --output")
+        else:
+            typer.echo(str(output))
+    except (InterlockError, CannotWrite) as error:
+        raise refuse(str(error)) from None
 
 
 def load_snapshot(settings: Settings, *, with_cassettes: bool) -> Snapshot:
