@@ -120,7 +120,13 @@ def build_services(engine: Engine[object], caller: Caller) -> Services:
     def build_default_context(thread: str | None) -> Context:
         where = thread or NAME
         return Context(
-            caller=caller, owner=f"studio:{where}", verified_user=NAME, turn=where, thread=where, interactive=True
+            caller=caller,
+            owner=f"studio:{where}",
+            verified_user=NAME,
+            turn=where,
+            thread=where,
+            chat=where,
+            interactive=True,
         )
 
     return Services(

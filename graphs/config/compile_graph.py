@@ -136,6 +136,7 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
     )
     compiler.check_names()
     compiler.check_defaults()
+    compiler.check_memory()
     compiler.check_outputs(plan)
     compiler.check_shape(plan)
     if reading.is_complete and not compiler.problems:
@@ -283,6 +284,14 @@ class _GraphCompiler:
                     ("defaults", key), f"{key!r} holds for no node of this graph; it is for {types}; remove it"
                 )
 
+    def check_memory(self) -> None:
+        """Check that the memory of the file has a use."""
+        is_read = len(self.spec.nodes) == len(self.node_names)
+        if self.spec.memory is not None and is_read and not any(node.uses_memory for node in self.spec.nodes.values()):
+            self._report(
+                ("memory",), "no node of this graph uses a memory; add a node of type 'memory', or remove this"
+            )
+
     def check_outputs(self, plan: GraphPlan) -> None:
         """Check that nodes write variables that there are, with values that fit, and the ways for each value."""
         for name, node in self.nodes.items():
@@ -364,6 +373,10 @@ class _GraphCompiler:
                 hint = did_you_mean(str(value), choice.values)
                 listed = ", ".join(choice.values)
                 self._report((*path, str(value)), f"{value!r} is no value of {variable!r}; it has {listed}{hint}")
+        if not node.writes_surely() and not self.variables[variable or ""].has_default:
+            self._report(
+                path, f"{variable!r} has no value where nothing is found, and no way is for that; give it a default"
+            )
         if missing := [value for value in choice.values if value not in taken]:
             self._report(
                 path, f"there is no way for {', '.join(map(repr, missing))}; give each value of {variable!r} one"
@@ -444,7 +457,10 @@ class _GraphCompiler:
             place: Path = (*self._locate_edge(name, at), "when")
             when = Read(expression=branch.when, place=place) if branch.when is not None else None
             ways.append(Way(when=when, to=branch.to))
-        return NodeFlow(reads=reads, writes={*node.locate_outputs().values()}, ways=ways)
+        outputs = {*node.locate_outputs().values()}
+        if node.writes_surely():
+            return NodeFlow(reads=reads, writes=outputs, ways=ways)
+        return NodeFlow(reads=reads, writes=(), may_write=outputs, ways=ways)
 
     def _list_inner_names(self, name: str) -> list[str]:
         return [each for each in self.nodes if each.startswith(f"{name}.")]

@@ -50,6 +50,8 @@ class NodeFlow:
     """What it evaluates before it has written anything."""
     writes: Collection[str]
     ways: Sequence[Way]
+    may_write: Collection[str] = ()
+    """What it writes or leaves as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def find_early_reads(start: str, nodes: Mapping[str, NodeFlow], assigned: Collec
 
         for read in node.reads:
             report(read, facts)
-        facts = _write(facts, node.writes)
+        facts = _write(facts, node)
         for way in node.ways:
             if way.when is not None:
                 report(way.when, facts)
@@ -97,7 +99,7 @@ def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -
     waiting = [start] if start in nodes else []
     while waiting:
         name = waiting.pop()
-        facts = _write(before[name], nodes[name].writes)
+        facts = _write(before[name], nodes[name])
         for way in nodes[name].ways:
             taken = facts if not way.is_error else before[name] | {ERROR}
             if way.when is not None:
@@ -114,8 +116,11 @@ def _compute_facts(start: str, nodes: Mapping[str, NodeFlow], assigned: Facts) -
     return before
 
 
-def _write(facts: Facts, writes: Collection[str]) -> Facts:
-    return frozenset(fact for fact in facts if _find_root(fact) not in writes) | frozenset(writes)
+def _write(facts: Facts, node: NodeFlow) -> Facts:
+    changed = {*node.writes, *node.may_write}
+    return frozenset(fact for fact in facts if fact in node.may_write or _find_root(fact) not in changed) | frozenset(
+        node.writes
+    )
 
 
 def _find_missing(expression: GraphExpression, facts: Facts) -> Iterator[tuple[int, str]]:

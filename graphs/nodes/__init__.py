@@ -7,6 +7,7 @@ from collections.abc import Callable
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode, CallTask
 from graphs.nodes.isolated_agent import IsolatedAgentNode
+from graphs.nodes.memory import MemoryNode
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
 from graphs.nodes.question import QuestionNode
@@ -42,6 +43,7 @@ NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "question": QuestionNode,
     "parallel": ParallelNode,
     "map": MapNode,
+    "memory": MemoryNode,
 }
 """What runs each node type of `graphs.config.spec.registry.NODE_SPECS`."""
 

@@ -158,6 +158,10 @@ class Context:
     verified_user: str | None = None
     """Who that surely is, and so whose own connections to servers are used; None where nobody vouches for it."""
     thread: str
+    chat: str | None = None
+    """The client's id of the chat; None where it names none."""
+    parent: str | None = None
+    """The turn before this one in its conversation."""
     history: Sequence[Mapping[str, Any]] = ()
     """The conversation before this turn's own messages, as OpenAI messages."""
     model: str | None = None

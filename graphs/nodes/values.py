@@ -77,6 +77,11 @@ class NodeValues:
             return await self._fill(path, template, state, context)
         return await self._compute(path, template.alone, state, context, {})
 
+    async def render_text(self, path: Path, text: str, state: State, context: Context) -> str:
+        """Fill in a text of the node that stays a text, whatever its value is. Raises NodeFailure."""
+        template = self._site.plan.templates.get((self._site.name, *path))
+        return text if template is None else await self._fill(path, template, state, context)
+
     async def evaluate(
         self, *path: str, state: State, context: Context, own: Mapping[str, Any] = MappingProxyType({})
     ) -> Any:

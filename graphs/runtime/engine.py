@@ -219,9 +219,11 @@ class Engine(Generic[Attachment]):
     async def prune_forever(self) -> None:
         """Delete what is older than the retention, once an hour."""
         while True:
-            kept = self.current_revision.snapshot.gateway.retention
+            snapshot = self.current_revision.snapshot
+            kept = snapshot.gateway.retention
+            memories = {name: plan.spec.memory.ttl for name, plan in snapshot.graphs.items() if plan.spec.memory}
             try:
-                await self.store.prune(conversations=kept.conversations, audit=kept.audit)
+                await self.store.prune(conversations=kept.conversations, audit=kept.audit, memories=memories)
             except StorageError as error:
                 log.warning("what is old could not be deleted, which is tried again in an hour: %s", error)
             await asyncio.sleep(3600)

@@ -436,6 +436,8 @@ class Turn:
             verified_user=request.owner if request.remembers else None,
             turn=self._place.id,
             thread=self._place.id,
+            chat=self._request.chat,
+            parent=self._place.parent,
             history=history,
             model=model,
             params=request.params,

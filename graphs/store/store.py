@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from graphs.store.approvals import Approvals
 from graphs.store.audit.log import AuditLog
@@ -14,6 +16,7 @@ from graphs.store.backends.health import Health
 from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
+from graphs.store.memories import Memories
 from graphs.store.questions import Questions
 from graphs.store.tool_journal import ToolJournal
 from graphs.store.turn_lookup import TurnLookup
@@ -40,8 +43,8 @@ class PruneResult:
 
 
 class Store:
-    """One database with checkpoints, turns, approvals, tool journal, usage and audit. Make one with `open`; many
-    processes may share a database."""
+    """One database with checkpoints, turns, approvals, tool journal, memories, usage and audit. Make one with `open`;
+    many processes may share a database."""
 
     def __init__(self, database: Database) -> None:
         self.place = database.place
@@ -52,6 +55,7 @@ class Store:
         self.turn_lookup = TurnLookup(database)
         self.approvals = Approvals(database)
         self.questions = Questions(database)
+        self.memories = Memories(database)
         self.journal = ToolJournal(database)
         self.audit = AuditLog(database)
         self.usage = RoleUsage(database)
@@ -124,10 +128,17 @@ class Store:
         """Delete the checkpoints of one turn."""
         await self.checkpoints.adelete_thread(thread)
 
-    async def prune(self, *, conversations: float, audit: float, now: float | None = None) -> PruneResult:
+    async def prune(
+        self,
+        *,
+        conversations: float,
+        audit: float,
+        memories: Mapping[str, float] = MappingProxyType({}),
+        now: float | None = None,
+    ) -> PruneResult:
         """Delete turns, their checkpoints, questions and tool results after `conversations` seconds, approvals and
-        audit records after `audit` seconds, and what was used as soon as no limit looks at it. In small transactions,
-        so that requests go on meanwhile."""
+        audit records after `audit` seconds, what is remembered after the seconds of its graph in `memories`, and what
+        was used as soon as no limit looks at it. In small transactions, so that requests go on meanwhile."""
         moment = time.time() if now is None else now
         before = moment - conversations
         forgotten = 0
@@ -152,6 +163,7 @@ class Store:
         await self.usage.prune(moment)
         calls = await self.journal.prune(before)
         await self.questions.prune(before)
+        await self.memories.prune(moment, memories)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)
         if (head := await self.audit.read_head()).seq:

@@ -201,6 +201,22 @@ questions = Table(
 )
 """Not kept among the approvals: whatever reads those, an older replica included, never finds a question there."""
 
+memories = Table(
+    "memories",
+    metadata,
+    Column("owner", String, nullable=False),
+    Column("graph", String, nullable=False),
+    Column("scope", String, nullable=False),
+    Column("key", StorableText, nullable=False),
+    Column("value", Json),
+    Column("words", StorableText, nullable=False),
+    Column("written", Float, nullable=False, index=True),
+    Column("expires", Float, nullable=False, index=True),
+    # No index may begin with the graph: SQLite would read all owners of it for the entries of one.
+    PrimaryKeyConstraint("owner", "graph", "scope", "key", name="memories_pk"),
+)
+"""What graphs remember beyond a turn; see `memories.py`."""
+
 journal = Table(
     "journal",
     metadata,

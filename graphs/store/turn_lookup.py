@@ -133,6 +133,16 @@ FIND_UNFINISHED = (
 )
 
 
+_FIND_FIRST = text("""
+WITH RECURSIVE up(id, parent, depth) AS (
+    SELECT id, parent, 0 FROM turns WHERE id = :turn AND owner = :owner
+    UNION ALL
+    SELECT turns.id, turns.parent, depth + 1 FROM up CROSS JOIN turns
+    WHERE turns.id = up.parent AND turns.owner = :owner AND depth < 10000)
+SELECT id FROM up ORDER BY depth DESC LIMIT 1
+""")
+
+
 @dataclass(frozen=True, kw_only=True)
 class HistoryMatch:
     """The turns that a lookup found."""
@@ -177,6 +187,11 @@ class TurnLookup:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def find_first(self, owner: str, turn: str) -> str | None:
+        """Find the turn with which the conversation of this one began, as far as it is kept; None: it is not kept."""
+        values = {"turn": turn, "owner": owner}
+        return await self._database.read(lambda connection: connection.scalar(_FIND_FIRST, values))
 
     async def find_parents(
         self,

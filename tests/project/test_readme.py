@@ -68,7 +68,7 @@ FILES = {
     "gateway.yaml": {"models", "default_graph", "storage", "tools", "retention", "ready", "http"},
     "servers.yaml": {"mcpServers"},
     "access.yaml": {"roles", "keys", "identities"},
-    "graphs/assistant.yaml": {"description", "vars", "start", "nodes", "limits", "defaults"},
+    "graphs/assistant.yaml": {"description", "vars", "start", "nodes", "limits", "memory", "defaults"},
     "graphs/assistant.test.yaml": {"as", "hints", "cases"},
 }
 """The keys at the top of each kind of file."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Self, Union
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, WithJsonSchema, create_model, field_validator
 
-from graphs.config.spec.base import NO_SWITCH, Seconds, Spec
+from graphs.config.spec.base import NO_SWITCH, Duration, Seconds, Spec
 from graphs.config.spec.node import END, MODEL_ROLES, DefaultsSpec, NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 
@@ -35,6 +35,19 @@ class LimitsSpec(Spec):
         if value > _WEEK:
             raise ValueError("is longer than 7d, which limits nothing; write a shorter time")
         return value
+
+
+MemoryScope = Literal["user", "chat", "graph"]
+
+
+class MemorySpec(Spec):
+    """Whose memory the memory nodes of a graph use, and how long it lasts."""
+
+    scope: MemoryScope = "user"
+    """Whose it is: `user` is the person where somebody vouches for who that is, else the key; `chat` is one chat of
+    theirs; `graph` is everybody who may use the graph."""
+    ttl: Duration = 90 * 86400.0
+    """How long a value is remembered after it was written. Default: 90 days."""
 
 
 _PLAIN_TYPE = {"type": "string", "pattern": r"^(string|int|number|bool|any)(\[\])*$"}
@@ -74,6 +87,8 @@ class GraphSpec(Spec):
     """The first node."""
     nodes: Annotated[dict[str, NodeSpec], Field(min_length=1)]
     """The nodes, by name."""
+    memory: MemorySpec | None = None
+    """Whose memory the memory nodes use, and how long it lasts. Absent: `{scope: user, ttl: 90d}`."""
     limits: LimitsSpec = LimitsSpec()
     """Where a turn ends at the latest."""
     defaults: DefaultsSpec = DefaultsSpec()

@@ -130,6 +130,8 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     takes_defaults: ClassVar[bool] = True
     """Whether the graph's `defaults` hold for this type, as far as it has such settings: not for one that runs other
     nodes, whose time and attempts are theirs."""
+    uses_memory: ClassVar[bool] = False
+    """Whether the node reads or writes what lasts beyond the turn."""
 
     type: str
     """The name of the node type."""
@@ -166,6 +168,11 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
         """List the variables that this node writes, by the paths where it names them."""
         return {}
+
+    def writes_surely(self) -> bool:
+        """Whether all variables of `locate_outputs` have a value where this node succeeds; else they may stay as they
+        are."""
+        return True
 
     def locate_roles(self) -> dict[tuple[str | int, ...], str]:
         """List the roles of access.yaml that this node names, by their paths in the node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphs.config.spec.groups import MapNodeSpec, ParallelNodeSpec
+from graphs.config.spec.memory import MemoryNodeSpec
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.node_types import (
     AgentNodeSpec,
@@ -26,5 +27,6 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "question": QuestionNodeSpec,
     "parallel": ParallelNodeSpec,
     "map": MapNodeSpec,
+    "memory": MemoryNodeSpec,
 }
 """The node types that a graph file may use, by name, in the order in which messages list them."""

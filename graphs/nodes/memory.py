@@ -1,0 +1,127 @@
+"""The memory node: reads and writes what graphs remember beyond a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from langgraph.runtime import Runtime
+
+from graphs.config.spec.graph import MemorySpec
+from graphs.config.spec.memory import KEY, MemoryNodeSpec
+from graphs.errors import NodeFailure
+from graphs.expressions import ANY, TypeMismatch
+from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.state import Context, State
+from graphs.nodes.values import MISSING, NodeValues, read_variable
+from graphs.store.memories import MemoryEntry, MemoryLimit, MemoryPlace
+
+
+class MemoryNode:
+    """Recalls a value into a variable, remembers values, or forgets them."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._services = services
+        self._spec = cast(MemoryNodeSpec, site.spec)
+        self._memory = site.plan.spec.memory or MemorySpec()
+        self._values = NodeValues(site, services)
+
+    async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
+        """Do the one thing that the node is for. Raises NodeFailure.
+
+        A node that runs again, since its process was killed, writes what it wrote, and forgets what is gone.
+        """
+        context = self._services.find_context(runtime)
+        place = await self._find_place(context)
+        match self._spec.recall:
+            case str() as text:
+                return await self._search(text, place, state, context)
+            case None:
+                pass
+            case by_key:
+                return await self._recall(by_key.key, place, state, context)
+        if context.claims is not None:
+            await context.claims.pass_gate()
+        if self._spec.remember is not None:
+            await self._remember(self._spec.remember, place, state, context)
+        for at, key in enumerate(self._spec.forget or ()):
+            rendered = await self._values.render_text(("forget", at), key, state, context)
+            await self._services.store.memories.forget(place, [rendered])
+        return {}
+
+    async def _find_place(self, context: Context) -> MemoryPlace:
+        """Find whose memory this turn uses."""
+        return MemoryPlace(
+            graph=self._site.plan.id,
+            scope=self._memory.scope,
+            owner=await find_owner(self._memory, context, self._services),
+        )
+
+    async def _recall(self, key: str, place: MemoryPlace, state: State, context: Context) -> Mapping[str, Any]:
+        rendered = await self._values.render_text(("recall", "key"), key, state, context)
+        entry = await self._services.store.memories.recall(place, rendered, self._memory.ttl)
+        if entry is not None:
+            return self._build_output(entry.value)
+        # Its default is written out: ways for each value look at what the state holds.
+        before = read_variable(self._site.plan, state, self._output)
+        return {} if before is MISSING else {self._output: before}
+
+    async def _search(self, text: str, place: MemoryPlace, state: State, context: Context) -> Mapping[str, Any]:
+        rendered = await self._values.render_text(("recall",), text, state, context)
+        found = await self._services.store.memories.search(place, rendered, self._memory.ttl)
+        return self._build_output([describe_entry(entry) for entry in found])
+
+    async def _remember(self, written: Mapping[str, str], place: MemoryPlace, state: State, context: Context) -> None:
+        entries: dict[str, Any] = {}
+        for key in written:
+            rendered = await self._values.render_text(("remember", key, KEY), key, state, context)
+            value = await self._values.evaluate("remember", key, state=state, context=context)
+            try:
+                entries[rendered] = ANY.fit(value)
+            except TypeMismatch as error:
+                raise self._values.build_failure(f"remember.{key}", f"the value {error}") from error
+        try:
+            await self._services.store.memories.remember(place, entries, self._memory.ttl)
+        except MemoryLimit as error:
+            failure = self._values.build_failure("remember", str(error))
+            raise NodeFailure(str(failure), kind="limit") from error
+
+    @property
+    def _output(self) -> str:
+        return cast(str, self._spec.into)
+
+    def _build_output(self, value: Any) -> Mapping[str, Any]:
+        try:
+            return {self._output: self._values.fit(self._output, value)}
+        except TypeMismatch as error:
+            raise self._values.build_unfit("into", self._output, error) from error
+
+
+async def find_owner(memory: MemorySpec, context: Context, services: Services) -> str:
+    """Find the owner of what is remembered in this run.
+
+    A person whom nobody vouches for is the key that was shown: a name that anybody can write opens no memory. A chat
+    belongs to whose conversation it is, since the client names it; where it does not, it is known by its first turn.
+    """
+    match memory.scope:
+        case "graph":
+            return ""
+        case "user":
+            return context.verified_user or f"key:{context.caller.key}"
+        case "chat":
+            return f"{context.owner}/{context.chat or await find_first_turn(context, services)}"
+
+
+async def find_first_turn(context: Context, services: Services) -> str:
+    """Find the turn with which this conversation began."""
+    before = context.parent
+    first = await services.store.turn_lookup.find_first(context.owner, before) if before is not None else None
+    return first or context.turn
+
+
+def describe_entry(entry: MemoryEntry) -> dict[str, Any]:
+    """Describe what a search found, as a variable holds it."""
+    when = datetime.fromtimestamp(entry.written, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"key": entry.key, "value": entry.value, "when": when}
