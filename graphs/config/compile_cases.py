@@ -196,6 +196,7 @@ class _CaseCompiler:
                 message = f"node {name!r} asks no model, so nothing would ever answer with this; remove it"
                 self._report((*path, "model", name), message)
         self._check_questions(path, spec, graph, reading)
+        self._check_memory(path, spec, graph, reading)
         for at, name in enumerate(spec.expect.route or ()):
             if name not in (*nodes, END, ANY_NODES):
                 known = f"graph {graph!r} has {', '.join(nodes)}, then {END!r}; {ANY_NODES!r} stands for any in between"
@@ -222,6 +223,14 @@ class _CaseCompiler:
             elif types.get(name, QUESTION) != QUESTION:
                 message = f"node {name!r} asks no person; what a model answers stands under 'model'"
                 self._report((*path, "answers", name), message)
+
+    def _check_memory(self, path: Path, spec: CaseSpec, graph: str, reading: ParsedFile[GraphSpec]) -> None:
+        """Check that what is remembered is for a graph that remembers."""
+        if reading.spec is None or any(node.uses_memory for node in reading.spec.nodes.values()):
+            return
+        for at, written in ((("memory",), spec.memory), (("expect", "memory"), spec.expect.memory)):
+            if written is not None and (written or at[0] == "expect"):
+                self._report((*path, *at), f"graph {graph!r} has no memory node, so nothing is remembered; remove this")
 
     def _check_tools(self, tools: Iterable[tuple[Path, str]]) -> None:
         for path, tool in tools:

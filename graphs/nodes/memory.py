@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from langgraph.runtime import Runtime
 
+from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import MemorySpec
 from graphs.config.spec.memory import KEY, MemoryNodeSpec
 from graphs.errors import NodeFailure
@@ -16,6 +17,7 @@ from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State
 from graphs.nodes.values import MISSING, NodeValues, read_variable
 from graphs.store.memories import MemoryEntry, MemoryLimit, MemoryPlace
+from graphs.store.store import Store
 
 
 class MemoryNode:
@@ -34,7 +36,7 @@ class MemoryNode:
         A node that runs again, since its process was killed, writes what it wrote, and forgets what is gone.
         """
         context = self._services.find_context(runtime)
-        place = await self._find_place(context)
+        place = await find_place(self._site.plan, context, self._services.store)
         match self._spec.recall:
             case str() as text:
                 return await self._search(text, place, state, context)
@@ -50,14 +52,6 @@ class MemoryNode:
             rendered = await self._values.render_text(("forget", at), key, state, context)
             await self._services.store.memories.forget(place, [rendered])
         return {}
-
-    async def _find_place(self, context: Context) -> MemoryPlace:
-        """Find whose memory this turn uses."""
-        return MemoryPlace(
-            graph=self._site.plan.id,
-            scope=self._memory.scope,
-            owner=await find_owner(self._memory, context, self._services),
-        )
 
     async def _recall(self, key: str, place: MemoryPlace, state: State, context: Context) -> Mapping[str, Any]:
         rendered = await self._values.render_text(("recall", "key"), key, state, context)
@@ -99,25 +93,27 @@ class MemoryNode:
             raise self._values.build_unfit("into", self._output, error) from error
 
 
-async def find_owner(memory: MemorySpec, context: Context, services: Services) -> str:
-    """Find the owner of what is remembered in this run.
+async def find_place(plan: GraphPlan, context: Context, store: Store) -> MemoryPlace:
+    """Find whose memory a run of this graph uses.
 
     A person whom nobody vouches for is the key that was shown: a name that anybody can write opens no memory. A chat
     belongs to whose conversation it is, since the client names it; where it does not, it is known by its first turn.
     """
-    match memory.scope:
+    scope = (plan.spec.memory or MemorySpec()).scope
+    match scope:
         case "graph":
-            return ""
+            owner = ""
         case "user":
-            return context.verified_user or f"key:{context.caller.key}"
+            owner = context.verified_user or f"key:{context.caller.key}"
         case "chat":
-            return f"{context.owner}/{context.chat or await find_first_turn(context, services)}"
+            owner = f"{context.owner}/{context.chat or await _find_first_turn(context, store)}"
+    return MemoryPlace(graph=plan.id, scope=scope, owner=owner)
 
 
-async def find_first_turn(context: Context, services: Services) -> str:
+async def _find_first_turn(context: Context, store: Store) -> str:
     """Find the turn with which this conversation began."""
     before = context.parent
-    first = await services.store.turn_lookup.find_first(context.owner, before) if before is not None else None
+    first = await store.turn_lookup.find_first(context.owner, before) if before is not None else None
     return first or context.turn
 
 

@@ -21,6 +21,7 @@ from graphs.errors import InterlockError
 from graphs.events import ApprovalNeeded, Finished, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.expressions import Evaluator
 from graphs.nodes.question import format_answer
+from graphs.nodes.state import Context
 from graphs.policy.rules import Caller
 from graphs.runtime.approvals import decide_by_api
 from graphs.runtime.compiler import ServedGraph
@@ -36,6 +37,7 @@ from graphs.telemetry.path import GraphPath, record_path
 from graphs.telemetry.tracing import Tracing
 from graphs.testing.cassette_script import CassetteScript
 from graphs.testing.live import LiveServices
+from graphs.testing.memory import open_case_memory
 from graphs.testing.recorder import CaseRecorder
 from graphs.testing.script import CaseScript
 from graphs.testing.services import CaseServices, open_live_services, open_scripted_services
@@ -65,6 +67,8 @@ class CaseRun:
     """What was said in the last turn, without the words that ask for a decision."""
     variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Those that have a value at the end."""
+    memory: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What is remembered at the end, by key."""
     calls: list[str] = field(default_factory=list[str])
     """The tools that ran, in order."""
     verdicts: list[CallRecord] = field(default_factory=list[CallRecord])
@@ -195,12 +199,19 @@ class _Conversation:
         """Say what the case says, decide what it decides, and note what comes of it. Raises InterlockError."""
         run = self._run
         graph, _ = await self._revision.resolve(run.case.graph, self._caller)
+        memory = await open_case_memory(graph.plan, self._build_context(), self._store, run.case.spec.memory)
         for text in run.case.spec.say:
             await self._say(graph, text)
             if run.faults:
                 break
+        run.memory = await memory.list()
         records = await self._store.audit.find(AuditFilter(owners=[self._owner], limit=None), oldest_first=True)
         run.verdicts += list_verdicts(records)
+
+    def _build_context(self) -> Context:
+        """Build what a node sees of who asks."""
+        owner = self._owner
+        return Context(caller=self._caller, owner=owner, verified_user=owner, turn=owner, thread=owner, chat=owner)
 
     async def _say(self, graph: ServedGraph, text: str) -> None:
         """Run one turn to its end, through all its pauses."""
@@ -216,7 +227,9 @@ class _Conversation:
         """Run the graph until it ends or pauses; return what it waits for."""
         run = self._run
         self._messages.append({"role": "user", "content": text})
-        request = TurnRequest(served_graph=graph, caller=self._caller, owner=self._owner, messages=[*self._messages])
+        request = TurnRequest(
+            served_graph=graph, caller=self._caller, owner=self._owner, messages=[*self._messages], chat=self._owner
+        )
         entered = len(run.path.nodes)
         answer = self._runner.start(request)
         shown, own = "", ""

@@ -33,6 +33,7 @@ def find_differences(run: CaseRun) -> list[Difference]:
         *_compare_calls(run),
         *_compare_verdicts(run),
         *_compare_vars(run),
+        *_compare_memory(run),
         *_compare_answer(run),
     ]
 
@@ -92,6 +93,12 @@ def _compare_vars(run: CaseRun) -> Iterator[Difference]:
             yield Difference(key=f"vars.{name}", expected=_write(expected), found="no value")
         elif dump_canonical_json(found[name]) != dump_canonical_json(expected):
             yield Difference(key=f"vars.{name}", expected=_write(expected), found=_write(found[name]))
+
+
+def _compare_memory(run: CaseRun) -> Iterator[Difference]:
+    expected = run.case.spec.expect.memory
+    if expected is not None and dump_canonical_json(expected) != dump_canonical_json(run.memory):
+        yield Difference(key="memory", expected=_write(expected), found=_write(run.memory))
 
 
 def _compare_answer(run: CaseRun) -> Iterator[Difference]:

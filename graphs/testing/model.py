@@ -50,7 +50,7 @@ class ScriptedModel(ChatModel):
         answer = self._script.take_answer(find_asking_nodes())
         if answer is None:
             raise InterlockError("The test has no answer of the model left.")
-        if answer.error is not None:
+        if isinstance(answer, AnswerSpec) and answer.error is not None:
             body = json.dumps({"error": {"message": answer.error}}).encode()
             raise build_model_error(OVERLOADED, {}, body, self.base_url)
         reader = StreamReader(listener, token_count)

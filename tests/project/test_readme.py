@@ -176,11 +176,12 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
         content["roles"] = yaml.safe_load((CONFIGS / name).read_text())["roles"] | content.get("roles", {})
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
     files = {name: yaml.safe_dump(content)}
-    if "graph: mail" in example:
-        files["graphs/assistant.yaml"] = (CONFIGS / "graphs" / "assistant.yaml").read_text()
-        [files["graphs/mail.yaml"]] = re.findall(
-            r"```yaml\n([^`]*start: compose[^`]*)```", PAGES["docs/guide/graphs.md"]
-        )
+    for graph, start in (("mail", "compose"), ("tone", "know")):
+        if f"graph: {graph}" in example:
+            files["graphs/assistant.yaml"] = (CONFIGS / "graphs" / "assistant.yaml").read_text()
+            [files[f"graphs/{graph}.yaml"]] = re.findall(
+                rf"```yaml\n([^`]*start: {start}[^`]*)```", PAGES["docs/guide/graphs.md"]
+            )
     load(write_configs(tmp_path, files), env, with_cases=True)
 
 

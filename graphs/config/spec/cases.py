@@ -198,13 +198,15 @@ class ExpectSpec(Spec):
     """What the rules say of a tool's calls: allow, ask or deny; a list says it for each call in turn."""
     vars: dict[str, Any] = {}
     """Values of variables at the end."""
+    memory: dict[str, Any] | None = None
+    """All that is remembered at the end, by key."""
     answer: str | None = None
     """A CEL condition over answer, vars, calls, verdicts and route."""
 
     @model_validator(mode="after")
     def _expects_something(self) -> ExpectSpec:
         if not self.model_fields_set:
-            raise ValueError("is empty; write at least one of route, calls, verdicts, vars and answer")
+            raise ValueError("is empty; write at least one of route, calls, verdicts, vars, memory and answer")
         return self
 
 
@@ -226,6 +228,8 @@ class CaseSpec(Spec):
     answers: dict[str, _Replies] = {}
     """What a person answers, by question node: as they would write it, or the value; a list is for several questions in
     turn. Of an object, all fields."""
+    memory: dict[str, Any] = {}
+    """What is remembered before, by key, where the graph has memory nodes. Absent: nothing."""
     approvals: dict[str, ApprovalWord] = {}
     """What a person decides on calls that a rule has asked: approve or reject, by `server/tool`."""
     cassette: str | None = None

@@ -363,6 +363,51 @@ def test_variables_are_compared_with_their_values_at_the_end(tmp_path: Path) -> 
         """)
 
 
+DIARY = """\
+memory: {scope: SCOPE}
+vars: {tone: {type: string, default: plain}, found: "any[]"}
+start: know
+nodes:
+  know: {type: memory, recall: {key: tone}, into: tone, next: [{when: message == "forget", to: forget}, {to: search}]}
+  search: {type: memory, recall: "{{ message }}", into: found, next: keep}
+  keep: {type: memory, remember: {"said {{ message }}": message}, next: say}
+  say: {type: reply, text: "{{ tone }} {{ size(found) }}", next: end}
+  forget: {type: memory, forget: [tone, "said tea"], next: say_it}
+  say_it: {type: reply, text: gone, next: end}
+"""
+
+
+@pytest.mark.parametrize("scope", ["user", "chat", "graph"])
+def test_a_case_says_what_is_remembered_before_it_and_after(tmp_path: Path, scope: str) -> None:
+    cases = """\
+    nothing is remembered at first:
+      graph: diary
+      say: [tea, More tea]
+      expect: {answer: answer == "plain 1", memory: {"said tea": tea, "said More tea": More tea}}
+    what is remembered before is recalled:
+      graph: diary
+      say: tea
+      memory: {tone: warm, drink: {hot: [tea, 1]}}
+      expect: {answer: answer == "warm 1", memory: {drink: {hot: [tea, 1]}, "said tea": tea, tone: warm}}
+    what is forgotten is gone:
+      graph: diary
+      say: [tea, forget]
+      memory: {tone: warm}
+      expect: {memory: {}}
+    this one fails:
+      graph: diary
+      say: forget
+      memory: {tone: warm, other: 1}
+      expect: {memory: {tone: warm}}
+    """
+    folder = write_cases(tmp_path, cases)
+    (folder / "graphs" / "diary.yaml").write_text(DIARY.replace("SCOPE", scope))
+    result = run(folder)
+    assert result.exit_code == 1, result.output
+    assert "4 cases: 3 passed, 1 failed" in result.output
+    assert '      memory\n        expected  {"tone": "warm"}\n        found     {"other": 1}' in result.output
+
+
 def test_a_value_that_does_not_fit_is_asked_for_once_more(tmp_path: Path) -> None:
     cases = """\
         mended:
@@ -634,14 +679,18 @@ EXAMPLES: list[str] = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
 
 
 GRAPHS = (CONFIGS.parent / "docs" / "guide" / "graphs.md").read_text(encoding="utf-8")
-(MAIL_OF_THE_GUIDE,) = [
-    text for text in re.findall(r"```yaml\n(.*?)```", GRAPHS, re.DOTALL) if "type: question" in text
-]
+GRAPHS_OF_THE_GUIDE = {
+    name: text
+    for name, kind in (("mail", "type: question"), ("tone", "type: memory"))
+    for text in re.findall(r"```yaml\n(.*?)```", GRAPHS, re.DOTALL)
+    if kind in text
+}
 
 
 def run_example(folder: Path, text: str) -> Result:
     shutil.copytree(CONFIGS, folder)
-    (folder / "graphs" / "mail.yaml").write_text(MAIL_OF_THE_GUIDE, encoding="utf-8")
+    for name, graph in GRAPHS_OF_THE_GUIDE.items():
+        (folder / "graphs" / f"{name}.yaml").write_text(graph, encoding="utf-8")
     (folder / "graphs" / "assistant.test.yaml").write_text(text, encoding="utf-8")
     if "cassette:" in text:  # by the demo model, and real servers
         recorded = run(folder, "--record")
