@@ -8,6 +8,7 @@ from typing import Any
 
 from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.graph import MemorySpec
+from graphs.expressions import ANY
 from graphs.nodes.memory import find_place
 from graphs.nodes.state import Context
 from graphs.store.memories import MemoryPlace
@@ -28,11 +29,13 @@ class CaseMemory:
 
 
 async def open_case_memory(plan: GraphPlan, context: Context, store: Store, before: Mapping[str, Any]) -> CaseMemory:
-    """Forget what earlier cases have left, and remember what this one begins with. Raises MemoryLimit."""
+    """Forget what earlier cases have left, and remember what this one begins with. Raises MemoryLimit and
+    TypeMismatch."""
     memory = CaseMemory(
         store=store, place=await find_place(plan, context, store), ttl=(plan.spec.memory or MemorySpec()).ttl
     )
     await store.memories.forget_all(memory.place)
     if before:
-        await store.memories.remember(memory.place, before, memory.ttl)
+        values = {key: ANY.fit(value) for key, value in before.items()}
+        await store.memories.remember(memory.place, values, memory.ttl)
     return memory

@@ -154,6 +154,31 @@ async def test_a_chat_has_a_memory_of_its_own(notebook: Facade) -> None:
     assert await notebook.say(*chat, model="chat", key=DEVELOPER) == "nothing"
 
 
+async def test_a_turn_that_waited_for_an_answer_is_of_the_same_chat(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    graph: dict[str, Any] = {
+        "memory": {"scope": "chat"},
+        "vars": {"seen": {"type": "int", "default": 0}, "more": "bool"},
+        "start": "know",
+        "nodes": {
+            "know": {"type": "memory", "recall": {"key": "seen"}, "into": "seen", "next": "keep"},
+            "keep": {"type": "memory", "remember": {"seen": "seen + 1"}, "next": "ask"},
+            "ask": {"type": "question", "question": "{{ seen }} before. More?", "into": "more", "next": "keep_more"},
+            "keep_more": {"type": "memory", "remember": {"seen": "seen + 10"}, "next": "say"},
+            "say": {"type": "reply", "text": "Kept.", "next": "end"},
+        },
+    }
+    configs = write_configs(tmp_path / "c", model.url, {}, access=ACCESS, graphs={"assistant": graph})
+    async with serving(configs, tmp_path / "data") as facade:
+        chat: list[Any] = ["hello"]
+        chat += [said(await facade.say(*chat)), "yes"]
+        chat += [said(await facade.say(*chat)), "hello again"]
+        assert chat[3] == said("Kept.")
+        assert (await facade.say(*chat)).startswith("10 before.")
+        assert (await facade.say("hello, you")).startswith("0 before.")
+
+
 async def test_a_chat_that_the_client_names_is_known_by_that(notebook: Facade) -> None:
     async def say(text: str, chat: str, name: str = "Ada") -> str:
         headers = {**signed(name, "admin", SECRET), "x-openwebui-chat-id": chat}

@@ -33,6 +33,16 @@ FOR_OWNERS: dict[str, Any] = {
     "start": "sure",
     "nodes": {"sure": {"type": "question", "question": "Sure?", "into": "go", "by": "owner", "next": "end"}},
 }
+NOTES: dict[str, Any] = {
+    "memory": {"scope": "user"},
+    "vars": {"note": {"type": "string", "default": "nothing"}},
+    "start": "know",
+    "nodes": {
+        "know": {"type": "memory", "recall": {"key": "note"}, "into": "note", "next": "keep"},
+        "keep": {"type": "memory", "remember": {"note": "message"}, "next": "say"},
+        "say": {"type": "reply", "text": "Before: {{ note }}", "next": "end"},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +52,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     (configs / "graphs").mkdir(parents=True)
     (configs / "access.yaml").write_text(yaml.safe_dump({"roles": {"admin": {"allow": ["*"]}, "owner": {}}}))
     (configs / "gateway.yaml").write_text(yaml.safe_dump({"default_graph": "ticket"}))
-    for name, content in {"ticket": TICKET, "owners": FOR_OWNERS}.items():
+    for name, content in {"ticket": TICKET, "owners": FOR_OWNERS, "notes": NOTES}.items():
         (configs / "graphs" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with interlock_studio(folder, configs, {"INTERLOCK_STUDIO_ROLE": "admin"}) as one, one.client() as client:
         yield client
@@ -84,3 +94,11 @@ def test_a_question_for_another_role_goes_on_waiting(client: httpx.Client) -> No
     run(client, thread, "owners", input=human("go"))
     run(client, thread, "owners", command={"resume": True})
     assert waiting(client, thread)["answer"].startswith("only the role owner may answer it, and this is admin: POST")
+
+
+def test_what_a_graph_remembers_is_there_in_the_next_thread(client: httpx.Client) -> None:
+    first = run(client, new_thread(client, "notes"), "notes", input=human("tea"))
+    assert first["messages"][-1]["content"] == "Before: nothing"
+    second = run(client, new_thread(client, "notes"), "notes", input=human("milk"))
+    assert second["messages"][-1]["content"] == "Before: tea"
+    assert second["note"] == "tea"

@@ -56,6 +56,8 @@ def build_node_card(node: NodeShape) -> Card:
         lines.append(Line(text=fit_text(f"calls {clean(node.call)}", _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     inside = [fit_text(clean(text), _TEXT_ROOM, looks.TEXT_SIZE) for text in shorten_list(node.inner, _MOST_INNER)]
     lines += [Line(text=text, role="muted") for text in inside]
+    if node.memory:
+        lines.append(Line(text=fit_text(clean(node.memory), _TEXT_ROOM, looks.TEXT_SIZE), role="muted"))
     written = fit_list("into", node.variables, _TEXT_ROOM, looks.TEXT_SIZE, lines=2)
     lines += [Line(text=text, role="muted") for text in written]
     lines += [Line(text=fault, role="fault") for fault in node.faults]
@@ -67,6 +69,7 @@ def build_node_card(node: NodeShape) -> Card:
     full += [f"sees {', '.join(map(clean, node.tools))}"] if node.tools else []
     full += [f"calls {clean(node.call)}"] if node.call else []
     full += [clean(text) for text in node.inner]
+    full += [clean(node.memory)] if node.memory else []
     full += [f"into {', '.join(map(clean, node.variables))}"] if node.variables else []
     return Card(
         lines=tuple(lines),

@@ -47,6 +47,8 @@ class NodeShape:
     """The tool that it calls itself; empty: it calls none."""
     inner: tuple[str, ...] = ()
     """What runs inside it, a line each; empty: nothing does."""
+    memory: str = ""
+    """What it does with the memory, such as `remembers tone`; empty: nothing."""
     variables: tuple[str, ...] = ()
     """The variables that it writes."""
     description: str = ""
@@ -161,6 +163,7 @@ class _ShapeReader:
             tools=self._read_list((*at, "tools")) if "tools" in spec.model_fields else (),
             call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
             inner=tuple(self._read_inner(at, spec)),
+            memory=self._read_memory(at) if spec.uses_memory else "",
             variables=self._read_variables(at, spec),
             description=self.read_text((*at, "description")),
             faults=faults,
@@ -191,6 +194,19 @@ class _ShapeReader:
         computed = self._find_value((*at, "set"), dict) if "set" in spec.model_fields else None
         names = [name for name in cast("dict[object, object]", computed or {}) if isinstance(name, str)]
         return (into,) if into else tuple(names)
+
+    def _read_memory(self, at: Path) -> str:
+        """Read what a node does with the memory."""
+        if key := self.read_text((*at, "recall", "key")):
+            return f"recalls {key}"
+        if text := self.read_text((*at, "recall")):
+            return f"searches {text}"
+        written = cast("dict[object, object]", self._find_value((*at, "remember"), dict) or {})
+        if keys := [key for key in written if isinstance(key, str)]:
+            return f"remembers {', '.join(keys)}"
+        forgotten = [self.read_text((*at, "forget", index)) for index in range(self._count_items((*at, "forget")))]
+        keys = forgotten or [self.read_text((*at, "forget"))]
+        return f"forgets {', '.join(keys)}" if any(keys) else ""
 
     def read_outline(self, name: str) -> NodeOutline:
         """Read what there is to check in a node."""

@@ -85,6 +85,29 @@ def test_what_was_asked_is_forgotten_when_the_variable_is_written_again(tmp_path
     assert len(find_problems(tmp_path, graph)) == 1
 
 
+def test_a_recall_that_may_find_nothing_writes_nothing_for_sure(tmp_path: Path) -> None:
+    recall = {"type": "memory", "recall": {"key": "k"}, "into": "found", "next": "say"}
+    nodes = {"know": recall, "say": say("{{ json(found) }}")}
+    early = "'found' has no value yet on the way know → say here; give it a default, or write it before"
+    assert find_problems(tmp_path / "a", {"vars": {"found": FOUND}, "start": "know", "nodes": nodes}) == [early]
+    with_default = {"found": {"type": FOUND, "default": {}}}
+    assert find_problems(tmp_path / "b", {"vars": with_default, "start": "know", "nodes": nodes}) == []
+    before = {**nodes, "ask": {**ASK, "next": "know"}}
+    assert find_problems(tmp_path / "c", {"vars": {"found": FOUND}, "start": "ask", "nodes": before}) == []
+    search = {**nodes, "know": {**recall, "recall": "{{ message }}"}}
+    assert find_problems(tmp_path / "d", {"vars": {"found": "any[]"}, "start": "know", "nodes": search}) == []
+
+
+def test_what_was_asked_is_forgotten_where_something_may_be_recalled(tmp_path: Path) -> None:
+    nodes = {
+        "ask": {**ASK, "next": [{"when": "has(found.title)", "to": "know"}, {"to": "end"}]},
+        "know": {"type": "memory", "recall": {"key": "k"}, "into": "found", "next": "say"},
+        "say": say("{{ found.title }}"),
+    }
+    [problem] = find_problems(tmp_path, {"vars": {"found": FOUND}, "start": "ask", "nodes": nodes})
+    assert problem.startswith("'found.title' may be absent")
+
+
 def test_a_field_of_an_item_is_asked_for_too(tmp_path: Path) -> None:
     def check(when: str) -> list[str]:
         ways = [{"when": when, "to": "say"}, {"to": "end"}]

@@ -155,6 +155,24 @@ def test_a_node_type_of_its_own_is_compared_without_a_word_about_it(
     ]
 
 
+def test_whose_memory_it_is_and_what_is_remembered_are_compared(tmp_path: Path) -> None:
+    def build(memory: dict[str, Any], value: str, key: str) -> dict[str, Any]:
+        nodes = {
+            "know": {"type": "memory", "recall": {"key": key}, "into": "tone", "next": "keep"},
+            "keep": {"type": "memory", "remember": {"tone": value}, "next": "end"},
+        }
+        tone = {"type": "string", "default": "plain"}
+        return {"graph": {"memory": memory, "vars": {"tone": tone}, "start": "know", "nodes": nodes}}
+
+    mine, shared = build({"ttl": "30d"}, "tone", "tone"), build({"scope": "graph"}, "tone + '!'", "voice")
+    assert sorted(change.text for change in compare(tmp_path, mine, shared)) == [
+        "memory.scope: 'user' → 'graph'",
+        "memory.ttl: 2592000.0 → 7776000.0",
+        "node keep: remember.tone",
+        "node know: recall.key: 'tone' → 'voice'",
+    ]
+
+
 def test_prompts_are_compared_by_words(tmp_path: Path) -> None:
     texts = ("Answer the last question in\none word.", "Answer the question in one  word, politely.")
     nodes = [{"a": {**AGENT, "tools": [], "prompt": text, "next": "end"}} for text in texts]

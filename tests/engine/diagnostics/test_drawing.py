@@ -144,6 +144,22 @@ def test_where_several_conditions_leave_a_node_they_are_numbered() -> None:
     assert ways == ["1: size(tool_calls) > 0", "2: turn.rounds > 5", "otherwise"]
 
 
+def test_a_node_says_what_it_does_with_the_memory() -> None:
+    does: dict[str, dict[str, Any]] = {
+        "recalls tone": {"recall": {"key": "tone"}, "into": "tone"},
+        "searches {{ message }}": {"recall": "{{ message }}", "into": "found"},
+        "remembers tone, name": {"remember": {"tone": "tone", "name": "name"}},
+        "forgets tone, name": {"forget": ["tone", "name"]},
+        "forgets tone": {"forget": "tone"},
+        "": {"remember": {}},
+    }
+    nodes = {f"n{at}": {"type": "memory", "next": "end", **keys} for at, keys in enumerate(does.values())}
+    made = of_nodes(nodes, "n0")
+    assert [node.memory for node in made.nodes] == [*does]
+    assert "remembers tone, name" in render_mermaid(made)
+    assert "remembers tone, name" in render_svg(made)
+
+
 def test_what_is_too_long_is_cut_and_told_in_full() -> None:
     node = Picture(render_svg(shape("line"))).nodes["write"]
     assert any(text.startswith("model · a-model-with-a") and text.endswith("…") for text in node.texts)
