@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -106,7 +107,9 @@ async def find_place(plan: GraphPlan, context: Context, store: Store) -> MemoryP
         case "user":
             owner = context.verified_user or f"key:{context.caller.key}"
         case "chat":
-            owner = f"{context.owner}/{context.chat or await _find_first_turn(context, store)}"
+            chat = context.chat or await _find_first_turn(context, store)
+            # Its digest, since a client could name a chat so that it ends another owner's name.
+            owner = f"{context.owner}/{hashlib.sha256(chat.encode()).hexdigest()}"
     return MemoryPlace(graph=plan.id, scope=scope, owner=owner)
 
 

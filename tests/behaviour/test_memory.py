@@ -154,6 +154,17 @@ async def test_a_chat_has_a_memory_of_its_own(notebook: Facade) -> None:
     assert await notebook.say(*chat, model="chat", key=DEVELOPER) == "nothing"
 
 
+async def test_the_name_of_a_chat_leads_to_nobody_elses(notebook: Facade) -> None:
+    async def say(text: str, chat: str, subject: str) -> str:
+        headers = {**signed("Ada", "admin", SECRET, sub=subject), "x-openwebui-chat-id": chat}
+        answer = await notebook.ask(text, key=PAGE, headers=headers, model="chat")
+        return answer.json()["choices"][0]["message"]["content"]
+
+    await say("tone: plain", "c", "ada/b")
+    assert await say("tone", "b/c", "ada") == "nothing"
+    assert await say("tone", "c", "ada/b") == "plain"
+
+
 async def test_a_turn_that_waited_for_an_answer_is_of_the_same_chat(
     tmp_path: Path, model: ScriptedModel, keys: None
 ) -> None:
