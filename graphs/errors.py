@@ -124,7 +124,7 @@ class GraphUnavailable(InterlockError):
     """The graph exists and cannot run now."""
 
 
-FailureKind = Literal["invalid", "limit", "denied", "rejected", "expired", "timeout", "tool", "model"]
+FailureKind = Literal["invalid", "limit", "denied", "rejected", "expired", "timeout", "tool", "model", "python"]
 
 
 class NodeFailure(InterlockError):
@@ -133,7 +133,7 @@ class NodeFailure(InterlockError):
     `invalid`: a value that does not fit, or an expression that cannot be evaluated; `limit`: a limit of the graph is
     used up; `denied`: a rule refused a tool call; `rejected`: a person did, or nobody is going to answer; `expired`:
     nobody decided or answered in time; `timeout`: it took too long; `tool`: the tool failed, or is not there; `model`:
-    the model endpoint failed inside the node.
+    the model endpoint failed inside the node; `python`: a function of the operator's failed.
 
     `is_repeatable` is true where the same may succeed a moment later and does no harm twice. `calls` are the tool calls
     of the turn so far, where the node ran some; `rounds` likewise the model calls.

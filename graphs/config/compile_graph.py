@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.graph_faults import find_mistakes
 from graphs.config.group_checks import ANYTHING, INDEX, ITEM, check_group, find_output
+from graphs.config.python_checks import PythonChecker
+from graphs.config.python_code import PythonCode
+from graphs.config.python_functions import PythonFunction
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import GraphSpec
@@ -77,6 +80,8 @@ class GraphPlan:
     raw_texts: Mapping[Path, str]
     """The texts of the spec that variables of the environment went into, as they are written: what went in may be
     secret."""
+    functions: Mapping[str, PythonFunction] = field(default_factory=dict[str, PythonFunction])
+    """The operator's functions that nodes call, by what `run` says."""
 
     @cached_property
     def nodes(self) -> Mapping[str, NodeSpec]:
@@ -117,8 +122,13 @@ class GraphPlan:
             yield from (branch.when for branch in branches if branch.when is not None)
 
 
-def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan | None, list[Problem]]:
-    """Compile and check one graph; the plan is None if there are problems."""
+def compile_graph(
+    graph: str, reading: ParsedFile[GraphSpec], code: PythonCode | None = None
+) -> tuple[GraphPlan | None, list[Problem]]:
+    """Compile and check one graph; the plan is None if there are problems.
+
+    `code`: the operator's Python. None: it is not imported, so the plan cannot be served if it has `python` nodes.
+    """
     if reading.spec is None:
         return None, []
     compiler = _GraphCompiler(
@@ -134,6 +144,10 @@ def compile_graph(graph: str, reading: ParsedFile[GraphSpec]) -> tuple[GraphPlan
         error_ways=compiler.locate_error_ways(),
         raw_texts=reading.source.raw_texts,
     )
+    checker = PythonChecker(
+        reading.spec, reading.source, reading.original, plan.variables, plan.templates, compiler.problems
+    )
+    plan = replace(plan, functions=checker.find_functions(code))
     compiler.check_names()
     compiler.check_defaults()
     compiler.check_memory()

@@ -12,6 +12,7 @@ from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_cases import CaseFile, KnownNames, compile_cases
 from graphs.config.compile_cassettes import Cassette, compile_cassette
 from graphs.config.compile_graph import GraphPlan, compile_graph
+from graphs.config.python_code import PYTHON_FOLDER, PythonCode
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
 from graphs.config.references import (
     Pattern,
@@ -21,7 +22,7 @@ from graphs.config.references import (
     collect_server_patterns,
 )
 from graphs.config.role_checks import find_denied_calls, find_unknown_roles
-from graphs.config.secrets import collect_secrets, find_secret_variables
+from graphs.config.secrets import collect_secrets, find_environment_secrets, find_secret_variables
 from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
 from graphs.config.source import Source, build_excerpt, mask_random, parse_yaml
@@ -31,6 +32,7 @@ from graphs.config.spec.cassettes import CassetteSpec
 from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec, get_graph_spec
 from graphs.config.spec.identities import IdentitiesSpec
+from graphs.config.spec.python import PythonNodeSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
 from graphs.config.watcher import Signature, compute_signature
@@ -85,6 +87,8 @@ class Snapshot:
     """The tests beside the graphs, where they were asked for: they are not served."""
     cassettes: Mapping[str, Cassette] = field(default_factory=dict[str, Cassette], repr=False)
     """The cassettes of those tests, by file; those that are not recorded yet are missing."""
+    python_texts: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """The operator's Python by the names of its files without `.py`; empty where no graph calls any."""
 
     def build_problem(self, position: Position, message: str) -> Problem:
         """Return a problem at a position of these files, with its line for an excerpt."""
@@ -92,16 +96,24 @@ class Snapshot:
         return Problem(file, line, column, message, excerpt=build_excerpt(self.texts.get(file, ""), line, column))
 
 
-def load(folder: Path, env: Mapping[str, str], *, with_cases: bool = False, with_cassettes: bool = True) -> Snapshot:
+def load(
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    with_cases: bool = False,
+    with_cassettes: bool = True,
+    imports_python: bool = True,
+) -> Snapshot:
     """Read and check all files of `folder`; the shipped default stands in for a file that is absent.
 
     `with_cases`: the tests beside the graphs too, which are not needed to serve them, and `with_cassettes` what was
-    recorded for these. Raises ConfigError with every problem of all files.
+    recorded for these. `imports_python`: the files that `python` nodes name are imported, which runs them; a snapshot
+    without them can be compared, not served. Raises ConfigError with every problem of all files.
     """
     if not folder.is_dir():
         raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder; name the one that holds the configs")])
     try:
-        return _Loader(folder.absolute(), env, with_cases, with_cases and with_cassettes).load()
+        return _Loader(folder.absolute(), env, with_cases, with_cases and with_cassettes, imports_python).load()
     except OSError as error:
         message = f"the folder cannot be read: {error.strerror} ({error.filename})"
         raise ConfigError([Problem(str(folder), 0, 0, message)]) from error
@@ -113,6 +125,7 @@ class _Loader:
     env: Mapping[str, str]
     with_cases: bool
     with_cassettes: bool
+    imports_python: bool
     problems: list[Problem] = field(default_factory=list[Problem])
     doubts: list[Problem] = field(default_factory=list[Problem])
     notes: list[Problem] = field(default_factory=list[Problem])
@@ -120,6 +133,8 @@ class _Loader:
     texts: dict[str, str] = field(default_factory=dict[str, str])
     """The files by name, as they are written: nothing of the environment is in them."""
     cassettes: dict[str, Cassette] = field(default_factory=dict[str, Cassette])
+    python_texts: dict[str, str] = field(default_factory=dict[str, str])
+    """The operator's Python, by the names of its files without `.py`."""
 
     def load(self) -> Snapshot:
         seen = compute_signature(self.folder)
@@ -150,9 +165,13 @@ class _Loader:
             or allowed.policy is None
         ):
             raise ConfigError(self._complete(self.problems), self._complete(self.doubts))
-        confided = find_secret_variables(self.texts.values(), self.env)
+        confided = find_secret_variables(
+            (text for name, text in self.texts.items() if not name.startswith(PYTHON_FOLDER)), self.env
+        )
         entries = {name: spec.mark_secret_values(confided) for name, spec in servers.spec.mcpServers.items()}
         secrets = collect_secrets(gateway.spec, entries.values(), access.spec.keys, self.env) | confided
+        if self.python_texts:  # it reads variables that no file names
+            secrets |= find_environment_secrets(self.env)
         settled = {name: self._resolve_paths(spec, texts[name]) for name, spec in entries.items() if not spec.is_off}
         return Snapshot(
             id=self._compute_digest(),
@@ -190,6 +209,7 @@ class _Loader:
             signature=seen,
             case_files=case_files,
             cassettes=self.cassettes,
+            python_texts=self.python_texts,
         )
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
@@ -214,19 +234,31 @@ class _Loader:
         return self._read(path if path.exists() else find_shipped_configs() / name, name, spec)
 
     def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
-        found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
+        readings: dict[str, ParsedFile[GraphSpec]] = {}
         for path in list_graph_files(self.folder):
             name = f"graphs/{path.name}"
             if not patterns.is_id(path.stem):
                 message = f"{path.stem!r} is no name for a graph; use letters, digits, '.', '_' and '-'"
                 self.problems.append(Problem(name, 0, 0, message))
-            if path.stem in found:
+            if path.stem in readings:
                 self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
-            reading = self._read(path, name, get_graph_spec())
-            made, problems = compile_graph(path.stem, reading)
+            readings[path.stem] = self._read(path, name, get_graph_spec())
+        code = self._read_python() if any(map(_calls_python, readings.values())) else None
+        found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
+        for graph, reading in readings.items():
+            made, problems = compile_graph(graph, reading, code)
             self.problems += problems
-            found[path.stem] = (reading, made)
+            found[graph] = (reading, made)
         return found
+
+    def _read_python(self) -> PythonCode | None:
+        """Read the operator's Python, all files: each may import the others. None: it is not to be imported, or a file
+        cannot be read."""
+        known = len(self.problems)
+        for path in list_python_files(self.folder):
+            self.python_texts[path.stem] = self._read_text(path, f"{PYTHON_FOLDER}/{path.name}")
+        is_read = len(self.problems) == known
+        return PythonCode(self.folder, self.python_texts) if is_read and self.imports_python else None
 
     def _read_cases(
         self,
@@ -292,8 +324,9 @@ class _Loader:
         return ""
 
     def _compute_digest(self) -> str:
-        # The data, not the text: what variables filled in counts, a comment does not.
-        whole = json.dumps([(source.file, source.data) for source in self.sources], sort_keys=True)
+        # The data, not the text: what variables filled in counts, a comment does not. Of Python, the text.
+        python = sorted((f"{PYTHON_FOLDER}/{stem}.py", text) for stem, text in self.python_texts.items())
+        whole = json.dumps([*((source.file, source.data) for source in self.sources), *python], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def _check_gateway(self, gateway: ParsedFile[GatewaySpec], graphs: list[str]) -> None:
@@ -365,6 +398,18 @@ def list_own_graph_files(folder: Path) -> list[Path]:
 def list_case_files(folder: Path) -> list[Path]:
     """List the files of tests of a config folder, in order: its own alone, since its rules are. Raises OSError."""
     return [path for path in _list_yaml_files(folder / "graphs") if is_case_file(path.name)]
+
+
+def list_python_files(folder: Path) -> list[Path]:
+    """List the operator's Python files of a config folder, in order: its own alone. Raises OSError."""
+    inside = folder / PYTHON_FOLDER
+    files = sorted(inside.iterdir()) if inside.is_dir() else []
+    return [path for path in files if path.suffix == ".py" and path.stem.isidentifier()]
+
+
+def _calls_python(reading: ParsedFile[GraphSpec]) -> bool:
+    nodes = reading.spec.nodes.values() if reading.spec is not None else ()
+    return any(isinstance(node, PythonNodeSpec) for node in nodes)
 
 
 def _list_yaml_files(folder: Path) -> list[Path]:

@@ -46,6 +46,14 @@ def find_secret_variables(texts: Iterable[str], env: Mapping[str, str]) -> froze
     return frozenset(value for name in names if len(value := _read_variable(env, name)) >= _MIN_VARIABLE_LENGTH)
 
 
+def find_environment_secrets(env: Mapping[str, str]) -> frozenset[str]:
+    """Find the values of all variables whose names say that they are secrets, also those that files hold: the
+    operator's Python may read any."""
+    names = {name.removesuffix("_FILE") for name in env}
+    values = (_read_variable(env, name) for name in names if is_secret_name(name))
+    return frozenset(value for value in values if len(value) >= _MIN_VARIABLE_LENGTH)
+
+
 def find_server_secrets(spec: ServerSpec) -> frozenset[str]:
     """Find headers, passwords and keys in addresses, and the values of names that say they are secrets."""
     found = set(spec.secret_values)

@@ -10,6 +10,7 @@ from pathlib import Path
 from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableType]
 
 from graphs.config.environment import Stamp, read_stamp
+from graphs.config.python_code import PYTHON_FOLDER
 from graphs.config.spec.cases import is_case_file
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ Signature = Mapping[str, Stamp]
 def may_be_config(_: Change, path: str) -> bool:
     """Whether a change may be one of a config file. Kubernetes swaps a whole folder by a link called `..data`."""
     name = Path(path).name
+    if name.endswith(".py"):
+        return Path(path).parent.name == PYTHON_FOLDER
     if is_case_file(name):  # a test is not served
         return False
     return name.endswith((".yaml", ".yml")) or name == "..data" or "." not in name
@@ -67,7 +70,7 @@ async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp
 
 def compute_signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
     """Compute the stamps of all config files, and of the files of `secrets`."""
-    files = (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml"))
+    files = (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml"), *folder.glob(f"{PYTHON_FOLDER}/*.py"))
     configs = (str(path) for path in files if not is_case_file(path.name))
     found = {path: state for path in configs if any(state := read_stamp(path))}
     return {**found, **{path: read_stamp(path) for path in secrets}}

@@ -13,7 +13,7 @@ from graphs.expressions.graph_expressions import (
 )
 from graphs.expressions.language import HINTS, ExpressionError, VariableTypes, find_name_fault
 from graphs.expressions.prepared import ConditionOutcome, PreparedValues
-from graphs.expressions.types import ANY, TypeFault, TypeMismatch, Variable, VarType, parse_variable
+from graphs.expressions.types import ANY, FieldType, TypeFault, TypeMismatch, Variable, VarType, parse_variable
 
 __all__ = [
     "ANY",
@@ -23,6 +23,7 @@ __all__ = [
     "Evaluator",
     "Expectation",
     "ExpressionError",
+    "FieldType",
     "GraphExpression",
     "NeedsTime",
     "PreparedValues",

@@ -10,6 +10,7 @@ from graphs.nodes.isolated_agent import IsolatedAgentNode
 from graphs.nodes.memory import MemoryNode
 from graphs.nodes.model import ModelNode
 from graphs.nodes.permission import PermissionNode
+from graphs.nodes.python import PythonNode
 from graphs.nodes.question import QuestionNode
 from graphs.nodes.reply import ReplyNode
 from graphs.nodes.set_variables import SetNode
@@ -44,6 +45,7 @@ NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
     "parallel": ParallelNode,
     "map": MapNode,
     "memory": MemoryNode,
+    "python": PythonNode,
 }
 """What runs each node type of `graphs.config.spec.registry.NODE_SPECS`."""
 

@@ -17,6 +17,7 @@ from graphs.events import Event
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.nodes.attestation import CallAttestation
+from graphs.nodes.function_call import FunctionThreads
 from graphs.nodes.state import Context, State
 from graphs.policy.caller import Caller
 from graphs.policy.patterns import could_begin
@@ -43,6 +44,8 @@ class Services:
     """Makes the context of a run from its thread's id, where no request brings one (Studio)."""
     attestations: CallAttestation = field(default_factory=CallAttestation)
     """What model nodes did in runs whose state others can write (Studio); empty elsewhere."""
+    function_threads: FunctionThreads = field(default_factory=FunctionThreads)
+    """Where the operator's own functions run."""
 
     def find_tools(self, context: Context) -> Toolset:
         """Find the caller's tools, with those of the caller's own connections that are open."""

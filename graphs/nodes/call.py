@@ -20,7 +20,6 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from graphs.config.source import Path
 from graphs.config.spec.node_types import CallNodeSpec
 from graphs.errors import FailureKind, NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
@@ -50,7 +49,7 @@ class CallNode:
     async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         """Build the call, with its arguments filled in. Raises NodeFailure."""
         context = self._services.find_context(runtime)
-        args = await self._fill(self._spec.args, ("args",), state, context)
+        args = await self._values.fill_in(self._spec.args, ("args",), state, context)
         if not isinstance(args, dict):
             raise self._values.build_failure("args", "the arguments of a tool are an object, and this is none")
         counts = count_own_visit(state, self._site.name)
@@ -61,20 +60,6 @@ class CallNode:
         key = _build_call_id(turn, self._site.name, *place)
         call = ToolCall(name=self._model_name, args=cast("dict[str, Any]", args), id=key, type="tool_call")
         return {"own_call": OwnCall(request=AIMessage("", tool_calls=[call]), verdicts={}, counts=counts)}
-
-    async def _fill(self, value: object, path: Path, state: State, context: Context) -> Any:
-        """Fill in the texts of a value, which may hold others."""
-        match value:
-            case str():
-                return await self._values.render_value(path, value, state, context)
-            case dict():
-                entries = cast("dict[str, object]", value).items()
-                return {key: await self._fill(item, (*path, key), state, context) for key, item in entries}
-            case list():
-                items = enumerate(cast("list[object]", value))
-                return [await self._fill(item, (*path, at), state, context) for at, item in items]
-            case _:
-                return value
 
 
 def count_own_visit(state: State, name: str) -> dict[str, int]:

@@ -82,6 +82,20 @@ class NodeValues:
         template = self._site.plan.templates.get((self._site.name, *path))
         return text if template is None else await self._fill(path, template, state, context)
 
+    async def fill_in(self, value: object, path: Path, state: State, context: Context) -> Any:
+        """Fill in the texts of a value of the node, which may hold others. Raises NodeFailure."""
+        match value:
+            case str():
+                return await self.render_value(path, value, state, context)
+            case dict():
+                entries = cast("dict[str, object]", value).items()
+                return {key: await self.fill_in(item, (*path, key), state, context) for key, item in entries}
+            case list():
+                items = enumerate(cast("list[object]", value))
+                return [await self.fill_in(item, (*path, at), state, context) for at, item in items]
+            case _:
+                return value
+
     async def evaluate(
         self, *path: str, state: State, context: Context, own: Mapping[str, Any] = MappingProxyType({})
     ) -> Any:

@@ -54,8 +54,8 @@ def build_retry_policy(node: NodeSpec) -> RetryPolicy | None:
         initial_interval=retry.wait,
         max_interval=LONGEST_WAIT,
         max_attempts=retry.times,
-        # What a person has read is never said again.
-        retry_on=is_worth_another_attempt if node.locate_outputs() else is_worth_retrying,
+        # What a person has read is never said again: of a node that asks a model, and keeps nothing.
+        retry_on=is_worth_another_attempt if node.locate_outputs() or not node.retries else is_worth_retrying,
     )
 
 

@@ -13,6 +13,7 @@ import yaml
 from graphs.config.spec.cases import ENDINGS
 from graphs.config.spec.graph import get_graph_spec
 from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.python import PythonNodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.expressions import language
 from graphs.expressions.types import TypeKind, parse_variable
@@ -171,6 +172,7 @@ def describe_node_type(name: str, spec: type[NodeSpec], defs: Schema, root: Path
             build_table(defs[spec.__name__], defs, without=("type",)),
             f"{more[-1]}\n",
             f"```yaml\n{read_example(name, root)}```\n",
+            *(f"In `python/{stem}.py`:\n\n{read_python(stem, root)}" for stem in list_python_files(name, root)),
             f"Its test: [`{name}{ENDINGS[0]}`](../../{(EXAMPLES / f'{name}{ENDINGS[0]}').as_posix()}).\n",
         )
     )
@@ -195,6 +197,19 @@ def read_example(name: str, root: Path) -> str:
         raise ValueError(f"the node type {name!r} has no example: write one in {EXAMPLES / file.name}, with its test")
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith("# yaml-language-server:"))
+
+
+def list_python_files(name: str, root: Path) -> list[str]:
+    """The files that the example of a node type calls, without their ending."""
+    nodes = [node for node in read_nodes(name, root) if isinstance(node, PythonNodeSpec)]
+    return [*dict.fromkeys(node.run.partition(":")[0] for node in nodes)]
+
+
+def read_python(stem: str, root: Path) -> str:
+    """A file that an example calls, as a block, without its first lines, which say what it is here."""
+    text = (root / EXAMPLES / f"{stem}.py").read_text(encoding="utf-8")
+    code = text.partition("\n\n")[2]
+    return f"```python\n{code}```\n"
 
 
 def describe_nested(places: Iterable[tuple[str, str]], defs: Schema) -> Iterator[str]:

@@ -176,6 +176,9 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
         content["roles"] = yaml.safe_load((CONFIGS / name).read_text())["roles"] | content.get("roles", {})
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
     files = {name: yaml.safe_dump(content)}
+    for page in PAGES.values() if "type: python" in example else ():
+        for stem, code in re.findall(r"python/(\w+)\.py`:\n\n```python\n(.*?)```", page, re.DOTALL):
+            files[f"python/{stem}.py"] = code
     for graph, start in (("mail", "compose"), ("tone", "know")):
         if f"graph: {graph}" in example:
             files["graphs/assistant.yaml"] = (CONFIGS / "graphs" / "assistant.yaml").read_text()

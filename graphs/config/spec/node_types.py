@@ -266,7 +266,7 @@ class CallNodeSpec(NodeSpec, frozen=True):
 
     def locate_templates(self) -> dict[tuple[str | int, ...], str]:
         """List the note, and the texts of the arguments that hold CEL."""
-        arguments = {path: text for path, text in _walk_texts(self.args, ("args",)) if "{{" in text}
+        arguments = {path: text for path, text in walk_texts(self.args, ("args",)) if "{{" in text}
         return {**super().locate_templates(), **arguments}
 
     def fill_in(self, defaults: DefaultsSpec) -> Self:
@@ -306,17 +306,17 @@ def is_one_expression(text: str) -> bool:
     return stripped.startswith("{{") and stripped.endswith("}}")
 
 
-def _walk_texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def walk_texts(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """List the texts in a value, by their paths."""
     match value:
         case str():
             yield path, value
         case dict():
             for key, item in cast("dict[str, object]", value).items():
-                yield from _walk_texts(item, (*path, key))
+                yield from walk_texts(item, (*path, key))
         case list():
             for at, item in enumerate(cast("list[object]", value)):
-                yield from _walk_texts(item, (*path, at))
+                yield from walk_texts(item, (*path, at))
         case _:
             pass
 

@@ -15,6 +15,7 @@ from graphs.config.spec.node_types import (
     SetNodeSpec,
     ToolsNodeSpec,
 )
+from graphs.config.spec.python import PythonNodeSpec
 
 NODE_SPECS: dict[str, type[NodeSpec]] = {
     "model": ModelNodeSpec,
@@ -28,5 +29,6 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "parallel": ParallelNodeSpec,
     "map": MapNodeSpec,
     "memory": MemoryNodeSpec,
+    "python": PythonNodeSpec,
 }
 """The node types that a graph file may use, by name, in the order in which messages list them."""

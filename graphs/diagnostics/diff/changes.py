@@ -79,10 +79,10 @@ def _flatten(value: object, skip: Iterable[str]) -> Mapping[Path, object]:
 
 def _iter_leaves(value: object, path: Path) -> Iterator[tuple[Path, object]]:
     if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
+        for name, described in type(value).model_fields.items():
             # What is not said is the same as nothing, whatever a page has in its place.
             if (entry := getattr(value, name)) is not None:
-                yield from _iter_leaves(entry, (*path, name))
+                yield from _iter_leaves(entry, (*path, described.alias or name))
     elif isinstance(value, dict):
         for key, entry in cast("dict[object, object]", value).items():
             yield from _iter_leaves(entry, (*path, str(key)))

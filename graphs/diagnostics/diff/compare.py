@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from graphs.config.compile_cases import CasePlan
 from graphs.config.loader import Snapshot
+from graphs.config.python_code import PYTHON_FOLDER
 from graphs.config.spec.servers import ServerSpec
 from graphs.diagnostics.diff.changes import Change, Mark, compare_fields, describe_field
 from graphs.diagnostics.diff.graph_changes import GraphDiff, compare_graphs, describe_graph
@@ -23,6 +24,7 @@ def compare_snapshots(old: Snapshot, new: Snapshot) -> list[Change]:
     return [
         *_compare_lists(old, new),
         *(change for graph in graphs.values() for change in graph.changes),
+        *_compare_python(old, new),
         *compare_rights(old, new),
         *_compare_servers(old, new),
         *_compare_gateway(old, new),
@@ -36,6 +38,20 @@ def _compare_lists(old: Snapshot, new: Snapshot) -> Iterator[Change]:
             yield Change(subject=f"graph {name}", mark="removed", text=describe_graph(old.graphs[name]))
         elif name not in old.graphs:
             yield Change(subject=f"graph {name}", mark="added", text=describe_graph(new.graphs[name]))
+
+
+def _compare_python(old: Snapshot, new: Snapshot) -> Iterator[Change]:
+    """Compare the files that `python` nodes call: which are others, not what they do."""
+    before, now = old.python_texts, new.python_texts
+    for stem in dict.fromkeys([*before, *now]):
+        subject = f"{PYTHON_FOLDER}/{stem}.py"
+        if stem not in now or stem not in before:
+            mark: Mark = "added" if stem in now else "removed"
+            text = "it is gone" if stem in before else "it is new, and may do whatever Interlock may; read it"
+            yield Change(subject=subject, mark=mark, text=text, widens_rights=stem in now)
+        elif before[stem] != now[stem]:
+            text = "its code is another, and may do whatever Interlock may; read it"
+            yield Change(subject=subject, mark="changed", text=text, widens_rights=True)
 
 
 def _compare_servers(old: Snapshot, new: Snapshot) -> Iterator[Change]:

@@ -161,7 +161,7 @@ class _ShapeReader:
             model=self.read_text((*at, "model")) if "model" in spec.model_fields else "",
             fallback=self._read_list((*at, "fallback")) if "fallback" in spec.model_fields else (),
             tools=self._read_list((*at, "tools")) if "tools" in spec.model_fields else (),
-            call=self.read_text((*at, "tool")) if "tool" in spec.model_fields else "",
+            call=next((self.read_text((*at, key)) for key in ("tool", "run") if key in spec.model_fields), ""),
             inner=tuple(self._read_inner(at, spec)),
             memory=self._read_memory(at) if spec.uses_memory else "",
             variables=self._read_variables(at, spec),

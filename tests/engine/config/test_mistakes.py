@@ -41,7 +41,7 @@ CASES = sorted(
     ]
 )
 SECRET = "hush-hush"
-PROBLEM = re.compile(r"[^:\n]+\.ya?ml:\d+:\d+: \S.*")
+PROBLEM = re.compile(r"[^:\n]+\.(?:ya?ml|py):\d+:\d+: \S.*")
 EXCERPT = re.compile(r" *\d+ \| .*\n *\| *\^")
 
 

@@ -30,3 +30,15 @@ async def test_files_that_are_as_they_were_read_are_no_save_and_the_next_save_is
         await asyncio.wait_for(asyncio.shield(noticed), 0.5)
     file.write_text("roles: {admin: {}}\n")
     await asyncio.wait_for(noticed, 30)
+
+
+async def test_the_files_of_the_folder_python_are_noticed_and_other_programs_are_not(tmp_path: Path) -> None:
+    for folder in ("python", "servers"):
+        (tmp_path / folder).mkdir()
+    noticed = asyncio.create_task(awaited(watch_saves(tmp_path, compute_signature(tmp_path))))
+    await asyncio.sleep(0.2)
+    (tmp_path / "servers" / "own.py").write_text("print(1)\n")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(noticed), 1)
+    (tmp_path / "python" / "reports.py").write_text("def week(): ...\n")
+    await asyncio.wait_for(noticed, 30)

@@ -1,0 +1,2 @@
+NAMES = {}
+FIRST = NAMES["first"]

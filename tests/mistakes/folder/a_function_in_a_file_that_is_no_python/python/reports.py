@@ -1,0 +1,5 @@
+import json
+
+
+def week(rows:
+    return json.dumps(rows)

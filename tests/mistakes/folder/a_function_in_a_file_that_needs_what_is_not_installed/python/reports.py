@@ -1,0 +1,7 @@
+import json
+
+import pandaz
+
+
+def week():
+    return json.dumps(pandaz)

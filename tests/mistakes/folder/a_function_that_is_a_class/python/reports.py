@@ -1,0 +1,2 @@
+class Week:
+    pass

@@ -1,0 +1,2 @@
+def week(rows: list[int]) -> int:
+    return sum(rows)

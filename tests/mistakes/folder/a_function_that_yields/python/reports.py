@@ -1,0 +1,2 @@
+def week():
+    yield 1
