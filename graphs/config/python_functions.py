@@ -204,7 +204,7 @@ def read_result(value: object) -> Any:
     except PydanticSerializationError as error:
         raise TypeMismatch(f"is not something that JSON can hold: {_cut(str(error))}") from error
     except (ValueError, RecursionError) as error:
-        raise TypeMismatch("holds itself, or is nested too deeply") from error
+        raise TypeMismatch("is not something that JSON can hold: it holds itself, or bytes that are no text") from error
 
 
 def _cut(text: str) -> str:

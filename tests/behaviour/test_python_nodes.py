@@ -152,6 +152,7 @@ FAILED = "python: reports:week failed: "
         ("return {'x': float('nan')}", None),
         ("return 2 ** 80", None),
         ("x = []; x.append(x); return x", None),
+        ("return b'\\xff'", None),
         ("return list(range(200_000))", None),
         ("return 'x' * 5_000_000", None),
     ],
