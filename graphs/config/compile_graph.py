@@ -77,6 +77,10 @@ class GraphPlan:
     """The variables of a turn, in the order of the file."""
     expressions: Mapping[Path, GraphExpression]
     """The fields that are CEL, by the node and the path in it."""
+    subgraphs: Mapping[str, GraphPlan] = field(default_factory=dict[str, "GraphPlan"])
+    """The graphs that nodes run, by the nodes' names."""
+    output: GraphExpression | None = None
+    """The variable that is its result; None: the text that it said."""
     raw_texts: Mapping[Path, str]
     """The texts of the spec that variables of the environment went into, as they are written: what went in may be
     secret."""
@@ -90,13 +94,35 @@ class GraphPlan:
 
     @cached_property
     def calls_tools(self) -> bool:
-        """Whether a node calls a tool itself."""
-        return any(node.role == "caller" for node in self.nodes.values())
+        """Whether a node calls a tool itself, or the graph that it runs may."""
+        return any(node.role in ("caller", "graph") for node in self.nodes.values())
 
     @cached_property
     def has_groups(self) -> bool:
         """Whether several nodes may run at the same time."""
         return any(node.role == "group" for node in self.spec.nodes.values())
+
+    @cached_property
+    def may_wait_twice(self) -> bool:
+        """Whether several nodes may wait for people at the same time."""
+        return self.has_groups or any(plan.may_wait_twice for plan in self.subgraphs.values())
+
+    def list_run_plans(self) -> Iterator[GraphPlan]:
+        """List the graph and those that it runs, some perhaps more than once."""
+        yield self
+        for plan in self.subgraphs.values():
+            yield from plan.list_run_plans()
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Variable]:
+        """What whoever starts the graph gives."""
+        return {name: self.variables[name] for name in self.spec.input}
+
+    @cached_property
+    def message_input(self) -> str | None:
+        """The input that a chat message is, where the graph is chatted with; None: none is."""
+        texts = [name for name, one in self.inputs.items() if one.type.kind == "string" and not one.has_default]
+        return texts[0] if len(texts) == 1 else None
 
     @cached_property
     def counts_visits(self) -> bool:
@@ -132,12 +158,17 @@ def compile_graph(
     if reading.spec is None:
         return None, []
     compiler = _GraphCompiler(
-        reading.spec, reading.source, reading.original, reading.list_names("nodes"), reading.list_names("vars")
+        reading.spec,
+        reading.source,
+        reading.original,
+        reading.list_names("nodes"),
+        [*reading.list_names("input"), *reading.list_names("vars")],
     )
     plan = GraphPlan(
         id=graph,
         spec=reading.spec.fill_in_defaults(),
         variables=compiler.parse_variables(),
+        output=compiler.compile_output(),
         templates=compiler.compile_templates(),
         expressions=compiler.compile_expressions(),
         branches=compiler.compile_branches(),
@@ -191,20 +222,34 @@ class _GraphCompiler:
             self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
 
     def parse_variables(self) -> Mapping[str, Variable]:
-        """Parse `vars`, and check how they are called."""
-        for name, written in self.spec.vars.items():
-            if (wrong := find_name_fault(name)) is not None:
-                self._report(("vars", name), wrong)
-                continue
-            try:
-                self.variables[name] = parse_variable(written)
-            except TypeFault as error:
-                self._report(("vars", name, *error.path), str(error))
-                self.variables[name] = ANYTHING
+        """Parse `input` and `vars`, and check how they are called."""
+        for section, entries in (("input", self.spec.input), ("vars", self.spec.vars)):
+            for name, written in entries.items():
+                if (wrong := find_name_fault(name)) is not None:
+                    self._report((section, name), wrong)
+                    continue
+                if name in self.variables:
+                    self._report((section, name), f"{name!r} stands under 'input' too; keep one of them")
+                    continue
+                try:
+                    self.variables[name] = parse_variable(written)
+                except TypeFault as error:
+                    self._report((section, name, *error.path), str(error))
+                    self.variables[name] = ANYTHING
         for name in self.variable_names:
-            if name not in self.spec.vars:
+            if name not in (*self.spec.input, *self.spec.vars):
                 self.variables[name] = ANYTHING
         return self.variables
+
+    def compile_output(self) -> GraphExpression | None:
+        """Compile the name of the variable under `output`."""
+        name = self.spec.output
+        if name is None:
+            return None
+        if name not in self.variables:
+            self._report_unknown_variable(("output",), name)
+            return None
+        return compile_value(name, self.types)
 
     def compile_templates(self) -> Mapping[Path, Template]:
         """Compile the texts that hold CEL."""
@@ -450,7 +495,8 @@ class _GraphCompiler:
     def check_reads(self, plan: GraphPlan) -> None:
         """Check that no variable is read before it is written, and no field that may be absent unless it is there."""
         nodes = {name: self._build_flow(name, plan) for name in self.spec.nodes}
-        assigned = [name for name, variable in self.variables.items() if variable.has_default]
+        nodes |= self._build_end(plan)
+        assigned = [name for name, one in self.variables.items() if one.has_default or name in self.spec.input]
         for read in find_early_reads(self.spec.start, nodes, assigned):
             if "." in read.name:
                 message = f"{read.name!r} may be absent; read it only where has({read.name}) is true"
@@ -461,6 +507,12 @@ class _GraphCompiler:
                 on_way = f"on the way {way} " if len(read.path) > 1 else ""
                 message = f"{read.name!r} has no value yet {on_way}here; give it a default, or write it before"
             self._report_in_text(read.place, ExpressionError(message, read.offset))
+
+    def _build_end(self, plan: GraphPlan) -> Mapping[str, NodeFlow]:
+        """Build what is read where the graph ends."""
+        if plan.output is None:
+            return {}
+        return {END: NodeFlow(reads=[Read(expression=plan.output, place=("output",))], writes=(), ways=())}
 
     def _build_flow(self, name: str, plan: GraphPlan) -> NodeFlow:
         """Build what a node reads and writes."""

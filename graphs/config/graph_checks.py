@@ -285,7 +285,7 @@ class _Checker:
         for model in models:
             unjudged = self.call_paths[model].unjudged
             node, at = unjudged.get(executor, ("", 0))
-            while node in unjudged and self.nodes[node].role in ("step", "caller", "group"):
+            while node in unjudged and self.nodes[node].role in ("step", "caller", "group", "graph"):
                 node, at = unjudged[node]
             if node == model:
                 yield Fault("edge_past_gates", (model,), at, (executor, self._find_gates(executor)[0]))

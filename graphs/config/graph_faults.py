@@ -35,6 +35,7 @@ _LACKS: Mapping[NodeRole | None, Sequence[FaultKind]] = {
     "agent": (),
     "caller": (),
     "group": (),
+    "graph": (),
     "step": (),
     None: (),
 }

@@ -34,6 +34,7 @@ from graphs.config.spec.graph import GraphSpec, get_graph_spec
 from graphs.config.spec.identities import IdentitiesSpec
 from graphs.config.spec.python import PythonNodeSpec
 from graphs.config.spec.servers import ServerSpec, ServersSpec
+from graphs.config.subgraph_checks import link_subgraphs
 from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
 from graphs.config.watcher import Signature, compute_signature
 from graphs.errors import ConfigError, Position, Problem, did_you_mean
@@ -249,7 +250,9 @@ class _Loader:
             made, problems = compile_graph(graph, reading, code)
             self.problems += problems
             found[graph] = (reading, made)
-        return found
+        linked, problems = link_subgraphs(found)
+        self.problems += problems
+        return linked
 
     def _read_python(self) -> PythonCode | None:
         """Read the operator's Python, all files: each may import the others. None: it is not to be imported, or a file
@@ -408,7 +411,7 @@ def list_python_files(folder: Path) -> list[Path]:
 
 
 def _calls_python(reading: ParsedFile[GraphSpec]) -> bool:
-    nodes = reading.spec.nodes.values() if reading.spec is not None else ()
+    nodes = reading.spec.list_all_nodes().values() if reading.spec is not None else ()
     return any(isinstance(node, PythonNodeSpec) for node in nodes)
 
 

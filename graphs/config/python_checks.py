@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphs.config.group_checks import find_output
 from graphs.config.python_code import ImportFault, PythonCode
 from graphs.config.python_functions import FunctionFault, Parameter, PythonFunction, find_function
 from graphs.config.python_types import find_expression_type, may_overlap
@@ -33,16 +34,17 @@ class PythonChecker:
     def find_functions(self, code: PythonCode | None) -> Mapping[str, PythonFunction]:
         """Find the functions by what `run` says. Without the code nothing is found, and nothing said."""
         found: dict[str, PythonFunction] = {}
-        for name, node in self.spec.nodes.items():
-            if code is None or not isinstance(node, PythonNodeSpec) or self.source.is_broken(("nodes", name, "run")):
+        for name, node in self.spec.list_all_nodes().items():
+            place = (*self.spec.locate_node(name), "run")
+            if code is None or not isinstance(node, PythonNodeSpec) or self.source.is_broken(place):
                 continue
             try:
                 found[node.run] = find_function(code, node.run)
             except FunctionFault as fault:
-                self._report(("nodes", name, "run"), str(fault))
+                self._report(place, str(fault))
             except ImportFault as fault:
-                place = fault.position
-                self.problems.append(Problem(place.file, place.line, place.column, str(fault)))
+                found_at = fault.position
+                self.problems.append(Problem(found_at.file, found_at.line, found_at.column, str(fault)))
             else:
                 self._check_arguments(name, node, found[node.run])
                 self._check_result(name, node, found[node.run])
@@ -53,25 +55,28 @@ class PythonChecker:
             self.problems.append(self.source.build_problem(path, message))
 
     def _check_arguments(self, name: str, node: PythonNodeSpec, function: PythonFunction) -> None:
-        at: Path = ("nodes", name, "with")
+        place = self.spec.locate_node(name)
+        at: Path = (*place, "with")
         known = function.parameters
         for given, value in node.arguments.items():
             if given in known:
-                self._check_argument((*at, given), value, function, known[given])
+                template = self.templates.get((name, "with", given))
+                self._check_argument((*at, given), value, template, function, known[given])
             elif not function.takes_more:
                 listed = f"it takes {', '.join(known)}{did_you_mean(given, known)}" if known else "it takes nothing"
                 self._report((*at, given), f"{function.name} has no parameter {given!r}; {listed}")
         missing = [each for each, one in known.items() if one.is_required and each not in node.arguments]
-        is_whole = self.original.find_value(at[:2]) == self.source.find_value(at[:2])
+        is_whole = self.original.find_value(place) == self.source.find_value(place)
         if missing and is_whole:
-            path = at if node.arguments else ("nodes", name, "run")
+            path = at if node.arguments else (*place, "run")
             names = ", ".join(map(repr, missing))
             self._report(path, f"{function.name} needs {names} too; give it under 'with', or a default in the file")
 
-    def _check_argument(self, path: Path, value: object, function: PythonFunction, parameter: Parameter) -> None:
+    def _check_argument(
+        self, path: Path, value: object, template: Template | None, function: PythonFunction, parameter: Parameter
+    ) -> None:
         """Check one value against its parameter, as far as it is known before it is filled in."""
         written: Any = value
-        template = self.templates.get(path[1:])
         if template is not None:
             given = VarType(kind="string") if template.alone is None else find_expression_type(template.alone)
             if not may_overlap(given, parameter.schema):
@@ -86,12 +91,12 @@ class PythonChecker:
                 self._report(path, f"{error}; in {function.name} it is {parameter.written}")
 
     def _check_result(self, name: str, node: PythonNodeSpec, function: PythonFunction) -> None:
-        variable = self.variables.get(node.into or "")
+        variable = find_output(node.into or "", self.variables)
         if node.into is None or variable is None:
             return  # a variable that is not there is reported elsewhere
         if not may_overlap(variable.type, function.result_schema, is_result=True):
             self._report(
-                ("nodes", name, "into"),
+                (*self.spec.locate_node(name), "run" if "." in name else "into"),
                 f"{function.name} returns {function.result_written}, and {node.into!r} is {variable.type.describe()};"
                 f" {_CURE}",
             )

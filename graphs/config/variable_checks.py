@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphs.config.source import Path
-from graphs.config.spec.node import END
 from graphs.expressions import GraphExpression
 from graphs.expressions.celtree import Expr, split_field
 
@@ -212,7 +211,7 @@ def _find_path(start: str, goal: str, nodes: Mapping[str, NodeFlow], variable: s
         for way in nodes[path[-1]].ways:
             if is_written and not way.is_error:
                 continue
-            if way.to != END and way.to in nodes and way.to not in passed:
+            if way.to in nodes and way.to not in passed:
                 passed.add(way.to)
                 paths.append((*path, way.to))
     return (goal,)

@@ -164,12 +164,26 @@ class _Walks:
 
     def _measure_visit(self, name: str) -> _Cost:
         node = self._nodes[name]
+        if name in self._plan.subgraphs:
+            return self._measure_subgraph(name)
         inner = node.list_inner_nodes().values()
         if not inner:
             return _measure_node(node)
-        one = reduce(_Cost.__add__, map(_measure_node, inner))
+        names = [each for each in self._plan.nodes if each.startswith(f"{name}.")]
+        one = reduce(
+            _Cost.__add__,
+            (
+                self._measure_subgraph(each) if each in self._plan.subgraphs else _measure_node(self._plan.nodes[each])
+                for each in names
+            ),
+        )
         once = replace(one, failures=one.calls)  # what failed inside may be left out, and uses up no round
         return once.multiply(node.find_most_tasks(self._plan.spec.limits.width))
+
+    def _measure_subgraph(self, name: str) -> _Cost:
+        """Return the most that the graph can do which a node runs."""
+        most = compute_worst_case(self._plan.subgraphs[name])
+        return _Cost(calls=most.model_calls, failures=most.model_calls, tools=most.tool_calls)
 
     def _find_circles(self) -> Mapping[str, frozenset[str]]:
         """Find for each node those that lie on a circle with it, itself included."""

@@ -30,7 +30,11 @@ AGENT_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": Pe
 CALL_PARTS: dict[str, Callable[[NodeSite, Services], Node]] = {"permission": CallPermissionNode, "run": CallRunNode}
 """What a call is made of behind the node that builds it, which has its name; in this order."""
 
-TASK_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {"model": StructuredModelNode, "call": CallTask}
+TASK_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {
+    "model": StructuredModelNode,
+    "call": CallTask,
+    "python": PythonNode,
+}
 """What runs each type of node inside another, as one step."""
 
 NODE_CLASSES: dict[str, Callable[[NodeSite, Services], Node]] = {

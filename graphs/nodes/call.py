@@ -57,7 +57,7 @@ class CallNode:
         turn = find_origin(context.thread) if context.claims is not None else mint_call_id()
         task = cast("InnerTask | None", cast("Mapping[str, Any]", state).get(TASK))
         place = (counts[self._site.name],) if task is None else (task["visit"], task["key"])
-        key = _build_call_id(turn, self._site.name, *place)
+        key = _build_call_id(f"{turn}{context.place}", self._site.name, *place)
         call = ToolCall(name=self._model_name, args=cast("dict[str, Any]", args), id=key, type="tool_call")
         return {"own_call": OwnCall(request=AIMessage("", tool_calls=[call]), verdicts={}, counts=counts)}
 

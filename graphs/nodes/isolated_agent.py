@@ -7,7 +7,6 @@ nothing else sees. What it says goes to the person, or with `into` into a variab
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -30,12 +29,11 @@ from graphs.events import (
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.call import OwnClaims
 from graphs.nodes.model_call import ModelCall
-from graphs.nodes.state import Context, State, build_token_use
+from graphs.nodes.state import Context, State, build_token_use, find_most_rounds
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
 
 _WORDS = (TextDelta, ReasoningDelta, RefusalDelta, AnnotationsAdded, LogprobsDelta)
 """What an agent with `into` says to nobody."""
-MOST = sys.maxsize
 VALUE_WANTED = "Your work is done. Give its result now, and nothing else."
 
 
@@ -63,7 +61,7 @@ class IsolatedAgentNode:
         """Run it to its answer. Raises NodeFailure and ModelError."""
         context = self._services.find_context(runtime)
         used, calls = state.get("rounds", 0), state.get("calls", 0)
-        most = min(self._site.plan.spec.limits.rounds, state.get("most_rounds", MOST))
+        most = find_most_rounds(state, context, self._site.plan.spec.limits)
         if used >= most and self._into is not None:
             raise NodeFailure(f"node {self._site.name!r} has no round left", kind="limit")
         own: list[AnyMessage] = [] if self._has_input else [*state.get("messages", [])]
@@ -117,15 +115,21 @@ class IsolatedAgentNode:
         """Return the context of the agent's own graph: without the client's tools, and without listeners to its words
         where they go into a variable."""
         emit = find_emitter(context, runtime.stream_writer)
-        claims = context.claims
-        return replace(
-            context,
-            client_tools=(),
-            client_names=frozenset(),
-            addendum=None,
-            claims=OwnClaims(claims, state.get("messages", [])) if claims is not None else None,
-            listener=emit if self._into is None else _build_filter(emit),
-        )
+        return isolate(context, state, emit, is_silent=self._into is not None)
+
+
+def isolate(context: Context, state: State, emit: Callable[[Event], None], *, is_silent: bool) -> Context:
+    """Return the context of a graph that keeps its work to itself: without the client's tools, and where `is_silent`
+    without listeners to its words. `emit` takes what it has to tell."""
+    claims = context.claims
+    return replace(
+        context,
+        client_tools=(),
+        client_names=frozenset(),
+        addendum=None,
+        claims=OwnClaims(claims, state.get("messages", [])) if claims is not None else None,
+        listener=_build_filter(emit) if is_silent else emit,
+    )
 
 
 def _build_filter(emit: Callable[[Event], None]) -> Callable[[Event], None]:

@@ -70,7 +70,8 @@ class Judge:
         if self._asker is not None:
             state = {**state, "asker": self._asker}
         now, before = datetime.now(UTC), state.get("calls", 0)
-        most, whose = limit_turn_calls(self._most_calls, self._policy.find_turn_call_limit(context.caller.roles))
+        limit = self._most_calls if context.limits is None else context.limits.tool_calls
+        most, whose = limit_turn_calls(limit, self._policy.find_turn_call_limit(context.caller.roles))
         room = max(0, min(most, state.get("most_calls", most)) - before)
         judged: list[CallVerdict] = []
         ran = before

@@ -95,12 +95,13 @@ class ModelCall:
         now = time.time()
         started = max(state.get("started") or now, context.started)
         role_limit = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        reached = find_reached_limit(self._limits, role_limit, state, now - started)
+        limits = context.limits or self._limits
+        reached = find_reached_limit(limits, role_limit, state, now - started)
         used_up = self._find_reached_token_limit(state, context)
         return ModelRound(rounds, started, reached or used_up, ends_turn=used_up is not None)
 
     def _find_reached_token_limit(self, state: State, context: Context) -> str | None:
-        most = self._limits.tokens
+        most = (context.limits or self._limits).tokens
         if most is None:
             return None
         earlier = state.get("token_use")

@@ -13,6 +13,7 @@ from langgraph.graph.message import add_messages
 from pydantic import SecretStr
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12, and makes Studio's schemas
 
+from graphs.config.spec.graph import LimitsSpec
 from graphs.errors import FailureKind
 from graphs.events import Event
 from graphs.llm.stream import Flow
@@ -191,6 +192,13 @@ class Context:
     """Where what `listener` hears goes on to, which may be full. None: nobody has to wait (Studio)."""
     decided: dict[Hashable, Verdict] = field(default_factory=dict[Hashable, Verdict], compare=False, repr=False)
     """What the rules came to in this run, by all that they looked at: two nodes ask the same of each call."""
+    limits: LimitsSpec | None = None
+    """The limits of the turn, for a graph that another runs. None: its own."""
+    place: str = ""
+    """Where in the turn a graph runs that another runs, such as `/research/1`; empty: it is the turn's own. Part of the
+    ids of its calls."""
+    message: str | None = None
+    """The person's latest text, for a graph that does not see the conversation. None: it does."""
     gates: dict[Hashable, object] = field(default_factory=dict[Hashable, object], compare=False, repr=False)
     """What tasks that run at the same time share in this run."""
     resumed: bool = False
@@ -213,6 +221,12 @@ def mint_call_id() -> str:
 def find_origin(thread: str) -> str:
     """Find the thread in which a turn first began; it may go on in another one."""
     return thread.partition("-")[0]
+
+
+def find_most_rounds(state: State, context: Context, limits: LimitsSpec) -> int:
+    """Find where `rounds` must stop; `limits` are those of the graph itself."""
+    most = (context.limits or limits).rounds
+    return min(most, state.get("most_rounds", most))
 
 
 def find_last_answer(state: State) -> AIMessage | None:

@@ -27,7 +27,7 @@ from graphs.expressions import TypeMismatch
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.call import count_own_visit
 from graphs.nodes.failures import describe_error
-from graphs.nodes.state import TASK, Context, InnerTask, OwnCall, State, TaskOutcome, build_token_use
+from graphs.nodes.state import TASK, Context, InnerTask, OwnCall, State, TaskOutcome, build_token_use, find_most_rounds
 from graphs.nodes.values import NodeValues, get_task, render_note
 from graphs.policy.limits import limit_turn_calls
 
@@ -119,9 +119,9 @@ class _Sender:
         So all together stay within the limits, and no rule that counts is passed by doing many things at once.
         """
         role = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        most_calls, whose = limit_turn_calls(self._limits.tool_calls, role)
+        most_calls, whose = limit_turn_calls((context.limits or self._limits).tool_calls, role)
         most_calls = min(most_calls, state.get("most_calls", most_calls))
-        most_rounds = min(self._limits.rounds, state.get("most_rounds", self._limits.rounds))
+        most_rounds = find_most_rounds(state, context, self._limits)
         rounds = self._divide([self._needs[name][0] for name in names], most_rounds, state.get("rounds", 0), "rounds")
         calls = self._divide(
             [self._needs[name][1] for name in names], most_calls, state.get("calls", 0), f"tool calls{whose}"

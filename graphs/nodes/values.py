@@ -56,6 +56,8 @@ class NodeValues:
             if name in self._variables:
                 if (value := read_variable(self._site.plan, state, name)) is not MISSING:
                     found[name] = value
+                elif name == self._site.plan.message_input:  # Studio may leave it out
+                    found[name] = find_message(state, context)
             elif name == "visits":
                 found[name] = visits
             else:
@@ -167,11 +169,26 @@ def read_variable(plan: GraphPlan, state: State, name: str) -> Any:
     return deepcopy(variable.default) if variable.has_default else MISSING
 
 
+def build_first_state(plan: GraphPlan, context: Context) -> dict[str, Any]:
+    """Build the state in which a turn of this graph begins. Raises NodeFailure where it needs what no chat message can
+    give."""
+    message = plan.message_input
+    needed = [name for name, one in plan.inputs.items() if not one.has_default and name != message]
+    if needed:
+        listed = ", ".join(f"{name!r} ({plan.inputs[name].type.describe()})" for name in needed)
+        why = f"graph {plan.id!r} needs {listed}, which a chat message does not give; give it a default"
+        raise NodeFailure(f"{why}, or run it from another graph", kind="invalid")
+    given = {} if message is None else {message: find_message({}, context)}
+    return {"messages": [], **given}
+
+
 def find_message(state: State, context: Context) -> str:
     """Find the person's latest text; empty: they said nothing."""
     for message in reversed(state.get("messages", [])):
         if isinstance(message, HumanMessage):
             return message.text
+    if context.message is not None:
+        return context.message
     return next((text_of(message) for message in reversed(context.history) if message.get("role") == "user"), "")
 
 

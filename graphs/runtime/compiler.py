@@ -22,8 +22,9 @@ from graphs.nodes import (
     Services,
     find_emitter,
 )
-from graphs.nodes.state import Context, State, find_client_calls, has_last_answer
+from graphs.nodes.state import Context, State, find_client_calls, find_most_rounds, has_last_answer
 from graphs.nodes.state_types import build_state_type
+from graphs.nodes.subgraph import InnerGraph
 from graphs.nodes.values import NOTE, NodeValues
 from graphs.runtime.in_flight import InFlight
 from graphs.runtime.node_options import (
@@ -63,15 +64,19 @@ MOST_BOUNDED_STEPS = 100_000
 """Supersteps of ways that `visits` bounds; a graph's limit of seconds comes long before."""
 
 
-def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpointSaver[Any] | None) -> Graph:
+def assemble(
+    plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpointSaver[Any] | None, is_inner: bool = False
+) -> Graph:
     """Compile one graph.
 
-    `checkpointer` is None under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
+    `is_inner`: another graph runs it. `checkpointer` is None there, and under `langgraph dev`, which brings its own.
+    Costs milliseconds: once per snapshot.
     """
-    state = build_state_type(plan)
-    builder = StateGraph(state) if checkpointer is None else StateGraph(state, context_schema=Context)
+    state = build_state_type(plan, is_inner=is_inner)
+    has_context = is_inner or checkpointer is not None
+    builder = StateGraph(state, context_schema=Context) if has_context else StateGraph(state)
     for name, node in plan.spec.nodes.items():
-        runner = build_node(NodeSite(plan=plan, name=name), services)
+        runner = build_node(NodeSite(plan=plan, name=name), services, assemble_inner)
         counts = plan.counts_visits and node.role not in ("caller", "group")
         run = record_visits(runner.run, name) if counts else runner.run
         if (name, NOTE) in plan.templates and node.role != "group":
@@ -85,10 +90,14 @@ def assemble(plan: GraphPlan, services: Services, *, checkpointer: BaseCheckpoin
         if node.role == "caller":
             source = add_call_parts(builder, state, name, plan, services)
         elif node.role == "group":
-            source = add_task_parts(builder, state, name, plan, services)
+            source = add_task_parts(builder, state, name, plan, services, assemble_inner)
         # After a node that asks for calls or runs them the turn may have to be handed to the client, whatever the file
         # says.
-        if node.role in ("gate", "caller", "group", "step") and len(branches) == 1 and not branches[0].is_conditional:
+        if (
+            node.role in ("gate", "caller", "group", "graph", "step")
+            and len(branches) == 1
+            and not branches[0].is_conditional
+        ):
             builder.add_edge(source, resolve_target(branches[0].to))
             continue
         targets = {branch.to: resolve_target(branch.to) for branch in branches} | {THE_END: END}
@@ -110,6 +119,15 @@ def compute_step_limit(plan: GraphPlan) -> int:
     return (plan.spec.limits.rounds + 2) * (nodes + 1) + 10 + bounded
 
 
+def assemble_inner(plan: GraphPlan, services: Services) -> InnerGraph:
+    """Compile a graph that another runs. It has the checkpointer of that one."""
+    return InnerGraph(
+        plan=plan,
+        graph=assemble(plan, services, checkpointer=None, is_inner=True),
+        step_limit=compute_step_limit(plan),
+    )
+
+
 def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[State, Runtime[Context]], Awaitable[str]]:
     """Build the function that picks the first branch that is true.
 
@@ -120,13 +138,13 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     names = frozenset(name for branch in branches if branch.when is not None for name in branch.when.names)
     node_values = NodeValues(NodeSite(plan=plan, name=name), services)
     output = plan.spec.nodes[name].locate_outputs().get(("into",))
-    rounds = plan.spec.limits.rounds if plan.spec.nodes[name].role in MODEL_ROLES and output is None else None
+    is_asked = plan.spec.nodes[name].role in MODEL_ROLES and output is None
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
         context = services.find_context(runtime)
         if context.client_names and find_client_calls(state, context):
             return THE_END
-        if rounds is not None and has_last_answer(state, rounds):
+        if is_asked and has_last_answer(state, find_most_rounds(state, context, plan.spec.limits)):
             return THE_END
         values: Mapping[str, Any] | None = None
         for at, branch in enumerate(branches):

@@ -14,6 +14,7 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.node_types import AgentNodeSpec, CallNodeSpec
+from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.nodes import (
     AGENT_PARTS,
     CALL_PARTS,
@@ -30,6 +31,7 @@ from graphs.nodes import (
 )
 from graphs.nodes.state import Context, State, find_client_calls, find_last_request
 from graphs.nodes.state_types import build_state_type
+from graphs.nodes.subgraph import InnerGraph, SubgraphNode
 from graphs.nodes.values import NOTE
 from graphs.runtime.node_options import (
     UntracedRouter,
@@ -44,9 +46,15 @@ from graphs.telemetry import instrument
 Graph = CompiledStateGraph[State, Context, State, State]
 
 
-def build_node(site: NodeSite, services: Services) -> Node:
+AssembleInner = Callable[[GraphPlan, Services], InnerGraph]
+"""Compiles a graph that another runs."""
+
+
+def build_node(site: NodeSite, services: Services, assemble_inner: AssembleInner) -> Node:
     """Build what runs a node, or the first part of one."""
     spec = site.spec
+    if isinstance(spec, SubgraphNodeSpec):
+        return SubgraphNode(site, services, assemble_inner(site.plan.subgraphs[site.name], services))
     if isinstance(spec, AgentNodeSpec) and (spec.is_isolated or site.is_inner):
         return IsolatedAgentNode(site, services, build_agent_graph(site, services))
     return (TASK_CLASSES if site.is_inner else NODE_CLASSES)[spec.type](site, services)
@@ -134,7 +142,14 @@ def add_call_parts(builder: Any, state: type[State], name: str, plan: GraphPlan,
     return last
 
 
-def add_task_parts(builder: Any, state: type[State], name: str, plan: GraphPlan, services: Services) -> str:
+def add_task_parts(
+    builder: Any,
+    state: type[State],
+    name: str,
+    plan: GraphPlan,
+    services: Services,
+    assemble_inner: AssembleInner,
+) -> str:
     """Add the nodes inside a node, and what joins them. Returns the name of the join."""
     site = NodeSite(plan=plan, name=name)
     gates = Gates(site, services)
@@ -143,7 +158,7 @@ def add_task_parts(builder: Any, state: type[State], name: str, plan: GraphPlan,
         inner = NodeSite(plan=plan, name=f"{name}.{path[-1]}")
         # An agent's attempts are those of its model.
         policy = build_retry_policy(inner.spec) if inner.spec.role != "agent" else None
-        run = TaskNode(inner, services, node=build_node(inner, services), gates=gates, retry=policy).run
+        run = TaskNode(inner, services, node=build_node(inner, services, assemble_inner), gates=gates, retry=policy).run
         if (inner.name, NOTE) in plan.templates:
             run = announce_note(run, inner, services)
         function = instrument.instrument_node(

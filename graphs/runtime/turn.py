@@ -24,6 +24,7 @@ from graphs.nodes.failures import describe_timeout
 from graphs.nodes.question import is_question
 from graphs.nodes.state import Context, find_client_calls, find_origin
 from graphs.nodes.tools import build_tool_finished
+from graphs.nodes.values import build_first_state
 from graphs.policy.rules import Caller
 from graphs.runtime import approval_text, restore
 from graphs.runtime.answer import AnswerWriter
@@ -168,7 +169,7 @@ class Turn:
         await self._services.departures.show_closed_sockets(self._question)
         match await choose_entry(self._store, self._request, self._conversation, self._services.departures):
             case Fresh() as fresh:
-                await self._execute({"messages": []}, self._begin(fresh))
+                await self._execute_afresh(self._begin(fresh))
             case Recover(fresh=fresh, row=row) as recovery:
                 context = self._begin(fresh, recovered=row)
                 self._place = replace(self._place, told=recovery.told)
@@ -221,9 +222,7 @@ class Turn:
         if resume.addendum is not None and await self._is_withdrawn(row):
             await self._store.turns.update(row.id, status="finished", thread=None, request=None)
             await self._store.delete_thread(row.thread or row.id)
-            await self._execute(
-                {"messages": []}, self._begin(await begin_afresh(self._store, self._request, self._conversation))
-            )
+            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
             return
         self._place = replace(self._place, parent=row.id, continues=row.id, told=kept.get("told", 0))
         self._services.departures.enter(row.id, self._departure)
@@ -296,6 +295,11 @@ class Turn:
                 people_name = self._graph.services.tool_registry.get_people_name(call["name"])
                 self._answer.add(ToolStarted(message.tool_call_id, people_name, call["args"]))
                 self._answer.add(build_tool_finished(message, people_name))
+
+    async def _execute_afresh(self, context: Context) -> None:
+        """Run the compiled graph from its start. Raises NodeFailure."""
+        self._context = context
+        await self._execute(build_first_state(self._graph.plan, context), context)
 
     async def _execute(self, entry: Any, context: Context) -> None:
         """Run the compiled graph to its end, or to a pause, and ends the answer accordingly."""
@@ -458,7 +462,7 @@ def build_further_thread(thread: str) -> str:
 def build_resume_entry(plan: GraphPlan) -> Command[Any] | None:
     """Build what a paused graph goes on with. What it is worth, the tables of approvals and questions say; where
     several nodes may wait, LangGraph takes no value for all of them, and goes on from its checkpoint without one."""
-    return None if plan.has_groups else Command(resume=True)
+    return None if plan.may_wait_twice else Command(resume=True)
 
 
 def build_addendum(row: TurnRow, text: str | None) -> HumanMessage | None:

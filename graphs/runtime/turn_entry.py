@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AnyMessage
 
 from graphs.llm.messages import Message, client_call_ids
 from graphs.nodes.state import Context, find_client_calls
+from graphs.nodes.values import build_first_state
 from graphs.runtime import approval_text, approvals, questions, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
@@ -225,7 +226,7 @@ async def _restart(
     # What was spent was spent, whatever has to be done anew.
     is_limited = graph.plan.spec.limits.tokens is not None and "token_use" in values
     kept = {"token_use": values["token_use"]} if is_limited else {}
-    return Restarted(context=again, earlier=[*earlier, *rest], state={"messages": [], **kept})
+    return Restarted(context=again, earlier=[*earlier, *rest], state={**build_first_state(graph.plan, again), **kept})
 
 
 def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:

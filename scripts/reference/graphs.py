@@ -15,6 +15,7 @@ from graphs.config.spec.graph import get_graph_spec
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.python import PythonNodeSpec
 from graphs.config.spec.registry import NODE_SPECS
+from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.expressions import language
 from graphs.expressions.types import TypeKind, parse_variable
 from scripts.reference import expressions
@@ -173,6 +174,10 @@ def describe_node_type(name: str, spec: type[NodeSpec], defs: Schema, root: Path
             f"{more[-1]}\n",
             f"```yaml\n{read_example(name, root)}```\n",
             *(f"In `python/{stem}.py`:\n\n{read_python(stem, root)}" for stem in list_python_files(name, root)),
+            *(
+                f"In `graphs/{graph}.yaml`:\n\n```yaml\n{read_example(graph, root)}```\n"
+                for graph in list_run_graphs(name, root)
+            ),
             f"Its test: [`{name}{ENDINGS[0]}`](../../{(EXAMPLES / f'{name}{ENDINGS[0]}').as_posix()}).\n",
         )
     )
@@ -203,6 +208,12 @@ def list_python_files(name: str, root: Path) -> list[str]:
     """The files that the example of a node type calls, without their ending."""
     nodes = [node for node in read_nodes(name, root) if isinstance(node, PythonNodeSpec)]
     return [*dict.fromkeys(node.run.partition(":")[0] for node in nodes)]
+
+
+def list_run_graphs(name: str, root: Path) -> list[str]:
+    """The graphs that the example of a node type runs."""
+    nodes = [node for node in read_nodes(name, root) if isinstance(node, SubgraphNodeSpec)]
+    return [*dict.fromkeys(node.graph for node in nodes)]
 
 
 def read_python(stem: str, root: Path) -> str:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from scripts.reference import graphs
-from scripts.reference.graphs import list_python_files
+from scripts.reference.graphs import list_python_files, list_run_graphs
 from scripts.reference.pages import ROOT
 from server.cli.main import app
 
@@ -36,6 +36,8 @@ def test_an_example_passes_its_test_which_takes_every_way(name: str, tmp_path: P
     configs = shutil.copytree(ROOT / "configs", tmp_path / "configs")
     for file in (f"{name}.yaml", f"{name}.test.yaml"):
         shutil.copy(FOLDER / file, configs / "graphs")
+    for graph in list_run_graphs(name, ROOT):
+        shutil.copy(FOLDER / f"{graph}.yaml", configs / "graphs")
     (configs / "python").mkdir()
     for stem in list_python_files(name, ROOT):
         shutil.copy(FOLDER / f"{stem}.py", configs / "python")
@@ -46,7 +48,8 @@ def test_an_example_passes_its_test_which_takes_every_way(name: str, tmp_path: P
 def test_there_is_no_other_example() -> None:
     expected = {f"{name}{ending}" for name in NODE_SPECS for ending in (".yaml", ".test.yaml")}
     called = {f"{stem}.py" for name in NODE_SPECS for stem in list_python_files(name, ROOT)}
-    assert expected | called == NAMES - {"__pycache__"}
+    run = {f"{graph}.yaml" for name in NODE_SPECS for graph in list_run_graphs(name, ROOT)}
+    assert expected | called | run == NAMES - {"__pycache__"}
 
 
 def test_a_node_type_without_an_example_or_words_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_a_file_may_use_it_and_its_mistakes_are_named_like_all_others(folder: Pa
     assert check(folder, with_stamp(text=5)) == "'text' is a number; expected a text; put it in quotes"
     assert check(folder, with_stamp(type="stmp")) == (
         "'stmp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question,"
-        " parallel, map, memory, python, stamp. Did you mean 'stamp'?"
+        " parallel, map, subgraph, memory, python, stamp. Did you mean 'stamp'?"
     )
     assert "nobody" in check(folder, with_stamp(text="{{ nobody }}"))
     assert "goes round without a model node" in check(
@@ -136,7 +136,7 @@ def test_no_call_gets_past_the_permission_node_by_way_of_it(folder: Path) -> Non
 def test_without_it_in_the_registry_it_is_not_a_node_type(folder: Path) -> None:
     assert check(folder, AT_THE_END) == (
         "'stamp' is not a node type; choose one of: model, permission, tools, agent, call, reply, set, question,"
-        " parallel, map, memory, python"
+        " parallel, map, subgraph, memory, python"
     )
 
 

@@ -68,7 +68,17 @@ FILES = {
     "gateway.yaml": {"models", "default_graph", "storage", "tools", "retention", "ready", "http"},
     "servers.yaml": {"mcpServers"},
     "access.yaml": {"roles", "keys", "identities"},
-    "graphs/assistant.yaml": {"description", "vars", "start", "nodes", "limits", "memory", "defaults"},
+    "graphs/assistant.yaml": {
+        "description",
+        "input",
+        "output",
+        "vars",
+        "start",
+        "nodes",
+        "limits",
+        "memory",
+        "defaults",
+    },
     "graphs/assistant.test.yaml": {"as", "hints", "cases"},
 }
 """The keys at the top of each kind of file."""
@@ -179,11 +189,15 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
     for page in PAGES.values() if "type: python" in example else ():
         for stem, code in re.findall(r"python/(\w+)\.py`:\n\n```python\n(.*?)```", page, re.DOTALL):
             files[f"python/{stem}.py"] = code
-    for graph, start in (("mail", "compose"), ("tone", "know")):
+    for page in PAGES.values() if "type: subgraph" in example else ():
+        for stem, graph in re.findall(r"`(?:configs/)?graphs/([\w-]+)\.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL):
+            files.setdefault(f"graphs/{stem}.yaml", graph)
+    for graph, start in (("mail", "compose"), ("tone", "know"), ("lines", "which")):
         if f"graph: {graph}" in example:
             files["graphs/assistant.yaml"] = (CONFIGS / "graphs" / "assistant.yaml").read_text()
             [files[f"graphs/{graph}.yaml"]] = re.findall(
-                rf"```yaml\n([^`]*start: {start}[^`]*)```", PAGES["docs/guide/graphs.md"]
+                rf"```yaml\n([^`]*start: {start}\n[^`]*)```",
+                PAGES["docs/guide/graphs.md"] + PAGES["docs/guide/parallel.md"],
             )
     load(write_configs(tmp_path, files), env, with_cases=True)
 

@@ -83,6 +83,11 @@ class GraphSpec(Spec):
     vars: dict[str, WrittenType] = {}
     """The variables of a turn, each with its type: string, int, number, bool, any, one of these with [] behind it, a
     choice such as [low, high], {fields: {name: TYPE, "name?": TYPE}}, {list: TYPE}, or {type: TYPE, default: VALUE}."""
+    input: dict[str, WrittenType] = {}
+    """What whoever starts the graph gives, each with its type as under `vars`: a `subgraph` node gives it under `with`.
+    From a chat, the one text without a default is the person's message. Absent: a chat."""
+    output: str | None = None
+    """The variable that is the graph's result where another graph runs it. Absent: the text that it said."""
     start: str
     """The first node."""
     nodes: Annotated[dict[str, NodeSpec], Field(min_length=1)]

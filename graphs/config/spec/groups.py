@@ -15,6 +15,8 @@ from pydantic_core import CoreSchema
 from graphs.config.spec.base import NO_SWITCH, Switch
 from graphs.config.spec.node import END, MODEL_ROLES, DefaultsSpec, NodeSpec
 from graphs.config.spec.node_types import AgentNodeSpec, CallNodeSpec, ModelNodeSpec
+from graphs.config.spec.python import PythonNodeSpec
+from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.errors import describe_kind
 
 OUTER_FIELDS = ("next", "into", "on_error")
@@ -67,7 +69,11 @@ class _InnerSchema:
         }
 
 
-InnerNode = Annotated[ModelNodeSpec | AgentNodeSpec | CallNodeSpec, Field(discriminator="type"), _InnerSchema]
+InnerNode = Annotated[
+    ModelNodeSpec | AgentNodeSpec | CallNodeSpec | PythonNodeSpec | SubgraphNodeSpec,
+    Field(discriminator="type"),
+    _InnerSchema,
+]
 """A node inside another."""
 
 
@@ -87,7 +93,7 @@ class ParallelNodeSpec(NodeSpec, frozen=True):
     """The variable for what they give: an object with a field for each branch, whose type that branch must give.
     Absent: it goes nowhere."""
     branches: Annotated[dict[str, InnerNode], BeforeValidator(_place_branches), Field(min_length=1)]
-    """The nodes, by name: `model`, `agent` or `call`, without `next`, `into` and `on_error`."""
+    """The nodes, by name: `model`, `agent`, `call`, `python` or `subgraph`, without `next`, `into` and `on_error`."""
     on_error: str | None = None
     """The node to go to where one of them fails, once the others have ended. Absent: the turn ends."""
 
@@ -132,7 +138,8 @@ class MapNodeSpec(NodeSpec, frozen=True):
     into: str | None = None
     """The variable for what comes of the items: a list in the order of `over`. Absent: it goes nowhere."""
     do: Annotated[InnerNode, BeforeValidator(_place_item)]
-    """The node: `model`, `agent` or `call`, without `next`, `into` and `on_error`. Its texts see `item` and `index`."""
+    """The node: `model`, `agent`, `call`, `python` or `subgraph`, without `next`, `into` and `on_error`. Its texts see
+    `item` and `index`."""
     at_once: Annotated[int, Field(ge=1, le=100), NO_SWITCH] = 4
     """How many items run at the same time."""
     at_most: Annotated[int, Field(ge=1), NO_SWITCH] | None = None

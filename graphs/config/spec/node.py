@@ -60,9 +60,10 @@ Next = Annotated[
 is a choice, a node for each of its values."""
 
 
-NodeRole = Literal["model", "agent", "gate", "executor", "caller", "group", "step"]
+NodeRole = Literal["model", "agent", "gate", "executor", "caller", "group", "graph", "step"]
 """What a node does for the tool calls of a turn: asks for them, does all there is to do for them, decides them, runs
-them, makes one of its own beside them, has nodes inside it that do such things, or leaves them alone."""
+them, makes one of its own beside them, has nodes inside it that do such things, is a graph that does, or leaves them
+alone."""
 MODEL_ROLES: tuple[NodeRole, ...] = ("model", "agent")
 """The roles of nodes that ask a model, where limits are counted."""
 

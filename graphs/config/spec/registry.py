@@ -16,6 +16,7 @@ from graphs.config.spec.node_types import (
     ToolsNodeSpec,
 )
 from graphs.config.spec.python import PythonNodeSpec
+from graphs.config.spec.subgraph import SubgraphNodeSpec
 
 NODE_SPECS: dict[str, type[NodeSpec]] = {
     "model": ModelNodeSpec,
@@ -28,6 +29,7 @@ NODE_SPECS: dict[str, type[NodeSpec]] = {
     "question": QuestionNodeSpec,
     "parallel": ParallelNodeSpec,
     "map": MapNodeSpec,
+    "subgraph": SubgraphNodeSpec,
     "memory": MemoryNodeSpec,
     "python": PythonNodeSpec,
 }

@@ -143,7 +143,8 @@ def _is_open(condition: Condition, tool: ToolFacts, *, is_one: bool, met: bool |
 
 def list_node_patterns(snapshot: Snapshot, graphs: Iterable[str]) -> list[str]:
     """List the patterns of the tools that the nodes of these graphs may use."""
-    nodes = (node for graph in graphs for node in snapshot.graphs[graph].nodes.values())
+    plans = (plan for graph in graphs for plan in snapshot.graphs[graph].list_run_plans())
+    nodes = (node for plan in plans for node in plan.nodes.values())
     return [pattern for node in nodes for pattern in node.locate_tool_patterns().values()]
 
 

@@ -25,6 +25,7 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "executor": "tools",
     "caller": "tools",
     "group": "step",
+    "graph": "step",
     "step": "step",
 }
 """How nodes of a known type look."""
@@ -171,6 +172,8 @@ class _ShapeReader:
 
     def _read_inner(self, at: Path, spec: type[NodeSpec]) -> Iterator[str]:
         """Describe what runs inside a node."""
+        if "graph" in spec.model_fields:
+            yield f"graph {self.read_text((*at, 'graph'))}"
         if "do" in spec.model_fields:
             over, most = self.read_text((*at, "over")), self._find_value((*at, "at_most"), int)
             yield f"for each of {over}" + (f" (≤ {most})" if most is not None else "")
@@ -181,6 +184,8 @@ class _ShapeReader:
                     yield f"{name}: {self._describe_inner((*at, 'branches', name))}"
 
     def _describe_inner(self, at: Path) -> str:
+        if graph := self.read_text((*at, "graph")):
+            return f"graph {graph}"
         tool, model = self.read_text((*at, "tool")), self.read_text((*at, "model"))
         return f"calls {tool}" if tool else f"{self.read_text((*at, 'type')) or '?'}{f' · {model}' if model else ''}"
 

@@ -93,7 +93,7 @@ def test_every_mistake_of_all_files_is_found_at_once(tmp_path: Path) -> None:
         "graphs/assistant.yaml:1:1: there is no node 'agnt'; there is agent, check. Did you mean 'agent'?",
         "graphs/assistant.yaml:3:24: there is no setting 'temprature' for a 'model' node. Did you mean 'temperature'?",
         "graphs/assistant.yaml:4:3: 'permision' is not a node type; choose one of: model, permission, tools, agent,"
-        " call, reply, set, question, parallel, map, memory, python. Did you mean 'permission'?",
+        " call, reply, set, question, parallel, map, subgraph, memory, python. Did you mean 'permission'?",
         "graphs/broken.yaml:1:8: this is no YAML: a '[' is opened here and never closed",
         "servers.yaml:2:3: 'files' has both 'command' and 'url'; a server is either started here or reached there",
         "servers.yaml:3:9: 'url': an address begins with http:// or https:// and names a host",
