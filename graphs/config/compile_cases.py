@@ -20,6 +20,7 @@ from graphs.config.spec.cases import (
 from graphs.config.spec.cassettes import find_place_fault
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.node import END, NodeSpec
+from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.errors import Position, Problem, did_you_mean
 from graphs.expressions import Expectation, ExpressionError, compile_expectation
 from graphs.policy import patterns
@@ -181,6 +182,13 @@ class _CaseCompiler:
         all_nodes: Mapping[str, NodeSpec] = reading.spec.list_all_nodes() if reading.spec is not None else {}
         roles = {name: node.role for name, node in all_nodes.items()}
         inner = [name for name in all_nodes if name not in nodes]
+        # What the graphs of an agent ask is named after the agent and the graph.
+        inner += [
+            f"{name}.{graph}"
+            for name, node in all_nodes.items()
+            if isinstance(node, AgentNodeSpec)
+            for graph in node.agents
+        ]
         for name in spec.model:
             if name == ANY_NODE:
                 continue

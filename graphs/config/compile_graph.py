@@ -20,6 +20,7 @@ from graphs.config.source import Path, Source, find_value
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
+from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
@@ -105,7 +106,8 @@ class GraphPlan:
     @cached_property
     def may_wait_twice(self) -> bool:
         """Whether several nodes may wait for people at the same time."""
-        return self.has_groups or any(plan.may_wait_twice for plan in self.subgraphs.values())
+        delegates = any(isinstance(node, AgentNodeSpec) and node.agents for node in self.nodes.values())
+        return self.has_groups or delegates or any(plan.may_wait_twice for plan in self.subgraphs.values())
 
     def list_run_plans(self) -> Iterator[GraphPlan]:
         """List the graph and those that it runs, some perhaps more than once."""

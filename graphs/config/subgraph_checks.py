@@ -10,6 +10,8 @@ from graphs.config.compile_graph import GraphPlan
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path
 from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.node import NodeSpec
+from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Template, TypeMismatch, Variable
@@ -42,34 +44,33 @@ class _Linker:
         is_whole = True
         self.way.append(graph)
         for name, node in reading.spec.list_all_nodes().items() if reading.spec is not None else ():
-            if not isinstance(node, SubgraphNodeSpec):
-                continue
-            inner = self._find_inner(reading, graph, name, node)
-            if inner is None:
-                is_whole = False
-                continue
-            subgraphs[name] = inner
-            if plan is not None:
-                self._report_all(reading, name, _check_node(node, name, inner, plan))
+            for path, key, wanted in _list_graphs(name, node):
+                inner = self._find_inner(reading, graph, name, path, wanted)
+                if inner is None:
+                    is_whole = False
+                    continue
+                subgraphs[key] = inner
+                if plan is not None and isinstance(node, SubgraphNodeSpec):
+                    self._report_all(reading, name, _check_node(node, name, inner, plan))
         self.way.pop()
         is_right = plan is not None and is_whole and len(self.problems) == known
         self.linked[graph] = replace(plan, subgraphs=subgraphs) if plan is not None and is_right else None
         return self.linked[graph]
 
     def _find_inner(
-        self, reading: ParsedFile[GraphSpec], graph: str, name: str, node: SubgraphNodeSpec
+        self, reading: ParsedFile[GraphSpec], graph: str, name: str, path: Path, wanted: str
     ) -> GraphPlan | None:
-        if node.graph not in self.graphs:
+        if wanted not in self.graphs:
             others = [each for each in self.graphs if each != graph]
-            known = f"there is {', '.join(others)}{did_you_mean(node.graph, others)}" if others else "there is no other"
-            self._report_all(reading, name, [(("graph",), f"there is no graph {node.graph!r}; {known}")])
+            known = f"there is {', '.join(others)}{did_you_mean(wanted, others)}" if others else "there is no other"
+            self._report_all(reading, name, [(path, f"there is no graph {wanted!r}; {known}")])
             return None
-        if node.graph in self.way:
-            circle = " → ".join([*self.way[self.way.index(node.graph) :], node.graph])
+        if wanted in self.way:
+            circle = " → ".join([*self.way[self.way.index(wanted) :], wanted])
             why = f"this graph would run itself: {circle}; a graph cannot, since nothing would end it"
-            self._report_all(reading, name, [(("graph",), why)])
+            self._report_all(reading, name, [(path, why)])
             return None
-        return self.link(node.graph)
+        return self.link(wanted)
 
     def _report_all(self, reading: ParsedFile[GraphSpec], name: str, faults: Any) -> None:
         assert reading.spec is not None  # noqa: S101  a node of it was read
@@ -77,6 +78,17 @@ class _Linker:
         for path, message in faults:
             if not reading.source.is_broken((*place, *path)):
                 self.problems.append(reading.source.build_problem((*place, *path), message))
+
+
+def _list_graphs(name: str, node: NodeSpec) -> list[tuple[Path, str, str]]:
+    """List the graphs that a node runs: the path that names each, its key among the plan's, and its name."""
+    match node:
+        case SubgraphNodeSpec():
+            return [(("graph",), name, node.graph)]
+        case AgentNodeSpec():
+            return [(("agents", at), f"{name}.{graph}", graph) for at, graph in enumerate(node.agents)]
+        case _:
+            return []
 
 
 def _check_node(node: SubgraphNodeSpec, name: str, inner: GraphPlan, outer: GraphPlan) -> Iterator[tuple[Path, str]]:

@@ -10,6 +10,7 @@ from graphs.expressions.graph_expressions import (
     compile_branch_condition,
     compile_template,
     compile_value,
+    format_value,
 )
 from graphs.expressions.language import HINTS, ExpressionError, VariableTypes, find_name_fault
 from graphs.expressions.prepared import ConditionOutcome, PreparedValues
@@ -41,6 +42,7 @@ __all__ = [
     "compile_value",
     "find_asking_fault",
     "find_name_fault",
+    "format_value",
     "list_question_fields",
     "parse_variable",
 ]

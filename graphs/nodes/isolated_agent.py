@@ -7,7 +7,7 @@ nothing else sees. What it says goes to the person, or with `into` into a variab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -17,23 +17,13 @@ from langgraph.runtime import Runtime
 
 from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.errors import NodeFailure
-from graphs.events import (
-    AnnotationsAdded,
-    Event,
-    LogprobsDelta,
-    ModelFinished,
-    ReasoningDelta,
-    RefusalDelta,
-    TextDelta,
-)
 from graphs.nodes.base import NodeSite, Services, find_emitter
-from graphs.nodes.call import OwnClaims
+from graphs.nodes.delegation import list_allowed_tools
+from graphs.nodes.isolation import isolate
 from graphs.nodes.model_call import ModelCall
 from graphs.nodes.state import Context, State, build_token_use, find_most_rounds
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
 
-_WORDS = (TextDelta, ReasoningDelta, RefusalDelta, AnnotationsAdded, LogprobsDelta)
-"""What an agent with `into` says to nobody."""
 VALUE_WANTED = "Your work is done. Give its result now, and nothing else."
 
 
@@ -49,6 +39,7 @@ class IsolatedAgentNode:
         self._has_input = (site.name, "input") in site.plan.templates
         self._timeout = spec.timeout
         self._into = spec.into
+        self._plans = [site.plan.subgraphs[f"{site.name}.{graph}"] for graph in spec.agents]
         self._rounds = spec.rounds
         self._call = ModelCall(site, services)
         variable = site.plan.find_output(spec.into) if spec.into is not None else None
@@ -67,11 +58,11 @@ class IsolatedAgentNode:
         own: list[AnyMessage] = [] if self._has_input else [*state.get("messages", [])]
         begin: dict[str, Any] = {**state, "messages": own, "verdicts": {}}
         if self._rounds is not None:
-            begin["most_rounds"] = min(most, used + self._rounds)
+            begin["most_rounds"] = used + self._rounds
         limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
-                inner = self._isolate(context, runtime, state)
+                inner = self._isolate(context, runtime, state, most)
                 end = cast(State, await self._graph.ainvoke(begin, config, context=inner))
                 made = end.get("messages", [])[len(own) :]
                 value, asked = await self._read_value(end, context, runtime, config)
@@ -111,32 +102,12 @@ class IsolatedAgentNode:
         listener = SilentListener(find_emitter(context, runtime.stream_writer))
         return await self._question.ask(messages, listener, context, runtime, config), 1
 
-    def _isolate(self, context: Context, runtime: Runtime[Context], state: State) -> Context:
-        """Return the context of the agent's own graph: without the client's tools, and without listeners to its words
-        where they go into a variable."""
+    def _isolate(self, context: Context, runtime: Runtime[Context], state: State, most_rounds: int) -> Context:
+        """Return the context of the agent's own graph: with the graphs that it can give work to in the place of the
+        client's tools, and without listeners to its words where they go into a variable."""
+        limits = (context.limits or self._site.plan.spec.limits).model_copy(update={"rounds": most_rounds})
         emit = find_emitter(context, runtime.stream_writer)
-        return isolate(context, state, emit, is_silent=self._into is not None)
-
-
-def isolate(context: Context, state: State, emit: Callable[[Event], None], *, is_silent: bool) -> Context:
-    """Return the context of a graph that keeps its work to itself: without the client's tools, and where `is_silent`
-    without listeners to its words. `emit` takes what it has to tell."""
-    claims = context.claims
-    return replace(
-        context,
-        client_tools=(),
-        client_names=frozenset(),
-        addendum=None,
-        claims=OwnClaims(claims, state.get("messages", [])) if claims is not None else None,
-        listener=_build_filter(emit) if is_silent else emit,
-    )
-
-
-def _build_filter(emit: Callable[[Event], None]) -> Callable[[Event], None]:
-    def pass_on(event: Event) -> None:
-        if isinstance(event, ModelFinished):
-            event = replace(event, reason="stop")  # how the person's answer ends is another matter
-        if not isinstance(event, _WORDS):
-            emit(event)
-
-    return pass_on
+        inner = isolate(context, state, emit, is_silent=self._into is not None)
+        tools = list_allowed_tools(self._plans, context, self._services)
+        names = frozenset(str(tool["function"]["name"]) for tool in tools)
+        return replace(inner, limits=limits, client_tools=tools, client_names=names)

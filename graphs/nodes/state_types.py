@@ -25,7 +25,7 @@ def build_state_type(plan: GraphPlan, *, is_inner: bool = False) -> type[State]:
         "agent": not counts,
         "error": not plan.error_ways,
         "own_call": not plan.calls_tools,
-        "task_outcomes": not plan.has_groups,
+        "task_outcomes": not (plan.has_groups or is_inner),
         "token_use": plan.spec.limits.tokens is None,
         "most_rounds": not is_inner,
         "most_calls": not is_inner,

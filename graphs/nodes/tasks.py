@@ -53,6 +53,48 @@ def _find_most_tool_calls(node: NodeSpec) -> float:
     return math.inf if most is None else most
 
 
+class CountDivider:
+    """Divides what is left of a turn's limits among tasks that run at the same time."""
+
+    def __init__(self, site: NodeSite, services: Services) -> None:
+        self._site = site
+        self._services = services
+        self._limits = site.plan.spec.limits
+
+    def divide(self, needs: Sequence[tuple[float, float]], state: State, context: Context) -> list[dict[str, int]]:
+        """Give each task its own part of the counts of the turn: where it begins, and where it must stop.
+
+        So all together stay within the limits, and no rule that counts is passed by doing many things at once. `needs`:
+        how many model calls and tool calls each can make. Raises NodeFailure where there is too little left.
+        """
+        role = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
+        most_calls, whose = limit_turn_calls((context.limits or self._limits).tool_calls, role)
+        most_calls = min(most_calls, state.get("most_calls", most_calls))
+        most_rounds = find_most_rounds(state, context, self._limits)
+        rounds = self._divide([need[0] for need in needs], most_rounds, state.get("rounds", 0), "rounds")
+        calls = self._divide([need[1] for need in needs], most_calls, state.get("calls", 0), f"tool calls{whose}")
+        return [
+            {**_describe_part("rounds", *round_part), **_describe_part("calls", *call_part)}
+            for round_part, call_part in zip(rounds, calls, strict=True)
+        ]
+
+    def _divide(self, needs: Sequence[float], most: int, used: int, what: str) -> list[tuple[int, int]]:
+        """Return where the count of each task begins and ends. `needs`: how much each can use at most."""
+        left = max(0, most - used)
+        number = sum(need > 0 for need in needs)
+        if number > left:
+            why = f"it has {number} tasks, and of the turn's limit of {most} {what} {left} are left"
+            raise NodeFailure(f"node {self._site.name!r}: {why}", kind="limit")
+        parts: list[tuple[int, int]] = []
+        place, start = 0, used
+        for need in needs:
+            end = start + int(min(need, share(left, number, place))) if need > 0 else start
+            place += need > 0
+            parts.append((start, end))
+            start = end
+        return parts
+
+
 class _Sender:
     """Sends out tasks, with what they read of the state and their share of what is left of the turn's limits."""
 
@@ -60,7 +102,7 @@ class _Sender:
         self._site = site
         self._services = services
         self._values = NodeValues(site, services)
-        self._limits = site.plan.spec.limits
+        self._divider = CountDivider(site, services)
         inner = {f"{site.name}.{path[-1]}": node for path, node in site.spec.list_inner_nodes().items()}
         self._needs = {
             name: (node.find_most_model_calls(), _find_most_tool_calls(node)) for name, node in inner.items()
@@ -96,7 +138,7 @@ class _Sender:
         note = await render_note(self._values, self._site, state, context)
         if note:
             find_emitter(context, runtime.stream_writer)(NodeNote(name, note))
-        budgets = self._divide_limits([node for node, _ in tasks], state, context)
+        budgets = self._divider.divide([self._needs[node] for node, _ in tasks], state, context)
         values = cast("Mapping[str, Any]", state)
         common = {"total": len(tasks), "visit": visit, "began": time.time(), "note": note}
         sends = [
@@ -112,40 +154,6 @@ class _Sender:
             for (node, own), budget in zip(tasks, budgets, strict=True)
         ]
         return Command(update=update, goto=sends)
-
-    def _divide_limits(self, names: Sequence[str], state: State, context: Context) -> list[dict[str, int]]:
-        """Give each task its own part of the counts of the turn: where it begins, and where it must stop.
-
-        So all together stay within the limits, and no rule that counts is passed by doing many things at once.
-        """
-        role = self._services.snapshot.policy.find_turn_call_limit(context.caller.roles)
-        most_calls, whose = limit_turn_calls((context.limits or self._limits).tool_calls, role)
-        most_calls = min(most_calls, state.get("most_calls", most_calls))
-        most_rounds = find_most_rounds(state, context, self._limits)
-        rounds = self._divide([self._needs[name][0] for name in names], most_rounds, state.get("rounds", 0), "rounds")
-        calls = self._divide(
-            [self._needs[name][1] for name in names], most_calls, state.get("calls", 0), f"tool calls{whose}"
-        )
-        return [
-            {**_describe_part("rounds", *round_part), **_describe_part("calls", *call_part)}
-            for round_part, call_part in zip(rounds, calls, strict=True)
-        ]
-
-    def _divide(self, needs: Sequence[float], most: int, used: int, what: str) -> list[tuple[int, int]]:
-        """Return where the count of each task begins and ends. `needs`: how much each can use at most."""
-        left = max(0, most - used)
-        number = sum(need > 0 for need in needs)
-        if number > left:
-            why = f"it has {number} tasks, and of the turn's limit of {most} {what} {left} are left"
-            raise NodeFailure(f"node {self._site.name!r}: {why}", kind="limit")
-        parts: list[tuple[int, int]] = []
-        place, start = 0, used
-        for need in needs:
-            end = start + int(min(need, share(left, number, place))) if need > 0 else start
-            place += need > 0
-            parts.append((start, end))
-            start = end
-        return parts
 
 
 class ParallelNode:

@@ -20,6 +20,7 @@ from graphs.events import (
     ReasoningDelta,
     TextDelta,
     TokenUsage,
+    ToolStarted,
 )
 from graphs.runtime.event_queue import EventQueue
 from graphs.runtime.replay import ReplayScript
@@ -38,6 +39,8 @@ class AnswerWriter:
         self._usage = TokenUsage()
         self._reason: FinishReason = "stop"
         self._pause: Pause | None = None
+        self._call_ids: set[str] = set()
+        """The calls that this answer shows."""
         self._is_repeated = False
         """All of the text is that of an earlier attempt."""
 
@@ -63,6 +66,12 @@ class AnswerWriter:
             case ModelFinished(usage=usage, reason=reason):
                 self._usage += usage
                 self._reason = reason
+                self._events.put(event)
+            case ToolStarted(call_id=call_id) if call_id in self._call_ids:
+                pass  # what a graph does for an agent begins again after a pause
+            case ToolStarted(call_id=call_id):
+                self._call_ids.add(call_id)
+                self._script.add(event)
                 self._events.put(event)
             case ApprovalNeeded() | QuestionAsked():
                 self._pause = join_pauses(self._pause, event)

@@ -29,6 +29,7 @@ from graphs.nodes import (
     Services,
     TaskNode,
 )
+from graphs.nodes.delegation import AgentCallNode, CollectAnswersNode, DelegateNode, make_agent_name
 from graphs.nodes.state import Context, State, find_client_calls, find_last_request
 from graphs.nodes.state_types import build_state_type
 from graphs.nodes.subgraph import InnerGraph, SubgraphNode
@@ -56,7 +57,7 @@ def build_node(site: NodeSite, services: Services, assemble_inner: AssembleInner
     if isinstance(spec, SubgraphNodeSpec):
         return SubgraphNode(site, services, assemble_inner(site.plan.subgraphs[site.name], services))
     if isinstance(spec, AgentNodeSpec) and (spec.is_isolated or site.is_inner):
-        return IsolatedAgentNode(site, services, build_agent_graph(site, services))
+        return IsolatedAgentNode(site, services, build_agent_graph(site, services, assemble_inner))
     return (TASK_CLASSES if site.is_inner else NODE_CLASSES)[spec.type](site, services)
 
 
@@ -65,7 +66,7 @@ def is_agent_in_parts(node: NodeSpec) -> bool:
     return isinstance(node, AgentNodeSpec) and not node.is_isolated
 
 
-def build_agent_graph(site: NodeSite, services: Services) -> Graph:
+def build_agent_graph(site: NodeSite, services: Services, assemble_inner: AssembleInner) -> Graph:
     """Build the graph of an agent that keeps its work to itself. It has the checkpointer of the graph around it."""
     state = build_state_type(site.plan, is_inner=True)
     builder = StateGraph(state, context_schema=Context)
@@ -88,7 +89,11 @@ def build_agent_graph(site: NodeSite, services: Services) -> Graph:
     builder.add_edge(START, model)
     builder.add_conditional_edges(model, UntracedRouter(route), {permission: permission, THE_END: END})
     builder.add_edge(permission, tools)
-    builder.add_edge(tools, model)
+    graphs = cast(AgentNodeSpec, site.spec).agents
+    if graphs:
+        builder.add_edge(tools, add_delegation(builder, state, site, services, assemble_inner, model=model))
+    else:
+        builder.add_edge(tools, model)
     return builder.compile(name=site.name)  # pyright: ignore[reportUnknownMemberType]
 
 
@@ -100,6 +105,37 @@ def record_tools_of(agent: str, run: Callable[..., Awaitable[Mapping[str, Any]]]
         return {**await run(*args, **kwargs), "agent": agent}
 
     return run_recorded
+
+
+def add_delegation(
+    builder: Any,
+    state: type[State],
+    site: NodeSite,
+    services: Services,
+    assemble_inner: AssembleInner,
+    *,
+    model: str,
+) -> str:
+    """Add what runs the graphs that an agent gives work to. Returns the name of the first part."""
+    first, last = f"{site.name}.delegate", f"{site.name}.{COLLECT}"
+    graphs = cast(AgentNodeSpec, site.spec).agents
+    nodes = {make_agent_name(graph): f"{site.name}.{graph}" for graph in graphs}
+    runs: dict[str, Callable[..., Any]] = {
+        first: DelegateNode(site, services, nodes=nodes, model=model).run,
+        last: CollectAnswersNode(services).run,
+    }
+    for graph in graphs:
+        name = f"{site.name}.{graph}"
+        runs[name] = AgentCallNode(site, services, assemble_inner(site.plan.subgraphs[name], services)).run
+    for name, run in runs.items():
+        kind = name.rpartition(".")[2] if name in (first, last) else "graph"
+        function = instrument.instrument_node(run, graph=site.plan.id, name=name, kind=kind, metrics=services.metrics)
+        destinations = {"destinations": (*nodes.values(), model)} if name == first else {}
+        builder.add_node(name, cast(Any, function), input_schema=state, **destinations)
+        if name in nodes.values():
+            builder.add_edge(name, last)
+    builder.add_edge(last, model)
+    return first
 
 
 def add_agent_parts(builder: Any, state: type[State], name: str, plan: GraphPlan, services: Services) -> str:

@@ -194,6 +194,8 @@ class _Conversation:
         self._caller = build_caller(run.case)
         self._owner = owner
         self._messages: list[dict[str, str]] = []
+        self._call_ids: set[str] = set()
+        """The calls that were noted: after a pause some show again."""
 
     async def hold(self) -> None:
         """Say what the case says, decide what it decides, and note what comes of it. Raises InterlockError."""
@@ -243,7 +245,8 @@ class _Conversation:
                             shown += piece
                             # What follows the question is the question in words.
                             own += "" if pause else piece
-                        case ToolStarted(tool=tool):
+                        case ToolStarted(call_id=call_id, tool=tool) if call_id not in self._call_ids:
+                            self._call_ids.add(call_id)
                             run.calls.append(tool)
                         case ApprovalNeeded() | QuestionAsked():
                             pause = event

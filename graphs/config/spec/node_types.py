@@ -34,6 +34,12 @@ Fallback = Annotated[
 """The models that are asked instead of a node's own."""
 
 
+def _check_agents(value: list[str]) -> list[str]:
+    if len({*value}) < len(value):
+        raise ValueError("holds a graph twice; remove one of them")
+    return value
+
+
 class ModelNodeSpec(NodeSpec, frozen=True):
     """Asks a model, which answers or calls tools.
 
@@ -106,7 +112,8 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     For whatever needs tools, where the ways between a model, its permission and its tools need not be written out.
 
     In LangGraph: three nodes, NAME, NAME.permission and NAME.tools, with conditional edges in a circle. With `input`,
-    `into`, `rounds` or `timeout` these are a subgraph, with messages of its own.
+    `into`, `agents`, `rounds` or `timeout` these are a subgraph, with messages of its own; the graphs of `agents` are
+    subgraphs in it, which are sent (`Send`) their calls.
     """
 
     role = "agent"
@@ -123,6 +130,9 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     into: str | None = None
     """The variable that its answer goes into, instead of being said. If its type is no text, the model is asked once
     more for a value of that type."""
+    agents: Annotated[list[str], AfterValidator(_check_agents)] = []
+    """Graphs that the model can give work to: each is a tool `agent__NAME` with the graph's `input` as parameters, for
+    those whose role may use the graph."""
     rounds: Annotated[int, Field(ge=1), NO_SWITCH] | None = None
     """How many rounds of tool calls it may have, before it must answer from what it has. Absent: those of the turn."""
     timeout: Duration | None = None
@@ -156,15 +166,20 @@ class AgentNodeSpec(NodeSpec, frozen=True):
     @property
     def is_isolated(self) -> bool:
         """Whether it is a graph of its own."""
-        return any(value is not None for value in (self.input, self.into, self.rounds, self.timeout))
+        has_own_end = any(value is not None for value in (self.input, self.into, self.rounds, self.timeout))
+        return has_own_end or bool(self.agents)
 
     def find_most_model_calls(self) -> float:
         """Return the rounds, the last answer, and the question for a value."""
-        return math.inf if self.rounds is None else self.rounds + 1 + (self.into is not None)
+        return math.inf if self.rounds is None or self.agents else self.rounds + 1 + (self.into is not None)
 
     def locate_outputs(self) -> dict[tuple[str | int, ...], str]:
         """List the variable under `into`."""
         return {} if self.into is None else {("into",): self.into}
+
+    def find_most_tool_calls(self) -> int | None:
+        """Return none where it has neither tools nor graphs; else as many as the limits let it."""
+        return None if self.tools or self.agents else 0
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""

@@ -172,6 +172,8 @@ class _ShapeReader:
 
     def _read_inner(self, at: Path, spec: type[NodeSpec]) -> Iterator[str]:
         """Describe what runs inside a node."""
+        if "agents" in spec.model_fields:
+            yield from (f"gives to {graph}" for graph in self._read_list((*at, "agents")))
         if "graph" in spec.model_fields:
             yield f"graph {self.read_text((*at, 'graph'))}"
         if "do" in spec.model_fields:
