@@ -6,6 +6,7 @@ can find it, whatever becomes of this one. A turn without tool calls gets its ro
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -93,6 +94,7 @@ class TurnRecorder:
         self._has_row = False
         self._has_claimed = False
         """Whether a tool call was claimed."""
+        self._first_claim = asyncio.Lock()
         self._may_have_row = False
         """Whoever began to add the row may have been cancelled meanwhile."""
 
@@ -103,6 +105,12 @@ class TurnRecorder:
 
     async def claim(self, calls: Sequence[Claim], record: TurnRecord) -> Mapping[str, ClaimResult]:
         """Claim tool calls together with the turn's row: by call id, whether to run it. Raises TurnTakenUp."""
+        if self._has_row:
+            return await self._claim(calls, record)
+        async with self._first_claim:  # several tasks may come at the same time, and one adds the row
+            return await self._claim(calls, record)
+
+    async def _claim(self, calls: Sequence[Claim], record: TurnRecord) -> Mapping[str, ClaimResult]:
         progress = self._build_progress(record)
         self._may_have_row = True
         claimed = await self._store.journal.claim(calls, progress)

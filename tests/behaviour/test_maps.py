@@ -314,3 +314,15 @@ class TestBranches:
         async with serving(folder, tmp_path / "data") as facade:
             assert (await facade.say("go")).startswith("both tool: both, branch 'bad': files/fails failed")
         assert "echo x" in tools.ran()
+
+
+@pytest.mark.usefixtures("keys")
+async def test_the_first_calls_of_a_long_turn_are_claimed_at_the_same_time(
+    tmp_path: Path, model: ScriptedModel, tools: Tools
+) -> None:
+    """What is long is written on a thread, so that other tasks come in between."""
+    model.script("long " * 40_000)
+    nodes = {"talk": {"type": "model", "prompt": "Talk.", "next": "read"}, "read": each(ECHO), "say": SAY}
+    async with serving(write(tmp_path / "c", model, {"files": {"url": tools.url}}, nodes), tmp_path / "data") as facade:
+        assert (await facade.say("go")).endswith('["a","b","c"]')
+    assert sorted(tools.ran()) == ["echo a", "echo b", "echo c"]
