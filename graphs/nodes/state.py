@@ -67,6 +67,8 @@ class TaskOutcome(TypedDict):
     """Model calls that it made."""
     calls: int
     """Tool calls that it ran."""
+    tokens: NotRequired[int]
+    """What the turn had used of its tokens when it ended, where its graph limits them."""
 
 
 class InnerTask(TypedDict):
@@ -201,6 +203,8 @@ class Context:
     """The person's latest text, for a graph that does not see the conversation. None: it does."""
     gates: dict[Hashable, object] = field(default_factory=dict[Hashable, object], compare=False, repr=False)
     """What tasks that run at the same time share in this run."""
+    withdrawn: frozenset[str] = frozenset()
+    """Tasks, by LangGraph's ids, that end without a result: they wait in vain, since one beside them has failed."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

@@ -246,9 +246,14 @@ class TaskNode:
         """Run it, once there is room. An attempt that LangGraph is to repeat fails; the last one never does."""
         task = get_task(state)
         context = self._services.find_context(runtime)
+        info = runtime.execution_info
+        if info is not None and info.task_id in context.withdrawn:
+            return {"task_outcomes": [TaskOutcome(key=task["key"], rounds=0, calls=0)]}
         gate = self._gates.find(task, context)
         async with gate.room:
             update, outcome = await self._run_attempt(task, state, runtime, config)
+        if context.turn_tokens.has_begun:
+            outcome["tokens"] = context.turn_tokens.tokens
         ended = gate.count_end()
         # Of those that ended before a pause nobody knows here.
         if task["note"] and not context.resumed:
@@ -315,7 +320,10 @@ class CollectNode:
 
     async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         """Join them. Raises NodeFailure for the first that failed, unless those are to be left out."""
+        context = self._services.find_context(runtime)
         outcomes = sorted(state.get("task_outcomes") or (), key=self._find_place)
+        if used := [one["tokens"] for one in outcomes if "tokens" in one]:
+            context.turn_tokens.begin(max(used))  # where no model was asked since a pause
         calls = state.get("calls", 0) + sum(one["calls"] for one in outcomes)
         rounds = state.get("rounds", 0) + sum(one["rounds"] for one in outcomes)
         for one in outcomes:
@@ -323,8 +331,8 @@ class CollectNode:
                 where = f"item {self._find_place(one) + 1}" if self._is_map else f"branch {one['key']!r}"
                 words = f"{self._site.name}, {where}: {error['message']}"
                 raise NodeFailure(words, kind=error["kind"], calls=calls, rounds=rounds)
-        used = build_token_use(state, self._services.find_context(runtime))
-        update: dict[str, Any] = {"task_outcomes": None, "calls": calls, "rounds": rounds, **used}
+        token_use = build_token_use(state, context)
+        update: dict[str, Any] = {"task_outcomes": None, "calls": calls, "rounds": rounds, **token_use}
         if self._into is None:
             return update
         values = {one["key"]: one["value"] for one in outcomes if "value" in one}

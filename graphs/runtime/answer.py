@@ -79,6 +79,11 @@ class AnswerWriter:
                 self._script.add(event)
                 self._events.put(event)
 
+    @property
+    def pause(self) -> Pause | None:
+        """What the graph paused for, and nobody has taken yet."""
+        return self._pause
+
     def take_pause(self) -> Pause | None:
         """Return what the graph paused for, once."""
         pause, self._pause = self._pause, None

@@ -35,6 +35,7 @@ from graphs.runtime.departure import Departure, Departures
 from graphs.runtime.event_queue import EventQueue
 from graphs.runtime.execution import compute_deadline, stream_states
 from graphs.runtime.pauses import build_panel, render_pause, render_preamble, wait_until_settled
+from graphs.runtime.pending_tasks import find_vain_tasks
 from graphs.runtime.questions import StillAsked
 from graphs.runtime.retries import Replay
 from graphs.runtime.tasks import TaskSet
@@ -242,6 +243,7 @@ class Turn:
         context = self._build_context([*kept.get("history", ()), *late], kept.get("model"))
         context = replace(context, thread=thread, addendum=build_addendum(row, resume.addendum), resumed=True)
         if waits:
+            self._count_earlier_tokens(kept.get("tokens", 0), context)
             await self._execute(build_resume_entry(self._graph.plan), context)
         else:
             await self._go_on(row, context, delivered=kept.get("told", 0))
@@ -268,8 +270,9 @@ class Turn:
         """Go on with a turn whose process died. What its finished steps said is said again, but for the first
         `delivered` messages: those stand in an answer that the client has."""
         match await recover(self._store, self._request, self._graph, row, context, self._place.earlier):
-            case Checkpointed(messages=messages, is_over=is_over):
+            case Checkpointed(messages=messages, is_over=is_over, tokens=tokens):
                 self._messages = messages
+                self._count_earlier_tokens(max(tokens, read_resume_request(row).get("tokens", 0)), context)
                 self._repeat_steps(messages[delivered:])
                 if is_over:
                     self._context = context
@@ -304,7 +307,7 @@ class Turn:
     async def _execute(self, entry: Any, context: Context) -> None:
         """Run the compiled graph to its end, or to a pause, and ends the answer accordingly."""
         self._context = context
-        if not await self._run_graph(entry, context):
+        if not await self._run_to_pause(entry, context):
             return
         while self._request.waits and (pause := self._answer.take_pause()) is not None:
             await self._wait_in_stream(pause)
@@ -316,9 +319,36 @@ class Turn:
                 await self._finish("stopped", problem)
                 return
             context = replace(context, resumed=True, started=time.time())
-            if not await self._run_graph(build_resume_entry(self._graph.plan), context):
+            if not await self._run_to_pause(build_resume_entry(self._graph.plan), context):
                 return
         await self._close(context)
+
+    async def _run_to_pause(self, entry: Any, context: Context) -> bool:
+        """Run the graph until it ends or somebody has to decide; what waits in vain is withdrawn. False where its time
+        was up and the answer has ended."""
+        while await self._run_graph(entry, context):
+            waiting = self._answer.pause
+            if waiting is None or not (vain := await self._find_vain_tasks(context)):
+                return True
+            self._answer.take_pause()
+            if isinstance(waiting, ApprovalNeeded):
+                await self._store.approvals.supersede([approval.call_id for approval in waiting.pending])
+            await self._store.questions.close_threads([context.thread])
+            entry, context = build_resume_entry(self._graph.plan), replace(context, resumed=True, withdrawn=vain)
+        return False
+
+    async def _find_vain_tasks(self, context: Context) -> frozenset[str]:
+        graph = self._graph
+        if not graph.plan.has_groups:
+            return frozenset()
+        return find_vain_tasks(
+            graph.plan, await graph.graph.aget_state({"configurable": {"thread_id": context.thread}})
+        )
+
+    def _count_earlier_tokens(self, tokens: int, context: Context) -> None:
+        """Begin to count with what was used before, also by tasks whose end is in no state yet."""
+        if tokens and self._graph.plan.spec.limits.tokens is not None:
+            context.turn_tokens.begin(tokens)
 
     async def _run_graph(self, entry: Any, context: Context) -> bool:
         """Run steps of the graph until none is left. False where its time was up and the answer has ended."""

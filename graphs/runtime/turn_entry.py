@@ -12,13 +12,14 @@ from typing import Any
 from langchain_core.messages import AIMessage, AnyMessage
 
 from graphs.llm.messages import Message, client_call_ids
-from graphs.nodes.state import Context, find_client_calls
+from graphs.nodes.state import Context, TokenUse, find_client_calls
 from graphs.nodes.values import build_first_state
 from graphs.runtime import approval_text, approvals, questions, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import Conversation, collect_tool_calls
 from graphs.runtime.departure import Departures
+from graphs.runtime.pending_tasks import find_used_tokens
 from graphs.runtime.question_text import render_question
 from graphs.runtime.questions import StillAsked
 from graphs.runtime.restore import RestoredHistory
@@ -174,6 +175,8 @@ class Checkpointed:
     """The turn's own so far."""
     is_over: bool
     """No step is left: only the end of the answer is missing."""
+    tokens: int
+    """Those that are known to be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +205,9 @@ async def recover(
     is_at_end = bool(graph.plan.variables and state.values and not state.next)
     is_sound = has_same_rules and (state.tasks or is_at_end or is_answered(messages, context))
     if is_sound and made.issubset(client_call_ids(collect_tool_calls(messages))):
-        return Checkpointed(messages=messages, is_over=not state.tasks)
-    return await _restart(store, graph, row, context, earlier, state.values)
+        tokens = find_used_tokens(state)
+        return Checkpointed(messages=messages, is_over=not state.tasks, tokens=tokens)
+    return await _restart(store, graph, row, context, earlier, find_used_tokens(state))
 
 
 async def _restart(
@@ -212,7 +216,7 @@ async def _restart(
     row: TurnRow,
     context: Context,
     earlier: Sequence[Message],
-    values: Mapping[str, Any],
+    tokens: int,
 ) -> Restarted:
     stored = (await restore.complete_messages(store, [row], graph.services.model))[row.id]
     before = set(client_call_ids(earlier))
@@ -224,8 +228,8 @@ async def _restart(
     added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
     again = replace(context, history=[*context.history, *rest, *added], addendum=None, resumed=False)
     # What was spent was spent, whatever has to be done anew.
-    is_limited = graph.plan.spec.limits.tokens is not None and "token_use" in values
-    kept = {"token_use": values["token_use"]} if is_limited else {}
+    is_limited = graph.plan.spec.limits.tokens is not None and tokens > 0
+    kept = {"token_use": TokenUse(tokens=tokens, has_last_answer=False)} if is_limited else {}
     return Restarted(context=again, earlier=[*earlier, *rest], state={**build_first_state(graph.plan, again), **kept})
 
 

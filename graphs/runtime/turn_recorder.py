@@ -288,6 +288,7 @@ class TurnRecorder:
         if context is None:
             return None
         return identify_request(self._request, record.graph) | {
+            "tokens": context.turn_tokens.tokens,
             "history": list(context.history),
             "earlier": list(record.place.earlier),
             "model": context.model,
