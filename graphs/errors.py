@@ -67,7 +67,8 @@ class ModelError(InterlockError):
     `invalid_request`: it refused the request; `authentication`: it refused our key; `rate_limited`: too many requests,
     `retry_after` is what it asked for (seconds or an HTTP date, verbatim); `unavailable`: no answer, or a 5xx;
     `interrupted`: the stream ended before its end. `retryable` is true only while nothing was said to the person yet.
-    `code` and `param` are the endpoint's own words for what it refused, such as `context_length_exceeded`.
+    `code` and `param` are the endpoint's own words for what it refused, such as `context_length_exceeded`. `calls` and
+    `rounds` are as in NodeFailure.
     """
 
     def __init__(
@@ -80,8 +81,12 @@ class ModelError(InterlockError):
         code: str | None = None,
         param: str | None = None,
         retryable: bool = False,
+        calls: int | None = None,
+        rounds: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.calls = calls
+        self.rounds = rounds
         self.param = param
         self.kind: ModelErrorKind = kind
         self.status = status
@@ -93,14 +98,23 @@ class ModelError(InterlockError):
         """Return the error with the number of requests that met it, in words."""
         if tries < 2:
             return self
+        return self._copy(f"{str(self).removesuffix('.')}; tried {tries} times.", self.calls, self.rounds)
+
+    def add_counts(self, *, calls: int, rounds: int) -> ModelError:
+        """Return the error with the tool calls and model calls of the turn so far."""
+        return self._copy(str(self), calls, rounds)
+
+    def _copy(self, message: str, calls: int | None, rounds: int | None) -> ModelError:
         return ModelError(
-            f"{str(self).removesuffix('.')}; tried {tries} times.",
+            message,
             kind=self.kind,
             status=self.status,
             retry_after=self.retry_after,
             code=self.code,
             param=self.param,
             retryable=self.retryable,
+            calls=calls,
+            rounds=rounds,
         )
 
 
@@ -153,6 +167,10 @@ class NodeFailure(InterlockError):
         self.is_repeatable = is_repeatable
         self.calls = calls
         self.rounds = rounds
+
+    def add_counts(self, *, calls: int, rounds: int) -> NodeFailure:
+        """Return the failure with the tool calls and model calls of the turn so far."""
+        return NodeFailure(str(self), kind=self.kind, is_repeatable=self.is_repeatable, calls=calls, rounds=rounds)
 
 
 class StorageError(InterlockError):

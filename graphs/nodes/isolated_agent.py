@@ -12,16 +12,18 @@ from dataclasses import replace
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
+from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
 from graphs.config.spec.node_types import AgentNodeSpec
-from graphs.errors import NodeFailure
+from graphs.errors import ModelError, NodeFailure
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.delegation import list_allowed_tools
 from graphs.nodes.isolation import isolate
 from graphs.nodes.model_call import ModelCall
-from graphs.nodes.state import Context, State, build_token_use, find_most_rounds
+from graphs.nodes.state import Context, State, build_token_use, find_last_request, find_most_rounds
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
 
 VALUE_WANTED = "Your work is done. Give its result now, and nothing else."
@@ -30,7 +32,7 @@ VALUE_WANTED = "Your work is done. Give its result now, and nothing else."
 class IsolatedAgentNode:
     """Runs an agent from its first request to its answer."""
 
-    def __init__(self, site: NodeSite, services: Services, graph: Runnable[Any, Any]) -> None:
+    def __init__(self, site: NodeSite, services: Services, graph: Pregel[Any, Any, Any, Any]) -> None:
         """`graph` is the agent's own: a model, a permission check and tools in a circle."""
         spec = cast(AgentNodeSpec, site.spec)
         self._site = site
@@ -60,17 +62,28 @@ class IsolatedAgentNode:
         if self._rounds is not None:
             begin["most_rounds"] = used + self._rounds
         limit = asyncio.timeout(self._timeout)
+        end = cast(State, begin)
         try:
             async with limit:
                 inner = self._isolate(context, runtime, state, most)
-                end = cast(State, await self._graph.ainvoke(begin, config, context=inner))
+                steps = self._graph.astream(begin, config, context=inner, stream_mode="values")  # pyright: ignore[reportUnknownMemberType]
+                async for step in steps:
+                    end = cast(State, step)
                 made = end.get("messages", [])[len(own) :]
                 value, asked = await self._read_value(end, context, runtime, config)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             why = f"node {self._site.name!r} took longer than {self._timeout:g} seconds"
-            raise NodeFailure(why, kind="timeout") from error
+            calls, rounds = _count_work(end)
+            raise NodeFailure(why, kind="timeout", calls=calls, rounds=rounds) from error
+        except (NodeFailure, ModelError) as error:
+            calls, rounds = _count_work(end)
+            raise error.add_counts(calls=calls, rounds=rounds) from error
+        except GraphInterrupt:
+            if runtime.execution_info is not None:
+                context.paused_work[runtime.execution_info.task_id] = _count_work(end)
+            raise
         update: dict[str, Any] = {
             "rounds": end.get("rounds", used) + asked,
             "calls": end.get("calls", calls),
@@ -111,3 +124,11 @@ class IsolatedAgentNode:
         tools = list_allowed_tools(self._plans, context, self._services)
         names = frozenset(str(tool["function"]["name"]) for tool in tools)
         return replace(inner, limits=limits, client_tools=tools, client_names=names)
+
+
+def _count_work(end: State) -> tuple[int, int]:
+    """Count the tool calls and model calls of the turn up to where an agent failed or paused, by its last state: calls
+    of its last round may have begun."""
+    begun = end.get("verdicts", {}).values() if find_last_request(end) is not None else ()
+    calls = end.get("calls", 0) + sum(verdict["decision"] == "allow" for verdict in begun)
+    return calls, end.get("rounds", 0)

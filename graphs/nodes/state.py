@@ -205,6 +205,10 @@ class Context:
     """What tasks that run at the same time share in this run."""
     withdrawn: frozenset[str] = frozenset()
     """Tasks, by LangGraph's ids, that end without a result: they wait in vain, since one beside them has failed."""
+    paused_work: dict[str, tuple[int, int]] = field(
+        default_factory=dict[str, tuple[int, int]], compare=False, repr=False
+    )
+    """By task: the counts of tool calls and model calls of the turn at which an agent paused in this run."""
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""

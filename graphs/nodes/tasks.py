@@ -248,7 +248,10 @@ class TaskNode:
         context = self._services.find_context(runtime)
         info = runtime.execution_info
         if info is not None and info.task_id in context.withdrawn:
-            return {"task_outcomes": [TaskOutcome(key=task["key"], rounds=0, calls=0)]}
+            before = state.get("calls", 0), state.get("rounds", 0)
+            calls, rounds = context.paused_work.get(info.task_id, before)
+            outcome = TaskOutcome(key=task["key"], rounds=rounds - before[1], calls=calls - before[0])
+            return {"task_outcomes": [outcome]}
         gate = self._gates.find(task, context)
         async with gate.room:
             update, outcome = await self._run_attempt(task, state, runtime, config)
@@ -277,11 +280,11 @@ class TaskNode:
             failure = NodeFailure(why, kind="timeout", is_repeatable=True)
             if self._is_repeated(failure, runtime):
                 raise failure from error
-            return {}, self._build_failed_outcome(task, failure, calls)
+            return {}, self._build_failed_outcome(task, failure, calls, rounds)
         except (NodeFailure, ModelError) as error:
             if self._is_repeated(error, runtime):
                 raise
-            return {}, self._build_failed_outcome(task, error, calls)
+            return {}, self._build_failed_outcome(task, error, calls, rounds)
         rounds, calls = made.get("rounds", rounds) - rounds, made.get("calls", calls) - calls
         outcome = TaskOutcome(key=task["key"], rounds=rounds, calls=calls)
         if self._into in made:
@@ -298,11 +301,15 @@ class TaskNode:
         retry_on = cast("Callable[[Exception], bool]", self._retry.retry_on)
         return attempt < self._retry.max_attempts and retry_on(error)
 
-    def _build_failed_outcome(self, task: InnerTask, error: NodeFailure | ModelError, before: int) -> TaskOutcome:
-        ran = error.calls if isinstance(error, NodeFailure) and error.calls is not None else before
+    def _build_failed_outcome(
+        self, task: InnerTask, error: NodeFailure | ModelError, calls: int, rounds: int
+    ) -> TaskOutcome:
+        """`calls` and `rounds` are where the task began."""
+        ran = error.calls if error.calls is not None else calls
+        asked = error.rounds if error.rounds is not None else rounds
         record = describe_error(self._site.outer, error)
         assert record is not None  # noqa: S101  both have one
-        return TaskOutcome(key=task["key"], error=record, rounds=0, calls=ran - before)
+        return TaskOutcome(key=task["key"], error=record, rounds=asked - rounds, calls=ran - calls)
 
 
 class CollectNode:

@@ -111,7 +111,7 @@ def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]
         if record is None:
             raise error.error
         update: dict[str, Any] = {"error": record}
-        if isinstance(error.error, NodeFailure):
+        if isinstance(error.error, NodeFailure | ModelError):
             counts = {"calls": error.error.calls, "rounds": error.error.rounds}
             update |= {key: count for key, count in counts.items() if count is not None}
         if plan.counts_visits:

@@ -188,3 +188,70 @@ class TestInside:
         assert json.loads(answer).count("written") == 2
         assert len(tools.ran()) == 2
         assert len(model.requests) == 6
+
+
+ONCE = {**ACCESS, "roles": {**ACCESS["roles"], "admin": {"allow": [{"tool": "files/*", "when": "turn.calls < 1"}]}}}
+ANYTHING = {**ACCESS, "roles": {**ACCESS["roles"], "admin": {"allow": ["*"]}}}
+GOOD = {"type": "reply", "text": "good", "next": "end"}
+BAD = {"type": "reply", "text": "bad", "next": "end"}
+
+
+def ways(when: str) -> list[dict[str, str]]:
+    return [{"when": when, "to": "good"}, {"to": "bad"}]
+
+
+def fail_after_a_call(body: Body) -> Answer:
+    return Answer(status=400) if any(message["role"] == "tool" for message in body["messages"]) else echo("x")
+
+
+@pytest.mark.usefixtures("keys")
+class TestWorkOfFailures:
+    """What an agent did before it failed counts like all else."""
+
+    async def test_a_rule_that_counts_calls_is_not_passed_by_failing(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.respond(fail_after_a_call)
+        work = agent(input="x", into="found", next="say")
+        nodes = {
+            "one": {**work, "on_error": "two"},
+            "two": {**work, "on_error": "failed"},
+            "say": SAY,
+            "failed": FAILED,
+        }
+        async with serving(write(tmp_path / "c", model, tools, nodes, access=ONCE), tmp_path / "data") as facade:
+            assert (await facade.say("go")).startswith("two model: ")
+        assert tools.ran() == ["echo x"]
+
+    async def test_calls_of_items_that_are_left_out_count(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.respond(fail_after_a_call)
+        node = {"type": "map", "over": "names", "do": agent(input="x"), "into": "found", "drop_errors": True}
+        then = ways("turn.calls == 3 && turn.rounds == 3")
+        nodes = {"each": {**node, "next": then}, "good": GOOD, "bad": BAD}
+        async with serving(write(tmp_path / "c", model, tools, nodes, "string[]"), tmp_path / "data") as facade:
+            assert await facade.say("go") == "good"
+
+    async def test_a_call_that_runs_when_the_time_is_up_counts(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.respond(lambda _: Answer(calls=[Call("files__hang", {"mark": "x"})]))
+        work = agent(input="x", into="found", timeout="1s", on_error="failed", next="failed")
+        failed = {"type": "set", "set": {"found": "'x'"}, "next": ways("turn.calls == 1")}
+        nodes = {"work": work, "failed": failed, "good": GOOD, "bad": BAD}
+        async with serving(write(tmp_path / "c", model, tools, nodes, access=ANYTHING), tmp_path / "data") as facade:
+            assert await facade.say("go") == "good"
+
+    async def test_calls_of_an_agent_that_is_withdrawn_count(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.script(echo("x"), Answer(calls=[Call("files__write", {"text": "x"})]))
+        branches = {"waits": agent(input="x"), "fails": {"type": "call", "tool": "files/fails"}}
+        both = {"type": "parallel", "branches": branches, "into": "found", "on_error": "failed", "next": "failed"}
+        failed = {"type": "set", "set": {"found": "1"}, "next": ways("turn.calls == 2 && turn.rounds == 2")}
+        nodes = {"both": both, "failed": failed, "good": GOOD, "bad": BAD}
+        async with serving(
+            write(tmp_path / "c", model, tools, nodes, "any", access=ASKED), tmp_path / "data"
+        ) as facade:
+            assert await facade.say("go") == "good"
