@@ -48,12 +48,14 @@ def compute_worst_case(plan: GraphPlan) -> WorstCase:
     walks = _Walks(plan)
     costs = walks.measure()
     limits = plan.spec.limits
-    rounds = limits.rounds + walks.has_last_answer
+    last_answers = walks.count_last_answers()
+    rounds = limits.rounds + last_answers
     model_calls = max(min(cost.calls, rounds + cost.failures) for cost in costs)
     tool_calls = min(max(cost.tools for cost in costs), limits.tool_calls)
     cuts: list[str] = []
     if any(cost.calls > model_calls for cost in costs):
-        cuts.append(_count(limits.rounds, "round") + (" and a last answer" if walks.has_last_answer else ""))
+        last = f" and {_count(last_answers, 'last answer')}".replace(" 1 ", " a ") if last_answers else ""
+        cuts.append(_count(limits.rounds, "round") + last)
     if any(cost.tools > tool_calls for cost in costs):
         cuts.append(_count(limits.tool_calls, "tool call"))
     if limits.tokens is not None and model_calls:
@@ -67,7 +69,7 @@ class _Cost:
 
     calls: float = 0
     failures: float = 0
-    """The model calls among them that failed and led an `on_error` on: they use up no round."""
+    """The model calls among them that failed and led on: they use up no round."""
     tools: float = 0
 
     def __add__(self, other: _Cost) -> _Cost:
@@ -125,10 +127,23 @@ class _Walks:
         self._edges = {name: self._list_edges(name) for name in self._nodes}
         self._visits = {name: self._measure_visit(name) for name in self._nodes}
 
-    @property
-    def has_last_answer(self) -> bool:
-        """Whether a model may answer once more when the rounds are used up; one that fills a variable may not."""
-        return any(node.role in MODEL_ROLES and not node.locate_outputs() for node in self._nodes.values())
+    def count_last_answers(self) -> int:
+        """Count the answers that models may give when the rounds are used up: at the one node where that happens."""
+        width = self._plan.spec.limits.width
+        most = [self._count_own_last_answers(name) for name in self._nodes]
+        for name, node in self._nodes.items():
+            inner = [self._count_own_last_answers(f"{name}.{path[-1]}") for path in node.list_inner_nodes()]
+            most.append(sum(inner) * node.find_most_tasks(width))
+        return max(most)
+
+    def _count_own_last_answers(self, name: str) -> int:
+        """An agent gives one, and one more where it is asked for a value; a model that fills a variable gives none."""
+        node = self._plan.nodes[name]
+        into = node.locate_outputs().get(("into",))
+        if node.role == "agent":
+            variable = self._plan.find_output(into) if into is not None else None
+            return 1 + (variable is not None and variable.type.kind != "string")
+        return int(node.role in MODEL_ROLES and into is None)
 
     def measure(self) -> Sequence[_Cost]:
         """Measure the walks from the start: the costs of which none is within another."""
@@ -170,15 +185,15 @@ class _Walks:
         if not inner:
             return _measure_node(node)
         names = [each for each in self._plan.nodes if each.startswith(f"{name}.")]
-        one = reduce(
-            _Cost.__add__,
-            (
-                self._measure_subgraph(each) if each in self._plan.subgraphs else _measure_node(self._plan.nodes[each])
-                for each in names
-            ),
-        )
-        once = replace(one, failures=one.calls)  # what failed inside may be left out, and uses up no round
+        once = reduce(_Cost.__add__, map(self._measure_inner, names))
         return once.multiply(node.find_most_tasks(self._plan.spec.limits.width))
+
+    def _measure_inner(self, name: str) -> _Cost:
+        """Return the most that one run of a node inside another can do. What fails of it may be left out."""
+        if name in self._plan.subgraphs:
+            return self._measure_subgraph(name)
+        node = self._plan.nodes[name]
+        return replace(_measure_node(node), failures=node.role in MODEL_ROLES)
 
     def _measure_subgraph(self, name: str) -> _Cost:
         """Return the most that the graph can do which a node runs."""

@@ -21,9 +21,9 @@ from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.delegation import list_allowed_tools
-from graphs.nodes.isolation import isolate
+from graphs.nodes.isolation import count_work, isolate
 from graphs.nodes.model_call import ModelCall
-from graphs.nodes.state import Context, State, build_token_use, find_last_request, find_most_rounds
+from graphs.nodes.state import Context, State, build_token_use, find_most_rounds
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
 
 VALUE_WANTED = "Your work is done. Give its result now, and nothing else."
@@ -75,14 +75,14 @@ class IsolatedAgentNode:
             if not limit.expired():
                 raise
             why = f"node {self._site.name!r} took longer than {self._timeout:g} seconds"
-            calls, rounds = _count_work(end)
+            calls, rounds = count_work(end)
             raise NodeFailure(why, kind="timeout", calls=calls, rounds=rounds) from error
         except (NodeFailure, ModelError) as error:
-            calls, rounds = _count_work(end)
+            calls, rounds = count_work(end)
             raise error.add_counts(calls=calls, rounds=rounds) from error
         except GraphInterrupt:
             if runtime.execution_info is not None:
-                context.paused_work[runtime.execution_info.task_id] = _count_work(end)
+                context.paused_work[runtime.execution_info.task_id] = count_work(end)
             raise
         update: dict[str, Any] = {
             "rounds": end.get("rounds", used) + asked,
@@ -124,11 +124,3 @@ class IsolatedAgentNode:
         tools = list_allowed_tools(self._plans, context, self._services)
         names = frozenset(str(tool["function"]["name"]) for tool in tools)
         return replace(inner, limits=limits, client_tools=tools, client_names=names)
-
-
-def _count_work(end: State) -> tuple[int, int]:
-    """Count the tool calls and model calls of the turn up to where an agent failed or paused, by its last state: calls
-    of its last round may have begun."""
-    begun = end.get("verdicts", {}).values() if find_last_request(end) is not None else ()
-    calls = end.get("calls", 0) + sum(verdict["decision"] == "allow" for verdict in begun)
-    return calls, end.get("rounds", 0)

@@ -15,7 +15,7 @@ from graphs.events import (
     TextDelta,
 )
 from graphs.nodes.call import OwnClaims
-from graphs.nodes.state import Context, State
+from graphs.nodes.state import Context, State, find_last_request
 
 _WORDS = (TextDelta, ReasoningDelta, RefusalDelta, AnnotationsAdded, LogprobsDelta)
 """What is said to nobody where the result goes into a variable."""
@@ -43,3 +43,11 @@ def _build_filter(emit: Callable[[Event], None]) -> Callable[[Event], None]:
             emit(event)
 
     return pass_on
+
+
+def count_work(end: State) -> tuple[int, int]:
+    """Count the tool calls and model calls of the turn up to where such a graph failed or paused, by its last state:
+    calls of its last round may have begun."""
+    begun = end.get("verdicts", {}).values() if find_last_request(end) is not None else ()
+    calls = end.get("calls", 0) + sum(verdict["decision"] == "allow" for verdict in begun)
+    return calls, end.get("rounds", 0)

@@ -125,15 +125,34 @@ def test_a_long_chain_and_a_wide_graph_take_no_time(tmp_path: Path) -> None:
     assert found.model_calls == 302
 
 
+@pytest.mark.parametrize(
+    ("node", "calls"),
+    [
+        ({**AGENT, "input": "x"}, 4 + 1),
+        ({**AGENT, "into": "words"}, 4 + 1),
+        ({**AGENT, "into": "n"}, 4 + 2),  # the last answer, and the question for its value
+        ({**AGENT, "into": "n", "rounds": 1}, 1 + 2),
+        ({"type": "map", "over": "[1, 2, 3]", "do": AGENT, "into": "all", "at_most": 3, "next": "end"}, 4 + 3 * 2 + 3),
+        ({"type": "parallel", "branches": {"a": AGENT, "b": AGENT}, "into": "both", "next": "end"}, 4 + 2 * 2 + 2),
+    ],
+)
+def test_each_agent_of_its_own_has_a_last_answer_and_may_fail(tmp_path: Path, node: dict[str, Any], calls: int) -> None:
+    if (inner := node.get("do") or node.get("branches")) is not None:
+        bare = {"type": "agent", "tools": ["*"]}
+        node = {**node, **({"do": bare} if "do" in node else {"branches": dict.fromkeys(inner, bare)})}
+    variables = {"n": "int", "words": "string", "all": "int[]", "both": {"fields": {"a": "int", "b": "int"}}}
+    assert measure(tmp_path, {"a": node}, vars=variables, limits={"rounds": 4}).model_calls == calls
+
+
 NODES = ("one", "two", "three", "four")
 
 
 @st.composite
 def build_graph(draw: st.DrawFn) -> dict[str, Any]:
-    """A graph of models, agents and texts that goes here and there by chance, and back as often as it may."""
+    """A graph of models, agents, maps and texts that goes here and there by chance, and back as often as it may."""
     nodes: dict[str, Any] = {}
     for name in NODES:
-        kind = draw(st.sampled_from(("model", "value", "agent", "reply")))
+        kind = draw(st.sampled_from(("model", "value", "agent", "reply", "own", "map")))
         branches: list[dict[str, str]] = []
         for to in draw(st.lists(st.sampled_from((*NODES, "end")), max_size=3)):
             chance = f"(visits * {draw(st.integers(1, 7))} + turn.rounds + {draw(st.integers(0, 9))}) % 3 > 0"
@@ -147,6 +166,13 @@ def build_graph(draw: st.DrawFn) -> dict[str, Any]:
                 nodes[name] |= {"type": "model", "into": "n"}
             case "agent":
                 nodes[name] |= {"type": "agent", "tools": draw(st.sampled_from((["notes/*"], [])))}
+            case "own":
+                own = draw(st.sampled_from(({"into": "n"}, {"into": "n", "rounds": 1}, {"input": "x"})))
+                nodes[name] |= {"type": "agent", "tools": ["notes/*"], **own}
+            case "map":
+                do = draw(st.sampled_from(({"type": "model"}, {"type": "agent", "tools": ["notes/*"]})))
+                nodes[name] |= {"type": "map", "over": "[1, 2]", "do": do, "into": "all", "at_most": 2}
+                nodes[name]["drop_errors"] = draw(st.booleans())
             case _:
                 nodes[name] |= {"type": "model"}
         if kind != "reply" and draw(st.booleans()):
@@ -156,7 +182,8 @@ def build_graph(draw: st.DrawFn) -> dict[str, Any]:
     for name in reached:  # which grows meanwhile
         ways = [way["to"] for way in nodes[name]["next"]] + [nodes[name].get("on_error", "end")]
         reached += [way for way in dict.fromkeys(ways) if way != "end" and way not in reached]
-    return {**VARS, "start": "one", "nodes": {name: nodes[name] for name in reached}, "limits": limits}
+    variables = {**VARS["vars"], "all": {"type": "int[]", "default": []}}
+    return {"vars": variables, "start": "one", "nodes": {name: nodes[name] for name in reached}, "limits": limits}
 
 
 CALLS: dict[str, Any] = {"calls": [{"notes/read": {}}, {"notes/read": {}}]}
