@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import orjson
 
+from graphs.diagnostics.turn_path import MOST_PAUSES, join_row_paths, resolve_status
 from graphs.llm.messages import calls_of, client_call_ids, text_of
 from graphs.nodes.state import OWN_CALL
 from graphs.store.approvals import Approval
@@ -18,6 +19,7 @@ from graphs.store.audit.record import AuditRecord
 from graphs.store.store import Store
 from graphs.store.tool_journal import JournalEntry
 from graphs.store.turns import TurnRow
+from graphs.telemetry.path import PathRecord
 from graphs.text import dump_json, make_storable
 
 CallOutcome = Literal[
@@ -34,8 +36,6 @@ LONGEST_ARGUMENTS = 4000
 """Characters of a call's arguments that are told."""
 MOST_CALLS = 100
 """Calls that are told of one turn, the latest."""
-MOST_PAUSES = 20
-"""How often a turn is followed back to the one that waited before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,8 @@ class TurnView:
     calls: Sequence[CallView]
     left_out: int
     """Calls before those."""
+    path: PathRecord | None
+    """The way that it took; None where that was not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +133,9 @@ async def load_timeline(
     workers = {row.worker for row in rows if row.status == "running" and row.worker is not None}
     dead = {worker for worker in workers if not await store.workers.is_alive(worker)}
     return tuple(
-        _build_turn_view(line, _resolve_status(line[-1], dead), told.get(line[0].parent or "", set()), known)
+        _build_turn_view(line, resolve_status(line[-1], dead), told.get(line[0].parent or "", set()), known)
         for line in lines
     )
-
-
-def _resolve_status(row: TurnRow, dead: Collection[str]) -> str:
-    """Find a turn's status; one whose process died could not write that down."""
-    return "interrupted" if row.status == "running" and row.worker in dead else row.status
 
 
 async def _read_audit(
@@ -207,6 +204,7 @@ def _build_turn_view(
         rounds=last.story["rounds"] if last.story else 0,
         calls=views[-MOST_CALLS:],
         left_out=max(0, len(views) - MOST_CALLS),
+        path=join_row_paths(line),
     )
 
 

@@ -30,6 +30,7 @@ from graphs.nodes.failures import describe_error
 from graphs.nodes.state import TASK, Context, InnerTask, OwnCall, State, TaskOutcome, build_token_use, find_most_rounds
 from graphs.nodes.values import NodeValues, get_task, render_note
 from graphs.policy.limits import limit_turn_calls
+from graphs.telemetry.path import record_tasks
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ class _Sender:
             counts = count_own_visit(state, name)
             visit = counts[name]
             update["own_call"] = OwnCall(request=AIMessage(""), verdicts={}, counts=counts)
+        record_tasks(plan.id, name, len(tasks))
+        self._services.metrics.observe_tasks(plan.id, name, len(tasks))
         if not tasks:
             return Command(update=update, goto=f"{name}.{COLLECT}")
         note = await render_note(self._values, self._site, state, context)
@@ -333,6 +336,8 @@ class CollectNode:
             context.turn_tokens.begin(max(used))  # where no model was asked since a pause
         calls = state.get("calls", 0) + sum(one["calls"] for one in outcomes)
         rounds = state.get("rounds", 0) + sum(one["rounds"] for one in outcomes)
+        failed = sum("error" in one for one in outcomes)
+        record_tasks(self._site.plan.id, self._site.name, len(outcomes), failed)
         for one in outcomes:
             if (error := one.get("error")) is not None and not self._drops_errors:
                 where = f"item {self._find_place(one) + 1}" if self._is_map else f"branch {one['key']!r}"

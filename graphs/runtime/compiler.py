@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.compile_graph import Branch, GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import MODEL_ROLES
 from graphs.events import TextDelta
@@ -44,7 +44,7 @@ from graphs.runtime.node_parts import (
     is_agent_in_parts,
 )
 from graphs.telemetry import instrument
-from graphs.telemetry.path import record_branch
+from graphs.telemetry.path import StepWay, record_way
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def assemble(
             run = announce_note(run, NodeSite(plan=plan, name=name), services)
         function = instrument.instrument_node(run, graph=plan.id, name=name, kind=node.type, metrics=services.metrics)
         builder.add_node(  # pyright: ignore[reportUnknownMemberType]
-            name, cast(Any, function), input_schema=state, **build_failure_options(name, plan)
+            name, cast(Any, function), input_schema=state, **build_failure_options(name, plan, services.metrics)
         )
         branches = plan.branches[name]
         source = name
@@ -139,6 +139,7 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
     node_values = NodeValues(NodeSite(plan=plan, name=name), services)
     output = plan.spec.nodes[name].locate_outputs().get(("into",))
     is_asked = plan.spec.nodes[name].role in MODEL_ROLES and output is None
+    ways = [build_way(branch, at, len(branches)) for at, branch in enumerate(branches)]
 
     async def route(state: State, runtime: Runtime[Context]) -> str:
         context = services.find_context(runtime)
@@ -150,17 +151,17 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
         for at, branch in enumerate(branches):
             if branch.value is not None:
                 if cast("Mapping[str, Any]", state).get(output or "") == branch.value:
-                    record_branch(plan.id, name, at)
+                    record_way(plan.id, name, ways[at])
                     return branch.to
                 continue
             if branch.when is None:
-                record_branch(plan.id, name, at)
+                record_way(plan.id, name, ways[at])
                 return branch.to
             if values is None:
                 values = node_values.build(names, state, context, visits=state.get("visits", {}).get(name, 0))
             truth, why = await services.evaluator.evaluate_branch(branch.when, values, context.caller.user)
             if truth:
-                record_branch(plan.id, name, at)
+                record_way(plan.id, name, ways[at])
                 return branch.to
             if truth is None:
                 return stop(
@@ -172,6 +173,14 @@ def build_router(name: str, plan: GraphPlan, services: Services) -> Callable[[St
         return stop(runtime, context, f"no branch of node {name!r} is true ({first} to {last}); add one without `when`")
 
     return route
+
+
+def build_way(branch: Branch, at: int, of: int) -> StepWay:
+    """Build what is written down where this branch is taken."""
+    way = StepWay(at=at, to=branch.to, of=of)
+    if branch.value is not None:
+        way["value"] = branch.value
+    return way
 
 
 def describe_stop(why: str) -> str:

@@ -23,7 +23,8 @@ from graphs.nodes import NodeSite, Services, find_emitter
 from graphs.nodes.failures import describe_error
 from graphs.nodes.state import Context, State, build_token_use, count_visits
 from graphs.nodes.values import NodeValues, render_note
-from graphs.telemetry.path import ERROR_WAY, record_branch
+from graphs.telemetry.metrics import Metrics
+from graphs.telemetry.path import ERROR_WAY, StepWay, record_way
 
 LONGEST_WAIT = 60.0
 """Seconds between two attempts that a graph asks for."""
@@ -79,7 +80,7 @@ def is_repeatable(error: Exception) -> bool:
     return isinstance(error, NodeFailure) and error.is_repeatable
 
 
-def build_failure_options(name: str, plan: GraphPlan) -> dict[str, Any]:
+def build_failure_options(name: str, plan: GraphPlan, metrics: Metrics) -> dict[str, Any]:
     """Build what LangGraph is told of a node's failures: how often it is tried, how long it may take, where to go."""
     node = plan.spec.nodes[name]
     # What takes time and may be repeated of a call is its last part; an agent that is a graph of its own sees to both.
@@ -89,7 +90,7 @@ def build_failure_options(name: str, plan: GraphPlan) -> dict[str, Any]:
     if timeout is not None:
         options["timeout"] = timeout
     if name in plan.error_ways:
-        options["error_handler"] = build_error_handler(plan)
+        options["error_handler"] = build_error_handler(plan, metrics)
     if node.role == "group":
         # LangGraph cannot see where it sends its tasks.
         options["destinations"] = tuple(f"{name}.{path[-1]}" for path in node.list_inner_nodes())
@@ -102,7 +103,7 @@ def is_worth_another_attempt(error: Exception) -> bool:
     return is_worth_retrying(error) or is_passing or isinstance(error, NodeTimeoutError)
 
 
-def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]]]:
+def build_error_handler(plan: GraphPlan, metrics: Metrics) -> Callable[..., Awaitable[Command[str]]]:
     """Build the function that leads a failure of a node where its `on_error` says."""
 
     async def handle(state: State, error: NodeError, runtime: Runtime[Context]) -> Command[str]:
@@ -119,8 +120,10 @@ def build_error_handler(plan: GraphPlan) -> Callable[..., Awaitable[Command[str]
         # In Studio it may be none, or anything.
         if isinstance(runtime.context, Context):  # pyright: ignore[reportUnnecessaryIsInstance]
             update |= build_token_use(state, runtime.context)
-        record_branch(plan.id, name, ERROR_WAY)
-        return Command(update=update, goto=resolve_target(plan.error_ways[name].to))
+        target = plan.error_ways[name].to
+        record_way(plan.id, name, StepWay(at=ERROR_WAY, to=target, of=len(plan.branches[name])), record["kind"])
+        metrics.count_error_way(plan.id, name, record["kind"])
+        return Command(update=update, goto=resolve_target(target))
 
     return handle
 

@@ -170,7 +170,7 @@ def add_call_parts(builder: Any, state: type[State], name: str, plan: GraphPlan,
             run = record_visits(run, name) if plan.counts_visits else run
             options["retry_policy"] = build_call_retry(cast(CallNodeSpec, site.spec))
         if name in plan.error_ways:
-            options["error_handler"] = build_error_handler(plan)
+            options["error_handler"] = build_error_handler(plan, services.metrics)
         function = instrument.instrument_node(run, graph=plan.id, name=part, kind=kind, metrics=services.metrics)
         builder.add_node(part, cast(Any, function), input_schema=state, **options)
         builder.add_edge(last, part)
@@ -204,7 +204,7 @@ def add_task_parts(
         builder.add_edge(inner.name, collect)
     run = CollectNode(site, services).run
     run = record_visits(run, name) if plan.counts_visits else run
-    options = {"error_handler": build_error_handler(plan)} if name in plan.error_ways else {}
+    options = {"error_handler": build_error_handler(plan, services.metrics)} if name in plan.error_ways else {}
     function = instrument.instrument_node(run, graph=plan.id, name=collect, kind=COLLECT, metrics=services.metrics)
     builder.add_node(collect, cast(Any, function), input_schema=state, **options)
     return collect

@@ -460,6 +460,7 @@ class Turn:
             messages=self._messages,
             has_begun=bool(self.state),
             question=self._pause_for.question.question_id if isinstance(self._pause_for, QuestionAsked) else None,
+            path=self.span.path.build_record(),
         )
 
     def _build_context(self, history: Sequence[Message], model: str | None) -> Context:
@@ -504,4 +505,5 @@ def _take_place(place: TurnPlace, row: TurnRow) -> TurnPlace:
     """Return the place of a turn that goes on as that one."""
     began = row.story["began"] if row.story else place.began
     waited = row.story["continues"] if row.story else None
-    return replace(place, id=row.id, began=began, is_recovered=True, waited=waited)
+    path = row.story.get("path") if row.story else None
+    return replace(place, id=row.id, began=began, is_recovered=True, waited=waited, earlier_path=path)

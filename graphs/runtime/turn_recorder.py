@@ -34,6 +34,7 @@ from graphs.store.digests import extend_digest
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnRow, TurnSummary, TurnTakenUp
+from graphs.telemetry.path import PathRecord, join_paths
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class TurnPlace:
     """Messages of it that stand in an answer that the client has."""
     waited: str | None = None
     """The turn that waited, where this one was recovered after it went on with that."""
+    earlier_path: PathRecord | None = None
+    """The way that it took before its process died, or its client left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,8 @@ class TurnRecord:
     """Whether a step of the graph is known to have been done."""
     question: str | None = None
     """The id of the question that the turn waits for."""
+    path: PathRecord | None = None
+    """The way that it took, as far as this process knows."""
 
 
 class TurnRecorder:
@@ -271,13 +276,21 @@ class TurnRecorder:
             request=request,
             worker=self._store.workers.id,
             delivered=delivered,
-            story=TurnSummary(
-                question=self._conversation.last_user_text[:LONGEST_QUESTION],
-                began=place.began,
-                rounds=record.rounds,
-                continues=place.continues or place.waited,
-            ),
+            story=self._build_summary(record),
         )
+
+    def _build_summary(self, record: TurnRecord) -> TurnSummary:
+        place = record.place
+        summary = TurnSummary(
+            question=self._conversation.last_user_text[:LONGEST_QUESTION],
+            began=place.began,
+            rounds=record.rounds,
+            continues=place.continues or place.waited,
+        )
+        paths = [path for path in (place.earlier_path, record.path) if path is not None and path["steps"]]
+        if paths:
+            summary["path"] = paths[0] if len(paths) == 1 else join_paths(paths)
+        return summary
 
     def _build_resume_request(self, record: TurnRecord, told: int) -> dict[str, Any] | None:
         """Build what going on needs where the request does not bring it, because it is a decision.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection, bindparam, delete, false, func, insert, null, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_new
@@ -15,6 +15,7 @@ from graphs.store.backends.base import Database, is_brief
 from graphs.store.checkpoints import TransactionWork
 from graphs.store.tables import AnySelect, turn_calls, turns
 from graphs.store.usage import TokenSpend, write_token_spend
+from graphs.telemetry.path import PathRecord
 from graphs.text import make_storable
 
 TurnStatus = Literal["running", "waiting", "finished", "stopped", "failed", "continued"]
@@ -31,6 +32,8 @@ class TurnSummary(TypedDict):
     """Model calls, those before a pause included."""
     continues: str | None
     """The turn that waited and goes on in this one."""
+    path: NotRequired[PathRecord]
+    """The way that it took through its graph; a row that waited keeps its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,7 @@ _RECENT = (
     .order_by(turns.c.created.desc())
     .limit(bindparam("most"))
 )
+_NEWEST = select(turns.c.id).where(turns.c.status != "continued").order_by(turns.c.created.desc()).limit(1)
 _OF_OWNER = _WITHOUT_REQUEST.where(
     turns.c.owner == bindparam("owner"), turns.c.id.in_(bindparam("ids", expanding=True))
 )
@@ -316,6 +320,10 @@ class Turns:
             return tuple(map(from_row, connection.execute(_RECENT, {"owner": owner, "most": limit})))
 
         return await self._database.read(work)
+
+    async def find_newest(self) -> str | None:
+        """Find the id of the newest turn of anybody's; None where there is none."""
+        return await self._database.read(lambda connection: connection.scalar(_NEWEST))
 
     async def find_by_owner(self, owner: str, ids: Sequence[str]) -> dict[str, TurnRow]:
         """Find those of these turns that are the owner's, by id; `request` is left out."""

@@ -15,7 +15,7 @@ from langgraph.errors import GraphInterrupt
 from graphs.events import FinishReason, TokenUsage
 from graphs.telemetry import spans
 from graphs.telemetry.metrics import UNKNOWN, Metrics, ToolOutcome, TurnMeter, TurnStatus
-from graphs.telemetry.path import find_current_path
+from graphs.telemetry.path import GraphPath, ModelCallRecord, begin_path, current_step, find_current_path
 from graphs.telemetry.token_count import CallTokenCount
 from graphs.telemetry.tracing import Tracing, classify_error, trace_from_here
 
@@ -33,6 +33,8 @@ class TurnSpan:
     meter: TurnMeter
     started_at: float
     """Seconds of `perf_counter`, like the next two."""
+    path: GraphPath
+    """The way that it takes."""
     first_text_at: float | None = None
     """When its first piece of text was said."""
     latest_text_at: float = 0.0
@@ -66,11 +68,19 @@ class Instrumentation:
     def begin_turn(self, turn: str, graph: str, conversation: str | None) -> TurnSpan:
         """Begin to measure a turn that is about to run."""
         meter = self.metrics.find_turn_meter(graph)
-        return TurnSpan(id=turn, graph=graph, conversation=conversation, meter=meter, started_at=perf_counter())
+        return TurnSpan(
+            id=turn,
+            graph=graph,
+            conversation=conversation,
+            meter=meter,
+            started_at=perf_counter(),
+            path=find_current_path() or GraphPath(),
+        )
 
     async def run_turn(self, turn: TurnSpan, work: Callable[[], Awaitable[None]]) -> None:
         """Run the whole work of a turn, in a task of its own, and measure it."""
         _current_turn.set(turn)
+        begin_path(turn.path)
         trace_from_here(self.tracing)
         turn.meter.running.inc()
         try:
@@ -112,38 +122,53 @@ def record_first_text() -> None:
 def instrument_node(function: NodeCallable, *, graph: str, name: str, kind: str, metrics: Metrics) -> NodeCallable:
     """Wrap a node function, so that its runs are timed and counted. Done once per snapshot."""
     meter = metrics.build_node_meter(graph, name, kind)
+    outer = name.partition(".")[0]
 
     @wraps(function)
     async def run_instrumented(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
         began = perf_counter()
         meter.running.inc()
         path = find_current_path()
-        if path is not None and is_repeated(kwargs.get("runtime")):
-            path.retry()
-        elif path is not None:
-            path.enter(graph, name)
+        if path is None:
+            step = None
+        elif (task := find_repeated_task(kwargs.get("runtime"))) is None:
+            step = path.enter(graph, name, kind, began)
+        else:
+            step, failure = path.retry(graph, name, kind, task, began)
+            metrics.count_retry(graph, outer, failure)
+        token = current_step.set(step)
         try:
             with spans.start_node_span(graph, name, kind):
                 return await function(*args, **kwargs)
         except GraphInterrupt:
-            if path is not None:
-                path.interrupt(graph, name)
+            if step is not None:
+                step.is_paused = True
             raise
-        except Exception:
-            if path is not None:
-                path.fail(graph, name)
+        except Exception as error:
+            if path is not None and step is not None:
+                path.fail(step, find_task(kwargs.get("runtime")), error)
             raise
         finally:
+            current_step.reset(token)
+            now = perf_counter()
+            if step is not None:
+                step.ended = now
             meter.running.dec()
-            meter.seconds.observe(perf_counter() - began)
+            meter.seconds.observe(now - began)
 
     return run_instrumented
 
 
-def is_repeated(runtime: Any) -> bool:
-    """Whether a node runs again because it failed a moment ago."""
+def find_task(runtime: Any) -> str:
+    """Find LangGraph's id of the task that runs a node; empty where there is none."""
     info = getattr(runtime, "execution_info", None)
-    return info is not None and info.node_attempt > 1
+    return "" if info is None else str(info.task_id)
+
+
+def find_repeated_task(runtime: Any) -> str | None:
+    """Find the task of a node that runs again because it failed a moment ago; None where it runs for the first time."""
+    info = getattr(runtime, "execution_info", None)
+    return info.task_id if info is not None and info.node_attempt > 1 else None
 
 
 @dataclass(slots=True)
@@ -196,6 +221,15 @@ def record_model_call(
             metrics.count_tokens(graph, model, call.usage.prompt, call.usage.completion)
             if turn is not None:
                 turn.usage += call.usage
+        if (path := find_current_path()) is not None:
+            record = ModelCallRecord(
+                model=model,
+                seconds=round(perf_counter() - began, 4),
+                prompt=call.usage and call.usage.prompt,
+                completion=call.usage and call.usage.completion,
+                outcome=outcome,
+            )
+            path.add_model_call(current_step.get(), record, call.usage)
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ ToolOutcome = Literal["ok", "error", "refused", "cut"]
 SHORT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 LONG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
+TASK_BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100)
+
 
 @dataclass(frozen=True, slots=True)
 class NodeMeter:
@@ -105,6 +107,25 @@ class Metrics:
             "Turns that are in this node now.",
             ["graph", "node"],
             multiprocess_mode="livesum",
+            registry=own,
+        )
+        self._group_tasks = Histogram(
+            "interlock_group_tasks",
+            "Tasks that one run of a `parallel` or `map` node sent out.",
+            ["graph", "node"],
+            buckets=TASK_BUCKETS,
+            registry=own,
+        )
+        self._retries = Counter(
+            "interlock_retries",
+            "Further attempts at nodes, by what the one before failed with.",
+            ["graph", "node", "kind"],
+            registry=own,
+        )
+        self._error_ways = Counter(
+            "interlock_error_ways",
+            "Ways by `on_error` that were taken, by what the node failed with.",
+            ["graph", "node", "kind"],
             registry=own,
         )
         self._model_requests = Counter(
@@ -195,6 +216,18 @@ class Metrics:
         if counter is None:
             counter = self._counters[graph, tool, verdict] = self._verdicts.labels(graph, tool, verdict)
         counter.inc()
+
+    def count_retry(self, graph: str, node: str, kind: str) -> None:
+        """Count one further attempt at a node; `kind` is what the one before failed with."""
+        self._retries.labels(graph, node, kind).inc()
+
+    def count_error_way(self, graph: str, node: str, kind: str) -> None:
+        """Count one way by `on_error`; `kind` is that of the error."""
+        self._error_ways.labels(graph, node, kind).inc()
+
+    def observe_tasks(self, graph: str, node: str, tasks: int) -> None:
+        """Observe how many tasks a node sends out."""
+        self._group_tasks.labels(graph, node).observe(tasks)
 
     def count_model_request(self, model: str, outcome: str) -> None:
         """Count one request to the model endpoint: `ok`, `cut`, or the kind of the error."""

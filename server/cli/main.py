@@ -25,6 +25,7 @@ from server.cli.options import (
 )
 from server.cli.output import escape_lines, format_schema
 from server.cli.run_tests import run_tests
+from server.cli.turn import turn
 
 # ruff: noqa: PLC0415  each command loads what it needs: the engine takes seconds, and `--help` needs none of it
 
@@ -126,6 +127,7 @@ def check(
 
 
 app.command("test")(run_tests)
+app.command()(turn)
 
 
 @app.command()

@@ -154,6 +154,25 @@ async def test_a_retry_goes_on_from_the_last_checkpoint(pair: Pair, model: Scrip
     assert ran(tools) == ["echo 4711"]
 
 
+async def test_a_retry_shows_the_way_before_and_after(pair: Pair, model: ScriptedModel, tools: Tools) -> None:
+    model.script(LOOK, STUCK, "It is 4711.")
+    async with hanging(pair, model, "look it up"):
+        assert "4711" in await pair.second.say("look it up")
+    root = pair.second.url.removesuffix("/v1")
+    answer = await pair.second.http.get(f"{root}/console/api/turns", headers={"authorization": f"Bearer {ADMIN}"})
+    (turn,) = answer.json()["turns"]
+    steps = turn["path"]["steps"]
+    # What was written down with the tool call; the second process took up the node that runs it.
+    assert [(step["node"], step["seconds"] is None) for step in steps] == [
+        ("agent", False),
+        ("check", False),
+        ("act", True),
+        ("act", False),
+        ("agent", False),
+    ]
+    assert [len(step.get("models", ())) for step in steps] == [1, 0, 0, 0, 1]
+
+
 async def test_without_its_checkpoint_a_retry_goes_on_from_the_journal(
     pair: Pair, model: ScriptedModel, tools: Tools, tmp_path: Path
 ) -> None:
