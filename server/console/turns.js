@@ -1,6 +1,7 @@
 // Turns as timelines: what was asked, each call with its verdict, who decided, what came of it.
 
 import { carryOpen, el, keyed, pill, plain, svg } from "./dom.js";
+import { path } from "./path.js";
 import { count, duration, moment } from "./words.js";
 
 const TONES = { finished: "good", running: "info", waiting: "warn", stopped: "dull", failed: "bad", interrupted: "bad" };
@@ -57,6 +58,7 @@ function row(turn) {
         pill(turn.status, TONES[turn.status] ?? "dull"),
       ),
       strip(turn),
+      path(turn),
       el("ol", { class: "timeline" }, steps(turn)),
     ),
   );

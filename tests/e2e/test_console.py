@@ -200,6 +200,12 @@ def test_a_turn_shows_as_a_timeline(
     asked(served, "Try three tools.")
 
     turn = console.opened("Try three tools.")
+    way = turn.locator("details.path")
+    expect(way.locator("summary")).to_contain_text(re.compile(r"The way through the graph: 7 steps, [\d,]+ tokens in"))
+    expect(way.locator("code")).to_have_text(["agent", "check", "act", "agent", "check", "act", "agent"])
+    expect(way.locator("li.step").first).to_contain_text("way 1 of 2 → check")
+    expect(way.locator(".models li")).to_have_count(3)
+    expect(way.locator(".models li").first).to_have_text(re.compile(r"^scripted, \d.*s, [\d,]+ tokens in, [\d,]+ out$"))
     console.shoot("timeline")
     echo, environment, fails = turn.locator(".call").all()
     expect(turn.locator("summary").first).to_contain_text("3 calls")
