@@ -10,7 +10,9 @@ from typing import Any, cast
 
 from graphs.config.loader import Snapshot
 from graphs.config.spec.cases import ANY_NODE
+from graphs.config.spec.node import END
 from graphs.config.spec.node_types import AgentNodeSpec, ModelNodeSpec
+from graphs.diagnostics.turn_path import join_row_paths
 from graphs.llm.messages import calls_of
 from graphs.runtime.turn_recorder import LONGEST_QUESTION
 from graphs.store.audit.record import AuditRecord
@@ -147,7 +149,20 @@ class _CaseMaker:
         for verdict in list_verdicts(self._recording.audit):
             verdicts.setdefault(verdict.tool, []).append(verdict.verdict)
         calls = [record.tool for record in self._list_ran()]
-        return {"calls": calls} | ({"verdicts": verdicts} if verdicts else {})
+        route = self._build_route()
+        return ({"route": route} if route else {}) | {"calls": calls} | ({"verdicts": verdicts} if verdicts else {})
+
+    def _build_route(self) -> list[str]:
+        """Build the nodes that the turn came to; none where not all are known, or the files of today lack some."""
+        path = join_row_paths(self._recording.rows)
+        if path is None or path["more"] or any(step["seconds"] is None for step in path["steps"]):
+            return []
+        route = [step["node"] for step in path["steps"] if step["graph"] == self._last.graph]
+        if self._plan is None or not self._plan.spec.nodes.keys() >= set(route):
+            return []
+        last = path["steps"][-1]
+        has_ended = self._last.status == "finished" and ("error" not in last or "way" in last)
+        return [*route, END] if has_ended else route
 
     def _list_ran(self) -> list[AuditRecord]:
         return [record for record in self._recording.audit if record.kind == "call" and record.outcome != "stopped"]
@@ -168,7 +183,8 @@ class _CaseMaker:
     def _iter_remarks(self) -> Iterator[str]:
         """List what no record has, and what this one lacks."""
         first, last = self._first, self._last
-        yield "the way through the graph, and the variables at its end"
+        way = "" if self._build_route() else "the way through the graph, and "
+        yield f"{way}the variables at its end"
         yield "the words before tool calls apart from the answer, which stands here as a whole"
         if first.parent is not None:
             yield "the conversation before it: put the messages before it into 'say', and their answers under 'model'"

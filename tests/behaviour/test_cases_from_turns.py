@@ -89,6 +89,7 @@ async def test_a_turn_becomes_a_case_that_passes_once_what_no_record_has_is_adde
     assert case["approvals"] == {"files/write": "approve"}
     assert case["tools"]["files/add"] == [{"args": {"a": 1, "b": 2}, "result": {"sum": 3}}]
     assert case["expect"] == {
+        "route": ["look", "sort", "who", "help", "end"],
         "calls": ["files/add", "files/echo", "files/write"],
         "verdicts": {
             "files/add": ["allow"],
@@ -99,7 +100,7 @@ async def test_a_turn_becomes_a_case_that_passes_once_what_no_record_has_is_adde
     }
     comments = [line.strip(" #") for line in made.stdout.splitlines() if line.startswith("    #")]
     assert comments[0].startswith("Made of a turn of 20")
-    assert "- the way through the graph, and the variables at its end" in comments
+    assert "- the variables at its end" in comments
     assert "- what node 'sort' was answered: add it under 'model: sort', as often as it asked" in comments
 
     file = configs / "graphs" / "life.test.yaml"

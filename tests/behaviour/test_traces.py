@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from support.collector import Collector, Seen, collector
-from support.facade import ACCESS, ADMIN, Facade, serving, write_configs
+from support.facade import ACCESS, ADMIN, ASSISTANT, Facade, serving, write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, Gateway, gateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import SERVER, Tools
@@ -34,6 +34,20 @@ SECRETS = {
     "key": ADMIN_KEY,
     "wrong key": "ilk_planted-wrong-key",
 }
+READER = {
+    "vars": {"notes": "string[]"},
+    "start": "read",
+    "nodes": {
+        "read": {
+            "type": "map",
+            "over": "['a', 'b']",
+            "do": {"type": "model", "prompt": "Read.", "input": "{{ item }}"},
+            "into": "notes",
+            "next": "say",
+        },
+        "say": {"type": "reply", "text": "{{ lines(notes) }}", "next": "end"},
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +59,8 @@ class Whole:
     model: ScriptedModel
     log: Path
 
-    def ask(self, text: str, key: str = ADMIN_KEY, **headers: str) -> httpx.Response:
-        body = {"model": "assistant", "temperature": 0.5, "messages": [{"role": "user", "content": text}]}
+    def ask(self, text: str, key: str = ADMIN_KEY, *, graph: str = "assistant", **headers: str) -> httpx.Response:
+        body = {"model": graph, "temperature": 0.5, "messages": [{"role": "user", "content": text}]}
         return httpx.post(
             f"{self.served.url}/chat/completions",
             json=body,
@@ -72,7 +86,10 @@ def whole(tools_process: Tools, tmp_path_factory: pytest.TempPathFactory) -> Ite
     keys = [{**key, "forwards_users": key["name"] == "developer"} for key in ACCESS["keys"]]
     access = {"roles": {**ACCESS["roles"], "admin": {"allow": ["*"], "deny": ["local/write"]}}, "keys": keys}
     with ScriptedModel() as model, collector() as collected:
-        configs = write_configs(folder / "configs", model.url, servers, access=access, api_key=SECRETS["model key"])
+        graphs = {"assistant": ASSISTANT, "reader": READER}
+        configs = write_configs(
+            folder / "configs", model.url, servers, access=access, graphs=graphs, api_key=SECRETS["model key"]
+        )
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url, "OTEL_BSP_SCHEDULE_DELAY": "50", "INTERLOCK_LOG": "json"}
         with gateway(configs, folder / "data", env) as served:
             yield Whole(served, collected, model, folder / "data" / "serve.log")
@@ -130,6 +147,24 @@ def test_a_turn_with_two_tool_calls_is_one_trace_that_goes_on_at_the_model_and_a
     [line] = [line for line in lines(whole.log) if line.get("request_id") == "mine"]
     assert line["trace_id"] == top.trace
     assert line["turn"] == named(whole, "invoke_agent assistant").attributes["interlock.turn.id"]
+
+
+def test_each_task_of_a_map_has_a_span_of_its_own(whole: Whole) -> None:
+    whole.model.reset()
+    whole.model.respond(lambda body: "x")
+    assert whole.ask("go", graph="reader").status_code == 200
+    turn = named(whole, "invoke_agent reader")
+    assert sorted(line.strip() for line in whole.collector.tree(turn.trace)) == [
+        "POST /v1/chat/completions",
+        "chat scripted",
+        "chat scripted",
+        "invoke_agent reader",
+        "node read",
+        "node read.collect",
+        "node read.do",
+        "node read.do",
+        "node say",
+    ]
 
 
 def check_attributes(whole: Whole, top: Seen, chats: list[Seen], by_server: dict[str, Seen]) -> None:
