@@ -266,7 +266,7 @@ class ToolsNode:
         try:
             # Whoever asked may have left, but the call took effect: what came of it is kept.
             await asyncio.shield(
-                services.store.journal.finish([(call_id, build_stored_result(message), failed)], [ended])
+                services.store.journal.finish(call_id, build_stored_result(message), failed=failed, record=ended)
             )
         except StorageError:
             # The call took effect: the model must have its result, or it would ask for it again.

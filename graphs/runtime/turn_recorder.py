@@ -6,7 +6,6 @@ can find it, whatever becomes of this one. A turn without tool calls gets its ro
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -30,9 +29,10 @@ from graphs.runtime.conversation import (
 from graphs.runtime.questions import QUESTION_KEY
 from graphs.runtime.replay import REPLAY_KEY
 from graphs.runtime.turn_request import TurnRequest, identify_request
+from graphs.store.batches import Batches
 from graphs.store.digests import extend_digest
 from graphs.store.store import Store
-from graphs.store.tool_journal import Claim, ClaimResult
+from graphs.store.tool_journal import MAX_BRIEF_CALLS, Claim, ClaimResult
 from graphs.store.turns import TurnEnd, TurnFields, TurnProgress, TurnRow, TurnSummary, TurnTakenUp
 from graphs.telemetry.path import PathRecord, join_paths
 
@@ -99,9 +99,10 @@ class TurnRecorder:
         self._has_row = False
         self._has_claimed = False
         """Whether a tool call was claimed."""
-        self._first_claim = asyncio.Lock()
         self._may_have_row = False
         """Whoever began to add the row may have been cancelled meanwhile."""
+        # Tasks of a `map` claim at the same time, and only the first of them adds the row.
+        self._claims = Batches(self._write_claims, most=MAX_BRIEF_CALLS)
 
     @property
     def earlier_text(self) -> str:
@@ -110,15 +111,13 @@ class TurnRecorder:
 
     async def claim(self, calls: Sequence[Claim], record: TurnRecord) -> Mapping[str, ClaimResult]:
         """Claim tool calls together with the turn's row: by call id, whether to run it. Raises TurnTakenUp."""
-        if self._has_row:
-            return await self._claim(calls, record)
-        async with self._first_claim:  # several tasks may come at the same time, and one adds the row
-            return await self._claim(calls, record)
+        return await self._claims.add((calls, record), *(call.call_id for call in calls))
 
-    async def _claim(self, calls: Sequence[Claim], record: TurnRecord) -> Mapping[str, ClaimResult]:
-        progress = self._build_progress(record)
+    async def _write_claims(self, claims: Sequence[tuple[Sequence[Claim], TurnRecord]]) -> Mapping[str, ClaimResult]:
+        _, newest = claims[-1]
+        progress = self._build_progress(newest)
         self._may_have_row = True
-        claimed = await self._store.journal.claim(calls, progress)
+        claimed = await self._store.journal.claim([call for calls, _ in claims for call in calls], progress)
         self._has_claimed = self._has_claimed or any(answer.state == "claimed" for answer in claimed.values())
         self._has_row = self._has_row or self._has_claimed
         return claimed
@@ -154,6 +153,7 @@ class TurnRecorder:
         Raises:
             TurnTakenUp: The turn would wait, and another process has taken it up.
         """
+        await self._claims.drain()
         place, context, is_waiting = record.place, record.context, outcome == "waiting"
         messages = collect_tool_messages(
             record.messages,

@@ -85,6 +85,7 @@ class Store:
         """End all connections and their threads. A second call does nothing."""
         await self.deliveries.close()
         await self._health.close()
+        await self.journal.close()
         await self._database.close()
 
     async def find_trouble(self) -> str | None:

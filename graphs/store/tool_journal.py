@@ -13,6 +13,7 @@ from graphs.store.audit.log import append_entries
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
+from graphs.store.batches import Batches
 from graphs.store.tables import AnyRow, approvals, journal
 from graphs.store.turns import TurnProgress, write_progress
 
@@ -61,6 +62,14 @@ class JournalEntry:
     failed: bool
 
 
+@dataclass(frozen=True)
+class _End:
+    """What came of a call: the changes of its row, and its audit record."""
+
+    row: dict[str, Any]
+    record: AuditEntry | None
+
+
 _GET_ENTRIES = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
     journal.c.call_id.in_(bindparam("calls", expanding=True))
 )
@@ -102,6 +111,11 @@ class ToolJournal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._ends = Batches(self._write_ends, most=MAX_BRIEF_CALLS, is_repeatable=True)
+
+    async def close(self) -> None:
+        """Return once what came of every call is written."""
+        await self._ends.drain()
 
     async def claim(self, calls: Sequence[Claim], progress: TurnProgress | None = None) -> dict[str, ClaimResult]:
         """Decide for each call, by call id, whether to run it: of many that claim it, in any process, one may.
@@ -128,18 +142,20 @@ class ToolJournal:
         return await self._database.write(work, brief=brief)
 
     async def finish(
-        self, results: Sequence[tuple[str, dict[str, Any], bool]], records: Sequence[AuditEntry] = ()
+        self, call_id: str, result: dict[str, Any], *, failed: bool, record: AuditEntry | None = None
     ) -> None:
-        """Save (call id, result, failed) of calls that ended, with their audit records. The first result of a call
-        stays."""
-        rows = [{"call": call_id, "outcome": result, "badly": failed} for call_id, result, failed in results]
+        """Save what came of a call, with its audit record, together with the other calls that end at the same time. The
+        first result of a call stays."""
+        await self._ends.add(_End({"call": call_id, "outcome": result, "badly": failed}, record))
+
+    async def _write_ends(self, ends: Sequence[_End]) -> None:
+        rows = [end.row for end in ends]
 
         def work(connection: Connection) -> None:
             prepared_statements.write(connection, _FINISH, *rows)
-            append_entries(connection, records)
+            append_entries(connection, [end.record for end in ends if end.record is not None])
 
-        if rows:
-            await self._database.write(work, brief=len(rows) <= MAX_BRIEF_CALLS and is_brief(rows))
+        await self._database.write(work, brief=is_brief(rows))
 
     async def find_outcomes(self, call_ids: Sequence[str]) -> dict[str, ClaimResult]:
         """Find what became of these calls, by call id: `done` or `running`. Calls that were never begun are left
@@ -186,10 +202,7 @@ def _claim(connection: Connection, calls: Sequence[Claim]) -> dict[str, ClaimRes
     unsettled: list[Claim] = sorted(calls, key=lambda call: call.call_id)
     while unsettled:
         # The insert decides: where another process claims the same call, it waits until that one is through.
-        if len(unsettled) == 1:
-            mine.update(id for (id,) in prepared_statements.read(connection, _ADD, _to_row(unsettled[0])))
-        else:
-            mine.update(connection.scalars(_ADD, [_to_row(call) for call in unsettled]))
+        mine.update(id for (id,) in prepared_statements.read(connection, _ADD, *map(_to_row, unsettled)))
         if others := [call.call_id for call in calls if call.call_id not in mine]:
             known = {row.call_id: row for row in connection.execute(_GET_OUTCOMES, {"calls": others})}
         # Neither: it was pruned between the two statements.

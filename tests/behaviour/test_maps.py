@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,30 @@ class TestItems:
         async with serving(write(tmp_path / "c", model, steps(log), nodes), tmp_path / "data") as facade:
             assert await facade.say("go") == "[0,1,2]"
         assert len(ran(log)) == 6
+
+    async def test_calls_begin_together_though_another_process_writes_meanwhile(
+        self, tmp_path: Path, model: ScriptedModel, log: Path
+    ) -> None:
+        nodes = {"read": each({**QUERY, "pick": "result.limit"}), "say": SAY}
+        async with serving(write(tmp_path / "c", model, steps(log), nodes), tmp_path / "data") as facade:
+            await facade.say("warm")
+            with closing(sqlite3.connect(tmp_path / "data" / "interlock.db")) as other:
+                other.execute("BEGIN IMMEDIATE")
+                turn = asyncio.create_task(facade.say("go"))
+                await asyncio.sleep(0.3)
+                assert len(ran(log)) == 3, "nothing runs before it is claimed"
+                other.rollback()
+            assert await turn == "[0,1,2]"
+        assert len(ran(log)) == 6
+
+    async def test_calls_begin_together_on_postgresql(
+        self, tmp_path: Path, model: ScriptedModel, log: Path, postgres_url: str
+    ) -> None:
+        nodes = {"read": each({**QUERY, "pick": "result.limit"}), "say": SAY}
+        folder = write(tmp_path / "c", model, steps(log), nodes)
+        async with serving(folder, tmp_path / "data", storage=postgres_url) as facade:
+            assert await facade.say("go") == "[0,1,2]"
+        assert len(ran(log)) == 3
 
     async def test_the_status_line_counts_what_has_ended(self, tmp_path: Path, model: ScriptedModel) -> None:
         model.respond(lambda body: "x")

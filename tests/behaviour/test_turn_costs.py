@@ -6,14 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.utils import function_calling
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.pregel._loop import AsyncPregelLoop  # the steps of a graph have no public sign
-from support.facade import Facade, said
+from support.facade import Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
+from support.tool_server import Tools
 
 from graphs.store.backends.sqlite import SqliteDatabase
 from graphs.store.backends.sqlite_connection import SqliteConnection
@@ -84,7 +86,7 @@ async def test_an_answer_that_follows_another_reads_once_more(
 
 
 @pytest.mark.parametrize("calls", [1, 8])
-async def test_a_round_of_tools_is_claimed_with_its_checkpoint_in_one_write_and_each_result_is_another(
+async def test_a_round_of_tools_is_claimed_with_its_checkpoint_in_one_write_and_results_take_one_each_at_most(
     counted: Counter[str], facade: Facade, model: ScriptedModel, calls: int
 ) -> None:
     round_of = [Call("files__echo", {"text": str(number)}) for number in range(calls)]
@@ -93,9 +95,31 @@ async def test_a_round_of_tools_is_claimed_with_its_checkpoint_in_one_write_and_
     counted.clear()
     await facade.say("Go.")
 
-    written = 1 + calls + 1  # the claim, each result, the end
+    most = 1 + calls + 1  # the claim, each result that comes alone, the end
     assert counted.pop("serialised") <= 16, "one checkpoint, not one for each step"
+    assert 3 <= (written := counted["writes"]) <= most
     assert counted == {"writes": written, "transactions": written, "steps": 6}
+
+
+async def test_calls_of_a_map_are_claimed_together(
+    counted: Counter[str], tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    echo = {"type": "call", "tool": "files/echo", "args": {"text": "{{ item }}"}}
+    look = {"type": "map", "over": "['1', '2', '3', '4', '5', '6', '7', '8']", "do": echo, "at_once": 8, "next": "say"}
+    say = {"type": "reply", "text": "Done.", "next": "end"}
+    graphs = {
+        "assistant": {"start": "look", "nodes": {"look": look, "say": say}},
+        "warm": {"start": "say", "nodes": {"say": say}},
+    }
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, graphs=graphs)
+    async with serving(folder, tmp_path / "data") as facade:
+        await facade.say("Go.", model="warm")
+        counted.clear()
+        assert await facade.say("Go.") == "Done."
+
+        assert len(tools.ran()) == 8
+        assert counted["writes"] <= 1 + 8 + 1, "one claim, each result that comes alone, the end"
+        assert counted["hops"] == 0
 
 
 async def test_what_is_long_is_stored_off_the_event_loop(

@@ -49,14 +49,17 @@ def write(connection: Connection, statement: UpdateBase, row: Mapping[str, Any],
     return _get_driver_connection(connection).executemany(prepared.sql, map(prepared.bind, (row, *more))).rowcount
 
 
-def read(connection: Connection, statement: Statement, row: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    """Run a SELECT, and return its rows, each with its values in the order of the columns."""
+def read(
+    connection: Connection, statement: Statement, row: Mapping[str, Any], *more: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """Run a SELECT, or what returns rows, for each of these rows of values, which have the same names;
+    return what came back, each with its values in the order of the columns."""
     if connection.dialect.name != "sqlite":
-        return connection.execute(statement, row).all()
-    prepared = _prepare(statement, tuple(row))
-    rows: list[tuple[Any, ...]] = (
-        _get_driver_connection(connection).execute(prepared.sql, prepared.bind(row)).fetchall()
-    )
+        return connection.execute(statement, [row, *more] if more else row).all()
+    prepared, driver = _prepare(statement, tuple(row)), _get_driver_connection(connection)
+    rows: list[tuple[Any, ...]] = []
+    for each in (row, *more):
+        rows += driver.execute(prepared.sql, prepared.bind(each)).fetchall()
     if not prepared.columns:
         return rows
     return [

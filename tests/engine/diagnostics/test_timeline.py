@@ -77,7 +77,7 @@ async def test_a_turn_that_waited_twice_is_one_with_all_that_belongs_to_it(store
         for id in ("c1", "c2")
     ]
     await store.journal.claim(claims)
-    await store.journal.finish([("c1", {"content": "x", "status": "success", "artifact": None}, False)])
+    await store.journal.finish("c1", {"content": "x", "status": "success", "artifact": None}, failed=False)
 
     (turn,) = await load_timeline(store, "ada", 10, people)
     assert (turn.id, turn.question, turn.later) == ("t3", "question t1", ["question t2", "question t3"])

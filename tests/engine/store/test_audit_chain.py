@@ -367,7 +367,7 @@ async def test_a_failed_transaction_leaves_no_record_and_no_gap(store: Store, tm
         await store.journal.claim([claim(entry(10, args={"x": float("nan")}))])
     assert (await store.journal.claim([claim(entry(10))]))["c"].state == "claimed"
     assert (await store.journal.claim([claim(entry(10))]))["c"].state == "running"
-    await store.journal.finish([("c", {}, False)], [entry(11)])
+    await store.journal.finish("c", {}, failed=False, record=entry(11))
     assert "the store: 11 records, 1 to 11, whole" in (await verified(tmp_path)).output
 
 

@@ -162,8 +162,11 @@ async def test_a_call_without_a_question_runs_once(store: Store) -> None:
 
 async def test_a_call_that_ran_gives_its_result_again(store: Store) -> None:
     await store.journal.claim([claim("c1", needs_approval=False), claim("c2", needs_approval=False)])
-    await store.journal.finish([("c1", {"text": "one", "big": 2**70}, False), ("c2", {"text": "two"}, True)])
-    await store.journal.finish([("c1", {"text": "later"}, True)])
+    await asyncio.gather(
+        store.journal.finish("c1", {"text": "one", "big": 2**70}, failed=False),
+        store.journal.finish("c2", {"text": "two"}, failed=True),
+    )
+    await store.journal.finish("c1", {"text": "later"}, failed=True)
     both = await store.journal.claim([claim("c1", needs_approval=False), claim("c2", needs_approval=False)])
     assert both["c1"].state == both["c2"].state == "done"
     assert (both["c1"].result, both["c1"].failed) == ({"text": "one", "big": 2**70}, False)

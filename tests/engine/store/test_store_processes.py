@@ -78,9 +78,8 @@ async def work(storage: str, worker: int, start: Callable[[], object]) -> Counte
             claimed = (await store.journal.claim([claim(call, needed)]))[call]
             counts[claimed.state] += 1
             if claimed.state == "claimed":
-                await store.journal.finish(
-                    [(call, {"by": worker}, False)], [AuditEntry(time=3.0, kind="call", call_id=call, outcome="ok")]
-                )
+                end = AuditEntry(time=3.0, kind="call", call_id=call, outcome="ok")
+                await store.journal.finish(call, {"by": worker}, failed=False, record=end)
         await store.turns.update(f"{worker}.{number}", status="finished", text="done")
         await store.delete_thread("none")
 
