@@ -13,6 +13,8 @@ import yaml
 from graphs.config.loader import find_shipped_configs
 
 GRAPH = "assistant"
+WORKFLOWS = Path(__file__).with_name("graphs")
+"""Graphs with variables and with a map; `lean.py` has the same ones, written by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Configs:
     rules: int = 200
     graphs: int = 1
     tools: int = 1
+    workflows: bool = False
+    """Whether the graphs of `WORKFLOWS` are there too."""
 
     @property
     def model(self) -> str:
@@ -42,6 +46,8 @@ def write(configs: Configs, folder: Path, upstream: str) -> None:
     shutil.copy(shipped, folder / "graphs")
     for number in range(1, configs.graphs):
         shutil.copy(shipped, folder / "graphs" / f"{GRAPH}-{number:03}.yaml")
+    if configs.workflows:
+        shutil.copytree(WORKFLOWS, folder / "graphs", dirs_exist_ok=True)
 
 
 def roles(rules: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a facade costs that does less: the floors that Interlock is held against, served by `uvicorn bench.floor:app`.
 
     /plain/v1   the bytes of the model's answer, through aiohttp
-    /lean/v1    the loop of model and tools as a LangGraph over plain messages: aiohttp and orjson, one kept MCP
-                session, `stream_mode="custom"`. No keys, rules, checkpoints, conversations, audit or metrics.
-    /chat/v1    the same loop the usual way: ChatOpenAI and langchain-mcp-adapters, `stream_mode="messages"`
+    /lean/v1    graphs written by hand (`lean.py`), `stream_mode="custom"`; the request's `model` chooses one. No keys,
+                rules, checkpoints, conversations, audit or metrics.
+    /chat/v1    the loop of model and tools the usual way: ChatOpenAI, langchain-mcp-adapters, `stream_mode="messages"`
 
 Environment: UPSTREAM, the base URL of the model; MCP_URL, the tool server.
 """
@@ -11,11 +11,10 @@ Environment: UPSTREAM, the base URL of the model; MCP_URL, the tool server.
 from __future__ import annotations
 
 import asyncio
-import operator
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 import aiohttp
 import orjson
@@ -23,17 +22,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_openai import ChatOpenAI
-from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
-JSON = {"content-type": "application/json"}
-
-
-class Lean(TypedDict):
-    """The state of the lean loop."""
-
-    messages: Annotated[list[Any], operator.add]
+from bench.lean import JSON, build_graphs
 
 
 @asynccontextmanager
@@ -45,8 +37,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {
             "http": http,
             "completions": f"{upstream}/chat/completions",
-            "lean": await lean_loop(http, f"{upstream}/chat/completions", session),
-            "chat": await usual_loop(upstream, servers),
+            "lean": await build_graphs(http, f"{upstream}/chat/completions", session),
+            "chat": {"fake": await usual_loop(upstream, servers)},
         }
 
 
@@ -62,53 +54,6 @@ async def usual_loop(upstream: str, servers: MultiServerMCPClient) -> Any:
     graph.add_node("tools", ToolNode(tools))
     graph.add_edge(START, "model")
     graph.add_conditional_edges("model", lambda state: "tools" if state["messages"][-1].tool_calls else END)
-    graph.add_edge("tools", "model")
-    return graph.compile()
-
-
-async def lean_loop(http: aiohttp.ClientSession, completions: str, session: Any) -> Any:
-    schema = [
-        {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.inputSchema}}
-        for t in (await session.list_tools()).tools
-    ]
-
-    async def model(state):
-        write = get_stream_writer()
-        text, calls = [], {}
-        body = orjson.dumps({"model": "fake", "stream": True, "messages": state["messages"], "tools": schema})
-        async with http.post(completions, data=body, headers=JSON) as response:
-            async for line in response.content:
-                if not line.startswith(b"data: {"):
-                    continue
-                for choice in orjson.loads(line[6:])["choices"]:
-                    delta = choice["delta"]
-                    if delta.get("content"):
-                        text.append(delta["content"])
-                        write(delta["content"])
-                    for part in delta.get("tool_calls") or ():
-                        empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-                        call = calls.setdefault(part["index"], empty)
-                        call["id"] = part.get("id") or call["id"]
-                        for name, value in part["function"].items():
-                            call["function"][name] += value or ""
-        message = {"role": "assistant", "content": "".join(text) or None}
-        if calls:
-            message["tool_calls"] = list(calls.values())
-        return {"messages": [message]}
-
-    async def tools(state):
-        results = []
-        for call in state["messages"][-1]["tool_calls"]:
-            result = await session.call_tool(call["function"]["name"], orjson.loads(call["function"]["arguments"]))
-            text = "".join(part.text for part in result.content)
-            results.append({"role": "tool", "tool_call_id": call["id"], "content": text})
-        return {"messages": results}
-
-    graph = StateGraph(Lean)
-    graph.add_node("model", model)
-    graph.add_node("tools", tools)
-    graph.add_edge(START, "model")
-    graph.add_conditional_edges("model", lambda state: "tools" if state["messages"][-1].get("tool_calls") else END)
     graph.add_edge("tools", "model")
     return graph.compile()
 
@@ -185,7 +130,7 @@ async def plain(request: Request) -> Response:
 async def loop(mode: str, request: Request) -> Response:
     body = orjson.loads(await request.body())
     state = {"messages": body["messages"]}
-    graph = getattr(request.state, mode)
+    graph = getattr(request.state, mode)[body["model"]]
     if not body.get("stream"):
         last = (await graph.ainvoke(state))["messages"][-1]
         return whole(last["content"] if mode == "lean" else last.content)

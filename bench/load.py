@@ -29,10 +29,12 @@ class Scenario:
     """What is asked for, again and again."""
 
     name: str
+    graph: str | None = None
+    """The graph that is asked, where it is another one than the target's own."""
     stream: bool = False
     chunks: int = 20
     rounds: int = 0
-    """Tool calls before the answer."""
+    """Tool calls that the answer takes."""
     delay: int = 0
     """Milliseconds between two chunks."""
     first: int = 0
@@ -181,12 +183,12 @@ class Talk:
         self.headers = {"x-openwebui-chat-id": f"bench-{digits}", "x-interlock-tools": "none"}
         self.asked = {"role": "user", "content": scenario.ask(digits)}
         self.answered = {"role": "assistant", "content": "".join(said(digits, scenario.chunks))}
-        self.target, self.stream = target, scenario.stream
+        self.model, self.stream = scenario.graph or target.model, scenario.stream
 
     def body(self) -> bytes:
         """The next request."""
         messages = [*self.messages, self.asked]
-        return orjson.dumps({"model": self.target.model, "stream": self.stream, "messages": messages})
+        return orjson.dumps({"model": self.model, "stream": self.stream, "messages": messages})
 
     def go_on(self) -> None:
         """The answer has come."""

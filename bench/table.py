@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from bench.configs import Configs
+from bench.lean import ITEMS
 from bench.load import Sample, Scenario, load, quantile
 from bench.targets import FLOORS, INTERLOCK, Measured, Upstream, floors, folder, interlock, upstream
 
@@ -17,14 +19,18 @@ SCENARIOS = (
     Scenario(name="stream", stream=True, chunks=200),
     Scenario(name="tool", rounds=1),
     Scenario(name="tool_stream", stream=True, rounds=1),
+    Scenario(name="variables", graph="variables", rounds=1),
+    Scenario(name="map", graph="map", rounds=ITEMS, chunks=ITEMS),
 )
 WORDS = {
     "chat": "chat, 20 chunks, not streamed",
     "stream": "stream, 200 chunks",
     "tool": "tool: 2 model calls, 1 MCP call",
     "tool_stream": "tool, streamed",
+    "variables": "5 nodes with variables: 1 model call, 1 MCP call",
+    "map": f"map: {ITEMS} MCP calls at the same time",
 }
-BOUNDS = {"chat": 2.5, "stream": 1.2, "tool": 2.0, "tool_stream": 2.0}
+BOUNDS = {"chat": 2.5, "stream": 1.2, "tool": 2.0, "tool_stream": 2.0, "variables": 2.5, "map": 1.5}
 """How many times the lean floor's CPU a request of Interlock's may cost."""
 TARGETS = (*FLOORS, "interlock")
 BASE = FLOORS["lean"]
@@ -96,7 +102,7 @@ async def measure(plan: Plan) -> AsyncIterator[list[Cell]]:
         running = stack.enter_context(floors(home, served))
         asked = [running[name] for name in FLOORS if name in plan.targets]
         if "interlock" in plan.targets:
-            asked.append(stack.enter_context(interlock(home, served)))
+            asked.append(stack.enter_context(interlock(home, served, Configs(workflows=True))))
         for scenario in SCENARIOS:
             if scenario.name in plan.only:
                 yield await compare(replace(scenario, turns=plan.turns), asked, served, plan)
@@ -104,7 +110,7 @@ async def measure(plan: Plan) -> AsyncIterator[list[Cell]]:
 
 async def compare(scenario: Scenario, asked: Sequence[Measured], served: Upstream, plan: Plan) -> list[Cell]:
     """One scenario at every target that can do it, in turn, so that what else the machine does concerns all alike."""
-    able = [one for one in asked if one.has_tools or not scenario.rounds]
+    able = [one for one in asked if one.can_answer(scenario)]
     for one in able:
         await load(one.target, scenario, concurrency=8, seconds=plan.seconds, limit=WARM_UP)
     seen: dict[str, list[Round]] = {one.target.name: [] for one in able}

@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from bench.configs import Configs, write
-from bench.load import Target
+from bench.load import Scenario, Target
 from bench.processes import Program, direct, free_port, program
 
 KEY = "ilk_the-key-of-the-benchmark"
@@ -28,10 +28,16 @@ class Measured:
     target: Target
     program: Program
     has_tools: bool = True
+    has_workflows: bool = True
+    """Whether it has the graphs that are more than the loop of model and tools."""
     ready_seconds: float = 0.0
     """From its start until it was ready."""
     data: Path | None = None
     """Where it keeps its files."""
+
+    def can_answer(self, scenario: Scenario) -> bool:
+        """Whether it does what is asked for."""
+        return self.has_workflows if scenario.graph else self.has_tools or not scenario.rounds
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ def floors(home: Path, upstream: Upstream, *, tools: int = 1) -> Iterator[dict[s
                 target=Target(name=FLOORS[name], url=f"http://127.0.0.1:{port}/{name}/v1"),
                 program=running,
                 has_tools=name != "plain",
+                has_workflows=name == "lean",
             )
             for name in FLOORS
         }

@@ -34,12 +34,16 @@ def test_a_short_run_measures_every_scenario_at_every_target(tmp_path: Path) -> 
     kept = orjson.loads((tmp_path / "results.json").read_bytes())
     cells = {(cell["scenario"], cell["target"]): cell for cell in kept["cells"]}
     targets = ["plain bytes (aiohttp)", "lean LangGraph", "LangGraph + ChatOpenAI", "Interlock"]
-    wanted = {(name, target) for name in WORDS for target in targets if target != targets[0] or "tool" not in name}
+    plain, lean, usual, ours = targets
+    able = {name: {lean, usual, ours} for name in WORDS}
+    able |= {name: {plain, *able[name]} for name in ("chat", "stream")}
+    able |= {name: {lean, ours} for name in ("variables", "map")}
+    wanted = {(name, target) for name, some in able.items() for target in some}
     assert set(cells) == wanted
     for (scenario, _), cell in cells.items():
         assert cell["errors"] == {}
         assert cell["requests"] > 0
-        assert cell["tool_calls"] == (1 if "tool" in scenario else 0)
+        assert cell["tool_calls"] == {"chat": 0, "stream": 0, "map": 16}.get(scenario, 1)
     assert {cell["cpu_ms"] > 0 for (_, target), cell in cells.items() if target == "Interlock"} == {True}
     assert set(kept["ratios"]) == set(WORDS)
     assert block(kept).split("\n\n")[0].strip() in ran.stdout
