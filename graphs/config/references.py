@@ -34,6 +34,8 @@ class ToolReference:
     """The arguments of a call that its condition looks at, or that the node gives, each with its position."""
     is_call: bool = False
     """Whether these are all arguments of a call that the node makes."""
+    cache: Position | None = None
+    """Where the node says how long a result is used again; None: it does not."""
 
 
 def collect_rule_references(
@@ -67,6 +69,7 @@ def collect_node_references(graph: ParsedFile[GraphSpec]) -> Iterator[ToolRefere
                     for path, argument in (arguments or {}).items()
                 },
                 is_call=arguments is not None,
+                cache=graph.source.find_position((*place, "cache")) if node.find_cache_time() is not None else None,
             )
 
 

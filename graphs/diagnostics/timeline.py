@@ -23,9 +23,10 @@ from graphs.telemetry.path import PathRecord
 from graphs.text import dump_json, make_storable
 
 CallOutcome = Literal[
-    "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client"
+    "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client", "cached"
 ]
-"""`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
+"""`cached`: it did not run, since the result of an earlier one was there;
+`skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
 `unknown`: begun and never ended; `client`: handed to the client, which runs it."""
 
 LONGEST_ANSWER = 2000
@@ -225,7 +226,10 @@ def _build_call_view(
     decision, run = known.decisions.get(key), known.runs.get(key)
     tool = approval.tool if approval else begun.tool if begun else decision.tool if decision else ""
     verdict = decision.verdict if decision else "ask" if approval else "allow" if begun else None
+    is_cached = decision is not None and decision.outcome == "cached"
     outcome = _classify_call(begun, approval, status, answered=message is not None, refused=verdict == "deny")
+    if is_cached and begun is None:
+        outcome = "cached"
     text = text_of(message) if message is not None else ""
     if outcome in ("waiting", "decided", "refused", "skipped"):
         text = ""  # says no more than the rule, or what the model would read if nobody decided
@@ -236,7 +240,7 @@ def _build_call_view(
         verdict=verdict,
         rule=approval.rule if approval else decision.rule if decision else None,
         outcome=outcome,
-        began=begun.at if begun else None,
+        began=begun.at if begun else decision.time if decision is not None and is_cached else None,
         seconds=run.seconds if run else None,
         result=shorten(text, LONGEST_RESULT),
         approval=None

@@ -37,6 +37,7 @@ class _Checker:
         self.snapshot = snapshot
         self.servers = seen
         self.tools = {f"{server.name}/{tool}": schema for server in seen for tool, schema in server.tools.items()}
+        self.reading = {str(tool) for server in seen for tool in server.tool_facts if tool.read_only}
         self.unwanted = [f"{server.name}/{tool}" for server in seen for tool in server.unwanted]
         self.configured = list(snapshot.server_positions)
         self.down = [server.name for server in seen if not server.up]
@@ -86,6 +87,10 @@ class _Checker:
                 yield self.snapshot.build_problem(pattern.position, self._describe_unmatched(pattern))
         if certain and found:
             yield from self._check_arguments(mention, found)
+        if mention.cache is not None:
+            for tool in found.keys() - self.reading:
+                message = f"{tool} does not say that it only reads, so its results cannot be used again; remove 'cache'"
+                yield self.snapshot.build_problem(mention.cache, message)
 
     def _find_hidden_servers(self, pattern: str) -> list[str]:
         """Find the servers whose tools are not known now, and of which the pattern may speak."""

@@ -18,6 +18,7 @@ from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.nodes.attestation import CallAttestation
 from graphs.nodes.function_call import FunctionThreads
+from graphs.nodes.result_cache import ResultCache
 from graphs.nodes.state import Context, State
 from graphs.policy.caller import Caller
 from graphs.policy.patterns import could_begin
@@ -46,6 +47,8 @@ class Services:
     """What model nodes did in runs whose state others can write (Studio); empty elsewhere."""
     function_threads: FunctionThreads = field(default_factory=FunctionThreads)
     """Where the operator's own functions run."""
+    result_cache: ResultCache = field(default_factory=ResultCache)
+    """Results that nodes with `cache` may use again."""
 
     def find_tools(self, context: Context) -> Toolset:
         """Find the caller's tools, with those of the caller's own connections that are open."""

@@ -24,9 +24,10 @@ from graphs.config.spec.node_types import CallNodeSpec
 from graphs.errors import FailureKind, NodeFailure
 from graphs.expressions import ANY, TypeMismatch, VarType
 from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.node_cache import CallCache
 from graphs.nodes.permission import PermissionNode
 from graphs.nodes.state import OWN_CALL, TASK, Claims, Context, InnerTask, OwnCall, State, find_origin, mint_call_id
-from graphs.nodes.tools import ToolsNode
+from graphs.nodes.tools import CachedResult, ToolsNode
 from graphs.nodes.values import NodeValues
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.text import truncate
@@ -99,6 +100,7 @@ class CallRunNode:
         self._permission = PermissionNode(site, services)
         self._tools = ToolsNode(site, services)
         self._values = NodeValues(site, services)
+        self._cache = CallCache(site, services, spec.cache) if spec.cache is not None else None
         self._model_name = make_model_name(*spec.tool.split("/", 1))
         self._until = spec.retry.until if spec.retry is not None else None
         self._has_use = spec.into is not None or self._until is not None
@@ -119,9 +121,10 @@ class CallRunNode:
             decided = await self._permission.run(_view_call(state, own, self._site.name), inner)
             own = OwnCall(request=own["request"], verdicts=decided["verdicts"], counts=own["counts"])
         view = _view_call(state, own, self._site.name)
+        key, cached = await self._find_cached_result(own, context)
         try:
             async with asyncio.timeout(self._spec.timeout):
-                output = await self._tools.run(view, inner, config)
+                answered = await self._tools.answer_calls(view, inner, config, cached)
         except TimeoutError:
             if self._spec.timeout is None:
                 raise
@@ -129,8 +132,8 @@ class CallRunNode:
                 f"{self._spec.tool} took longer than {self._spec.timeout:g} seconds. Whether it took effect is unknown."
             )
             raise self._build_failure(why, "timeout", before + 1, context) from None
-        [result] = [message for message in output["messages"] if isinstance(message, ToolMessage)]
-        calls = cast(int, output["calls"])
+        [result] = [message for message in answered.messages if isinstance(message, ToolMessage)]
+        calls = answered.calls
         if result.status == "error":
             raise self._explain(result, own, calls, context)
         try:
@@ -139,7 +142,19 @@ class CallRunNode:
             raise NodeFailure(
                 str(failure), kind=failure.kind, is_repeatable=failure.is_repeatable, calls=calls
             ) from failure
+        if self._cache is not None and cached is not None and result is cached.message:
+            self._cache.count_hit()
+        elif self._cache is not None and key is not None and result.tool_call_id in answered.ran_by_rule:
+            self._cache.keep(key, result)
         return {**written, "calls": calls, "own_call": own}
+
+    async def _find_cached_result(self, own: OwnCall, context: Context) -> tuple[str | None, CachedResult | None]:
+        """Find the key under which the call's result is kept, None: it is not, and the one that is there."""
+        if self._cache is None:
+            return None, None
+        [call] = own["request"].tool_calls
+        key = await self._cache.build_key(call, context)
+        return key, None if key is None else self._cache.find(key, call)
 
     def _explain(self, result: ToolMessage, own: OwnCall, calls: int, context: Context) -> NodeFailure:
         """Explain why there is no result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from graphs.llm.structured_answers import AnswerForm, StructuredAnswer, Unreadab
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.model import WORDS_WANTED
 from graphs.nodes.model_call import ModelCall
+from graphs.nodes.node_cache import NodeCache
 from graphs.nodes.state import Context, State
 
 ANSWER_FIELDS = frozenset(
@@ -42,6 +43,7 @@ class StructuredModelNode:
         self._services = services
         self._site = site
         self._call = ModelCall(site, services)
+        self._cache = NodeCache(site, services, spec.cache) if spec.cache is not None else None
         self._question = ValueQuestion(site, self._call, spec.into, variable.type if variable is not None else ANY)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
@@ -51,8 +53,17 @@ class StructuredModelNode:
         if model_round.reached:
             raise NodeFailure(f"node {self._site.name!r} has no round left. {model_round.reached}", kind="limit")
         messages = await self._call.build_messages(state, context)
+        key = None
+        if self._cache is not None:
+            key = self._cache.build_key(context, *self._question.describe(messages, context))
+            if (found := self._cache.find(key)) is not None:
+                self._cache.count_hit()
+                # A round like any other, so that no circle goes on for ever.
+                return {self._variable: found["value"], **model_round.build_changes(state, context)}
         listener = SilentListener(find_emitter(context, runtime.stream_writer))
         value = await self._question.ask(messages, listener, context, runtime, config)
+        if self._cache is not None and key is not None:
+            self._cache.keep(key, {"value": value})
         return {self._variable: value, **model_round.build_changes(state, context)}
 
 
@@ -94,6 +105,14 @@ class ValueQuestion:
         why = f"node {name!r}: the model's answer for {self._variable!r} {problem}, and so did its second"
         raise NodeFailure(why, kind="invalid")
 
+    def describe(self, messages: Sequence[Mapping[str, Any]], context: Context) -> tuple[object, ...]:
+        """Describe all that an answer depends on: the model that is asked first, what it sees, and how it is asked."""
+        return self._call.choose_model(context), messages, self._build_params(context)
+
+    def _build_params(self, context: Context) -> dict[str, Any]:
+        params = {name: value for name, value in context.params.items() if name not in ANSWER_FIELDS}
+        return {**params, **self._call.params}
+
     def _read_value(self, answer: Answer) -> Any:
         if self._structured is not None:
             return self._structured.read_value(answer)
@@ -110,8 +129,7 @@ class ValueQuestion:
         config: RunnableConfig,
         model: str,
     ) -> Answer:
-        params = {name: value for name, value in context.params.items() if name not in ANSWER_FIELDS}
-        request: dict[str, Any] = {"model": model, **params, **self._call.params}
+        request: dict[str, Any] = {"model": model, **self._build_params(context)}
         request["messages"] = build_endpoint_messages(messages, model)
         if self._structured is None:
             return await self._call.ask_model(request, listener, context, runtime, config)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from langchain_core.messages import AnyMessage, InvalidToolCall, ToolCall, ToolMessage
@@ -64,6 +64,26 @@ class _Round(State):
     """The caller's."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CachedResult:
+    """The result of an earlier call, as the result of the one that asks for it."""
+
+    message: ToolMessage
+    call_id: str
+    """Of the earlier one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredRound:
+    """What came of the calls of a round."""
+
+    messages: Sequence[AnyMessage]
+    calls: int
+    """Calls of the turn so far."""
+    ran_by_rule: frozenset[str]
+    """The ids of those that ran now, and not in an earlier attempt of the turn, and that no person had to approve."""
+
+
 class ToolsNode:
     """Runs the tool calls that carry an allow in LangGraph's ToolNode, and answers the others with a refusal."""
 
@@ -76,6 +96,18 @@ class ToolsNode:
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Answer every call of the latest round that is not the client's to run."""
+        answered = await self.answer_calls(state, runtime, config)
+        return {"messages": answered.messages, "calls": answered.calls}
+
+    async def answer_calls(
+        self,
+        state: State,
+        runtime: Runtime[Context],
+        config: RunnableConfig,
+        cached: CachedResult | None = None,
+    ) -> AnsweredRound:
+        """Answer every call of the latest round that is not the client's to run; the only one, if the rules alone allow
+        it, with the result that is `cached` for it."""
         context = self._services.find_context(runtime)
         # Before a call is claimed: what does not begin needs no end.
         if context.claims is not None:
@@ -85,7 +117,8 @@ class ToolsNode:
         tools = await self._access.open_tools(context)
         request = find_last_request(state)
         messages: list[AnyMessage] = []
-        ran = 0
+        ran_by_rule: frozenset[str] = frozenset()
+        allowances = 0
         if request is not None:
             calls = [call for call in request.tool_calls if call["name"] not in context.client_names]
             objections, records = await self._rule_on_calls(calls, state, context, tools)
@@ -93,23 +126,38 @@ class ToolsNode:
             await self._record_refusals(unreadable, records, state, context)
             emit = find_emitter(context, runtime.stream_writer)
             messages += [self._refuse_unreadable(call, why, emit) for call, why in unreadable]
-            if calls:
-                allowed = [record for record in records.values() if record.verdict == "allow"]
+            allowed = [record for record in records.values() if record.verdict == "allow"]
+            if cached is not None and allowed and allowed[0].approval is None:
+                await self._record_cached_result(allowed[0], cached)
+                messages.append(cached.message)
+            elif calls:
                 with context.claims.hold_calls() if context.claims is not None else nullcontext():
+                    claimed = await self._claim(allowed, state.get("messages", []), context, config)
                     round_state: Mapping[str, Any] = {
                         **state,
                         "messages": [request.model_copy(update={"tool_calls": calls})],
                         "records": records,
-                        "claimed": await self._claim(allowed, state.get("messages", []), context, config),
+                        "claimed": claimed,
                         "tools": tools,
                         "objections": objections,
                     }
                     output: Mapping[str, list[AnyMessage]] = await self._tool_node.ainvoke(round_state, config)
                 messages += output["messages"]
-                ran = sum(verdict["decision"] == "allow" for verdict in state.get("verdicts", {}).values())
+                ran_by_rule = frozenset(
+                    call_id
+                    for call_id, claim in claimed.items()
+                    if claim.state == "claimed" and records[call_id].approval is None
+                )
+            if calls:
+                allowances = sum(verdict["decision"] == "allow" for verdict in state.get("verdicts", {}).values())
         if context.addendum is not None:
             messages.append(context.addendum)
-        return {"messages": messages, "calls": state.get("calls", 0) + ran}
+        return AnsweredRound(messages=messages, calls=state.get("calls", 0) + allowances, ran_by_rule=ran_by_rule)
+
+    async def _record_cached_result(self, record: AuditEntry, cached: CachedResult) -> None:
+        """Record that a call was allowed and did not run, since its result was there: no journal knows of it."""
+        note = f"the result of call {cached.call_id}"
+        await self._services.store.audit.append([replace(record, outcome="cached", note=note)])
 
     async def _rule_on_calls(
         self, calls: Sequence[ToolCall], state: State, context: Context, tools: Toolset

@@ -16,6 +16,7 @@ from graphs.errors import ConfigError, Problem, StorageError
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.own_address import OwnAddress
+from graphs.nodes.result_cache import ResultCache
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
 from graphs.runtime.questions import NodeQuestion, QuestionStatus
@@ -61,6 +62,7 @@ class Engine(Generic[Attachment]):
         self.metrics = Metrics()
         self.evaluator = Evaluator()
         self.own_address = OwnAddress()
+        self._result_cache = ResultCache()
         self.tracing = tracing
         self._connections = SharedConnections(on_change=self._update_servers)
         self._current_revision: Revision[Attachment] | None = None
@@ -117,6 +119,7 @@ class Engine(Generic[Attachment]):
                 self.evaluator,
                 attachment,
                 self.own_address,
+                result_cache=self._result_cache,
             )
             stack.pop_all()
         self._current_revision = revision

@@ -16,6 +16,7 @@ from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
 from graphs.llm.own_address import OwnAddress
 from graphs.nodes import Services
+from graphs.nodes.result_cache import ResultCache
 from graphs.policy.request_fields import FieldRefused, check_fields, list_fallbacks
 from graphs.policy.rules import Caller
 from graphs.runtime.admission import Admission
@@ -53,6 +54,7 @@ class Revision(Generic[Attachment]):
         attachment: Attachment,
         own_address: OwnAddress | None = None,
         most_tasks: int | None = None,
+        result_cache: ResultCache | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.tool_registry = tool_registry
@@ -68,6 +70,7 @@ class Revision(Generic[Attachment]):
             metrics=metrics,
             evaluator=evaluator,
             most_tasks=most_tasks,
+            result_cache=result_cache or ResultCache(),
         )
         self.served_graphs: Mapping[str, ServedGraph] = MappingProxyType(
             {

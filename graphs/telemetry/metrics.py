@@ -143,6 +143,9 @@ class Metrics:
         self._verdicts = Counter(
             "interlock_verdicts", "Verdicts on tool calls, one a call.", ["graph", "tool", "verdict"], registry=own
         )
+        self._cache_hits = Counter(
+            "interlock_cache_hits", "Results that a node used again, by `cache`.", ["graph", "node"], registry=own
+        )
         self._server_up = Gauge(
             "interlock_server_up",
             "1 while the MCP server is connected; of several workers, in all of them.",
@@ -228,6 +231,10 @@ class Metrics:
     def observe_tasks(self, graph: str, node: str, tasks: int) -> None:
         """Observe how many tasks a node sends out."""
         self._group_tasks.labels(graph, node).observe(tasks)
+
+    def count_cache_hit(self, graph: str, node: str) -> None:
+        """Count one result that a node used again."""
+        self._cache_hits.labels(graph, node).inc()
 
     def count_model_request(self, model: str, outcome: str) -> None:
         """Count one request to the model endpoint: `ok`, `cut`, or the kind of the error."""

@@ -167,6 +167,10 @@ class _CaseMaker:
     def _list_ran(self) -> list[AuditRecord]:
         return [record for record in self._recording.audit if record.kind == "call" and record.outcome != "stopped"]
 
+    def _list_cached_tools(self) -> dict[str, None]:
+        """List the tools whose results were those of earlier calls."""
+        return {record.tool: None for record in self._recording.audit if record.outcome == "cached"}
+
     def _list_asking_nodes(self, *, speaking: bool) -> list[str]:
         """List the nodes that ask a model: those that speak, or those that give a value."""
         nodes = self._plan.spec.nodes.items() if self._plan is not None else ()
@@ -192,6 +196,8 @@ class _CaseMaker:
             yield f"the end of what was said: only its first {LONGEST_QUESTION} characters are recorded"
         for node in self._list_asking_nodes(speaking=False):
             yield f"what node {node!r} was answered: add it under 'model: {node}', as often as it asked"
+        for tool in self._list_cached_tools():
+            yield f"what {tool} gave, since that was in the cache: add it under 'tools', and the call under 'calls'"
         if self._plan is None:
             yield f"the graph {last.graph!r}, which is gone from these files"
         if last.status != "finished":

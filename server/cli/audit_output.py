@@ -73,7 +73,8 @@ async def print_records(settings: Settings, wanted: AuditFilter, format: TableFo
 def format_row(record: AuditRecord) -> str:
     """Format one record as one line for people."""
     when = datetime.fromtimestamp(record.time).strftime("%Y-%m-%d %H:%M:%S")
-    what = {"decision": record.verdict, "approval": record.verdict, "call": record.outcome or ""}.get(record.kind, "")
+    decision = f"{record.verdict} {record.outcome or ''}".rstrip()
+    what = {"decision": decision, "approval": record.verdict, "call": record.outcome or ""}.get(record.kind, "")
     if record.seconds is not None:
         what += f" {record.seconds:.2f}s"
     who = (

@@ -17,6 +17,7 @@ const OUTCOMES = {
   running: ["running", "info"],
   next: ["comes next", "dull"],
   client: ["run by the client", "dull"],
+  cached: ["from the cache", "good"],
 };
 const ENDS = {
   running: "Still running",

@@ -168,3 +168,27 @@ async def test_a_turn_that_is_not_there_and_a_file_that_is(tmp_path: Path) -> No
     assert (there.exit_code, there.stdout) == (2, "")
     assert there.stderr.startswith(f"{file} is there already")
     assert file.read_text() == before
+
+
+async def test_a_result_of_the_cache_is_named_since_a_case_begins_without_one(tmp_path: Path) -> None:
+    look = {
+        "type": "call",
+        "tool": "files/add",
+        "args": {"a": 1, "b": 2},
+        "into": "found",
+        "cache": "10m",
+        "next": "say",
+    }
+    nodes = {"look": look, "say": {"type": "reply", "text": "{{ found }}", "next": "end"}}
+    configs = write_folder(
+        tmp_path, "http://127.0.0.1:9/v1", {"vars": {"found": "any"}, "start": "look", "nodes": nodes}
+    )
+    async with serving(configs, tmp_path / "data") as facade:
+        assert [await facade.say("a"), await facade.say("b")] == ['{"sum":3}'] * 2
+    made = await run_command(tmp_path, "--from", find_last_turn(tmp_path))
+    assert made.exit_code == 0, made.output
+    comments = [line.strip(" #") for line in made.stdout.splitlines() if line.startswith("    #")]
+    assert (
+        "- what files/add gave, since that was in the cache: add it under 'tools', and the call under 'calls'"
+        in comments
+    )

@@ -187,6 +187,10 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """Find the node to go to where this one fails; None: the turn ends there."""
         return getattr(self, "on_error", None)
 
+    def find_cache_time(self) -> float | None:
+        """Find for how many seconds a result of this node is used again; None: never."""
+        return getattr(self, "cache", None)
+
     def find_model(self) -> str | None:
         """Find the model that the node names; None: it names none."""
         return None

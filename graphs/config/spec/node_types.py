@@ -79,11 +79,22 @@ class ModelNodeSpec(NodeSpec, frozen=True):
     """How many attempts there are, as a number or {times, wait}. Absent: 3, and only before the first word."""
     timeout: Duration | None = None
     """The longest time of one attempt."""
+    cache: Duration | None = None
+    """How long a value is used again where the same person asks the same; only with `into`. Absent: never."""
 
     @field_validator("input")
     @classmethod
     def _holds_something(cls, value: str | None) -> str | None:
         return _refuse_empty_input(value)
+
+    @field_validator("cache")
+    @classmethod
+    def _keeps_value(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("into", "") is None:
+            raise ValueError(
+                "is not for a model without 'into': what is said is not kept; name a variable, or remove it"
+            )
+        return value
 
     @field_validator("tools")
     @classmethod
@@ -247,6 +258,17 @@ class CallNodeSpec(NodeSpec, frozen=True):
     is read-only or idempotent. Absent: 1."""
     timeout: Duration | None = None
     """The longest time of one attempt."""
+    cache: Duration | None = None
+    """How long a result is used again where the same person calls with the same arguments; only of a tool that says
+    that it only reads. Absent: never."""
+
+    @field_validator("cache")
+    @classmethod
+    def _asks_once(cls, value: float | None, info: ValidationInfo) -> float | None:
+        retry: CallRetrySpec | None = info.data.get("retry")
+        if value is not None and retry is not None and retry.until is not None:
+            raise ValueError("is not for a call with 'until', which waits for another result; remove one of them")
+        return value
 
     @field_validator("tool")
     @classmethod

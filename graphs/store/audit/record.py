@@ -56,9 +56,10 @@ class AuditEntry:
     rule: str = ""
     approval: str | None = None
     note: str | None = None
-    """What the person said who decided."""
+    """What the person said who decided; of a cached result, whose it is."""
     outcome: str | None = None
-    """Of a call: ok, failed, stopped or unknown."""
+    """Of a call: ok, failed, stopped or unknown. Of a decision: cached, where the call did not run since the result of
+    an earlier one was there."""
     seconds: float | None = None
 
 

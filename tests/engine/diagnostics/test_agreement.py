@@ -19,6 +19,7 @@ from graphs.diagnostics.doctor import examine
 from graphs.diagnostics.probe import ServerProbe, probe_servers
 from graphs.diagnostics.tool_check import check_tools
 from graphs.errors import Position
+from graphs.policy.rules import ToolFacts
 from server.cli.main import app
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -212,6 +213,34 @@ def test_what_only_a_server_that_is_down_could_match_is_not_judged_and_that_is_s
     assert (len(said), unjudged) == (1, {})
     # The tools of a server that is down may be those that take the argument.
     assert judged(tmp_path, "{tool: '*', when: 'args.subject == \"\"'}", down=("mail",)) == ([], {})
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize("up", [True, False])
+def test_results_are_used_again_only_of_a_tool_that_says_that_it_only_reads(
+    tmp_path: Path, read_only: bool, up: bool
+) -> None:
+    nodes = "  look: {type: call, tool: files/read_text, args: {path: x}, into: found, cache: 10m, next: end}\n"
+    files = {
+        "servers.yaml": "mcpServers:\n  files: {command: x}\n",
+        "access.yaml": "roles:\n  dev: {allow: ['*']}\n",
+        "graphs/assistant.yaml": f"vars: {{found: string}}\nstart: look\nnodes:\n{nodes}",
+    }
+    probe = ServerProbe(
+        name="files",
+        position=Position("servers.yaml", 2, 3),
+        up=up,
+        message="",
+        tools={"read_text": PATH} if up else {},
+        left_out=(),
+        tool_facts=(ToolFacts("files", "read_text", read_only=read_only),) if up else (),
+    )
+    found = [str(problem) for problem in check_tools(loaded(tmp_path, files), [probe]).problems]
+    refused = (
+        "graphs/assistant.yaml:4:75: files/read_text does not say that it only reads, so its results cannot be used"
+        " again; remove 'cache'"
+    )
+    assert found == ([refused] if up and not read_only else [])
 
 
 def test_a_folder_with_mistakes_in_it_is_mended_first(tmp_path: Path) -> None:
