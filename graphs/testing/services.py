@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from graphs.config.loader import Snapshot
+from graphs.config.spec.base import Spec
+from graphs.config.spec.node import RetrySpec
 from graphs.llm.client import ChatModel
 from graphs.testing.live import LiveServices
 from graphs.testing.model import ScriptedModel
@@ -15,6 +18,8 @@ from graphs.testing.script import ServiceScript
 from graphs.testing.servers import build_server_specs, build_tool_registry
 from graphs.tools.registry import ToolRegistry
 from graphs.tools.result_log import listen_to_results
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +41,32 @@ async def open_scripted_services(script: ServiceScript, snapshot: Snapshot) -> A
         await registry.start()
         await registry.wait_ready()
         yield CaseServices(
-            snapshot=replace(snapshot, servers={**snapshot.servers, **servers}, server_templates={}),
+            snapshot=replace(
+                snapshot,
+                servers={**snapshot.servers, **servers},
+                server_templates={},
+                graphs={name: replace(plan, spec=drop_waits(plan.spec)) for name, plan in snapshot.graphs.items()},
+            ),
             tool_registry=registry,
             model=model,
         )
     finally:
         await registry.close()
         await model.close()
+
+
+def drop_waits(value: Value) -> Value:
+    """Copy what a graph says without the times that it waits between two attempts: nothing recovers in the meantime."""
+    match value:
+        case RetrySpec():
+            return cast("Value", value.model_copy(update={"wait": 0.0}))
+        case Spec():
+            return cast("Value", value.model_copy(update={name: drop_waits(each) for name, each in value}))
+        case dict():
+            items = cast("dict[str, object]", value).items()
+            return cast("Value", {key: drop_waits(each) for key, each in items})
+        case _:
+            return value
 
 
 @asynccontextmanager

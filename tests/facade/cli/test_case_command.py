@@ -815,3 +815,40 @@ nodes:
     )
     done = run(folder)
     assert done.exit_code == 0, done.output
+
+
+def test_nothing_waits_for_its_next_attempt(tmp_path: Path) -> None:
+    graph = """\
+vars: {state: any, names: "string[]", found: "any[]"}
+start: poll
+nodes:
+  poll: {type: call, tool: notes/read, retry: {times: 3, wait: 5m, until: result.ready}, into: state, next: list}
+  list: {type: model, into: names, retry: {times: 2, wait: 5m}, next: each}
+  each:
+    type: map
+    over: names
+    do: {type: call, tool: notes/read, retry: {times: 2, wait: 5m, until: result.ready}}
+    into: found
+    next: say
+  say: {type: reply, text: "{{ found }}", next: end}
+"""
+    folder = write_cases(
+        tmp_path,
+        """\
+        all are ready at last:
+          graph: wait
+          say: Wait for it
+          model: {list: [{error: too many requests}, {value: [a]}]}
+          tools:
+            notes/read:
+              - {result: {ready: false}}
+              - {result: {ready: false}}
+              - {result: {ready: true}}
+              - {result: {ready: false}}
+              - {result: {ready: true}}
+          expect: {route: [poll, list, each, say, end], vars: {found: [{ready: true}]}}
+        """,
+        wait=graph,
+    )
+    done = run(folder)
+    assert done.exit_code == 0, done.output
