@@ -21,7 +21,7 @@ from support.tool_server import Tools
 
 HERE = Path(__file__).parent
 SHELF = HERE.parents[1] / "configs" / "shelf"
-SHELF_GRAPHS = ("reviewed-writer", "ticket-intake")
+SHELF_GRAPHS = ("reviewed-writer", "ticket-intake", "researcher")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

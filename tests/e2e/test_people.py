@@ -74,7 +74,7 @@ def test_each_has_their_own_rights_behind_one_key(ada: Chromium, ben: Chromium, 
         states[name] = card.state
 
     own = {f"files__{tool}" for tool in ("echo", "add", "fails", "hang", "write")}
-    assert offered["admin"] == {*own, "filesystem__write_file"}
+    assert offered["admin"] == {*own, "filesystem__read_file", "filesystem__write_file"}
     assert offered["user"] == {"files__echo"}
     assert states == {"admin": "done", "user": "failed"}
     assert tools.ran() == ["add"]
