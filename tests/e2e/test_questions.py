@@ -43,6 +43,7 @@ def test_a_draft_is_shown_changed_and_kept_once_its_person_and_the_rules_agree(
     assert page.options() == ["Reject", "Approve"]
     page.shoot("question-then-approval")
     page.decide("Approve")
+    page.wait_for_text("It is in")  # until the click is under way, the answer before it looks finished
     answer = page.answer()
     page.shoot("question-kept")
     assert "It is in /workspace/draft-" in answer
@@ -66,6 +67,7 @@ def test_a_ticket_is_completed_with_a_form_and_filed(ada: Chromium, model: ChatM
     page.decide("high")
     page.wait_for_question("filesystem/write_file")
     page.decide("Approve")
+    page.wait_for_text("Filed as")
     answer = page.answer()
     page.shoot("form-filed")
     assert "No pictures in the app (app, high)" in answer
