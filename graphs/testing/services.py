@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
+from graphs.config.compile_graph import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.config.spec.base import Spec
 from graphs.config.spec.node import RetrySpec
@@ -45,7 +46,7 @@ async def open_scripted_services(script: ServiceScript, snapshot: Snapshot) -> A
                 snapshot,
                 servers={**snapshot.servers, **servers},
                 server_templates={},
-                graphs={name: replace(plan, spec=drop_waits(plan.spec)) for name, plan in snapshot.graphs.items()},
+                graphs={name: drop_plan_waits(plan) for name, plan in snapshot.graphs.items()},
             ),
             tool_registry=registry,
             model=model,
@@ -55,8 +56,15 @@ async def open_scripted_services(script: ServiceScript, snapshot: Snapshot) -> A
         await model.close()
 
 
+def drop_plan_waits(plan: GraphPlan) -> GraphPlan:
+    """Copy a graph, and those that it runs, without the times that they wait between two attempts: what a script says
+    does not recover in the meantime."""
+    subgraphs = {name: drop_plan_waits(each) for name, each in plan.subgraphs.items()}
+    return replace(plan, spec=drop_waits(plan.spec), subgraphs=subgraphs)
+
+
 def drop_waits(value: Value) -> Value:
-    """Copy what a graph says without the times that it waits between two attempts: nothing recovers in the meantime."""
+    """Copy a part of a graph file without these times."""
     match value:
         case RetrySpec():
             return cast("Value", value.model_copy(update={"wait": 0.0}))

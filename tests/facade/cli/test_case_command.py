@@ -829,8 +829,14 @@ nodes:
     over: names
     do: {type: call, tool: notes/read, retry: {times: 2, wait: 5m, until: result.ready}}
     into: found
-    next: say
+    next: below
+  below: {type: subgraph, graph: poll, next: say}
   say: {type: reply, text: "{{ found }}", next: end}
+"""
+    poll = """\
+start: poll
+nodes:
+  poll: {type: call, tool: notes/read, retry: {times: 2, wait: 5m, until: result.ready}, next: end}
 """
     folder = write_cases(
         tmp_path,
@@ -846,9 +852,12 @@ nodes:
               - {result: {ready: true}}
               - {result: {ready: false}}
               - {result: {ready: true}}
-          expect: {route: [poll, list, each, say, end], vars: {found: [{ready: true}]}}
+              - {result: {ready: false}}
+              - {result: {ready: true}}
+          expect: {route: [poll, list, each, below, say, end], vars: {found: [{ready: true}]}}
         """,
         wait=graph,
+        poll=poll,
     )
     done = run(folder)
     assert done.exit_code == 0, done.output
