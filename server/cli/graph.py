@@ -116,7 +116,8 @@ def choose_shelf_graph(like: str | None) -> ShelfGraph:
 
 
 def collect_files(folder: Path, name: str, model: ShelfGraph) -> Mapping[Path, str]:
-    """Collect the files to write: the graph, and its tests where there are some. Raises CannotMake."""
+    """Collect the files to write: the graph, its tests where there are some, and those of the shelf that it runs, as
+    far as they are not there. Raises CannotMake."""
     if not folder.is_dir():
         raise CannotMake(f"{folder}: no such folder; name one with --configs, or make one: interlock init {folder}")
     files = {folder / "graphs" / f"{name}.yaml": model.file.read_text(encoding="utf-8")}
@@ -125,4 +126,29 @@ def collect_files(folder: Path, name: str, model: ShelfGraph) -> Mapping[Path, s
         old = re.compile(rf"(\bgraph: *['\"]?){re.escape(model.file.stem)}(?![\w.-])")
         tests = old.sub(rf"\g<1>{name}", model.test.read_text(encoding="utf-8"))
         files[folder / "graphs" / f"{name}.test.yaml"] = tests
+    for other in list_run_graphs(model):
+        target = folder / "graphs" / other.file.name
+        if not os.path.lexists(target):
+            files[target] = other.file.read_text(encoding="utf-8")
+            if other.test.exists() and not os.path.lexists(target.with_suffix(".test.yaml")):
+                files[target.with_suffix(".test.yaml")] = other.test.read_text(encoding="utf-8")
     return files
+
+
+def list_run_graphs(model: ShelfGraph) -> list[ShelfGraph]:
+    """List the graphs of the shelf that this one runs, and those that they run."""
+    import yaml
+
+    from graphs.config.spec.graph import get_graph_spec
+
+    known = list_shelf()
+    found: dict[str, ShelfGraph] = {}
+    waiting = [model]
+    while waiting:
+        spec = get_graph_spec().model_validate(yaml.safe_load(waiting.pop().file.read_text(encoding="utf-8")))
+        names = [name for node in spec.list_all_nodes().values() for name in node.list_graphs()]
+        for name in names:
+            if name in known and name not in found:
+                found[name] = known[name]
+                waiting.append(known[name])
+    return [*found.values()]

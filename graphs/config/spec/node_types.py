@@ -192,6 +192,10 @@ class AgentNodeSpec(NodeSpec, frozen=True):
         """Return none where it has neither tools nor graphs; else as many as the limits let it."""
         return None if self.tools or self.agents else 0
 
+    def list_graphs(self) -> list[str]:
+        """List those under `agents`."""
+        return self.agents
+
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""
         return {("tools", at): pattern for at, pattern in enumerate(self.tools)}

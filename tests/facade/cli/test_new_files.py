@@ -137,6 +137,16 @@ def test_a_new_graph_passes_the_check(folder: Path, like: str | None) -> None:
     assert "graphs: assistant, helper" in checked.stderr
 
 
+def test_a_graph_comes_with_those_that_it_runs(folder: Path) -> None:
+    made = run("graph", "new", "boss", "--like", "supervisor", "--configs", folder)
+    assert {Path(line).name for line in made.stdout.splitlines()} == {
+        *("boss.yaml", "boss.test.yaml", "researcher.yaml", "researcher.test.yaml"),
+        *("sql-analyst.yaml", "sql-analyst.test.yaml"),
+    }
+    assert run("graph", "new", "chief", "--like", "supervisor", "--configs", folder).exit_code == 0
+    assert run("check", folder).exit_code == 0
+
+
 def test_a_graph_comes_with_its_tests_which_speak_of_it_by_its_new_name(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
