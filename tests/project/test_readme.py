@@ -48,6 +48,7 @@ ELSEWHERE = {
     r"make bench( ARGS=\w+)?": "test_bench.py",
     r"make studio": "test_studio.py, and test_setup.py what it installs",
     r"\.venv/bin/interlock test assistant --record": "facade/cli/test_case_command.py",
+    r"\.venv/bin/interlock turn( TURN)?": "behaviour/test_turn_paths.py",
     r"\.venv/bin/python docs/seed_checks\.py": "test_start.py",
     r"OPENAI_API_BASE_URLS=\S+ .* open-webui serve": "e2e/",
 }
