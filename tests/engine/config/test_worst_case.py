@@ -215,10 +215,10 @@ async def run_case(snapshot: Snapshot) -> tuple[CaseRun, int]:
     asked = 0
     build_messages = ModelCall.build_messages
 
-    async def count(self: ModelCall, *arguments: Any) -> Any:
+    async def count(self: ModelCall, *arguments: Any, **keywords: Any) -> Any:
         nonlocal asked
         asked += 1
-        return await build_messages(self, *arguments)
+        return await build_messages(self, *arguments, **keywords)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ModelCall, "build_messages", count)
