@@ -74,11 +74,17 @@ class Services:
         """
         ids = [call["id"] or "" for call in calls]
         noted = self.attestations
+        ran = await self.store.journal.count(context.thread, excluded_ids=ids)
+        attested = State(**state)
+        if attested.pop("most_calls", None) is not None:
+            # Of several tasks that run at the same time, nobody can tell whose calls the journal counts: all together
+            # stay within the limit of the turn, and each counts those that tasks before it may make.
+            ran = max(ran, state.get("calls", 0))
         return {
-            **state,
+            **attested,
             "asker": model_nodes[0] if len(model_nodes) == 1 else noted.find_asker(graph, ids),
             "rounds": max(int(state.get("rounds", 0)), noted.count_rounds(context.thread)),
-            "calls": await self.store.journal.count(context.thread, excluded_ids=ids),
+            "calls": ran,
         }
 
 

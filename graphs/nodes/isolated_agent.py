@@ -123,4 +123,5 @@ class IsolatedAgentNode:
         inner = isolate(context, state, emit, is_silent=self._into is not None)
         tools = list_allowed_tools(self._plans, context, self._services)
         names = frozenset(str(tool["function"]["name"]) for tool in tools)
-        return replace(inner, limits=limits, client_tools=tools, client_names=names)
+        outer = state.get("messages", []) if self._has_input else None
+        return replace(inner, limits=limits, outer_messages=outer, client_tools=tools, client_names=names)

@@ -118,10 +118,13 @@ class ModelCall:
         """Build the messages: the prompt, then the node's `input` or the conversation, then what was added to it: by
         the turn, or of an agent with `input` by itself. `note`: what the model is told last. Raises NodeFailure."""
         messages: list[Mapping[str, Any]] = []
-        if (prompt := await self._values.render("prompt", state, context)) is not None:
+        around: State = state
+        if context.outer_messages is not None:
+            around = {**state, "messages": [*context.outer_messages]}
+        if (prompt := await self._values.render("prompt", around, context)) is not None:
             messages.append({"role": "system", "content": prompt})
         if self._has_input:
-            seen = await self._values.render("input", state, context)
+            seen = await self._values.render("input", around, context)
             messages.append({"role": "user", "content": seen or ""})
             if not self._is_agent:
                 return messages

@@ -175,6 +175,8 @@ class Context:
     """The caller's own function tools (OpenAI tool objects): offered to the model, run by the client."""
     client_names: frozenset[str] = frozenset()
     """Their names."""
+    outer_messages: Sequence[AnyMessage] | None = None
+    """The turn's own messages around an agent with `input`, which its texts look at. None: they look at the state's."""
     addendum: HumanMessage | None = None
     """What the person said after the calls that this resumed turn waits for; follows their results. It has an id, so
     that it stands there once."""

@@ -126,7 +126,7 @@ class GraphRunner:
             earlier = state.get("token_use")
             context.turn_tokens.begin(earlier["tokens"] if earlier is not None else 0)
         inner = isolate(context, state, find_emitter(context, runtime.stream_writer), is_silent=is_silent)
-        inner = replace(inner, limits=limits, place=f"{context.place}/{place}")
+        inner = replace(inner, limits=limits, outer_messages=None, place=f"{context.place}/{place}")
         if is_apart:
             inner = replace(inner, history=(), message=find_message(state, context))
         return inner

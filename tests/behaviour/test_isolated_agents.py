@@ -64,6 +64,20 @@ class TestAlone:
         assert last[-1] == "It is x."
         assert not any(message["role"] == "tool" for message in model.requests[3].messages)
 
+    async def test_its_texts_look_at_the_conversation_around_it_in_every_round(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.script("Hello.", Answer("Let me look.", calls=[Call("files__echo", {"text": "x"})]), "Fine.")
+        nodes = {
+            "greet": {"type": "model", "prompt": "Greet.", "next": "work"},
+            "work": agent(prompt="For {{ message }}.", input="Review: {{ text }}", into="found", next="say"),
+            "say": SAY,
+        }
+        async with serving(write(tmp_path / "c", model, tools, nodes), tmp_path / "data") as facade:
+            assert await facade.say("tea") == "Hello.\n\nFine."
+        for request in model.requests[1:]:
+            assert [message["content"] for message in request.messages[:2]] == ["For tea.", "Review: Hello."]
+
     @pytest.mark.parametrize(
         ("type_", "value", "way"), [(["good", "bad"], "good", "good"), ({"fields": {"n": "int"}}, {"n": 3}, '{"n":3}')]
     )
