@@ -76,6 +76,19 @@ class TestItems:
             assert await facade.say("go") == '["low","high","low"]'
         assert all(request.body["response_format"]["type"] == "json_schema" for request in model.requests)
 
+    async def test_tasks_whose_claims_wait_for_the_database_together_add_one_row_of_the_turn(
+        self, tmp_path: Path, model: ScriptedModel, log: Path
+    ) -> None:
+        nodes = {"read": each({**QUERY, "pick": "result.limit"}), "say": SAY}
+        async with serving(write(tmp_path / "c", model, steps(log), nodes), tmp_path / "data") as facade:
+            with closing(sqlite3.connect(tmp_path / "data" / "interlock.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                turn = asyncio.create_task(facade.say("go"))
+                await asyncio.sleep(0.5)
+                other.execute("COMMIT")
+            assert await turn == "[0,1,2]"
+        assert len(ran(log)) == 3
+
     async def test_so_many_run_at_the_same_time_as_the_graph_says(self, tmp_path: Path, model: ScriptedModel) -> None:
         model.respond(lambda body: Answer("x", stall_after=0))
         nodes = {"judge": each(JUDGE, at_once=2), "say": SAY}
