@@ -144,9 +144,9 @@ class ToolsNode:
                     output: Mapping[str, list[AnyMessage]] = await self._tool_node.ainvoke(round_state, config)
                 messages += output["messages"]
                 ran_by_rule = frozenset(
-                    call_id
-                    for call_id, claim in claimed.items()
-                    if claim.state == "claimed" and records[call_id].approval is None
+                    record.call_id
+                    for record in allowed
+                    if record.approval is None and claimed[record.call_id].state == "claimed"
                 )
             if calls:
                 allowances = sum(verdict["decision"] == "allow" for verdict in state.get("verdicts", {}).values())
