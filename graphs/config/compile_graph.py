@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
 
-from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
 from graphs.config.graph_faults import find_mistakes
+from graphs.config.graph_outline import build_outline
+from graphs.config.graph_plan import Branch, GraphPlan
 from graphs.config.group_checks import ANYTHING, INDEX, ITEM, check_group, find_output
 from graphs.config.python_checks import PythonChecker
 from graphs.config.python_code import PythonCode
-from graphs.config.python_functions import PythonFunction
 from graphs.config.reader import ParsedFile
-from graphs.config.source import Path, Source, find_value
+from graphs.config.source import Path, Source
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
-from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
 from graphs.errors import Problem, did_you_mean
@@ -40,114 +38,6 @@ from graphs.expressions import (
     parse_variable,
 )
 from graphs.policy import patterns
-
-
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """One edge from a node."""
-
-    when: GraphExpression | None = None
-    """None: always, or where the node's variable has the value of `value`."""
-    value: str | None = None
-    """The value of the node's `into` at which it is taken."""
-    to: str
-    """The name of a node, or `end`."""
-    where: str
-    """`graphs/assistant.yaml:8:12`."""
-
-    @property
-    def is_conditional(self) -> bool:
-        """Whether there are turns that do not take it."""
-        return self.when is not None or self.value is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphPlan:
-    """One graph without mistakes, ready to be compiled for LangGraph."""
-
-    id: str
-    spec: GraphSpec
-    """With its `defaults` in the nodes that they hold for."""
-    templates: Mapping[Path, Template]
-    """The texts that hold CEL, by the node and the path in it."""
-    branches: Mapping[str, tuple[Branch, ...]]
-    """The edges from every node, in order; never empty."""
-    error_ways: Mapping[str, Branch]
-    """Where nodes lead that fail, for those that say it."""
-    variables: Mapping[str, Variable]
-    """The variables of a turn, in the order of the file."""
-    expressions: Mapping[Path, GraphExpression]
-    """The fields that are CEL, by the node and the path in it."""
-    subgraphs: Mapping[str, GraphPlan] = field(default_factory=dict[str, "GraphPlan"])
-    """The graphs that nodes run, by the nodes' names."""
-    output: GraphExpression | None = None
-    """The variable that is its result; None: the text that it said."""
-    raw_texts: Mapping[Path, str]
-    """The texts of the spec that variables of the environment went into, as they are written: what went in may be
-    secret."""
-    functions: Mapping[str, PythonFunction] = field(default_factory=dict[str, PythonFunction])
-    """The operator's functions that nodes call, by what `run` says."""
-
-    @cached_property
-    def nodes(self) -> Mapping[str, NodeSpec]:
-        """All nodes, those inside others too: the path to one is its name, such as `read.do`."""
-        return self.spec.list_all_nodes()
-
-    @cached_property
-    def calls_tools(self) -> bool:
-        """Whether a node calls a tool itself, or the graph that it runs may."""
-        return any(node.role in ("caller", "graph") for node in self.nodes.values())
-
-    @cached_property
-    def has_groups(self) -> bool:
-        """Whether several nodes may run at the same time."""
-        return any(node.role == "group" for node in self.spec.nodes.values())
-
-    @cached_property
-    def may_wait_twice(self) -> bool:
-        """Whether several nodes may wait for people at the same time."""
-        delegates = any(isinstance(node, AgentNodeSpec) and node.agents for node in self.nodes.values())
-        return self.has_groups or delegates or any(plan.may_wait_twice for plan in self.subgraphs.values())
-
-    def list_run_plans(self) -> Iterator[GraphPlan]:
-        """List the graph and those that it runs, some perhaps more than once."""
-        yield self
-        for plan in self.subgraphs.values():
-            yield from plan.list_run_plans()
-
-    @cached_property
-    def inputs(self) -> Mapping[str, Variable]:
-        """What whoever starts the graph gives."""
-        return {name: self.variables[name] for name in self.spec.input}
-
-    @cached_property
-    def message_input(self) -> str | None:
-        """The input that a chat message is, where the graph is chatted with; None: none is."""
-        texts = [name for name, one in self.inputs.items() if one.type.kind == "string" and not one.has_default]
-        return texts[0] if len(texts) == 1 else None
-
-    @cached_property
-    def counts_visits(self) -> bool:
-        """Whether an expression asks how often its node ran."""
-        return any("visits" in expression.names for expression in self._list_expressions())
-
-    def find_output(self, name: str) -> Variable | None:
-        """Find the variable that a node names under `into`: one of the graph, or the part of one that a node inside
-        another fills. None: there is none, or it has no such part."""
-        return find_output(name, self.variables)
-
-    def list_reads(self, name: str) -> frozenset[str]:
-        """List the names that the expressions of a node look at, but for its ways on."""
-        found = [text.names for path, text in self.templates.items() if path[0] == name]
-        found += [each.names for path, each in self.expressions.items() if path[0] == name]
-        return frozenset(each for names in found for each in names)
-
-    def _list_expressions(self) -> Iterator[GraphExpression]:
-        yield from self.expressions.values()
-        for text in self.templates.values():
-            yield from (piece for piece in text.pieces if isinstance(piece, GraphExpression))
-        for branches in self.branches.values():
-            yield from (branch.when for branch in branches if branch.when is not None)
 
 
 def compile_graph(
@@ -446,53 +336,13 @@ class _GraphCompiler:
     def check_shape(self, plan: GraphPlan) -> None:
         """Check that edges lead to nodes, and the paths that they make."""
         start = self.original.find_value(("start",))
-        outline = GraphOutline(
-            start if isinstance(start, str) else "",
-            {name: self._build_node_outline(name, plan) for name in self.node_names},
+        outline = build_outline(
+            plan, self.source, self.original, self.node_names, has_variables=bool(self.variable_names)
         )
         for path, message in find_mistakes(outline):
             is_said = path == ("start",) and not isinstance(start, str)
             if not is_said and self.original.broken_paths.isdisjoint(path[:end] for end in range(len(path) + 1)):
                 self.problems.append(self.original.build_problem(path, message))
-
-    def _build_node_outline(self, name: str, plan: GraphPlan) -> NodeOutline:
-        """Outline a node: by its page, or where that left something out by what can be read of it."""
-        node = self.spec.nodes.get(name)
-        at: Path = ("nodes", name)
-        written = self.original.find_value(at)
-        seen = node.locate_tool_patterns() if node is not None else {}
-        has_tools = None if any(map(patterns.find_tool_fault, seen.values())) else bool(seen)
-        if node is not None and written == self.source.find_value(at) and not self.original.is_broken((*at, "next")):
-            edges = [_build_edge_outline(*pair) for pair in zip(node.next, plan.branches[name], strict=True)]
-            if (way := node.find_error_way()) is not None:
-                edges.insert(0, EdgeOutline(way, is_conditional=True, is_error=True))
-            # In a graph with variables a branch that nobody thought of is no small thing: what follows may read them.
-            needs_otherwise = bool(self.variable_names) and all(branch.value is None for branch in node.next)
-            return NodeOutline(role=node.role, edges=edges, has_tools=has_tools, needs_otherwise=needs_otherwise)
-        found = find_value(written, ("next",))
-        branches: list[tuple[int | str, object, bool]]
-        match found:
-            case list():
-                items = enumerate(cast("list[Any]", found))
-                branches = [
-                    (place, find_value(item, ("to",)), find_value(item, ("when",)) is not None) for place, item in items
-                ]
-            case dict():
-                branches = [(value, to, True) for value, to in cast("dict[str, object]", found).items()]
-            case _:
-                branches = [(0, found, False)]
-        edges = [
-            EdgeOutline(to, is_conditional=is_conditional, place=place, is_bounded=is_conditional)
-            for place, to, is_conditional in branches
-            if isinstance(to, str)
-        ]
-        if isinstance(way := find_value(written, ("on_error",)), str):
-            edges.insert(0, EdgeOutline(way, is_conditional=True, is_error=True))
-            branches.insert(0, ("on_error", way, True))
-        is_read = len(edges) == len(branches) > 0 and not self.original.is_broken((*at, "next"))
-        return NodeOutline(
-            role=node.role if node is not None else None, edges=edges, is_complete=is_read, has_tools=has_tools or None
-        )
 
     def check_reads(self, plan: GraphPlan) -> None:
         """Check that no variable is read before it is written, and no field that may be absent unless it is there."""
@@ -543,13 +393,3 @@ class _GraphCompiler:
                     yield Read(expression=piece, place=(*place, *path), own=own)
         for path in node.locate_expressions():
             yield Read(expression=plan.expressions[name, *path], place=(*place, *path), own=own)
-
-
-def _build_edge_outline(spec: BranchSpec, branch: Branch) -> EdgeOutline:
-    # A condition with a mistake in it may well be a bound: the mistake is told, and nothing that may follow from it.
-    return EdgeOutline(
-        spec.to,
-        is_conditional=spec.when is not None or spec.value is not None,
-        place=spec.value,
-        is_bounded=branch.when.most_times is not None if branch.when is not None else spec.when is not None,
-    )

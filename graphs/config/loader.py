@@ -11,7 +11,8 @@ from pathlib import Path
 from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_cases import CaseFile, KnownNames, compile_cases
 from graphs.config.compile_cassettes import Cassette, compile_cassette
-from graphs.config.compile_graph import GraphPlan, compile_graph
+from graphs.config.compile_graph import compile_graph
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.python_code import PYTHON_FOLDER, PythonCode
 from graphs.config.reader import AnySpec, ParsedFile, read_spec
 from graphs.config.references import (

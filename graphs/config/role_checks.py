@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec

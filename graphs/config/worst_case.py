@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from graphlib import CycleError, TopologicalSorter
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.node import MODEL_ROLES, NodeSpec
 
 _MOST_COSTS = 32

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from langchain_core.messages import ToolCall
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.node import NodeSpec

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 from langgraph.types import Command, Send
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.errors import ModelError, NodeFailure
 from graphs.events import ToolFinished, ToolStarted
 from graphs.expressions import TypeMismatch, format_value

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.graph import MemorySpec
 from graphs.config.spec.memory import KEY, MemoryNodeSpec
 from graphs.errors import NodeFailure

@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired, cast, get_type_hints
 
 from typing_extensions import TypedDict
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.expressions import VarType
 from graphs.nodes.state import TASK, InnerTask, State
 

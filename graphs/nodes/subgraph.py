@@ -12,7 +12,7 @@ from langgraph.errors import GraphInterrupt
 from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.errors import ModelError, NodeFailure
 from graphs.expressions import TypeMismatch

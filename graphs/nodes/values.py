@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from langchain_core.messages import HumanMessage
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.group_checks import INDEX, ITEM
 from graphs.config.source import Path
 from graphs.errors import NodeFailure

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import Branch, GraphPlan
+from graphs.config.graph_plan import Branch, GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import MODEL_ROLES
 from graphs.events import TextDelta

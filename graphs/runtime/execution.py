@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.nodes.state import Context, State
 from graphs.runtime.compiler import ServedGraph, compute_step_limit
 

@@ -13,7 +13,7 @@ from langgraph.graph import END
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import NodeSpec, RetrySpec
 from graphs.config.spec.node_types import AgentNodeSpec, CallNodeSpec

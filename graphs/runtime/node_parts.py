@@ -10,7 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.node_types import AgentNodeSpec, CallNodeSpec

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from langgraph.types import StateSnapshot
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.groups import MapNodeSpec
 from graphs.nodes.state import State, TaskOutcome
 

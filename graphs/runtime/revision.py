@@ -8,7 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.errors import NotAllowed, UnknownModel
 from graphs.expressions import Evaluator

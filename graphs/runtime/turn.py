@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.errors import NodeTimeoutError
 from langgraph.types import Command
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.errors import GraphUnavailable, InterlockError, NodeFailure
 from graphs.events import ApprovalNeeded, ClientCall, Pause, PendingApproval, QuestionAsked, TextDelta, ToolStarted
 from graphs.llm.messages import Message

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphs.config.compile_cases import CaseFile, CasePlan
 from graphs.config.compile_cassettes import Cassette
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.loader import Snapshot
 from graphs.config.spec.node import END
 from graphs.config.spec.node_types import CallNodeSpec

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from graphs.config.compile_graph import Branch, GraphPlan
+from graphs.config.graph_plan import Branch, GraphPlan
 from graphs.telemetry.path import ERROR_WAY
 from graphs.testing.case_run import CaseRun
 

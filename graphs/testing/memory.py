@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.graph import MemorySpec
 from graphs.expressions import ANY
 from graphs.nodes.memory import find_place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.worst_case import compute_worst_case
 from graphs.diagnostics.diff.changes import (
     Change,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.node import NodeSpec
 from graphs.diagnostics.diff.changes import Change
 from graphs.diagnostics.diff.ways import list_ways

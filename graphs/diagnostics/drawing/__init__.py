@@ -5,7 +5,7 @@ What is wrong with a graph is drawn with it, as far as its file can be read.
 
 from __future__ import annotations
 
-from graphs.config.compile_graph import GraphPlan
+from graphs.config.graph_plan import GraphPlan
 from graphs.diagnostics.drawing import as_mermaid, as_png, as_svg
 from graphs.diagnostics.drawing.folder import read_shapes
 from graphs.diagnostics.drawing.shape import GraphShape, build_shape

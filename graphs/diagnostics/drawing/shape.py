@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from graphs.config.compile_graph import GraphPlan
 from graphs.config.graph_checks import EdgeOutline, GraphOutline, NodeOutline
+from graphs.config.graph_plan import GraphPlan
 from graphs.config.source import Path, find_value
 from graphs.config.spec.graph import LimitsSpec
 from graphs.config.spec.node import END, NodeRole, NodeSpec
