@@ -34,8 +34,10 @@ class WorstCase:
     how many calls it leaves room for, nobody can know."""
 
     def __str__(self) -> str:
-        most = "at most " if self.model_calls or self.tool_calls else ""
-        counts = f"{most}{_count(self.model_calls, 'model call')} and {_count(self.tool_calls, 'tool call')} in a turn"
+        first = "at most " if self.model_calls else ""
+        second = "at most " if self.tool_calls and not self.model_calls else ""
+        models, tools = _count(self.model_calls, "model call"), _count(self.tool_calls, "tool call")
+        counts = f"{first}{models} and {second}{tools} in a turn"
         return f"{counts} (limits: {', '.join(self.limits)})" if self.limits else counts
 
 

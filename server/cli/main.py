@@ -197,11 +197,14 @@ def draw(
     output: Annotated[
         str | None, typer.Option(help="A file (.mmd, .svg, .png), or a folder for one file a graph. Default: stdout.")
     ] = None,
+    expand: Annotated[
+        bool, typer.Option(help="Draws nodes that are several to LangGraph as these: agents, calls, map and parallel.")
+    ] = False,
     configs: Configs = None,
 ) -> None:
     """Draws graphs as Mermaid, SVG or PNG, with what is wrong in them. Exit 0: drawn; 1: with problems; 2: usage."""
     from graphs.config.loader import load
-    from graphs.diagnostics.drawing import read_shapes
+    from graphs.diagnostics.drawing import expand_shape, read_shapes
     from server.cli.draw import CannotDraw, choose_format, choose_shapes, write
 
     settings = load_settings(configs)
@@ -217,9 +220,10 @@ def draw(
         for problem in sorted((*error.problems, *error.doubts)):
             typer.echo(str(problem), err=True)
     try:
-        for path in write(
-            choose_shapes(read_shapes(settings.configs, env), graph), choose_format(format, output), output
-        ):
+        shapes = choose_shapes(read_shapes(settings.configs, env), graph)
+        if expand:
+            shapes = {file: expand_shape(shape) for file, shape in shapes.items()}
+        for path in write(shapes, choose_format(format, output), output):
             typer.echo(path)
     except CannotDraw as error:
         typer.echo(str(error), err=True)

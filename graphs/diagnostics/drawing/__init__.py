@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.diagnostics.drawing import as_mermaid, as_png, as_svg
+from graphs.diagnostics.drawing.expansion import expand_shape
 from graphs.diagnostics.drawing.folder import read_shapes
 from graphs.diagnostics.drawing.shape import GraphShape, build_shape
 
-__all__ = ["GraphShape", "read_shapes", "render_mermaid", "render_png", "render_svg"]
+__all__ = ["GraphShape", "expand_shape", "read_shapes", "render_mermaid", "render_png", "render_svg"]
 
 
 def render_mermaid(graph: GraphPlan | GraphShape) -> str:

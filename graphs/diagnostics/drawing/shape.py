@@ -31,6 +31,10 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
 """How nodes of a known type look."""
 
 
+ON_ERROR = "on error"
+"""What stands at the way that a node takes where it fails."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeShape:
     """One box."""
@@ -241,7 +245,7 @@ class _ShapeReader:
         """Read each edge that can be read, first the one that is taken where the node fails."""
         spec = self._find_spec(name)
         way = self.read_target(("nodes", name, "on_error")) if spec and "on_error" in spec.model_fields else ""
-        failing = [_EdgeText(way, "on error", "on_error", is_error=True)] if way else []
+        failing = [_EdgeText(way, ON_ERROR, "on_error", is_error=True)] if way else []
         return [*failing, *self._read_next(name)]
 
     def _read_next(self, name: str) -> list[_EdgeText]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from support.configs import MINIMAL_GRAPH, write_configs
 from support.pictures import Picture, Pixels
 from typer.testing import CliRunner, Result
@@ -145,3 +147,50 @@ def test_a_file_that_holds_no_graph_is_passed_over_and_named_by_its_problem(fold
     done = draw("two", "--configs", folder)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.endswith("graphs/two.yml: no nodes can be read, so there is nothing to draw\n")
+
+
+def test_what_langgraph_runs_is_drawn_where_it_is_asked_for(tmp_path: Path) -> None:
+    graph = {
+        "vars": {"found": {"fields": {"one": "any"}}, "all": "any[]"},
+        "start": "look",
+        "nodes": {
+            "look": {
+                "type": "call",
+                "tool": "filesystem/read_file",
+                "args": {"path": "a"},
+                "on_error": "end",
+                "next": "work",
+            },
+            "work": {"type": "agent", "tools": ["filesystem/*"], "next": "both"},
+            "both": {
+                "type": "parallel",
+                "branches": {"one": {"type": "model", "input": "x"}},
+                "into": "found",
+                "next": "each",
+            },
+            "each": {"type": "map", "over": "[1]", "do": {"type": "model"}, "into": "all", "next": "end"},
+        },
+    }
+    folder = write_configs(tmp_path / "c", {"graphs/assistant.yaml": yaml.safe_dump(graph, sort_keys=False)})
+    result = draw("--expand", "--configs", str(folder))
+    assert result.exit_code == 0, result.output
+    drawn = re.findall(r"(node_\w+|start_mark) -->(?:\|\"(.*?)\"\|)? (node_\w+|end_mark)", result.stdout)
+    assert set(drawn) == {
+        ("start_mark", "", "node_look"),
+        ("node_look", "on error", "end_mark"),
+        ("node_look", "otherwise", "node_look_permission"),
+        ("node_look_permission", "on error", "end_mark"),
+        ("node_look_permission", "otherwise", "node_look_run"),
+        ("node_look_run", "on error", "end_mark"),
+        ("node_look_run", "otherwise", "node_work"),
+        ("node_work", "tool calls", "node_work_permission"),
+        ("node_work", "otherwise", "node_both"),
+        ("node_work_permission", "", "node_work_tools"),
+        ("node_work_tools", "", "node_work"),
+        ("node_both", "", "node_both_one"),
+        ("node_both_one", "", "node_both_collect"),
+        ("node_both_collect", "", "node_each"),
+        ("node_each", "each item", "node_each_do"),
+        ("node_each_do", "", "node_each_collect"),
+        ("node_each_collect", "", "end_mark"),
+    }
