@@ -109,7 +109,7 @@ class ModelNode:
             sent = build_endpoint_messages(request["messages"], model)
             sent = add_note(sent, note) if note else sent
             return await self._call.ask_model(
-                {**request, "model": model, "messages": sent}, emitter, context, runtime, config
+                {"model": model, **request, "messages": sent}, emitter, context, runtime, config
             )
 
         model, answer = await self._call.ask_models(self._call.choose_model(context), ask, emitter, context)

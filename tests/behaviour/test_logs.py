@@ -144,7 +144,7 @@ async def test_what_went_wrong_inside_is_found_by_the_id_that_the_answer_names(
 async def test_lines_from_inside_a_turn_bear_the_ids_of_the_request_and_of_the_turn(
     facade: Facade, model: ScriptedModel, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(*_: Any) -> None:
+    async def full(*_: Any, **__: Any) -> None:
         raise StorageError("the disk is full")
 
     store = "graphs.store.tool_journal.ToolJournal.finish"

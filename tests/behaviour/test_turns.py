@@ -299,10 +299,10 @@ async def test_the_client_leaving_does_not_lose_the_result_of_a_call_that_took_e
 ) -> None:
     real, keeping, go_on = ToolJournal.finish, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: ToolJournal, *args: Any) -> None:
+    async def slow(self: ToolJournal, *args: Any, **keywords: Any) -> None:
         keeping.set()
         await go_on.wait()
-        await real(self, *args)
+        await real(self, *args, **keywords)
 
     monkeypatch.setattr(ToolJournal, "finish", slow)
     model.script(Answer(calls=[echo("x")]))

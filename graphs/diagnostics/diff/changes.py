@@ -69,6 +69,8 @@ def compare_fields(old: object, new: object, *, skip: Iterable[str] = ()) -> lis
         FieldChange(path=path, old=left.get(path, MISSING), new=right.get(path, MISSING))
         for path in dict.fromkeys([*left, *right])
         if left.get(path, MISSING) != right.get(path, MISSING)
+        # A list that only one page has, and that is empty, says nothing.
+        and not (left.get(path, MISSING) in (MISSING, []) and right.get(path, MISSING) in (MISSING, []))
     ]
 
 
