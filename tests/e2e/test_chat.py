@@ -10,7 +10,7 @@ from support.tool_server import Tools
 
 
 def test_the_page_lists_the_graphs_and_the_models_behind_them(page: ChatPage) -> None:
-    assert page.models() == ["assistant", "reviewed-writer", "ticket-intake", "ticket", "scripted"]
+    assert page.models() == ["assistant", "researcher", "reviewed-writer", "ticket-intake", "ticket", "scripted"]
     page.shoot("models")
 
 
