@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from graphs.config.python_functions import FunctionFault, Parameter, PythonFunct
 from graphs.config.python_types import find_expression_type, may_overlap
 from graphs.config.source import Path, Source
 from graphs.config.spec.graph import GraphSpec
+from graphs.config.spec.node_types import walk_texts
 from graphs.config.spec.python import PythonNodeSpec
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Template, TypeMismatch, Variable, VarType
@@ -84,7 +85,7 @@ class PythonChecker:
                 self._report(
                     path, f"this is {what}, and {path[-1]!r} of {function.name} is {parameter.written}; {_CURE}"
                 )
-        elif not any(_holds_braces(text) for text in _walk(written)):
+        elif not any("{{" in text for _, text in walk_texts(written, ())):
             try:
                 function.build_arguments({str(path[-1]): written})
             except TypeMismatch as error:
@@ -100,19 +101,3 @@ class PythonChecker:
                 f"{function.name} returns {function.result_written}, and {node.into!r} is {variable.type.describe()};"
                 f" {_CURE}",
             )
-
-
-def _holds_braces(value: object) -> bool:
-    return isinstance(value, str) and "{{" in value
-
-
-def _walk(value: object) -> Iterator[object]:
-    match value:
-        case dict():
-            for item in value.values():  # pyright: ignore[reportUnknownVariableType]
-                yield from _walk(item)  # pyright: ignore[reportUnknownArgumentType]
-        case list():
-            for item in value:  # pyright: ignore[reportUnknownVariableType]
-                yield from _walk(item)  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            yield value

@@ -10,8 +10,7 @@ from graphs.config.graph_plan import GraphPlan
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path
 from graphs.config.spec.graph import GraphSpec
-from graphs.config.spec.node import NodeSpec
-from graphs.config.spec.node_types import AgentNodeSpec
+from graphs.config.spec.node_types import walk_texts
 from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.errors import Problem, did_you_mean
 from graphs.expressions import Template, TypeMismatch, Variable
@@ -44,12 +43,13 @@ class _Linker:
         is_whole = True
         self.way.append(graph)
         for name, node in reading.spec.list_all_nodes().items() if reading.spec is not None else ():
-            for path, key, wanted in _list_graphs(name, node):
+            for path, wanted in node.locate_graphs().items():
                 inner = self._find_inner(reading, graph, name, path, wanted)
                 if inner is None:
                     is_whole = False
                     continue
-                subgraphs[key] = inner
+                # Of an agent's graphs each has a name of its own.
+                subgraphs[name if isinstance(node, SubgraphNodeSpec) else f"{name}.{wanted}"] = inner
                 if plan is not None and isinstance(node, SubgraphNodeSpec):
                     self._report_all(reading, name, _check_node(node, name, inner, plan))
         self.way.pop()
@@ -78,17 +78,6 @@ class _Linker:
         for path, message in faults:
             if not reading.source.is_broken((*place, *path)):
                 self.problems.append(reading.source.build_problem((*place, *path), message))
-
-
-def _list_graphs(name: str, node: NodeSpec) -> list[tuple[Path, str, str]]:
-    """List the graphs that a node runs: the path that names each, its key among the plan's, and its name."""
-    match node:
-        case SubgraphNodeSpec():
-            return [(("graph",), name, node.graph)]
-        case AgentNodeSpec():
-            return [(("agents", at), f"{name}.{graph}", graph) for at, graph in enumerate(node.agents)]
-        case _:
-            return []
 
 
 def _check_node(node: SubgraphNodeSpec, name: str, inner: GraphPlan, outer: GraphPlan) -> Iterator[tuple[Path, str]]:
@@ -132,21 +121,10 @@ def _find_value_fault(value: Any, template: Template | None, name: str, variable
             return None
         what = "a text" if template.alone is None else template.alone.describe_kind()
         return f"this is {what}, and {name!r} is {type_.describe()}"
-    if _holds_braces(value):
+    if any("{{" in text for _, text in walk_texts(value, ())):
         return None
     try:
         type_.fit(value)
     except TypeMismatch as error:
         return f"{name!r} {error}"
     return None
-
-
-def _holds_braces(value: Any) -> bool:
-    match value:
-        case str():
-            return "{{" in value
-        case dict() | list():
-            items: Any = value.values() if isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
-            return any(map(_holds_braces, items))
-        case _:
-            return False

@@ -236,9 +236,9 @@ class _Walks:
 
     def _count_failures(self, circle: Collection[str], edges: Sequence[_Edge]) -> float:
         """Count the model calls that may fail and lead on in a circle that only the limit of rounds ends."""
-        paths = self._measure_paths(
-            circle, dict.fromkeys(circle, _Cost()), lambda edge: edge.most is None and not edge.ends_round
-        )
+        # Those that failed inside a node are no ways of it.
+        visits = {name: _Cost(failures=self._visits[name].failures) for name in circle}
+        paths = self._measure_paths(circle, visits, lambda edge: edge.most is None and not edge.ends_round)
         if paths is None:
             return math.inf  # no graph without mistakes is such
         bounded = sum(edge.most for edge in edges if edge.most is not None and not edge.ends_round)

@@ -178,7 +178,13 @@ def _build_message(call: ToolCall, text: str, status: str) -> ToolMessage:
     return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status=cast(Any, status))
 
 
-def list_allowed_tools(plans: Sequence[GraphPlan], context: Context, services: Services) -> list[dict[str, Any]]:
-    """List what the model of an agent is shown of these graphs: of those that the caller's roles may use."""
-    policy = services.snapshot.policy
-    return [build_agent_tool(plan) for plan in plans if policy.may_use_graph(context.caller, plan.id)]
+class AgentOffer:
+    """What the model of an agent is shown of graphs. Built once for each node and snapshot."""
+
+    def __init__(self, plans: Sequence[GraphPlan], services: Services) -> None:
+        self._tools = {plan.id: build_agent_tool(plan) for plan in plans}
+        self._policy = services.snapshot.policy
+
+    def list_tools(self, context: Context) -> list[dict[str, Any]]:
+        """List those graphs as tools that the caller's roles may use."""
+        return [tool for graph, tool in self._tools.items() if self._policy.may_use_graph(context.caller, graph)]

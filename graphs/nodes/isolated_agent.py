@@ -13,15 +13,14 @@ from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphInterrupt
 from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
 from graphs.config.spec.node_types import AgentNodeSpec
-from graphs.errors import ModelError, NodeFailure
+from graphs.errors import NodeFailure
 from graphs.nodes.base import NodeSite, Services, find_emitter
-from graphs.nodes.delegation import list_allowed_tools
-from graphs.nodes.isolation import count_work, isolate
+from graphs.nodes.delegation import AgentOffer
+from graphs.nodes.isolation import InnerRun, isolate
 from graphs.nodes.model_call import ModelCall
 from graphs.nodes.state import Context, State, build_token_use, find_most_rounds
 from graphs.nodes.structured_model import SilentListener, ValueQuestion
@@ -41,7 +40,7 @@ class IsolatedAgentNode:
         self._has_input = (site.name, "input") in site.plan.templates
         self._timeout = spec.timeout
         self._into = spec.into
-        self._plans = [site.plan.subgraphs[f"{site.name}.{graph}"] for graph in spec.agents]
+        self._agents = AgentOffer([site.plan.subgraphs[f"{site.name}.{graph}"] for graph in spec.agents], services)
         self._rounds = spec.rounds
         self._call = ModelCall(site, services)
         variable = site.plan.find_output(spec.into) if spec.into is not None else None
@@ -62,28 +61,19 @@ class IsolatedAgentNode:
         if self._rounds is not None:
             begin["most_rounds"] = used + self._rounds
         limit = asyncio.timeout(self._timeout)
-        end = cast(State, begin)
-        try:
-            async with limit:
-                inner = self._isolate(context, runtime, state, most)
-                steps = self._graph.astream(begin, config, context=inner, stream_mode="values")  # pyright: ignore[reportUnknownMemberType]
-                async for step in steps:
-                    end = cast(State, step)
-                made = end.get("messages", [])[len(own) :]
-                value, asked = await self._read_value(end, context, runtime, config)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            why = f"node {self._site.name!r} took longer than {self._timeout:g} seconds"
-            calls, rounds = count_work(end)
-            raise NodeFailure(why, kind="timeout", calls=calls, rounds=rounds) from error
-        except (NodeFailure, ModelError) as error:
-            calls, rounds = count_work(end)
-            raise error.add_counts(calls=calls, rounds=rounds) from error
-        except GraphInterrupt:
-            if runtime.execution_info is not None:
-                context.paused_work[runtime.execution_info.task_id] = count_work(end)
-            raise
+        work = InnerRun(begin, context, runtime)
+        with work.count_work():
+            try:
+                async with limit:
+                    await work.run(self._graph, config, self._isolate(context, runtime, state, most))
+                    value, asked = await self._read_value(work.state, context, runtime, config)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                why = f"node {self._site.name!r} took longer than {self._timeout:g} seconds"
+                raise NodeFailure(why, kind="timeout") from error
+        end = work.state
+        made = end.get("messages", [])[len(own) :]
         update: dict[str, Any] = {
             "rounds": end.get("rounds", used) + asked,
             "calls": end.get("calls", calls),
@@ -121,7 +111,7 @@ class IsolatedAgentNode:
         limits = (context.limits or self._site.plan.spec.limits).model_copy(update={"rounds": most_rounds})
         emit = find_emitter(context, runtime.stream_writer)
         inner = isolate(context, state, emit, is_silent=self._into is not None)
-        tools = list_allowed_tools(self._plans, context, self._services)
+        tools = self._agents.list_tools(context)
         names = frozenset(str(tool["function"]["name"]) for tool in tools)
         outer = state.get("messages", []) if self._has_input else None
         return replace(inner, limits=limits, outer_messages=outer, client_tools=tools, client_names=names)

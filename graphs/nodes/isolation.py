@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, cast
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphInterrupt
+from langgraph.pregel import Pregel
+from langgraph.runtime import Runtime
+
+from graphs.errors import ModelError, NodeFailure
 from graphs.events import (
     AnnotationsAdded,
     Event,
@@ -45,9 +53,35 @@ def _build_filter(emit: Callable[[Event], None]) -> Callable[[Event], None]:
     return pass_on
 
 
-def count_work(end: State) -> tuple[int, int]:
-    """Count the tool calls and model calls of the turn up to where such a graph failed or paused, by its last state:
-    calls of its last round may have begun."""
-    begun = end.get("verdicts", {}).values() if find_last_request(end) is not None else ()
-    calls = end.get("calls", 0) + sum(verdict["decision"] == "allow" for verdict in begun)
-    return calls, end.get("rounds", 0)
+class InnerRun:
+    """One run of a graph inside a node, and the state that it has come to."""
+
+    def __init__(self, begin: dict[str, Any], context: Context, runtime: Runtime[Context]) -> None:
+        self.state = cast(State, begin)
+        self._context = context
+        self._runtime = runtime
+
+    async def run(self, graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, inner: Context) -> None:
+        """Run it to its end, from the state with which it begins."""
+        steps = graph.astream(self.state, config, context=inner, stream_mode="values")  # pyright: ignore[reportUnknownMemberType]
+        async for step in steps:
+            self.state = cast(State, step)
+
+    @contextmanager
+    def count_work(self) -> Generator[None]:
+        """Let what fails or pauses in the block bear how many tool calls and model calls of the turn there were."""
+        try:
+            yield
+        except (NodeFailure, ModelError) as error:
+            calls, rounds = self._find_counts()
+            raise error.add_counts(calls=calls, rounds=rounds) from error
+        except GraphInterrupt:
+            if self._runtime.execution_info is not None:
+                self._context.paused_work[self._runtime.execution_info.task_id] = self._find_counts()
+            raise
+
+    def _find_counts(self) -> tuple[int, int]:
+        """Find the counts by the last state: calls of its last round may have begun."""
+        begun = self.state.get("verdicts", {}).values() if find_last_request(self.state) is not None else ()
+        calls = self.state.get("calls", 0) + sum(verdict["decision"] == "allow" for verdict in begun)
+        return calls, self.state.get("rounds", 0)

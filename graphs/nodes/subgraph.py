@@ -8,17 +8,16 @@ from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphInterrupt
 from langgraph.pregel import Pregel
 from langgraph.runtime import Runtime
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.subgraph import SubgraphNodeSpec
-from graphs.errors import ModelError, NodeFailure
+from graphs.errors import NodeFailure
 from graphs.expressions import TypeMismatch
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.call import count_own_visit
-from graphs.nodes.isolation import count_work, isolate
+from graphs.nodes.isolation import InnerRun, isolate
 from graphs.nodes.question import is_question
 from graphs.nodes.state import (
     TASK,
@@ -67,25 +66,13 @@ class GraphRunner:
         run from all others of the turn; `is_apart`: it sees nothing of the conversation, as if it had input. Raises
         NodeFailure and ModelError."""
         first: dict[str, Any] = {**self._build_counts(state, context), "verdicts": {}, **begin}
-        steps = self._inner.graph.astream(  # pyright: ignore[reportUnknownMemberType]
-            first,
-            {**config, "recursion_limit": self._inner.step_limit},
-            context=self._build_context(
-                state, context, runtime, place, is_silent=is_silent, is_apart=is_apart or bool(self.plan.inputs)
-            ),
-            stream_mode="values",
+        inner = self._build_context(
+            state, context, runtime, place, is_silent=is_silent, is_apart=is_apart or bool(self.plan.inputs)
         )
-        end = cast(State, first)
-        try:
-            async for step in steps:
-                end = cast(State, step)
-        except (NodeFailure, ModelError) as error:
-            calls, rounds = count_work(end)
-            raise error.add_counts(calls=calls, rounds=rounds) from error
-        except GraphInterrupt:
-            if runtime.execution_info is not None:
-                context.paused_work[runtime.execution_info.task_id] = count_work(end)
-            raise
+        work = InnerRun(first, context, runtime)
+        with work.count_work():
+            await work.run(self._inner.graph, {**config, "recursion_limit": self._inner.step_limit}, inner)
+        end = work.state
         made = end.get("messages", [])[len(begin["messages"]) :]
         texts = [each.text for each in made if isinstance(each, AIMessage) and each.text and not is_question(each)]
         return end, "\n\n".join(texts)

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -241,9 +242,11 @@ class TaskNode:
         self._node = node
         self._gates = gates
         self._retry = retry
+        self._takes_config = "config" in signature(node.run).parameters
         self._into = site.spec.locate_outputs().get(("into",), "")
-        # A `call` holds its own timeout against its tool alone: what people take to decide does not count.
-        self._timeout: float | None = getattr(site.spec, "timeout", None) if site.spec.role == "model" else None
+        # A call and an agent hold their own timeouts: what people take to decide does not count.
+        sees_to_it = site.spec.role in ("caller", "agent")
+        self._timeout: float | None = None if sees_to_it else getattr(site.spec, "timeout", None)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Run it, once there is room. An attempt that LangGraph is to repeat fails; the last one never does."""
@@ -275,7 +278,8 @@ class TaskNode:
         limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
-                made = await self._node.run(state, runtime=runtime, config=config)
+                more = {"config": config} if self._takes_config else {}
+                made = await self._node.run(state, runtime=runtime, **more)
         except TimeoutError as error:
             if not limit.expired():
                 raise

@@ -146,7 +146,7 @@ def list_run_graphs(model: ShelfGraph) -> list[ShelfGraph]:
     waiting = [model]
     while waiting:
         spec = get_graph_spec().model_validate(yaml.safe_load(waiting.pop().file.read_text(encoding="utf-8")))
-        names = [name for node in spec.list_all_nodes().values() for name in node.list_graphs()]
+        names = [name for node in spec.list_all_nodes().values() for name in node.locate_graphs().values()]
         for name in names:
             if name in known and name not in found:
                 found[name] = known[name]

@@ -447,3 +447,23 @@ def test_every_file_of_the_folder_belongs_to_the_version(tmp_path: Path, model: 
     (configs / "python" / "words.py").write_text("# another\n")
     assert load(configs, {}).id != before.id
     assert load(configs, {}, imports_python=False).id == load(configs, {}).id
+
+
+async def test_a_function_runs_for_every_item_and_one_that_takes_too_long_fails_alone(
+    tmp_path: Path, model: ScriptedModel, keys: None
+) -> None:
+    reports = """
+        import asyncio
+
+        async def double(n: int) -> int:
+            await asyncio.sleep(30 if n == 2 else 0)
+            return 2 * n
+    """
+    do = {"type": "python", "run": "reports:double", "with": {"n": "{{ item }}"}, "timeout": "300ms"}
+    each = {"type": "map", "over": "[1, 2, 3]", "do": do, "into": "found", "drop_errors": True, "next": "say"}
+    graph = {
+        "vars": {"found": "int[]"},
+        "start": "each",
+        "nodes": {"each": each, "say": {"type": "reply", "text": "{{ found }}", "next": "end"}},
+    }
+    assert await talk(tmp_path, model, graph, reports) == "[2,6]"

@@ -148,9 +148,9 @@ class NodeSpec(Spec, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
         """List the nodes inside this one, by their paths in it. Each of them says for itself what it uses."""
         return {}
 
-    def list_graphs(self) -> list[str]:
-        """List the graphs that this node runs."""
-        return []
+    def locate_graphs(self) -> dict[tuple[str | int, ...], str]:
+        """List the graphs that this node runs, by their paths in the node."""
+        return {}
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns over `server/tool` of the tools that this node may use, by their paths in the node."""

@@ -192,9 +192,9 @@ class AgentNodeSpec(NodeSpec, frozen=True):
         """Return none where it has neither tools nor graphs; else as many as the limits let it."""
         return None if self.tools or self.agents else 0
 
-    def list_graphs(self) -> list[str]:
+    def locate_graphs(self) -> dict[tuple[str | int, ...], str]:
         """List those under `agents`."""
-        return self.agents
+        return {("agents", at): graph for at, graph in enumerate(self.agents)}
 
     def locate_tool_patterns(self) -> dict[tuple[str | int, ...], str]:
         """List the patterns under `tools`."""

@@ -33,9 +33,9 @@ class SubgraphNodeSpec(NodeSpec, frozen=True):
     on_error: str | None = None
     """The node to go to where this one fails; `error.kind` and `error.message` say there why. Absent: the turn ends."""
 
-    def list_graphs(self) -> list[str]:
+    def locate_graphs(self) -> dict[tuple[str | int, ...], str]:
         """List the one under `graph`."""
-        return [self.graph]
+        return {("graph",): self.graph}
 
     def locate_templates(self) -> dict[tuple[str | int, ...], str]:
         """List the note, and the texts of the values that hold CEL."""

@@ -118,6 +118,21 @@ def test_calls_that_fail_count_although_they_use_up_no_round(tmp_path: Path) -> 
     assert found.model_calls == 3 + 1 + 4
 
 
+def test_what_fails_inside_a_map_uses_up_no_round_in_a_circle_either(tmp_path: Path) -> None:
+    bound = "visits < 3"
+    judge = {"type": "map", "over": "[1, 2]", "do": {"type": "model"}, "into": "all", "at_most": 2, "on_error": "ask"}
+    nodes = {
+        "ask": {"type": "agent", "next": [{"when": bound, "to": "say"}, {"to": "end"}]},
+        "say": {"type": "reply", "text": "x", "next": [{"when": bound, "to": "judge"}, {"to": "more"}]},
+        "judge": {**judge, "next": "ask"},
+        "more": {"type": "model", "next": "say"},
+    }
+    graph = {"vars": {"all": "int[]"}, "start": "ask", "nodes": nodes, "limits": {"rounds": 3}}
+    worst = compute_worst_case(load_graph(tmp_path, graph).graphs["assistant"])
+    # A turn that was run made five: two in the map, which failed, beside three rounds.
+    assert worst.model_calls >= 2 + 3 + 1
+
+
 def test_a_long_chain_and_a_wide_graph_take_no_time(tmp_path: Path) -> None:
     nodes: dict[str, Any] = {f"n{at}": ask(f"n{at + 1}", on_error=f"n{at + 2}") for at in range(300)}
     nodes |= {"n300": ask("n301"), "n301": ask()}
