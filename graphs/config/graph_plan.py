@@ -77,6 +77,29 @@ class GraphPlan:
         return any(node.role == "group" for node in self.spec.nodes.values())
 
     @cached_property
+    def is_tool_loop(self) -> bool:
+        """Whether it is one model with its tools, and nothing else: then a conversation says all that it knows."""
+        roles = [node.role for node in self.spec.nodes.values()]
+        is_alone = sum(role in ("model", "agent") for role in roles) == 1
+        return is_alone and not self.variables and set(roles) <= {"model", "agent", "gate", "executor"}
+
+    def find_node_behind_tools(self, name: str) -> str:
+        """Find the node that follows once all calls of a model node have their results: that node again, or the one
+        that its `tools` node leads to."""
+        left, found = [name], {name}
+        while left:
+            at = left.pop()
+            if self.spec.nodes[at].role == "executor":
+                first = self.branches[at][0]
+                return name if first.is_conditional or first.to not in self.spec.nodes else first.to
+            if at == name or self.spec.nodes[at].role == "gate":
+                behind = [branch.to for branch in self.branches[at]]
+                new = [to for to in behind if to not in found and to in self.spec.nodes]
+                left += [to for to in new if self.spec.nodes[to].role in ("gate", "executor")]
+                found |= {*new}
+        return name
+
+    @cached_property
     def may_wait_twice(self) -> bool:
         """Whether several nodes may wait for people at the same time."""
         delegates = any(isinstance(node, AgentNodeSpec) and node.agents for node in self.nodes.values())

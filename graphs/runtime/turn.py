@@ -26,9 +26,10 @@ from graphs.nodes.state import Context, find_client_calls, find_origin
 from graphs.nodes.tools import build_tool_finished
 from graphs.nodes.values import build_first_state
 from graphs.policy.rules import Caller
-from graphs.runtime import approval_text, restore
+from graphs.runtime import approval_text, client_results, restore
 from graphs.runtime.answer import AnswerWriter
 from graphs.runtime.approvals import STATUS_BY_DECISION, Reply, Resume, StillPending
+from graphs.runtime.client_results import Continue, Handover, build_handover
 from graphs.runtime.compiler import ServedGraph, describe_stop
 from graphs.runtime.conversation import parse_conversation
 from graphs.runtime.departure import Departure, Departures
@@ -103,6 +104,7 @@ class Turn:
         """The graph's state after its latest step."""
         self._pause_for: Pause | None = None
         """What the turn waits for, or waited for last."""
+        self._handover: Handover | None = None
         self._is_recorded = False
         self._is_undelivered = False
         self._held_graphs = ExitStack()
@@ -177,6 +179,8 @@ class Turn:
                 added = build_addendum(row, recovery.addendum)
                 context = replace(context, thread=row.thread or row.id, addendum=added, resumed=True)
                 await self._go_on(row, context, delivered=recovery.told)
+            case Continue() as continued:
+                await self._continue(continued)
             case Resume() as resume:
                 await self._resume(resume)
             case StillPending(row, pending, notice):
@@ -248,6 +252,22 @@ class Turn:
         else:
             await self._go_on(row, context, delivered=kept.get("told", 0))
 
+    async def _continue(self, continued: Continue) -> None:
+        """Go on with the results of the client's own tools, where the graph was when it called them."""
+        row, kept = continued.row, read_resume_request(continued.row)
+        self._place = replace(self._place, parent=row.id)
+        if (problem := client_results.find_problem(continued, self._graph)) is not None:
+            await self._finish("finished", problem)
+            return
+        thread = row.thread or row.id
+        if not await client_results.copy_checkpoint(self._store.checkpoints, thread, self._place.id):
+            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
+            return
+        self._place = replace(self._place, earlier=kept["earlier"], told=kept["told"], is_continued=True)
+        context = self._build_context(kept["history"], self._request.model)
+        self._count_earlier_tokens(kept["tokens"], context)
+        await self._execute(client_results.build_entry(continued, self._graph.plan), context)
+
     async def _is_withdrawn(self, row: TurnRow) -> bool:
         """Whether that turn has no way on where its person says something else instead of deciding: a graph waits in it
         for a call of its own that nobody has decided, and no `on_error` leads on from there."""
@@ -270,12 +290,12 @@ class Turn:
         """Go on with a turn whose process died. What its finished steps said is said again, but for the first
         `delivered` messages: those stand in an answer that the client has."""
         match await recover(self._store, self._request, self._graph, row, context, self._place.earlier):
-            case Checkpointed(messages=messages, is_over=is_over, tokens=tokens):
+            case Checkpointed(values=values, messages=messages, is_over=is_over, tokens=tokens):
                 self._messages = messages
                 self._count_earlier_tokens(max(tokens, read_resume_request(row).get("tokens", 0)), context)
                 self._repeat_steps(messages[delivered:])
                 if is_over:
-                    self._context = context
+                    self.state, self._context = values, context
                     await self._close(context)
                 else:
                     await self._execute(None, context)
@@ -409,6 +429,7 @@ class Turn:
         calls = tuple(ClientCall(call["id"] or "", call["name"], dump_json(call["args"])) for call in owed)
         # A model that is asked to speak always says something, be it a refusal; a graph without one may not.
         is_silent = not self._answer.text and not any(isinstance(message, AIMessage) for message in self._messages)
+        self._handover = build_handover(self._graph.plan, self.state, [call["id"] or "" for call in owed])
         await self._finish("finished", NOTHING_SAID if is_silent else "", calls)
 
     async def _pause(self, pause: Pause) -> None:
@@ -461,6 +482,7 @@ class Turn:
             has_begun=bool(self.state),
             question=self._pause_for.question.question_id if isinstance(self._pause_for, QuestionAsked) else None,
             path=self.span.path.build_record(),
+            handover=self._handover,
         )
 
     def _build_context(self, history: Sequence[Message], model: str | None) -> Context:
@@ -506,4 +528,6 @@ def _take_place(place: TurnPlace, row: TurnRow) -> TurnPlace:
     began = row.story["began"] if row.story else place.began
     waited = row.story["continues"] if row.story else None
     path = row.story.get("path") if row.story else None
-    return replace(place, id=row.id, began=began, is_recovered=True, waited=waited, earlier_path=path)
+    is_continued = bool(read_resume_request(row).get(client_results.CONTINUED_KEY))
+    place = replace(place, id=row.id, began=began, is_recovered=True, waited=waited, earlier_path=path)
+    return replace(place, is_continued=is_continued)

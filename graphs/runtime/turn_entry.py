@@ -16,6 +16,7 @@ from graphs.nodes.state import Context, TokenUse, find_client_calls
 from graphs.nodes.values import build_first_state
 from graphs.runtime import approval_text, approvals, questions, restore
 from graphs.runtime.approvals import Reply, Resume, StillPending
+from graphs.runtime.client_results import CONTINUED_KEY, Continue, find_continued
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import Conversation, collect_tool_calls
 from graphs.runtime.departure import Departures
@@ -54,7 +55,7 @@ class Recover:
     """What the person said instead of deciding on calls of it."""
 
 
-Entry = Fresh | Recover | Replay | Resume | StillPending | StillAsked | Reply
+Entry = Fresh | Recover | Continue | Replay | Resume | StillPending | StillAsked | Reply
 
 
 async def choose_entry(store: Store, request: TurnRequest, conversation: Conversation, departures: Departures) -> Entry:
@@ -87,9 +88,13 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
             # Decided elsewhere meanwhile, or not at all: then this message takes its place.
             await store.approvals.supersede_turns([waiting.id])
             return Resume(waiting, addendum=text)
-    fresh = await _build_fresh(store, request, found)
     if (attempt := await _take_attempt(store, request, found)) is not None:
-        return Recover(fresh=fresh, row=attempt)
+        if read_resume_request(attempt).get(CONTINUED_KEY):
+            return await _build_recovery(store, request, conversation, attempt)
+        return Recover(fresh=await _build_fresh(store, request, found), row=attempt)
+    if (continued := find_continued(found)) is not None:
+        return continued
+    fresh = await _build_fresh(store, request, found)
     told = await retries.find_told()
     return replace(fresh, history=[*fresh.history, *told], earlier=[*fresh.earlier, *told]) if told else fresh
 
@@ -171,6 +176,8 @@ def _surely_follows(request: TurnRequest, conversation: Conversation, row: TurnR
 class Checkpointed:
     """What the last checkpoint of a turn that was cut off holds, fit to go on from."""
 
+    values: Mapping[str, Any]
+    """The graph's state."""
     messages: list[AnyMessage]
     """The turn's own so far."""
     is_over: bool
@@ -206,7 +213,7 @@ async def recover(
     is_sound = has_same_rules and (state.tasks or is_at_end or is_answered(messages, context))
     if is_sound and made.issubset(client_call_ids(collect_tool_calls(messages))):
         tokens = find_used_tokens(state)
-        return Checkpointed(messages=messages, is_over=not state.tasks, tokens=tokens)
+        return Checkpointed(values=state.values, messages=messages, is_over=not state.tasks, tokens=tokens)
     return await _restart(store, graph, row, context, earlier, find_used_tokens(state))
 
 

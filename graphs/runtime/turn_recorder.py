@@ -18,6 +18,7 @@ from graphs.errors import StorageError
 from graphs.llm.messages import Message
 from graphs.nodes.state import Context
 from graphs.runtime.admission import build_token_spend
+from graphs.runtime.client_results import CONTINUED_KEY, HANDOVER_KEY, Handover
 from graphs.runtime.compiler import ServedGraph
 from graphs.runtime.conversation import (
     INTERRUPTED_RESULT,
@@ -61,6 +62,8 @@ class TurnPlace:
     """It goes on as a turn whose process died, or whose client left, and that has a row."""
     told: int = 0
     """Messages of it that stand in an answer that the client has."""
+    is_continued: bool = False
+    """It goes on behind calls that an earlier turn handed to the client."""
     waited: str | None = None
     """The turn that waited, where this one was recovered after it went on with that."""
     earlier_path: PathRecord | None = None
@@ -87,6 +90,8 @@ class TurnRecord:
     """The id of the question that the turn waits for."""
     path: PathRecord | None = None
     """The way that it took, as far as this process knows."""
+    handover: Handover | None = None
+    """What is handed to the client where the graph goes on behind it."""
 
 
 class TurnRecorder:
@@ -169,13 +174,14 @@ class TurnRecorder:
         is_undelivered = script is not None and is_kept
         can_go_on = was_cut_off and is_kept
         request = None
-        if is_waiting or (can_go_on and (place.continues or place.waited)):
+        hands_over = outcome == "finished" and record.handover is not None
+        if is_waiting or hands_over or (can_go_on and (place.continues or place.waited or place.is_continued)):
             request = self._build_resume_request(record, told=place.told if was_cut_off else len(record.messages))
         if is_kept:
             request = request or identify_request(self._request, record.graph)
         if is_undelivered:
             request = {**(request or {}), REPLAY_KEY: script}
-        keeps_checkpoint = is_waiting or (can_go_on and outcome == "stopped")
+        keeps_checkpoint = is_waiting or hands_over or (can_go_on and outcome == "stopped")
         row = self._build_row(
             record,
             outcome,
@@ -232,8 +238,11 @@ class TurnRecorder:
                 id=place.continues, worker=worker, fields=fields, transaction_work=also, checkpoint_values=produced
             )
         thread = context.thread if context else place.id
+        asked = request
+        if asked is None and place.is_continued:  # the request alone would not lead to where the graph went on
+            asked = self._build_resume_request(record, place.told)
         row = self._build_row(
-            record, "running", made, thread=thread, request=request or identify_request(self._request, record.graph)
+            record, "running", made, thread=thread, request=asked or identify_request(self._request, record.graph)
         )
         fields = TurnFields(text=row.text, messages=row.messages, thread=thread, message=row.message, story=row.story)
         if request is not None:
@@ -300,12 +309,18 @@ class TurnRecorder:
         context = record.context
         if context is None:
             return None
-        return identify_request(self._request, record.graph) | {
-            "tokens": context.turn_tokens.tokens,
-            "history": list(context.history),
-            "earlier": list(record.place.earlier),
-            "model": context.model,
-            "addendum": None if context.addendum is None else context.addendum.text,
-            "told": told,
-            QUESTION_KEY: record.question,
-        }
+        handover = {} if record.handover is None else {HANDOVER_KEY: record.handover}
+        return (
+            identify_request(self._request, record.graph)
+            | handover
+            | {
+                "tokens": context.turn_tokens.tokens,
+                "history": list(context.history),
+                "earlier": list(record.place.earlier),
+                "model": context.model,
+                "addendum": None if context.addendum is None else context.addendum.text,
+                "told": told,
+                CONTINUED_KEY: record.place.is_continued,
+                QUESTION_KEY: record.question,
+            }
+        )
