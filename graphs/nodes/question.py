@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
@@ -17,7 +17,7 @@ from langgraph.types import interrupt
 from graphs.config.spec.node_types import QuestionNodeSpec
 from graphs.errors import NodeFailure
 from graphs.events import QuestionAsked, TextDelta
-from graphs.expressions import TypeMismatch, list_question_fields
+from graphs.expressions import TypeMismatch, VarType, list_question_fields
 from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.state import Context, State
 from graphs.nodes.values import NodeValues
@@ -36,46 +36,81 @@ class QuestionNode:
 
     def __init__(self, site: NodeSite, services: Services) -> None:
         spec = cast(QuestionNodeSpec, site.spec)
-        self._site = site
         self._services = services
-        self._spec = spec
+        self._into = spec.into
         self._values = NodeValues(site, services)
-        self._type = site.plan.variables[spec.into].type
+        self._asker = Asker(
+            site=site,
+            services=services,
+            subject=f"node {site.name!r}",
+            type=site.plan.variables[spec.into].type,
+            role=spec.by,
+            expires=spec.expires,
+        )
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:
         """Ask, and wait for the answer. Raises NodeFailure where none comes that fits."""
         context = self._services.find_context(runtime)
-        question = await self._wait(await self._ask(state, context, config), context, runtime)
-        value = self._read_answer(question)
-        return {self._spec.into: value, "messages": self._build_messages(question, value, context, runtime)}
+        # The id of the task is in it, which only a further visit changes.
+        place = f"{context.thread}/{config.get('configurable', {}).get('checkpoint_ns', '')}"
+        question = await self._asker.ask(place, lambda: self._render(state, context), context, runtime)
+        try:
+            value = self._asker.read_answer(question)
+        except TypeMismatch as error:
+            raise self._values.build_unfit("question", self._into, error) from error
+        return {self._into: value, "messages": self._asker.build_messages(question, value, context, runtime)}
+
+    async def _render(self, state: State, context: Context) -> str:
+        text = await self._values.render("question", state, context)
+        if not text or not text.strip():
+            raise self._values.build_failure("question", "comes out empty, so there is nothing to ask")
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Asks a person for a value of one type; the graph waits for the answer."""
+
+    site: NodeSite
+    services: Services
+    subject: str
+    """What asks, where nobody answers: `node 'which'`."""
+    type: VarType
+    role: str | None = None
+    """The role that may answer; None: whoever chats."""
+    expires: float
+    """Seconds for which the question may be answered."""
+
+    async def ask(
+        self, place: str, render: Callable[[], Awaitable[str]], context: Context, runtime: Runtime[Context]
+    ) -> NodeQuestion:
+        """Ask what `render` gives, unless it was asked at this place before, and wait until nobody is asked any more.
+        Pauses the graph meanwhile: the node runs from its top whenever the turn goes on. Raises what `render` raises.
+        """
+        return await self._wait(await self._find_or_ask(place, render, context), context, runtime)
 
     async def _wait(self, question: NodeQuestion, context: Context, runtime: Runtime[Context]) -> NodeQuestion:
-        """Wait until the question is pending no more. Pauses the graph meanwhile.
+        """Wait until the question is pending no more.
 
         LangGraph keeps the first value that an interrupt is resumed with, so that decides nothing: the table does.
         """
         while question.status == "pending":
             find_emitter(context, runtime.stream_writer)(QuestionAsked(question.build_pending()))
-            schema = self._type.build_schema()
+            schema = self.type.build_schema()
             given: object = interrupt(build_interrupt_payload(question, context), response_schema=schema)
             if context.interactive:
                 await self._answer_by_value(given, question, context)
-            found = await self._services.store.questions.get(question.id)
+            found = await self.services.store.questions.get(question.id)
             question = found if found is not None else replace(question, status="closed")
         return question
 
-    async def _ask(self, state: State, context: Context, config: RunnableConfig) -> NodeQuestion:
-        """Ask, unless this visit has asked before: the node runs from its top whenever the turn goes on."""
-        store = self._services.store.questions
-        # The id of the task is in it, which only a further visit changes.
-        place = f"{context.thread}/{config.get('configurable', {}).get('checkpoint_ns', '')}"
+    async def _find_or_ask(self, place: str, render: Callable[[], Awaitable[str]], context: Context) -> NodeQuestion:
+        store = self.services.store.questions
         if (found := await store.find_by_place(place)) is not None:
             return found
         if context.claims is not None:
             await context.claims.pass_gate()
-        text = await self._values.render("question", state, context)
-        if not text or not text.strip():
-            raise self._values.build_failure("question", "comes out empty, so there is nothing to ask")
+        text = await render()
         now = time.time()
         return await store.ask(
             NodeQuestion(
@@ -83,16 +118,16 @@ class QuestionNode:
                 place=place,
                 turn=context.turn,
                 thread=context.thread,
-                graph=self._site.plan.id,
-                snapshot=self._services.snapshot.id,
-                node=self._site.name,
+                graph=self.site.plan.id,
+                snapshot=self.services.snapshot.id,
+                node=self.site.name,
                 text=text,
-                fields=list_question_fields(self._type),
+                fields=list_question_fields(self.type),
                 caller_owner=context.owner,
                 caller=context.caller.user,
-                role=self._spec.by,
+                role=self.role,
                 created=now,
-                expires=now + self._spec.expires,
+                expires=now + self.expires,
                 given={},
             )
         )
@@ -102,7 +137,7 @@ class QuestionNode:
         if not may_answer(question, context.caller, context.owner):
             return
         try:
-            fitting = self._type.fit(value)
+            fitting = self.type.fit(value)
         except TypeMismatch as error:
             problem = f"The answer {error}."
             await self._change(question.id, lambda before: count_miss(before, problem))
@@ -113,29 +148,27 @@ class QuestionNode:
 
     async def _change(self, id: str, take: Callable[[NodeQuestion], NodeQuestion]) -> None:
         with suppress(AlreadyAnswered, QuestionExpired):
-            await self._services.store.questions.answer(id, take)
+            await self.services.store.questions.answer(id, take)
 
-    def _read_answer(self, question: NodeQuestion) -> Any:
-        """Read the answer as its variable keeps it now: the graph may have changed while it waited."""
-        name = self._site.name
+    def read_answer(self, question: NodeQuestion) -> Any:
+        """Read the answer as its type is now: the graph may have changed while it waited. Raises TypeMismatch, and
+        NodeFailure where there is none."""
         match question.status:
             case "answered":
-                try:
-                    return self._type.fit(question.value)
-                except TypeMismatch as error:
-                    raise self._values.build_unfit("question", self._spec.into, error) from error
+                return self.type.fit(question.value)
             case "unfit":
-                why = f"node {name!r}: {MOST_MISSES} answers did not fit. {question.problem}"
+                why = f"{self.subject}: {MOST_MISSES} answers did not fit. {question.problem}"
                 raise NodeFailure(why, kind="invalid")
             case "expired":
-                raise NodeFailure(f"node {name!r}: nobody answered its question in time", kind="expired")
+                raise NodeFailure(f"{self.subject}: nobody answered its question in time", kind="expired")
             case _:
-                raise NodeFailure(f"node {name!r}: its question is not going to be answered", kind="rejected")
+                raise NodeFailure(f"{self.subject}: its question is not going to be answered", kind="rejected")
 
-    def _build_messages(
-        self, question: NodeQuestion, value: Any, context: Context, runtime: Runtime[Context]
+    def build_messages(
+        self, question: NodeQuestion, value: Any, context: Context, runtime: Runtime[Context], *, answer_id: str = ""
     ) -> list[AnyMessage]:
-        """Build what the conversation keeps. What was answered elsewhere is said, so that the person knows it too."""
+        """Build what the conversation keeps. What was answered elsewhere is said, so that the person knows it too.
+        `answer_id`: the id of the message that is the answer; empty: any."""
         answer = format_answer(value)
         if question.channel == "api":
             said = f"{question.answered_by} answered “{question.text}”: {answer}"
@@ -143,7 +176,7 @@ class QuestionNode:
             messages: list[AnyMessage] = [AIMessage(content=said)]
         else:
             asked = AIMessage(content=question.text, id=f"{_MESSAGE_PREFIX}{question.id}")
-            messages = [asked, HumanMessage(content=answer)]
+            messages = [asked, HumanMessage(content=answer, id=answer_id or None)]
         return messages if context.addendum is None else [*messages, context.addendum]
 
 
