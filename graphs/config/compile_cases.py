@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from graphs.config.graph_input import INPUT_NODE, is_asked_for
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.cases import (
@@ -22,7 +23,7 @@ from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.node import END, NodeSpec
 from graphs.config.spec.node_types import AgentNodeSpec
 from graphs.errors import Position, Problem, did_you_mean
-from graphs.expressions import Expectation, ExpressionError, compile_expectation
+from graphs.expressions import Expectation, ExpressionError, TypeFault, compile_expectation, parse_variable
 from graphs.policy import patterns
 
 QUESTION = "question"
@@ -211,7 +212,7 @@ class _CaseCompiler:
                 hint = did_you_mean(name, [*nodes, END])
                 self._report((*path, "expect", "route", at), f"there is no node {name!r}; {known}{hint}")
 
-        variables = reading.list_names("vars")
+        variables = [*reading.list_names("input"), *reading.list_names("vars")]
         known = f"it has {', '.join(variables)}" if variables else "it has none"
         for name in spec.expect.vars:
             if name not in variables:
@@ -221,13 +222,19 @@ class _CaseCompiler:
                 )
 
     def _check_questions(self, path: Path, spec: CaseSpec, graph: str, reading: ParsedFile[GraphSpec]) -> None:
-        """Check that what a person answers is asked by a node."""
+        """Check that what a person answers is asked by a node, or before the first one."""
         nodes = reading.list_names("nodes")
         types = {name: node.type for name, node in reading.spec.nodes.items()} if reading.spec is not None else {}
+        has_form = reading.spec is None or _asks_for_input(reading.spec)
+        known = [INPUT_NODE, *nodes] if has_form and reading.spec is not None else nodes
         for name in spec.answers:
-            if name not in nodes:
-                known = f"graph {graph!r} has {', '.join(nodes)}{did_you_mean(name, nodes)}"
-                self._report((*path, "answers", name), f"there is no node {name!r}; {known}")
+            if name == INPUT_NODE:
+                if not has_form:
+                    why = f"whoever chats with graph {graph!r} is asked for no input before it starts"
+                    self._report((*path, "answers", name), f"{why}; remove this")
+            elif name not in nodes:
+                listed = f"graph {graph!r} has {', '.join(known)}{did_you_mean(name, known)}"
+                self._report((*path, "answers", name), f"there is no node {name!r}; {listed}")
             elif types.get(name, QUESTION) != QUESTION:
                 message = f"node {name!r} asks no person; what a model answers stands under 'model'"
                 self._report((*path, "answers", name), message)
@@ -254,6 +261,14 @@ class _CaseCompiler:
             if not self.source.is_broken(path):
                 self.problems.append(self.source.build_text_problem(path, error.offset, str(error)))
             return None
+
+
+def _asks_for_input(spec: GraphSpec) -> bool:
+    """Whether a graph asks whoever chats for its input, or may: that has a mistake in it, which is told elsewhere."""
+    try:
+        return is_asked_for({name: parse_variable(written) for name, written in spec.input.items()})
+    except TypeFault:
+        return True
 
 
 def find_tool_fault(tool: str, servers: Sequence[str]) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from graphs.config.graph_input import find_message_input, is_asked_for
 from graphs.config.group_checks import find_output
 from graphs.config.python_functions import PythonFunction
 from graphs.config.source import Path
@@ -119,8 +120,12 @@ class GraphPlan:
     @cached_property
     def message_input(self) -> str | None:
         """The input that a chat message is, where the graph is chatted with; None: none is."""
-        texts = [name for name, one in self.inputs.items() if one.type.kind == "string" and not one.has_default]
-        return texts[0] if len(texts) == 1 else None
+        return find_message_input(self.inputs)
+
+    @cached_property
+    def asks_for_input(self) -> bool:
+        """Whether whoever chats with the graph is asked for its input before it starts."""
+        return is_asked_for(self.inputs)
 
     @cached_property
     def counts_visits(self) -> bool:

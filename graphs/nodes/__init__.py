@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from graphs.nodes.base import Node, NodeSite, Services, find_emitter
 from graphs.nodes.call import CallNode, CallPermissionNode, CallRunNode, CallTask
+from graphs.nodes.input_form import InputNode
 from graphs.nodes.isolated_agent import IsolatedAgentNode
 from graphs.nodes.memory import MemoryNode
 from graphs.nodes.model import ModelNode
@@ -61,6 +62,7 @@ __all__ = [
     "TASK_CLASSES",
     "CollectNode",
     "Gates",
+    "InputNode",
     "IsolatedAgentNode",
     "Node",
     "NodeSite",

@@ -27,6 +27,8 @@ NOTE = "note"
 """The field that says what a node does."""
 LONGEST_NOTE = 200
 """Characters of a status line."""
+INPUT_MESSAGE = "input-"
+"""How the ids of messages begin that give a graph its input: what the person said before is still the message."""
 
 
 class NodeValues:
@@ -170,14 +172,8 @@ def read_variable(plan: GraphPlan, state: State, name: str) -> Any:
 
 
 def build_first_state(plan: GraphPlan, context: Context) -> dict[str, Any]:
-    """Build the state in which a turn of this graph begins. Raises NodeFailure where it needs what no chat message can
-    give."""
+    """Build the state in which a turn of this graph begins: with the person's message where that is its input."""
     message = plan.message_input
-    needed = [name for name, one in plan.inputs.items() if not one.has_default and name != message]
-    if needed:
-        listed = ", ".join(f"{name!r} ({plan.inputs[name].type.describe()})" for name in needed)
-        why = f"graph {plan.id!r} needs {listed}, which a chat message does not give; give it a default"
-        raise NodeFailure(f"{why}, or run it from another graph", kind="invalid")
     given = {} if message is None else {message: find_message({}, context)}
     return {"messages": [], **given}
 
@@ -185,7 +181,7 @@ def build_first_state(plan: GraphPlan, context: Context) -> dict[str, Any]:
 def find_message(state: State, context: Context) -> str:
     """Find the person's latest text; empty: they said nothing."""
     for message in reversed(state.get("messages", [])):
-        if isinstance(message, HumanMessage):
+        if isinstance(message, HumanMessage) and not (message.id or "").startswith(INPUT_MESSAGE):
             return message.text
     if context.message is not None:
         return context.message

@@ -38,6 +38,7 @@ from graphs.runtime.node_parts import (
     Graph,
     add_agent_parts,
     add_call_parts,
+    add_input_node,
     add_task_parts,
     build_agent_router,
     build_node,
@@ -69,8 +70,8 @@ def assemble(
 ) -> Graph:
     """Compile one graph.
 
-    `is_inner`: another graph runs it. `checkpointer` is None there, and under `langgraph dev`, which brings its own.
-    Costs milliseconds: once per snapshot.
+    `is_inner`: another graph runs it and gives its input, for which else whoever chats is asked. `checkpointer` is None
+    there, and under `langgraph dev`, which brings its own. Costs milliseconds: once per snapshot.
     """
     state = build_state_type(plan, is_inner=is_inner)
     has_context = is_inner or checkpointer is not None
@@ -107,7 +108,11 @@ def assemble(
             targets[first] = first
             route = build_agent_router(first, route, services)
         builder.add_conditional_edges(source, UntracedRouter(route), cast("dict[Any, str]", targets))
-    builder.add_edge(START, plan.spec.start)
+    first = START
+    if plan.asks_for_input and not is_inner:
+        first = add_input_node(builder, state, plan, services)
+        builder.add_edge(START, first)
+    builder.add_edge(first, plan.spec.start)
     return cast(Graph, builder.compile(checkpointer=checkpointer, name=plan.id))  # pyright: ignore[reportUnknownMemberType]
 
 

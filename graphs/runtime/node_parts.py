@@ -10,6 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from graphs.config.graph_input import INPUT_NODE
 from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.node import END as THE_END
 from graphs.config.spec.node import NodeSpec
@@ -23,6 +24,7 @@ from graphs.nodes import (
     TASK_CLASSES,
     CollectNode,
     Gates,
+    InputNode,
     IsolatedAgentNode,
     Node,
     NodeSite,
@@ -59,6 +61,14 @@ def build_node(site: NodeSite, services: Services, assemble_inner: AssembleInner
     if isinstance(spec, AgentNodeSpec) and (spec.is_isolated or site.is_inner):
         return IsolatedAgentNode(site, services, build_agent_graph(site, services, assemble_inner))
     return (TASK_CLASSES if site.is_inner else NODE_CLASSES)[spec.type](site, services)
+
+
+def add_input_node(builder: Any, state: type[State], plan: GraphPlan, services: Services) -> str:
+    """Add what asks whoever chats for the input of the graph. Returns its name."""
+    run = InputNode(plan, services).run
+    function = instrument.instrument_node(run, graph=plan.id, name=INPUT_NODE, kind="input", metrics=services.metrics)
+    builder.add_node(INPUT_NODE, cast(Any, function), input_schema=state)
+    return INPUT_NODE
 
 
 def is_agent_in_parts(node: NodeSpec) -> bool:

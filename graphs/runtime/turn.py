@@ -320,7 +320,7 @@ class Turn:
                 self._answer.add(build_tool_finished(message, people_name))
 
     async def _execute_afresh(self, context: Context) -> None:
-        """Run the compiled graph from its start. Raises NodeFailure."""
+        """Run the compiled graph from its start."""
         self._context = context
         await self._execute(build_first_state(self._graph.plan, context), context)
 

@@ -257,8 +257,9 @@ class _Conversation:
             answer.mark_delivered()
         finally:
             said.append(own)
-            graph_id = graph.plan.id
-            run.route += [node for where, node in run.path.nodes[entered:] if where == graph_id]
+            plan = graph.plan
+            # The form of the input is no node of the file.
+            run.route += [node for where, node in run.path.nodes[entered:] if where == plan.id and node in plan.nodes]
             if answer.turn is not None:
                 run.variables = list_variables(graph.plan, answer.turn.state)
         await answer.task

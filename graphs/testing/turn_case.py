@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from graphs.config.graph_input import INPUT_NODE
 from graphs.config.loader import Snapshot
 from graphs.config.spec.cases import ANY_NODE
 from graphs.config.spec.node import END
@@ -157,7 +158,8 @@ class _CaseMaker:
         path = join_row_paths(self._recording.rows)
         if path is None or path["more"] or any(step["seconds"] is None for step in path["steps"]):
             return []
-        route = [step["node"] for step in path["steps"] if step["graph"] == self._last.graph]
+        steps = [step for step in path["steps"] if step["graph"] == self._last.graph]
+        route = [step["node"] for step in steps if step["node"] != INPUT_NODE]
         if self._plan is None or not self._plan.spec.nodes.keys() >= set(route):
             return []
         last = path["steps"][-1]

@@ -43,6 +43,11 @@ NOTES: dict[str, Any] = {
         "say": {"type": "reply", "text": "Before: {{ note }}", "next": "end"},
     },
 }
+REVIEW: dict[str, Any] = {
+    "input": {"pull": "int", "depth": {"type": "int", "default": 3}, "marks": "string[]"},
+    "start": "say",
+    "nodes": {"say": {"type": "reply", "text": "{{ pull }}, {{ depth }}, {{ marks }}: {{ message }}", "next": "end"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     (configs / "graphs").mkdir(parents=True)
     (configs / "access.yaml").write_text(yaml.safe_dump({"roles": {"admin": {"allow": ["*"]}, "owner": {}}}))
     (configs / "gateway.yaml").write_text(yaml.safe_dump({"default_graph": "ticket"}))
-    for name, content in {"ticket": TICKET, "owners": FOR_OWNERS, "notes": NOTES}.items():
+    for name, content in {"ticket": TICKET, "owners": FOR_OWNERS, "notes": NOTES, "review": REVIEW}.items():
         (configs / "graphs" / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with interlock_studio(folder, configs, {"INTERLOCK_STUDIO_ROLE": "admin"}) as one, one.client() as client:
         yield client
@@ -102,3 +107,18 @@ def test_what_a_graph_remembers_is_there_in_the_next_thread(client: httpx.Client
     second = run(client, new_thread(client, "notes"), "notes", input=human("milk"))
     assert second["messages"][-1]["content"] == "Before: tea"
     assert second["note"] == "tea"
+
+
+def test_input_that_is_not_in_the_state_is_asked_for(client: httpx.Client) -> None:
+    thread = new_thread(client, "review")
+    run(client, thread, "review", input={**human("go"), "marks": ["a"]})
+    assert waiting(client, thread)["question"] == "The graph 'review' needs its input first."
+    run(client, thread, "review", command={"resume": {"pull": "x"}})
+    assert waiting(client, thread)["problem"] == "The answer at 'pull' is a text; expected a whole number."
+    state = run(client, thread, "review", command={"resume": {"pull": 7}})
+    assert state["messages"][-1]["content"] == '7, 3, ["a"]: go'
+
+
+def test_input_that_is_in_the_state_is_not(client: httpx.Client) -> None:
+    state = run(client, new_thread(client, "review"), "review", input={**human("go"), "pull": 7, "marks": []})
+    assert state["messages"][-1]["content"] == "7, 3, []: go"

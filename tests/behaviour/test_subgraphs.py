@@ -156,18 +156,6 @@ class TestRightsAndLimits:
         assert len(model.requests) == 5
         assert tools.ran() == ["echo x"] * 3
 
-    async def test_a_graph_that_needs_more_than_a_message_says_so_to_whoever_chats(
-        self, tmp_path: Path, model: ScriptedModel, tools: Tools
-    ) -> None:
-        deep = {**DEEP, "input": {"topic": "string", "mark": "int"}}
-        nodes = {"deep": run(**{"with": {"topic": "t", "mark": 1}}, into="found", next="say"), "say": SAY}
-        async with serving(write(tmp_path / "c", model, tools, nodes, deep=deep), tmp_path / "data") as facade:
-            assert await facade.say("go") == "t1"
-            answer = await facade.say("go", model="deep")
-        assert answer.startswith(
-            "The graph stopped here: graph 'deep' needs 'mark' (int), which a chat message does not"
-        )
-
 
 @pytest.fixture
 def configs(tmp_path: Path, model: ScriptedModel, tools: Tools) -> Path:

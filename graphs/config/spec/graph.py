@@ -85,7 +85,8 @@ class GraphSpec(Spec):
     choice such as [low, high], {fields: {name: TYPE, "name?": TYPE}}, {list: TYPE}, or {type: TYPE, default: VALUE}."""
     input: dict[str, WrittenType] = {}
     """What whoever starts the graph gives, each with its type as under `vars`: a `subgraph` node gives it under `with`.
-    From a chat, the one text without a default is the person's message. Absent: a chat."""
+    From a chat, a text is the person's message where nothing else is without a default; else a form asks for all of it,
+    before the first node. Absent: a chat."""
     output: str | None = None
     """The variable that is the graph's result where another graph runs it. Absent: the text that it said."""
     start: str

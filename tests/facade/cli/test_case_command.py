@@ -794,6 +794,55 @@ def flat(done: Result) -> str:
     return " ".join(done.output.split())
 
 
+REVIEW = """\
+input: {pull: int, style: [short, long], depth: {type: int, default: 3}}
+vars: {review: string}
+start: write
+nodes:
+  write: {type: model, prompt: "Review {{ pull }}, {{ style }}.", into: review, next: say}
+  say: {type: reply, text: "{{ review }} {{ depth }}", next: end}
+"""
+
+
+def test_the_input_of_a_graph_is_answered_like_a_question(tmp_path: Path) -> None:
+    """Before its first node, and as no node: neither the route nor the ways to cover have it."""
+    folder = write_cases(
+        tmp_path,
+        """\
+        given:
+          graph: review
+          say: Review it
+          model: {write: Fine.}
+          answers: {(input): {pull: 7, style: short}}
+          expect: {route: [write, say, end], vars: {pull: 7, style: short, depth: 3}, answer: answer == "Fine. 3"}
+        given at the second go:
+          graph: review
+          say: Review it
+          model: {write: Fine.}
+          answers: {(input): [{pull: many, style: short}, {pull: 7, style: short}]}
+          expect: {route: [write, say, end], answer: answer == "Fine. 3"}
+        never given:
+          graph: review
+          say: Review it
+          answers: {(input): [a, b, c]}
+          expect: {route: [], answer: 'answer.startsWith("The graph stopped here: its input: 3 answers did not fit.")'}
+        """,
+        review=REVIEW,
+    )
+    done = run(folder, "review", "--cover", "100")
+    assert done.exit_code == 0, done.output
+
+
+def test_input_that_a_case_does_not_give_says_what_to_add(tmp_path: Path) -> None:
+    folder = write_cases(
+        tmp_path, "a: {graph: review, say: Review it, expect: {route: [write, say, end]}}", review=REVIEW
+    )
+    done = run(folder)
+    assert done.exit_code == 1
+    assert "asks a person \"The graph 'review' needs its input first. (pull)\", and the case does not say" in flat(done)
+    assert "add it under 'answers: (input)'" in flat(done)
+
+
 def test_a_role_answers_what_is_asked_of_it(tmp_path: Path) -> None:
     graph = """\
 vars: {go: bool, stamp: {fields: {by: string, urgent: bool}}}

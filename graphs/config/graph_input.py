@@ -1,0 +1,54 @@
+"""The input of a graph that is chatted with: what the message gives, what a form asks for, what neither can."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from graphs.expressions import FieldType, Variable, VarType, find_asking_fault
+
+INPUT_NODE = "(input)"
+"""Who asks for the input, where nodes are named: no node of a file can be called so."""
+
+
+def list_required(inputs: Mapping[str, Variable]) -> list[str]:
+    """List the inputs that whoever starts the graph must give."""
+    return [name for name, one in inputs.items() if not one.has_default]
+
+
+def find_message_input(inputs: Mapping[str, Variable]) -> str | None:
+    """Find the input that the message of a chat is; None: none is."""
+    match list_required(inputs):
+        case [name] if inputs[name].type.kind == "string":
+            return name
+        case _:
+            return None
+
+
+def is_asked_for(inputs: Mapping[str, Variable]) -> bool:
+    """Whether a chat has to give more than its message."""
+    return bool(list_required(inputs)) and find_message_input(inputs) is None
+
+
+def build_form_type(inputs: Mapping[str, Variable], *, given: Collection[str] = ()) -> VarType:
+    """Build the type of what a form asks for: an object of the inputs that are not `given`. Those with a default may be
+    left out, and are where a form cannot ask for them. At least one must be there."""
+    asked = {name: one for name, one in inputs.items() if name not in given and has_form(one.type)}
+    fields = (FieldType(name=name, type=one.type, is_optional=one.has_default) for name, one in asked.items())
+    return VarType(kind="object", fields=tuple(fields))
+
+
+def has_form(type_: VarType) -> bool:
+    """Whether a form can ask for a value of this type beside others."""
+    return type_.kind != "object" and find_asking_fault(type_) is None
+
+
+def describe_formless(graph: str, inputs: Mapping[str, Variable], *, given: Collection[str] = ()) -> str | None:
+    """Explain which of the inputs that are not `given` nobody who chats can give; None: there is none."""
+    needed = [name for name in list_required(inputs) if name not in given and not has_form(inputs[name].type)]
+    if not needed:
+        return None
+    listed = ", ".join(f"{name!r} ({inputs[name].type.describe()})" for name in needed)
+    return (
+        f"graph {graph!r} needs {listed}, which a chat message does not give, and a form asks only for string, int, "
+        "number, bool and choices; give it a default, or run it from another graph"
+    )
