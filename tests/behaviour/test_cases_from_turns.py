@@ -132,6 +132,26 @@ async def test_a_turn_without_calls_does_not_say_who_asked(tmp_path: Path) -> No
     assert "# - the conversation before it" in (await run_command(tmp_path, "--from", ids[1])).stdout
 
 
+async def test_input_that_was_asked_for_is_given_in_the_case(tmp_path: Path, model: ScriptedModel) -> None:
+    say = {"type": "reply", "text": "{{ pull }} {{ style }}", "next": "end"}
+    graph = {"input": {"pull": "int", "style": ["short", "long"]}, "start": "say", "nodes": {"say": say}}
+    configs = write_folder(tmp_path, model.url, graph)
+    async with serving(configs, tmp_path / "data") as facade:
+        messages: list[Any] = ["Review it"]
+        for reply in ("7", "long"):
+            messages += [said(await facade.say(*messages)), reply]
+        assert await facade.say(*messages) == "7 long"
+    file = configs / "graphs" / "life.test.yaml"
+    made = await run_command(tmp_path, "--from", find_last_turn(tmp_path), "-o", str(file))
+    assert made.exit_code == 0, made.output
+    (case,) = yaml.safe_load(file.read_text())["cases"].values()
+    assert case["answers"] == {"(input)": [{"pull": 7, "style": "long"}]}
+    assert case["expect"]["route"] == ["say", "end"]
+    file.write_text("as: {role: admin}\n" + file.read_text())
+    passed = await run_command(tmp_path)
+    assert passed.exit_code == 0, passed.output
+
+
 async def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     write_folder(tmp_path, "http://127.0.0.1:9/v1", GRAPH)
     none = await run_command(tmp_path, "--from", "nothing")

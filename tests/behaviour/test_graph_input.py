@@ -100,16 +100,27 @@ class TestWhatIsAsked:
     async def test_models_see_what_was_asked_and_answered(self, tmp_path: Path, model: ScriptedModel) -> None:
         graph = take(pull="int")
         graph["nodes"]["say"] = {"type": "model", "prompt": "Review {{ pull }}.", "next": "end"}
-        model.script("Fine.")
+        model.script("Fine.", "Better.")
         async with serving(configure(tmp_path, model, graph), tmp_path / "data") as facade:
             chat = Chat(facade)
-            await chat.say("review it")
-            assert await chat.say("7") == "Fine."
-        assert [(m["role"], m["content"]) for m in model.requests[0].messages] == [
-            ("system", "Review 7."),
-            ("user", "review it"),
-            ("assistant", NEEDS),
-            ("user", '{"pull": 7}'),
+            assert [await chat.say(text) for text in ("review it", "7", "and another", "8")][1::2] == [
+                "Fine.",
+                "Better.",
+            ]
+        prompts = [[(m["role"], m["content"]) for m in request.messages] for request in model.requests]
+        assert prompts == [
+            [("system", "Review 7."), ("user", "review it"), ("assistant", NEEDS), ("user", '{"pull": 7}')],
+            [
+                ("system", "Review 8."),
+                # What was before is as the client sends it.
+                ("user", "review it"),
+                ("assistant", f"{NEEDS}\n\n**pull** (1 of 1): Reply with a whole number."),
+                ("user", "7"),
+                ("assistant", "Fine."),
+                ("user", "and another"),
+                ("assistant", NEEDS),
+                ("user", '{"pull": 8}'),
+            ],
         ]
 
     async def test_a_graph_that_another_runs_asks_nobody(self, tmp_path: Path, model: ScriptedModel) -> None:
