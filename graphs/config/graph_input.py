@@ -16,17 +16,14 @@ def list_required(inputs: Mapping[str, Variable]) -> list[str]:
 
 
 def find_message_input(inputs: Mapping[str, Variable]) -> str | None:
-    """Find the input that the message of a chat is; None: none is."""
-    match list_required(inputs):
-        case [name] if inputs[name].type.kind == "string":
-            return name
-        case _:
-            return None
+    """Find the input that the message of a chat is: the only text that must be given; None: none is."""
+    texts = [name for name in list_required(inputs) if inputs[name].type.kind == "string"]
+    return texts[0] if len(texts) == 1 else None
 
 
 def is_asked_for(inputs: Mapping[str, Variable]) -> bool:
     """Whether a chat has to give more than its message."""
-    return bool(list_required(inputs)) and find_message_input(inputs) is None
+    return any(name != find_message_input(inputs) for name in list_required(inputs))
 
 
 def build_form_type(inputs: Mapping[str, Variable], *, given: Collection[str] = ()) -> VarType:

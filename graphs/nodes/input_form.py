@@ -32,7 +32,7 @@ class InputNode:
         """Ask for what is not given yet, and wait for it. Raises NodeFailure where it is not given, or cannot be."""
         plan, values = self._site.plan, cast("Mapping[str, Any]", state)
         # Studio's own form may have given it.
-        given = [name for name in plan.inputs if name in values]
+        given = [name for name in plan.inputs if name in values or name == plan.message_input]
         if all(name in given for name in list_required(plan.inputs)):
             return {}
         if (why := describe_formless(plan.id, plan.inputs, given=given)) is not None:

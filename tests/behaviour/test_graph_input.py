@@ -74,12 +74,17 @@ class TestWhatIsAsked:
     ) -> None:
         assert await talk(tmp_path, model, take(**inputs), "tea") == [expected]
 
-    async def test_with_more_than_a_text_to_give_the_text_is_asked_for_too(
+    async def test_the_message_is_the_only_text_and_the_rest_is_asked_for(
         self, tmp_path: Path, model: ScriptedModel
     ) -> None:
-        answers = await talk(tmp_path, model, take(topic="string", depth="int"), "go", "tea", "2")
+        answers = await talk(tmp_path, model, take(topic="string", depth="int"), "tea", "2")
+        assert answers[0].startswith(f"{NEEDS}\n\n**depth** (1 of 1)")
+        assert answers[1] == "topic=tea, depth=2 (tea)"
+
+    async def test_of_two_texts_none_is_the_message(self, tmp_path: Path, model: ScriptedModel) -> None:
+        answers = await talk(tmp_path, model, take(topic="string", tone="string"), "go", "tea", "dry")
         assert answers[0] == f"{NEEDS}\n\n**topic** (1 of 2)"
-        assert answers[2] == "topic=tea, depth=2 (go)"
+        assert answers[2] == "topic=tea, tone=dry (go)"
 
     async def test_three_answers_that_do_not_fit_end_the_turn(self, tmp_path: Path, model: ScriptedModel) -> None:
         answers = await talk(tmp_path, model, take(pull="int"), "go", "a", "b", "c", "go")
