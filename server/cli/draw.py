@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from urllib.parse import quote
 
-from graphs.diagnostics.drawing import GraphShape, render_mermaid, render_png, render_svg
+from graphs.diagnostics.drawing import Direction, GraphShape, render_mermaid, render_png, render_svg
 from server.cli.options import DrawingFormat
 
 ENDINGS: Mapping[str, DrawingFormat] = {".mmd": "mermaid", ".mermaid": "mermaid", ".svg": "svg", ".png": "png"}
@@ -45,13 +46,16 @@ def is_folder(output: str) -> bool:
     return output.endswith("/") or Path(output).is_dir()
 
 
-def write(shapes: Mapping[str, GraphShape], kind: DrawingFormat, output: str | None) -> list[Path]:
-    """Write the drawings to a file, into a folder, or to stdout; return the files that were written.
+def write(
+    shapes: Mapping[str, GraphShape], kind: DrawingFormat, output: str | None, direction: Direction | None
+) -> list[Path]:
+    """Write the drawings to a file, into a folder, or to stdout; return the files that were written. In a folder, each
+    leads to the others.
 
     Raises CannotDraw, also where the file cannot be written.
     """
     if output is None or not is_folder(output):
-        content = join_drawings(shapes, kind)
+        content = join_drawings(shapes, kind, direction)
         if output is None:
             if kind == "png" and sys.stdout.isatty():
                 raise CannotDraw("a PNG is no text for a terminal; name a file: --output graph.png")
@@ -59,28 +63,32 @@ def write(shapes: Mapping[str, GraphShape], kind: DrawingFormat, output: str | N
             return []
         return [save_file(Path(output), content)]
     ending = next(ending for ending, each in ENDINGS.items() if each == kind)
+    names = {PurePath(file).stem: f"{PurePath(file).stem}{ending}" for file in shapes}
+    links = {name: quote(drawing) for name, drawing in names.items()}
     return [
-        save_file(Path(output) / f"{PurePath(file).stem}{ending}", render_shape(file, shape, kind))
+        save_file(Path(output) / names[PurePath(file).stem], render_shape(file, shape, kind, direction, links))
         for file, shape in shapes.items()
     ]
 
 
-def join_drawings(shapes: Mapping[str, GraphShape], kind: DrawingFormat) -> bytes:
+def join_drawings(shapes: Mapping[str, GraphShape], kind: DrawingFormat, direction: Direction | None) -> bytes:
     """Join all drawings in one file, which only Mermaid's text allows."""
     if len(shapes) > 1 and kind != "mermaid":
         names = ", ".join(PurePath(file).stem for file in shapes)
         raise CannotDraw(f"there are {len(shapes)} graphs ({names}); name one, or a folder: --output drawings/")
-    return b"\n".join(render_shape(file, shape, kind) for file, shape in shapes.items())
+    return b"\n".join(render_shape(file, shape, kind, direction, {}) for file, shape in shapes.items())
 
 
-def render_shape(file: str, shape: GraphShape, kind: DrawingFormat) -> bytes:
+def render_shape(
+    file: str, shape: GraphShape, kind: DrawingFormat, direction: Direction | None, links: Mapping[str, str]
+) -> bytes:
     match kind:
         case "mermaid":
-            return f"%% {' '.join(file.split())}\n{render_mermaid(shape)}".encode()
+            return f"%% {' '.join(file.split())}\n{render_mermaid(shape, direction=direction)}".encode()
         case "svg":
-            return render_svg(shape).encode()
+            return render_svg(shape, direction=direction or "down", links=links).encode()
         case "png":
-            return render_png(shape)
+            return render_png(shape, direction=direction or "down")
 
 
 def save_file(path: Path, content: bytes) -> Path:

@@ -17,6 +17,7 @@ from server.cli.graph import graph
 from server.cli.options import (
     Configs,
     DiffFormat,
+    DrawingDirection,
     DrawingFormat,
     load_settings,
     print_problems,
@@ -197,6 +198,9 @@ def draw(
     output: Annotated[
         str | None, typer.Option(help="A file (.mmd, .svg, .png), or a folder for one file a graph. Default: stdout.")
     ] = None,
+    direction: Annotated[
+        DrawingDirection | None, typer.Option(help="Where it leads. Default: down; in Mermaid, what fits the graph.")
+    ] = None,
     expand: Annotated[
         bool, typer.Option(help="Draws nodes that are several to LangGraph as these: agents, calls, map and parallel.")
     ] = False,
@@ -223,7 +227,7 @@ def draw(
         shapes = choose_shapes(read_shapes(settings.configs, env), graph)
         if expand:
             shapes = {file: expand_shape(shape) for file, shape in shapes.items()}
-        for path in write(shapes, choose_format(format, output), output):
+        for path in write(shapes, choose_format(format, output), output, direction):
             typer.echo(path)
     except CannotDraw as error:
         typer.echo(str(error), err=True)

@@ -23,6 +23,7 @@ Configs = Annotated[
 
 
 DrawingFormat = Literal["mermaid", "svg", "png"]
+DrawingDirection = Literal["down", "right"]
 DiffFormat = Literal["text", "md", "json"]
 TableFormat = Literal["table", "json", "csv"]
 

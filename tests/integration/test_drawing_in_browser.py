@@ -24,7 +24,7 @@ LISTS = ["1. one", "- minus", "# title", "* star", "> said", "__bold__ `code` $$
 
 def shapes() -> dict[str, GraphShape]:
     found = {**read_shapes(ROOT / "configs", {}), **read_shapes(ROOT / "tests" / "drawn", {}), "hostile": hostile()}
-    assert len(found) == 5
+    assert len(found) == 6
     return {Path(name).stem: shape for name, shape in found.items() if shape is not None}
 
 
@@ -81,6 +81,7 @@ def test_mermaid_draws_every_node_and_every_way_with_our_words(page: Page) -> No
                 const texts = names => [...document.querySelectorAll(names)].map(one => one.innerText.trim())
                 return {
                     nodes: texts('.node .nodeLabel'),
+                    frames: texts('.cluster .nodeLabel'),
                     labels: texts('.edgeLabel .edgeLabel').filter(text => text),
                     ways: document.querySelectorAll('path.flowchart-link').length,
                     scripts: document.querySelectorAll('svg script, svg [onclick]').length,
@@ -92,8 +93,9 @@ def test_mermaid_draws_every_node_and_every_way_with_our_words(page: Page) -> No
         ends = any(edge.target == "end" for edge in shape.edges)
         assert drawn["ways"] == len(shape.edges) + 1
         assert drawn["scripts"] == 0
-        assert len(drawn["nodes"]) == len(shape.nodes) + 1 + ends
-        firsts = {text.split("\n")[0] for text in drawn["nodes"]}
+        assert len(drawn["nodes"]) == sum(len(node.inner) or 1 for node in shape.nodes) + 1 + ends
+        assert len(drawn["frames"]) == sum(bool(node.inner) for node in shape.nodes) + 1
+        firsts = {text.split("\n")[0].split(" · ")[0] for text in (*drawn["nodes"], *drawn["frames"])}
         assert {node.name for node in shape.nodes if len(node.name) < 20} <= firsts
         said = {text for node in shape.nodes for text in node.faults}
         assert all(any(text in one.split("\n") for one in drawn["nodes"]) for text in said)
@@ -123,7 +125,7 @@ def test_mermaid_draws_large_graphs_so_that_they_can_be_read(page: Page) -> None
     assert all(width < 1700 for width in widths.values()), widths
 
 
-@pytest.mark.parametrize("name", ["assistant", "desk", "line", "broken", "hostile", *LARGE_GRAPHS])
+@pytest.mark.parametrize("name", ["assistant", "desk", "line", "groups", "broken", "hostile", *LARGE_GRAPHS])
 def test_in_a_browser_the_texts_fit_and_the_lines_pass_beside_the_boxes(
     page: Page, complaints: list[str], name: str
 ) -> None:

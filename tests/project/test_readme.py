@@ -151,8 +151,10 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
                 assert printed.split() == [f"{tmp_path / 'configs' / 'schemas' / file.name}" for file in SCHEMAS]
             case [".venv/bin/interlock", "draw"]:
                 assert printed.startswith("%% graphs/assistant.yaml\nflowchart TD\n")
-            case [".venv/bin/interlock", "draw", "assistant" | "support", "--output", _]:
+            case [".venv/bin/interlock", "draw", "assistant" | "support", *_]:
                 assert "<svg " in Path(printed.strip()).read_text()
+            case [".venv/bin/interlock", "draw", "--format", "svg", "--output", _]:
+                assert all("<svg " in Path(file).read_text() for file in printed.split())
             case [".venv/bin/interlock", "access"]:
                 assert re.search(r"^developer +filesystem/write_file +ask +ask filesystem/write_file", printed, re.M)
             case [".venv/bin/interlock", "access", "explain", *_]:

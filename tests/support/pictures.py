@@ -53,6 +53,13 @@ class Drawn:
         return [text.text or "" for text in self.element.iter(f"{SVG}text") if text.get("class") != "count"]
 
     @property
+    def own_texts(self) -> list[str]:
+        """Without those of the nodes inside it."""
+        inner = {id(text) for group in self.element if group.tag == f"{SVG}g" for text in group.iter(f"{SVG}text")}
+        own = (text for text in self.element.iter(f"{SVG}text") if id(text) not in inner)
+        return [text.text or "" for text in own if text.get("class") != "count"]
+
+    @property
     def title(self) -> str:
         return self.element.findtext(f"{SVG}title") or ""
 
@@ -88,6 +95,11 @@ class Picture:
     @cached_property
     def nodes(self) -> dict[str, Drawn]:
         return {drawn.element.get("data-node", ""): drawn for drawn in self._drawn("node")}
+
+    @cached_property
+    def inner(self) -> dict[str, Drawn]:
+        """The nodes inside others."""
+        return {drawn.element.get("data-node", ""): drawn for drawn in self._drawn("inner")}
 
     @cached_property
     def ways(self) -> list[tuple[str, str, Drawn]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
+Direction = Literal["down", "right"]
+"""Where the edges of a drawing lead, but for those that close a loop."""
 GAP = 26.0
 """Between two boxes, in pixels."""
 LANE = 17.0
@@ -17,6 +20,10 @@ class BoxSize:
 
     width: float
     height: float
+
+    def transpose(self) -> BoxSize:
+        """Return it with height and width exchanged."""
+        return BoxSize(self.height, self.width)
 
 
 NO_SIZE = BoxSize(0, 0)
@@ -79,6 +86,10 @@ class Box:
     def bottom(self) -> float:
         return self.y + self.height / 2
 
+    def transpose(self) -> Box:
+        """Return it reflected in the diagonal of the page: what led down leads right."""
+        return replace(self, x=self.y, y=self.x, width=self.height, height=self.width)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -104,3 +115,8 @@ class Arrangement:
     """The vertex that each link's label stands on."""
     extent: BoxSize
     """The room that it takes."""
+
+    def transpose(self) -> Arrangement:
+        """Return it with all boxes reflected in the diagonal of the page. Its rows are of no meaning then."""
+        boxes = {vertex: box.transpose() for vertex, box in self.boxes.items()}
+        return replace(self, boxes=boxes, rows=(), extent=self.extent.transpose())

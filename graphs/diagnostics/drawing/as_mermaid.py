@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from graphs.config.spec.node import END
-from graphs.diagnostics.drawing.cards import build_edge_cards, build_node_card
+from graphs.diagnostics.drawing.arrangement import Direction
+from graphs.diagnostics.drawing.cards import Card, build_edge_cards, build_node_card
 from graphs.diagnostics.drawing.diagram import build_diagram
 from graphs.diagnostics.drawing.folding import WIDEST
 from graphs.diagnostics.drawing.layout import arrange
@@ -19,42 +20,48 @@ _BRACKETS: dict[NodeKind, tuple[str, str]] = {
     "model": ("(", ")"),
     "permission": ("{{", "}}"),
     "tools": ("[[", "]]"),
+    "group": ("[", "]"),
+    "graph": ("[", "]"),
     "step": ("[", "]"),
     "unread": ("[", "]"),
     "missing": ("[", "]"),
 }
 _INDENT = "    "
+_DIRECTIONS: dict[Direction, str] = {"down": "TB", "right": "LR"}
 _COLUMN = 200.0
 """About how wide Mermaid draws a node with the line behind it, in pixels."""
 
 
-def draw(shape: GraphShape) -> str:
-    """Write the flowchart. Equal shapes give equal texts, whose lines follow those of the file."""
-    return "".join(f"{line}\n" for line in _write_lines(shape))
+def draw(shape: GraphShape, direction: Direction | None) -> str:
+    """Write the flowchart. Equal shapes give equal texts, whose lines follow those of the file. Without a direction,
+    it leads down where it is long, else it is left to Mermaid."""
+    return "".join(f"{line}\n" for line in _write_lines(shape, direction or ("down" if _is_long(shape) else None)))
 
 
-def _write_lines(shape: GraphShape) -> Iterator[str]:
-    names = _make_identifiers([node.name for node in shape.nodes])
+def _write_lines(shape: GraphShape, direction: Direction | None) -> Iterator[str]:
+    nodes = {node.name: node for node in shape.nodes}
+    nodes |= {_join_path(node, inner): inner for node in shape.nodes for inner in node.inner}
+    names = _make_identifiers([*nodes])
     names[END] = "end_mark"
     caption = clean(shape.id) + (f": {format_limits(shape.limits)}" if shape.limits else "")
     yield "flowchart TD"
     yield f"{_INDENT}subgraph graph_frame [{_quote([caption])}]"
-    if _is_long(shape):
-        yield f"{2 * _INDENT}direction TB"
+    if direction:
+        yield f"{2 * _INDENT}direction {_DIRECTIONS[direction]}"
     for line in _write_body(shape, names):
         yield 2 * _INDENT + line
     yield f"{_INDENT}end"
     yield f"{_INDENT}style graph_frame fill:none,stroke:{LIGHT.edge}"
     for kind in dict.fromkeys(NODE_KINDS.values()):
-        if any(node.kind == kind for node in shape.nodes):
+        if any(node.kind == kind for node in nodes.values()):
             colours = LIGHT.nodes[kind]
             yield f"{_INDENT}classDef {kind}Node fill:{colours.fill},stroke:{colours.stroke},color:{LIGHT.text}"
-    if any(node.faults for node in shape.nodes):
+    if any(node.faults for node in nodes.values()):
         yield f"{_INDENT}classDef faulty stroke:{LIGHT.fault},stroke-dasharray:6 4,color:{LIGHT.fault}"
     for kind in dict.fromkeys(NODE_KINDS.values()):
-        if of_kind := [names[node.name] for node in shape.nodes if node.kind == kind]:
+        if of_kind := [names[path] for path, node in nodes.items() if node.kind == kind]:
             yield f"{_INDENT}class {','.join(of_kind)} {kind}Node"
-    if wrong := [names[node.name] for node in shape.nodes if node.faults]:
+    if wrong := [names[path] for path, node in nodes.items() if node.faults]:
         yield f"{_INDENT}class {','.join(wrong)} faulty"
     first = int(_has_start(shape))
     if ways := [str(at + first) for at, edge in enumerate(shape.edges) if edge.faults]:
@@ -75,13 +82,13 @@ def _write_body(shape: GraphShape, names: Mapping[str, str]) -> Iterator[str]:
     """Write the boxes, then the edges."""
     yield f"start_mark([{_quote(['start'])}])"
     for node in shape.nodes:
-        yield _format_node(node, names[node.name])
+        yield from _write_node(node, names)
     if any(edge.target == END for edge in shape.edges):
         yield f"end_mark([{_quote([END])}])"
     if _has_start(shape):
         yield f"start_mark --> {names[shape.start]}"
     for edge, card in zip(shape.edges, build_edge_cards(shape.edges), strict=True):
-        arrow = "-.->" if edge.faults else "-->"
+        arrow = "-.->" if edge.faults or edge.is_error else "-->"
         label = f"|{_quote([line.text for line in card.lines])}|" if card.lines else ""
         yield f"{names[edge.source]} {arrow}{label} {names[edge.target]}"
 
@@ -90,9 +97,31 @@ def _has_start(shape: GraphShape) -> bool:
     return shape.start not in ("", END)
 
 
-def _format_node(node: NodeShape, name: str) -> str:
+def _write_node(node: NodeShape, names: Mapping[str, str]) -> Iterator[str]:
+    """Write a box, or a frame with the boxes inside it."""
+    card = build_node_card(node)
+    if not card.inner:
+        yield _format_box(node, card, names[node.name])
+        return
+    # On one line: Mermaid draws the boxes over the others.
+    yield f"subgraph {names[node.name]} [{_quote([' · '.join(line.text for line in card.lines)])}]"
+    for inner in card.inner:
+        name = names[_join_path(node, inner.node)]
+        yield _INDENT + _format_box(inner.node, inner.card, name)
+        if inner.is_stack:
+            yield f"{_INDENT}{name}@{{ shape: processes }}"
+    yield "end"
+
+
+def _format_box(node: NodeShape, card: Card, name: str) -> str:
     before, after = _BRACKETS[node.kind]
-    return f"{name}{before}{_quote([line.text for line in build_node_card(node).lines])}{after}"
+    first, *others = card.lines
+    head = f"{first.text} {card.most}" if card.most else first.text
+    return f"{name}{before}{_quote([head, *(line.text for line in others)])}{after}"
+
+
+def _join_path(node: NodeShape, inner: NodeShape) -> str:
+    return f"{node.name}.{inner.name}"
 
 
 def _make_identifiers(names: Sequence[str]) -> dict[str, str]:
@@ -113,7 +142,7 @@ def _make_identifiers(names: Sequence[str]) -> dict[str, str]:
 def _quote(lines: Sequence[str]) -> str:
     """Quote lines as one text, in which no letter has a meaning for Mermaid, Markdown or HTML."""
     # Markdown takes what begins with `- ` or `1.` for a list, and `fa:` begins an icon.
-    meaning = r"^[^A-Za-z0-9]|(?<=\d)[.)](?=\s)|:(?=\S)|[^\w\s().,:=+/'?!|…·-]"
+    meaning = r"^[^A-Za-z0-9]|(?<=\d)[.)](?=\s)|:(?=\S)|[^\w\s().,:=+/'?!|…·≤-]"
     return '"' + "<br/>".join(re.sub(meaning, _escape_letter, line) for line in lines) + '"'
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import resvg_py
 
 from graphs.diagnostics.drawing import as_svg
+from graphs.diagnostics.drawing.arrangement import Direction
 from graphs.diagnostics.drawing.shape import GraphShape
 
 _FONTS = Path(__file__).parent / "fonts"
@@ -16,9 +17,9 @@ _LARGEST = 12_000
 """Pixels in either direction; a larger picture is drawn smaller, for memory's sake."""
 
 
-def draw(shape: GraphShape, *, scale: float) -> bytes:
+def draw(shape: GraphShape, direction: Direction, *, scale: float) -> bytes:
     """Draw the PNG, `scale` pixels for each pixel of the SVG, on a light page."""
-    text = as_svg.draw(shape)
+    text = as_svg.draw(shape, direction, {})
     sides = [int(side) for side in re.findall(r' (?:width|height)="(\d+)"', text.split(">", 1)[0])]
     return resvg_py.svg_to_bytes(
         svg_string=text,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from graphs.config.spec.node import END
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.arrangement import Box, BoxSize
-from graphs.diagnostics.drawing.cards import ICON, PADDING, Card
+from graphs.diagnostics.drawing.arrangement import Box, BoxSize, Direction
+from graphs.diagnostics.drawing.cards import ICON, PADDING, STACK, STACKED, Card, InnerCard, Line
 from graphs.diagnostics.drawing.diagram import EdgeLine, build_diagram
-from graphs.diagnostics.drawing.folding import fold
+from graphs.diagnostics.drawing.folding import TALLEST, fold
 from graphs.diagnostics.drawing.looks import LIGHT
 from graphs.diagnostics.drawing.routes import Route, route_links
 from graphs.diagnostics.drawing.shape import GraphShape, NodeShape
@@ -20,20 +22,26 @@ from graphs.diagnostics.drawing.wrapping import wrap
 _MARGIN = 24.0
 
 
-def draw(shape: GraphShape) -> str:
-    """Write the SVG document, indented. Equal shapes give equal texts."""
-    root = _Drawing(shape).build_root()
+def draw(shape: GraphShape, direction: Direction, links: Mapping[str, str]) -> str:
+    """Write the SVG document, indented. `links`: addresses of drawings, by graph. Equal shapes give equal texts."""
+    root = _Drawing(shape, direction, links).build_root()
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
 class _Drawing:
-    def __init__(self, shape: GraphShape) -> None:
+    def __init__(self, shape: GraphShape, direction: Direction, links: Mapping[str, str]) -> None:
         self.shape = shape
-        self.diagram = build_diagram(shape)
-        folding = fold(wrap(self.diagram.sizes, self.diagram.links).arrangement, self.diagram.links)
+        self.links = links
+        self.diagram = build_diagram(shape, direction)
+        tallest = TALLEST[direction]
+        wrapping = wrap(self.diagram.sizes, self.diagram.links, tallest)
+        folding = fold(wrapping.arrangement, self.diagram.links, tallest)
         self.arrangement = folding.arrangement
-        self.routes = route_links(folding, self.diagram.links)
+        self.routes: Mapping[int, Route] = route_links(folding, self.diagram.links)
+        if direction == "right":
+            self.arrangement = self.arrangement.transpose()
+            self.routes = {at: route.transpose() for at, route in self.routes.items()}
 
     def build_root(self) -> ET.Element:
         shape = self.shape
@@ -82,7 +90,7 @@ class _Drawing:
             )
         self._draw_marks(picture)
         for at, (node, card) in enumerate(zip(shape.nodes, self.diagram.cards, strict=True)):
-            _draw_node(picture, node, card, self.arrangement.boxes[at + 1])
+            _draw_node(picture, node, card, self.arrangement.boxes[at + 1], self.links)
         if caption:
             _add_text(root, caption, _MARGIN, tall - _MARGIN, role="muted", classes="limits")
         return root
@@ -100,7 +108,8 @@ class _Drawing:
 
     def _draw_edge(self, picture: ET.Element, line: EdgeLine, route: Route, label: Box, *, loop: bool) -> None:
         faulty = line.edge is not None and bool(line.edge.faults)
-        classes = "edge" + " loop" * loop + " faulty" * faulty
+        failing = line.edge is not None and line.edge.is_error
+        classes = "edge" + " loop" * loop + " on-error" * failing + " faulty" * faulty
         group = _add_child(
             picture, "g", {"class": classes, "data-from": clean(line.source), "data-to": clean(line.target)}
         )
@@ -111,7 +120,7 @@ class _Drawing:
             "fill": "none",
             "stroke": colour,
             "stroke-width": "1.6",
-            **({"stroke-dasharray": "6 4"} if faulty else {}),
+            **({"stroke-dasharray": "6 4"} if faulty or failing else {}),
         }
         _add_child(group, "path", {"class": "line", "d": route.path, **stroke})
         _add_child(group, "path", {"class": "arrow", "d": _trace_arrow(route), "fill": colour})
@@ -126,12 +135,38 @@ class _Drawing:
                 _add_text(board, each.text, label.x, y, role=each.role, anchor="middle")
 
 
-def _draw_node(picture: ET.Element, node: NodeShape, card: Card, box: Box) -> None:
-    attributes = {"class": f"node {node.kind}" + " faulty" * bool(node.faults)}
+def _draw_node(picture: ET.Element, node: NodeShape, card: Card, box: Box, links: Mapping[str, str]) -> None:
+    group = _draw_card(picture, node, card, box, links, {"class": "node", "data-node": clean(node.name)})
     # What is missing may be called anything; only a name that a node may have makes an id.
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", node.name, re.ASCII):
-        attributes["id"] = f"node-{node.name}"
-    group = _add_child(picture, "g", {**attributes, "data-node": clean(node.name)})
+        group.set("id", f"node-{node.name}")
+    _add_text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
+    for each in card.inner:
+        size, left, top = each.card.size, box.left + each.left, box.top + each.top
+        place = Box(x=left + size.width / 2, y=top + size.height / 2, width=size.width, height=size.height, row=box.row)
+        _draw_inner(group, each, place, links, f"{node.name}.{each.node.name}")
+
+
+def _draw_inner(picture: ET.Element, inner: InnerCard, box: Box, links: Mapping[str, str], name: str) -> None:
+    """Draw a node inside another, as a stack of cards where it runs for every item of a list."""
+    colours = LIGHT.nodes[inner.node.kind]
+    if inner.is_stack:
+        stack = _add_child(picture, "g", {"class": f"stack {inner.node.kind}"})
+        for behind in range(STACKED, 0, -1):
+            moved = replace(box, x=box.x + STACK * behind, y=box.y + STACK * behind)
+            look = {"fill": colours.fill, "stroke": colours.stroke, "stroke-width": "1.2"}
+            _add_child(stack, "path", {"class": "box", "d": _trace_outline(inner.node, moved), **look})
+    group = _draw_card(picture, inner.node, inner.card, box, links, {"class": "inner", "data-node": clean(name)})
+    if inner.card.most:
+        _add_text(group, inner.card.most, box.right - PADDING, box.top + 21, role="most", anchor="end")
+
+
+def _draw_card(
+    picture: ET.Element, node: NodeShape, card: Card, box: Box, links: Mapping[str, str], attributes: dict[str, str]
+) -> ET.Element:
+    """Draw the box of a node with its texts; returns the group that holds them."""
+    classes = f"{attributes['class']} {node.kind}" + " faulty" * bool(node.faults)
+    group = _add_child(picture, "g", {**attributes, "class": classes})
     _add_child(group, "title", text=card.full_text)
     colours = LIGHT.nodes[node.kind]
     stroke = {"stroke": LIGHT.fault if node.faults else colours.stroke, "stroke-width": "1.6"}
@@ -153,8 +188,16 @@ def _draw_node(picture: ET.Element, node: NodeShape, card: Card, box: Box) -> No
     _add_child(group, "path", {"class": "icon", **icon, **place, "stroke-linecap": "round"})
     _add_text(group, name.text, left + ICON + 6, box.top + 21, role="name", size=looks.NAME_SIZE)
     for at, line in enumerate(others):
-        _add_text(group, line.text, left, box.top + 38 + at * looks.LINE, role=line.role)
-    _add_text(group, "", box.right - PADDING, box.top + 21, role="count", size=looks.NAME_SIZE, anchor="end")
+        parent = _add_link(group, line, links)
+        _add_text(parent, line.text, left, box.top + 38 + at * looks.LINE, role=line.role)
+    return group
+
+
+def _add_link(group: ET.Element, line: Line, links: Mapping[str, str]) -> ET.Element:
+    """Return where a line of text belongs: in a link, where it names a graph whose drawing has an address."""
+    if (address := links.get(line.graph)) is None:
+        return group
+    return _add_child(group, "a", {"href": address, "text-decoration": "underline"})
 
 
 def _trace_outline(node: NodeShape, box: Box) -> str:

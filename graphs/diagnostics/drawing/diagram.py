@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from graphs.config.spec.node import END
 from graphs.diagnostics.drawing import looks
-from graphs.diagnostics.drawing.arrangement import NO_SIZE, BoxSize, Link
+from graphs.diagnostics.drawing.arrangement import NO_SIZE, BoxSize, Direction, Link
 from graphs.diagnostics.drawing.cards import Card, build_edge_cards, build_node_card
 from graphs.diagnostics.drawing.shape import Edge, GraphShape
 from graphs.diagnostics.drawing.wiring import find_detached
@@ -41,16 +41,17 @@ class Diagram:
     """One for each line, then those that are not drawn."""
 
 
-def _make_room(line: EdgeLine) -> BoxSize:
+def _make_room(line: EdgeLine, direction: Direction) -> BoxSize:
     """Make room for the label of a line, and for the line round it where it leads to the node that it leaves."""
-    size = line.card.size
+    size = line.card.size if direction == "down" else line.card.size.transpose()
     if line.source != line.target:
         return size
     return BoxSize(size.width + 2 * _CIRCLE, max(size.height, looks.LINE) + _CIRCLE)
 
 
-def build_diagram(shape: GraphShape) -> Diagram:
-    """Build the boxes and lines of a graph."""
+def build_diagram(shape: GraphShape, direction: Direction = "down") -> Diagram:
+    """Build the boxes and lines of a graph. All sizes are those of a drawing that leads down: one that leads right is
+    its reflection."""
     nodes = tuple(build_node_card(node) for node in shape.nodes)
     lines = [EdgeLine("", shape.start, Card(lines=(), size=NO_SIZE, full_text=""), None)]
     lines = lines if shape.start not in ("", END) else []
@@ -60,11 +61,12 @@ def build_diagram(shape: GraphShape) -> Diagram:
     index = {node.name: at + 1 for at, node in enumerate(shape.nodes)}
     index[END] = len(index) + 1
     sizes = (_MARK, *(card.size for card in nodes), *([_MARK] if ends else []))
+    sizes = sizes if direction == "down" else tuple(size.transpose() for size in sizes)
     links = [
         Link(
             source=index.get(line.source, 0),
             target=index[line.target],
-            label=_make_room(line),
+            label=_make_room(line, direction),
             weight=1.0 if line.target == END else 2.0,
         )
         for line in lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from graphs.diagnostics.drawing.shape import ON_ERROR, Edge, GraphShape, NodeShape
+from graphs.diagnostics.drawing.shape import Edge, GraphShape, NodeShape
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ def expand_shape(shape: GraphShape) -> GraphShape:
     parts = {node.name: _split_node(node) for node in shape.nodes}
     nodes = [part for node in shape.nodes for part in parts[node.name].nodes]
     moved = [each for edge in shape.edges for each in _move_edge(edge, parts)]
-    failing = [edge for edge in moved if edge.when == ON_ERROR]
+    failing = [edge for edge in moved if edge.is_error]
     own = [edge for found in parts.values() for edge in found.edges]
     order = {node.name: at for at, node in enumerate(nodes)}
     # The way of a failure comes first, as everywhere, and what the node's own ways are for comes last.
-    edges = [*failing, *own, *(edge for edge in moved if edge.when != ON_ERROR)]
+    edges = [*failing, *own, *(edge for edge in moved if not edge.is_error)]
     return replace(shape, nodes=tuple(nodes), edges=tuple(sorted(edges, key=lambda edge: order[edge.source])))
 
 
 def _move_edge(edge: Edge, parts: Mapping[str, _Parts]) -> Iterator[Edge]:
     found = parts[edge.source]
     yield replace(edge, source=found.last)
-    if edge.when == ON_ERROR:
+    if edge.is_error:
         yield from (replace(edge, source=name) for name in found.failing)
 
 
@@ -89,22 +89,20 @@ def _split_call(node: NodeShape) -> _Parts:
 def _split_group(node: NodeShape) -> _Parts:
     name = node.name
     collect = f"{name}.collect"
-    if node.type == "map":
-        inner = [(f"{name}.do", node.inner[-1])] if node.inner else []
-    else:
-        inner = [(f"{name}.{branch}", what) for branch, _, what in (text.partition(": ") for text in node.inner)]
+    most = f", ≤ {node.at_most}" if node.at_most is not None else ""
+    inner = [replace(each, name=f"{name}.{each.name}") for each in node.inner]
     return _Parts(
         (
-            replace(node, inner=node.inner[:1] if node.type == "map" else (), variables=()),
-            *(NodeShape(name=part, kind="step", type=what) for part, what in inner),
+            replace(node, inner=(), variables=()),
+            *inner,
             NodeShape(name=collect, kind="step", type="collect", variables=node.variables),
         ),
         tuple(
             edge
-            for part, _ in inner
+            for part in inner
             for edge in (
-                Edge(source=name, target=part, when="each item" if node.type == "map" else ""),
-                Edge(source=part, target=collect),
+                Edge(source=name, target=part.name, when=f"each item{most}" if node.type == "map" else ""),
+                Edge(source=part.name, target=collect),
             )
         ),
         collect,

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from graphs.diagnostics.drawing.arrangement import LANE, Arrangement, Box, BoxSize, Link, Row
+from graphs.diagnostics.drawing.arrangement import LANE, Arrangement, Box, BoxSize, Direction, Link, Row
 
-TALLEST = 1000.0
-"""Pixels that a drawing may be tall before it is folded."""
 WIDEST = 1640.0
 """Pixels that a drawing may be wide."""
+TALLEST: Mapping[Direction, float] = {"down": 1000.0, "right": 2200.0}
+"""Pixels that a drawing may be tall before it is folded; of one that leads right, this is its width."""
 _PADDING = 24.0
 _HEAD = 20.0
 """Between the lines above a column and its first row."""
@@ -49,17 +49,17 @@ class _Crossing:
     below: int
 
 
-def count_columns(extent: BoxSize) -> int:
-    """Count the columns that a drawing of this size is folded into."""
-    wanted = -(-int(extent.height) // int(TALLEST))
+def count_columns(extent: BoxSize, tallest: float) -> int:
+    """Count the columns that a drawing of this size is folded into, if it may be so tall."""
+    wanted = -(-int(extent.height) // int(tallest))
     room = int((WIDEST + _PADDING) // (extent.width + 2 * _PADDING))
     return max(1, min(wanted, room))
 
 
-def fold(arrangement: Arrangement, links: Sequence[Link]) -> Folding:
+def fold(arrangement: Arrangement, links: Sequence[Link], tallest: float) -> Folding:
     """Fold what is too tall into columns, where few lines go on."""
     crossings = _list_crossings(arrangement, links)
-    cuts = _choose_cuts(arrangement, links, crossings)
+    cuts = _choose_cuts(arrangement, links, crossings, tallest)
     return _Folder(arrangement, crossings, cuts).fold() if cuts else Folding(arrangement=arrangement, detours={})
 
 
@@ -76,12 +76,12 @@ def _list_crossings(arrangement: Arrangement, links: Sequence[Link]) -> Mapping[
 
 
 def _choose_cuts(
-    arrangement: Arrangement, links: Sequence[Link], crossings: Mapping[int, Sequence[_Crossing]]
+    arrangement: Arrangement, links: Sequence[Link], crossings: Mapping[int, Sequence[_Crossing]], tallest: float
 ) -> list[int]:
     """Choose the rows that columns end with: near equal parts, where few lines go on. Each next column begins with a
     box, and none ends with one that has a line to itself, which is drawn below it."""
     rows = arrangement.rows
-    count = count_columns(arrangement.extent)
+    count = count_columns(arrangement.extent, tallest)
     ends = {link.source for link in links} | {link.target for link in links}
     circles = {arrangement.boxes[link.source].row for link in links if link.source == link.target}
     possible = [at for at in range(len(rows) - 1) if ends & {*rows[at + 1].boxes} and at not in circles]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,12 @@ class Route:
     """Where the arrow's point is."""
     heading: Point
     """The direction that the arrow points in: (0, 1) is down."""
+
+    def transpose(self) -> Route:
+        """Return it reflected in the diagonal of the page: what led down leads right."""
+        path = re.sub(r"([\d.-]+),([\d.-]+)", r"\2,\1", self.path)
+        (x, y), (dx, dy) = self.tip, self.heading
+        return Route(path=path, tip=(y, x), heading=(dy, dx))
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class _Router:
             if len(straight) == 1:
                 middle = straight[0]
             reach = max(middle, len(ends) - 1 - middle, 1)
-            step = min(_STEP, (box.width / 2 - 16) / reach)
+            step = min(_STEP, (box.width / 2 - _CORNER) / reach)
             # Where arrows would cover each other they meet in one point.
             step = step if step > _ARROW else 0.0
             for index, (_, together) in enumerate(ends):

@@ -14,9 +14,9 @@ from graphs.config.spec.node import END, NodeRole, NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.diagnostics.drawing.labels import NO_SUCH_NODE, UNREADABLE_TYPE, label_faults
 
-NodeKind = Literal["model", "permission", "tools", "step", "unread", "missing"]
-"""How a node looks. `step`: of a type that does nothing for tool calls; `unread`: of a type that cannot be read;
-`missing`: an edge leads there, and there is no such node."""
+NodeKind = Literal["model", "permission", "tools", "group", "graph", "step", "unread", "missing"]
+"""How a node looks. `group`: it has nodes inside; `graph`: it runs another graph; `step`: of a type that does nothing
+for tool calls; `unread`: of a type that cannot be read; `missing`: an edge leads there, and there is no such node."""
 
 NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "model": "model",
@@ -24,8 +24,8 @@ NODE_KINDS: Mapping[NodeRole, NodeKind] = {
     "gate": "permission",
     "executor": "tools",
     "caller": "tools",
-    "group": "step",
-    "graph": "step",
+    "group": "group",
+    "graph": "graph",
     "step": "step",
 }
 """How nodes of a known type look."""
@@ -50,8 +50,14 @@ class NodeShape:
     tools: tuple[str, ...] = ()
     call: str = ""
     """The tool that it calls itself; empty: it calls none."""
-    inner: tuple[str, ...] = ()
-    """What runs inside it, a line each; empty: nothing does."""
+    inner: tuple[NodeShape, ...] = ()
+    """The nodes that run inside it, such as the branches of a `parallel`; they have no nodes inside."""
+    over: str = ""
+    """The list for whose items its inner node runs; empty: there is none."""
+    at_most: int | None = None
+    """How many items there may be; None: it has none, or the limits of the graph cannot be read."""
+    graphs: tuple[str, ...] = ()
+    """The graphs that it runs or gives work to."""
     memory: str = ""
     """What it does with the memory, such as `remembers tone`; empty: nothing."""
     variables: tuple[str, ...] = ()
@@ -71,7 +77,9 @@ class Edge:
     when: str = ""
     """The condition as it is written, or the value of a choice; empty: always."""
     is_choice: bool = False
-    """Whether `when` is one value of a choice, or where the node fails."""
+    """Whether `when` is one value of a choice."""
+    is_error: bool = False
+    """Whether it is taken where the node fails."""
     faults: tuple[str, ...] = ()
 
 
@@ -100,17 +108,18 @@ def read_shape(graph: str, data: Any, written: Mapping[Path, str], limits: Limit
 
     `written` are the texts that variables went into: drawn as they are written, for what went in may be secret.
     """
-    reader = _ShapeReader(data, written)
+    reader = _ShapeReader(data, written, limits)
     start = reader.read_target(("start",))
     outline = GraphOutline(start, {name: reader.read_outline(name) for name in reader.list_names()})
     labels = label_faults(outline)
-    nodes = [reader.read_node(name, labels.nodes.get(name, ())) for name in outline.nodes]
+    nodes = [reader.read_node(("nodes", name), name, labels.nodes.get(name, ())) for name in outline.nodes]
     edges = [
         Edge(
             source=name,
             target=edge.to,
             when=edge.when,
-            is_choice=edge.value is not None,
+            is_choice=edge.value is not None and not edge.is_error,
+            is_error=edge.is_error,
             faults=labels.edges.get((name, at), ()),
         )
         for name in outline.nodes
@@ -149,15 +158,15 @@ class _ShapeReader:
 
     data: Any
     written: Mapping[Path, str]
+    limits: LimitsSpec | None
 
     def list_names(self) -> Iterator[str]:
         for name in cast("dict[object, object]", self._find_value(("nodes",), dict) or {}):
             if isinstance(name, str) and name not in ("", END):
                 yield name
 
-    def read_node(self, name: str, faults: tuple[str, ...]) -> NodeShape:
-        at: Path = ("nodes", name)
-        if (spec := self._find_spec(name)) is None:
+    def read_node(self, at: Path, name: str, faults: tuple[str, ...]) -> NodeShape:
+        if (spec := self._find_spec(at)) is None:
             return NodeShape(name=name, kind="unread", faults=(UNREADABLE_TYPE, *faults))
         return NodeShape(
             name=name,
@@ -167,33 +176,36 @@ class _ShapeReader:
             fallback=self._read_list((*at, "fallback")) if "fallback" in spec.model_fields else (),
             tools=self._read_list((*at, "tools")) if "tools" in spec.model_fields else (),
             call=next((self.read_text((*at, key)) for key in ("tool", "run") if key in spec.model_fields), ""),
-            inner=tuple(self._read_inner(at, spec)),
+            inner=tuple(self._read_inner(at, spec)) if at[:-1] == ("nodes",) else (),
+            over=self.read_text((*at, "over")) if "over" in spec.model_fields else "",
+            at_most=self._read_most(at) if "at_most" in spec.model_fields else None,
+            graphs=self._read_graphs(at, spec),
             memory=self._read_memory(at) if spec.uses_memory else "",
             variables=self._read_variables(at, spec),
             description=self.read_text((*at, "description")),
             faults=faults,
         )
 
-    def _read_inner(self, at: Path, spec: type[NodeSpec]) -> Iterator[str]:
-        """Describe what runs inside a node."""
-        if "agents" in spec.model_fields:
-            yield from (f"gives to {graph}" for graph in self._read_list((*at, "agents")))
-        if "graph" in spec.model_fields:
-            yield f"graph {self.read_text((*at, 'graph'))}"
+    def _read_inner(self, at: Path, spec: type[NodeSpec]) -> Iterator[NodeShape]:
+        """Read the nodes inside a node."""
         if "do" in spec.model_fields:
-            over, most = self.read_text((*at, "over")), self._find_value((*at, "at_most"), int)
-            yield f"for each of {over}" + (f" (≤ {most})" if most is not None else "")
-            yield self._describe_inner((*at, "do"))
+            yield self.read_node((*at, "do"), "do", ())
         if "branches" in spec.model_fields:
             for name in cast("dict[object, object]", self._find_value((*at, "branches"), dict) or {}):
                 if isinstance(name, str):
-                    yield f"{name}: {self._describe_inner((*at, 'branches', name))}"
+                    yield self.read_node((*at, "branches", name), name, ())
 
-    def _describe_inner(self, at: Path) -> str:
-        if graph := self.read_text((*at, "graph")):
-            return f"graph {graph}"
-        tool, model = self.read_text((*at, "tool")), self.read_text((*at, "model"))
-        return f"calls {tool}" if tool else f"{self.read_text((*at, 'type')) or '?'}{f' · {model}' if model else ''}"
+    def _read_most(self, at: Path) -> int | None:
+        """Read how many items there may be."""
+        most = self._find_value((*at, "at_most"), int)
+        return cast("int", most) if most is not None else self.limits.width if self.limits else None
+
+    def _read_graphs(self, at: Path, spec: type[NodeSpec]) -> tuple[str, ...]:
+        """Read the graphs that a node runs or gives work to."""
+        if "agents" in spec.model_fields:
+            return self._read_list((*at, "agents"))
+        graph = self.read_text((*at, "graph")) if "graph" in spec.model_fields else ""
+        return (graph,) if graph else ()
 
     def _read_list(self, at: Path) -> tuple[str, ...]:
         """Read the texts of a list."""
@@ -221,7 +233,7 @@ class _ShapeReader:
 
     def read_outline(self, name: str) -> NodeOutline:
         """Read what there is to check in a node."""
-        spec = self._find_spec(name)
+        spec = self._find_spec(("nodes", name))
         edges = self.read_edges(name)
         written = 1 if self.read_target(("nodes", name, "next")) else self._count_items(("nodes", name, "next"))
         written += any(edge.is_error for edge in edges)
@@ -243,7 +255,7 @@ class _ShapeReader:
 
     def read_edges(self, name: str) -> list[_EdgeText]:
         """Read each edge that can be read, first the one that is taken where the node fails."""
-        spec = self._find_spec(name)
+        spec = self._find_spec(("nodes", name))
         way = self.read_target(("nodes", name, "on_error")) if spec and "on_error" in spec.model_fields else ""
         failing = [_EdgeText(way, ON_ERROR, "on_error", is_error=True)] if way else []
         return [*failing, *self._read_next(name)]
@@ -269,9 +281,9 @@ class _ShapeReader:
         # What is there and is no text is a condition all the same: without one, the edge would be taken always.
         return self.read_text((*at, "when")) or "?" * (self._find_value((*at, "when")) is not None), None
 
-    def _find_spec(self, name: str) -> type[NodeSpec] | None:
+    def _find_spec(self, at: Path) -> type[NodeSpec] | None:
         """Find the type of a node; None: it cannot be read."""
-        found = self._find_value(("nodes", name, "type"), str)
+        found = self._find_value((*at, "type"), str)
         return NODE_SPECS.get(found) if isinstance(found, str) else None
 
     def read_text(self, path: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 
 from graphs.diagnostics.drawing.arrangement import GAP, LANE, Arrangement, BoxSize, Bundle, Link
-from graphs.diagnostics.drawing.folding import TALLEST, WIDEST, count_columns
+from graphs.diagnostics.drawing.folding import WIDEST, count_columns
 from graphs.diagnostics.drawing.layout import arrange
 from graphs.diagnostics.drawing.wiring import find_loops, find_sole_followers
 
@@ -35,8 +35,8 @@ class Wrapping:
     """Those that were given, then those that hold a box below another."""
 
 
-def wrap(sizes: Sequence[BoxSize], links: Sequence[Link]) -> Wrapping:
-    """Arrange the boxes, with rows that are too wide made into several."""
+def wrap(sizes: Sequence[BoxSize], links: Sequence[Link], tallest: float) -> Wrapping:
+    """Arrange the boxes, with rows that are too wide made into several; what is taller than `tallest` can be folded."""
     loops = find_loops(len(sizes), [(link.source, link.target) for link in links])
     best = Wrapping(arrangement=arrange(sizes, links, loops), links=tuple(links))
     for widest in _WIDEST_ROWS:
@@ -44,7 +44,7 @@ def wrap(sizes: Sequence[BoxSize], links: Sequence[Link]) -> Wrapping:
             break
         found = _find_form(sizes, _wrap_rows(sizes, best, loops, widest), loops)
         best = min(best, found, key=lambda one: one.arrangement.extent.width)
-    return _prepare_folding(sizes, best, loops)
+    return _prepare_folding(sizes, best, loops, tallest)
 
 
 def _wrap_rows(sizes: Sequence[BoxSize], now: Wrapping, loops: frozenset[int], widest: float) -> Wrapping:
@@ -74,19 +74,19 @@ def _find_form(sizes: Sequence[BoxSize], now: Wrapping, loops: frozenset[int]) -
     return best
 
 
-def _prepare_folding(sizes: Sequence[BoxSize], best: Wrapping, loops: frozenset[int]) -> Wrapping:
+def _prepare_folding(sizes: Sequence[BoxSize], best: Wrapping, loops: frozenset[int], tallest: float) -> Wrapping:
     """Find an arrangement of what is tall that is narrow enough for columns, with few lines from one to the next."""
     extent = best.arrangement.extent
-    if extent.height <= max(TALLEST, _TALL * extent.width):
+    if extent.height <= max(tallest, _TALL * extent.width):
         return best
     bundles = _find_bundles(best, loops)
     shared: tuple[tuple[Bundle, ...], ...] = (bundles, ()) if bundles else ((),)
     most, found = 1, best
     for some, is_tight in islice(product(shared, (False, True)), _count_steps(best)):
         other = arrange(sizes, best.links, loops, is_tight=is_tight, bundles=some)
-        if (columns := count_columns(other.extent)) > most:
+        if (columns := count_columns(other.extent, tallest)) > most:
             most, found = columns, replace(best, arrangement=other)
-        if most >= count_columns(BoxSize(0, extent.height)):
+        if most >= count_columns(BoxSize(0, extent.height), tallest):
             break
     return found
 

@@ -27,7 +27,7 @@ CONFIGS = HERE.parent / "configs"
 DRAWN = HERE / "drawn"
 """A folder of graphs to draw: one with many nodes, one that is a line, one with everything wrong."""
 HOSTILE = '"]; end\n%%{init: {}}%% </text><script>alert(1)</script> & <b> `c` ]]> \x00\x08\ud800\u202e #quot; ${x}'
-NAMES = ("assistant", "desk", "line", "broken")
+NAMES = ("assistant", "desk", "line", "groups", "broken")
 
 
 def shape(name: str) -> GraphShape:
@@ -54,8 +54,9 @@ def test_the_shipped_graph_in_mermaid() -> None:
     assert render_mermaid(shape("assistant")) == (DRAWN / "assistant.mmd").read_text()
 
 
-def test_a_graph_with_everything_wrong_in_mermaid() -> None:
-    assert render_mermaid(shape("broken")) == (DRAWN / "broken.mmd").read_text()
+@pytest.mark.parametrize("name", ["broken", "groups"])
+def test_a_graph_with_everything_wrong_and_one_with_nodes_inside_in_mermaid(name: str) -> None:
+    assert render_mermaid(shape(name)) == (DRAWN / f"{name}.mmd").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,7 +103,7 @@ def test_any_graph_can_be_drawn_without_overlaps(data: st.DataObject) -> None:
     kinds = st.sampled_from(["model", "permission", "tools", "other"])
     nodes = st.fixed_dictionaries({"type": kinds, "next": ways | target})
     made = of_nodes({name: data.draw(nodes) for name in names}, start=data.draw(target))
-    picture = Picture(render_svg(made))
+    picture = Picture(render_svg(made, direction=data.draw(st.sampled_from(["down", "right"]))))
     assert [*picture.nodes] == [node.name for node in made.nodes]
     assert len(picture.ways) == len(made.edges) + (made.start != "end")
     for one, other in combinations(picture.taken, 2):

@@ -16,6 +16,7 @@ from graphs.diagnostics.drawing.shape import read_shape
 ROOT = Path(__file__).parents[3]
 SHIPPED = (ROOT / "configs" / "graphs" / "assistant.yaml", *sorted((ROOT / "configs" / "shelf").glob("*.yaml")))
 WIDEST, TALLEST = 1700, 1600
+WIDEST_TO_THE_RIGHT = 2400
 
 
 def read_shipped(tmp_path: Path) -> dict[str, GraphShape]:
@@ -32,6 +33,23 @@ def test_a_large_graph_fits_on_a_page(name: str) -> None:
     assert width <= WIDEST
     assert height <= TALLEST
     assert 1 / 3 <= width / height <= 3
+
+
+@pytest.mark.parametrize("name", LARGE_GRAPHS)
+def test_a_large_graph_that_leads_right_is_no_wider_than_a_screen(name: str) -> None:
+    picture = Picture(render_svg(LARGE_GRAPHS[name], direction="right"))
+    width, height = picture.size
+    assert width <= WIDEST_TO_THE_RIGHT
+    assert height <= TALLEST
+    check_nothing_is_covered(picture)
+
+
+def test_branches_that_lead_right_stand_below_each_other_in_the_order_of_the_file() -> None:
+    sort, *boxes = [
+        node.box for node in Picture(render_svg(LARGE_GRAPHS["branches"], direction="right")).nodes.values()
+    ]
+    assert all(one.bottom < other.top for one, other in pairwise(boxes))
+    assert all(sort.right < box.left for box in boxes)
 
 
 @pytest.mark.parametrize("name", LARGE_GRAPHS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.configs import MINIMAL_GRAPH, write_configs
-from support.pictures import Picture, Pixels
+from support.pictures import SVG, Picture, Pixels
 from typer.testing import CliRunner, Result
 
 from server.cli.main import app
@@ -97,6 +97,38 @@ def test_a_single_svg_or_png_goes_to_stdout(folder: Path) -> None:
     assert Pixels.of(draw("one", "--configs", folder, "--format", "png").stdout_bytes).width > 100
 
 
+def test_in_a_folder_a_drawing_leads_to_those_of_the_graphs_that_it_runs(tmp_path: Path) -> None:
+    done = draw("--configs", DRAWN, "--format", "svg", "--output", f"{tmp_path}/")
+    assert done.exit_code == 1
+    text = (tmp_path / "groups.svg").read_text()
+    links = [(link.get("href"), "".join(link.itertext()).strip()) for link in Picture(text).root.iter(f"{SVG}a")]
+    assert links == [
+        ("line.svg", "graph line"),
+        ("line.svg", "graph line"),
+        ("line.svg", "gives to line"),
+        ("desk.svg", "gives to desk"),
+    ]
+    assert "<a" not in draw("groups", "--configs", DRAWN, "--format", "svg").stdout
+
+
+def test_the_direction_is_chosen(folder: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for direction in ("down", "right"):
+        for ending in ("svg", "png", "mmd"):
+            file = tmp_path / f"{direction}.{ending}"
+            done = draw("one", "--configs", folder, "--direction", direction, "--output", file)
+            assert (done.exit_code, done.stderr) == (0, "")
+        sizes[direction] = Picture((tmp_path / f"{direction}.svg").read_text()).size
+        pixels = Pixels.of((tmp_path / f"{direction}.png").read_bytes())
+        assert (pixels.width, pixels.height) == tuple(2 * side for side in sizes[direction])
+    assert sizes["down"][0] < sizes["right"][0]
+    assert sizes["down"][1] > sizes["right"][1]
+    assert (tmp_path / "down.svg").read_text() == draw("one", "--configs", folder, "--format", "svg").stdout
+    assert "direction TB" in (tmp_path / "down.mmd").read_text()
+    assert "direction LR" in (tmp_path / "right.mmd").read_text()
+    assert draw("one", "--configs", folder, "--direction", "left").exit_code == 2
+
+
 def test_a_png_is_not_thrown_at_a_terminal(folder: Path) -> None:
     ours, theirs = pty.openpty()
     command = [INTERLOCK, "draw", "one", "--configs", folder, "--format", "png"]
@@ -174,15 +206,15 @@ def test_what_langgraph_runs_is_drawn_where_it_is_asked_for(tmp_path: Path) -> N
     folder = write_configs(tmp_path / "c", {"graphs/assistant.yaml": yaml.safe_dump(graph, sort_keys=False)})
     result = draw("--expand", "--configs", str(folder))
     assert result.exit_code == 0, result.output
-    drawn = re.findall(r"(node_\w+|start_mark) -->(?:\|\"(.*?)\"\|)? (node_\w+|end_mark)", result.stdout)
+    drawn = re.findall(r"(node_\w+|start_mark) -\.?->(?:\|\"(.*?)\"\|)? (node_\w+|end_mark)", result.stdout)
     assert set(drawn) == {
         ("start_mark", "", "node_look"),
         ("node_look", "on error", "end_mark"),
-        ("node_look", "otherwise", "node_look_permission"),
+        ("node_look", "", "node_look_permission"),
         ("node_look_permission", "on error", "end_mark"),
-        ("node_look_permission", "otherwise", "node_look_run"),
+        ("node_look_permission", "", "node_look_run"),
         ("node_look_run", "on error", "end_mark"),
-        ("node_look_run", "otherwise", "node_work"),
+        ("node_look_run", "", "node_work"),
         ("node_work", "tool calls", "node_work_permission"),
         ("node_work", "otherwise", "node_both"),
         ("node_work_permission", "", "node_work_tools"),
@@ -190,7 +222,7 @@ def test_what_langgraph_runs_is_drawn_where_it_is_asked_for(tmp_path: Path) -> N
         ("node_both", "", "node_both_one"),
         ("node_both_one", "", "node_both_collect"),
         ("node_both_collect", "", "node_each"),
-        ("node_each", "each item", "node_each_do"),
+        ("node_each", "each item, ≤ 20", "node_each_do"),
         ("node_each_do", "", "node_each_collect"),
         ("node_each_collect", "", "end_mark"),
     }
