@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from graphs.expressions.paths import could_be_folder, is_path_within
 from graphs.expressions.sqlcheck import DIALECTS, is_read_only_sql
 from graphs.expressions.sqltables import find_sql_tables
 from graphs.expressions.urls import is_public_url, parse_host
+from graphs.expressions.values import format_time
 
 _T = cel.Type
 MAX_FOLDERS = 4
@@ -73,8 +75,17 @@ def full_match(text: str, pattern: str) -> bool:
 
 
 def format_json(value: Any) -> str:
-    """Return a value as JSON, in one line. Raises TypeError where JSON has nothing for it."""
-    return orjson.dumps(value).decode()
+    """Return a value as JSON, in one line. Raises TypeError where JSON has nothing for it.
+
+    The keys are sorted: a map of CEL has them in another order in each process, and a prompt would never be the same.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME, default=_format).decode()
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, datetime):
+        return format_time(value)
+    raise TypeError
 
 
 def join_lines(items: Sequence[Any]) -> str:
@@ -141,7 +152,7 @@ FUNCTIONS = {
         usage="json(value) takes one value",
         body=format_json,
         returns=_T.STRING,
-        takes=tuple((kind,) for kind in (_T.MAP, _T.LIST, _T.STRING, _T.BOOL, _T.INT, _T.DOUBLE)),
+        takes=((_T.DYN,),),
     ),
     "lines": CelFunction(
         usage="lines(list) takes a list",

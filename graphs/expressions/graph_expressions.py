@@ -196,7 +196,8 @@ def _build_json_value(value: Any) -> Any:
         fields = cast("dict[Any, Any]", value)
         if not all(isinstance(key, str) for key in fields):
             raise TypeError("it holds a mapping whose keys are no texts")
-        return {key: _build_json_value(item) for key, item in fields.items()}
+        # CEL has them in another order in each process.
+        return {key: _build_json_value(fields[key]) for key in sorted(fields)}
     raise TypeError("its value is nothing that JSON can hold")
 
 

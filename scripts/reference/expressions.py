@@ -84,7 +84,7 @@ TEXTS = {
         "Whether an http(s) URL leads to a public host: every address of its name is public. A name that does not "
         "resolve is not public."
     ),
-    "json": "The value as JSON, in one line.",
+    "json": "The value as JSON, in one line, with its keys in alphabetical order.",
     "lines": "The items of a list, one a line: texts as they are, all else as JSON.",
     "full_match": "Whether a regular expression (RE2) matches the whole text.",
 }

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from graphs.expressions import ExpressionError, compile_branch_condition, compile_rule_condition, compile_template
+from graphs.expressions import (
+    ExpressionError,
+    VarType,
+    compile_branch_condition,
+    compile_rule_condition,
+    compile_template,
+    compile_value,
+)
 from graphs.expressions.values import MAX_DEPTH, MAX_ITEMS, MAX_TEXT
 from graphs.policy.rules import Caller
 
@@ -359,3 +366,26 @@ def test_a_condition_can_be_shared_between_threads() -> None:
     values = [access_values(path=f"/w/{at}" if at % 2 else "/x", sql="select 1") for at in range(400)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(condition.evaluate, values)) == [bool(at % 2) for at in range(400)]
+
+
+JSON_VARIABLES = (("x", VarType(kind="any")),)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "null"),
+        ({"b": 1, "a": [None, True]}, '{"a":[null,true],"b":1}'),
+        (dict.fromkeys("qwertyuiop", 1), '{"e":1,"i":1,"o":1,"p":1,"q":1,"r":1,"t":1,"u":1,"w":1,"y":1}'),
+    ],
+)
+def test_json_of_a_value_is_the_same_in_every_process(value: Any, expected: str) -> None:
+    """A map of CEL has its keys in another order in each process."""
+    assert compile_value("json(x)", JSON_VARIABLES).compute_value({"x": value}) == (expected, "")
+    made, _ = compile_value("{'z': 1, 'y': x, 'b': 3}", JSON_VARIABLES).compute_value({"x": value})
+    assert [*made] == ["b", "y", "z"]
+
+
+def test_json_of_a_time_is_what_texts_show_of_it() -> None:
+    now = {"now": datetime(2026, 11, 28, 12, 30, 1, 5, tzinfo=UTC)}
+    assert compile_value("json(now)").compute_value(now) == ('"2026-11-28T12:30:01Z"', "")
