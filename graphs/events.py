@@ -155,6 +155,10 @@ class QuestionField:
     values: tuple[str, ...] = ()
     """What may be chosen, for `enum`."""
     is_optional: bool = False
+    rules: str = ""
+    """A JSON Schema that the answer must fit beside its kind, as JSON; empty: any such value is an answer."""
+    shown: str = ""
+    """What of it is shown in the schema of the answer, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from graphs.expressions import (
     ANY,
     ExpressionError,
     GraphExpression,
+    SchemaReader,
     Template,
     TypeFault,
     Variable,
@@ -41,11 +42,12 @@ from graphs.policy import patterns
 
 
 def compile_graph(
-    graph: str, reading: ParsedFile[GraphSpec], code: PythonCode | None = None
+    graph: str, reading: ParsedFile[GraphSpec], code: PythonCode | None, read_schema: SchemaReader
 ) -> tuple[GraphPlan | None, list[Problem]]:
     """Compile and check one graph; the plan is None if there are problems.
 
     `code`: the operator's Python. None: it is not imported, so the plan cannot be served if it has `python` nodes.
+    `read_schema`: reads the schema files that types name.
     """
     if reading.spec is None:
         return None, []
@@ -55,6 +57,7 @@ def compile_graph(
         reading.original,
         reading.list_names("nodes"),
         [*reading.list_names("input"), *reading.list_names("vars")],
+        read_schema,
     )
     plan = GraphPlan(
         id=graph,
@@ -91,6 +94,7 @@ class _GraphCompiler:
     """The names of all nodes, of those too that could not be read."""
     variable_names: list[str]
     """The names of all variables, likewise."""
+    read_schema: SchemaReader
     problems: list[Problem] = field(default_factory=list[Problem])
 
     variables: dict[str, Variable] = field(default_factory=dict[str, Variable])
@@ -124,7 +128,7 @@ class _GraphCompiler:
                     self._report((section, name), f"{name!r} stands under 'input' too; keep one of them")
                     continue
                 try:
-                    self.variables[name] = parse_variable(written)
+                    self.variables[name] = parse_variable(written, self.read_schema)
                 except TypeFault as error:
                     self._report((section, name, *error.path), str(error))
                     self.variables[name] = ANYTHING

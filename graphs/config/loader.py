@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from graphs.config.compile_access import compile_access, find_unknown_hints
 from graphs.config.compile_cases import CaseFile, KnownNames, compile_cases
@@ -23,6 +24,7 @@ from graphs.config.references import (
     collect_server_patterns,
 )
 from graphs.config.role_checks import find_denied_calls, find_unknown_roles
+from graphs.config.schema_files import SchemaFiles, is_schema_file
 from graphs.config.secrets import collect_secrets, find_environment_secrets, find_secret_variables
 from graphs.config.server_checks import check_servers, describe_idle_pattern
 from graphs.config.source import Path as At
@@ -91,6 +93,8 @@ class Snapshot:
     """The cassettes of those tests, by file; those that are not recorded yet are missing."""
     python_texts: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """The operator's Python by the names of its files without `.py`; empty where no graph calls any."""
+    schema_files: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """What the schema files hold that graphs name, by their paths in the folder."""
 
     def build_problem(self, position: Position, message: str) -> Problem:
         """Return a problem at a position of these files, with its line for an excerpt."""
@@ -137,6 +141,8 @@ class _Loader:
     cassettes: dict[str, Cassette] = field(default_factory=dict[str, Cassette])
     python_texts: dict[str, str] = field(default_factory=dict[str, str])
     """The operator's Python, by the names of its files without `.py`."""
+    schema_files: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the schema files hold that graphs name, by their paths in the folder."""
 
     def load(self) -> Snapshot:
         seen = compute_signature(self.folder)
@@ -212,6 +218,7 @@ class _Loader:
             case_files=case_files,
             cassettes=self.cassettes,
             python_texts=self.python_texts,
+            schema_files=self.schema_files,
         )
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
@@ -237,7 +244,9 @@ class _Loader:
 
     def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
         readings: dict[str, ParsedFile[GraphSpec]] = {}
-        for path in list_graph_files(self.folder):
+        files = list_graph_files(self.folder)
+        schemas = SchemaFiles(files[0].parents[1] if files else self.folder)
+        for path in files:
             name = f"graphs/{path.name}"
             if not patterns.is_id(path.stem):
                 message = f"{path.stem!r} is no name for a graph; use letters, digits, '.', '_' and '-'"
@@ -248,9 +257,10 @@ class _Loader:
         code = self._read_python() if any(map(_calls_python, readings.values())) else None
         found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
         for graph, reading in readings.items():
-            made, problems = compile_graph(graph, reading, code)
+            made, problems = compile_graph(graph, reading, code, schemas.read_type)
             self.problems += problems
             found[graph] = (reading, made)
+        self.schema_files = schemas.documents
         linked, problems = link_subgraphs(found)
         self.problems += problems
         return linked
@@ -330,7 +340,8 @@ class _Loader:
     def _compute_digest(self) -> str:
         # The data, not the text: what variables filled in counts, a comment does not. Of Python, the text.
         python = sorted((f"{PYTHON_FOLDER}/{stem}.py", text) for stem, text in self.python_texts.items())
-        whole = json.dumps([*((source.file, source.data) for source in self.sources), *python], sort_keys=True)
+        data = [*((source.file, source.data) for source in self.sources), *sorted(self.schema_files.items())]
+        whole = json.dumps([*data, *python], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def _check_gateway(self, gateway: ParsedFile[GatewaySpec], graphs: list[str]) -> None:
@@ -396,7 +407,7 @@ def list_graph_files(folder: Path) -> list[Path]:
 
 def list_own_graph_files(folder: Path) -> list[Path]:
     """List the graph files in a folder of graphs, in order; none where there is no such folder. Raises OSError."""
-    return [path for path in _list_yaml_files(folder) if not is_case_file(path.name)]
+    return [path for path in _list_yaml_files(folder) if not (is_case_file(path.name) or is_schema_file(path.name))]
 
 
 def list_case_files(folder: Path) -> list[Path]:

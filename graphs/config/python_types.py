@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from graphs.expressions import FieldType, GraphExpression, VarType
+from graphs.expressions import GraphExpression, VarType
 
 Schema = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ class _Overlap:
             case "list":
                 return self._find_in_list(type_, schema, depth)
             case "object":
-                return self._find_in_object(type_.fields, schema, depth)
+                return self._find_in_object(type_, schema, depth)
             case _:
                 return True
 
@@ -78,12 +78,14 @@ class _Overlap:
         inner = type_.item or VarType(kind="any")
         return all(self.find(inner, each, depth + 1) for each in items if each is not False)
 
-    def _find_in_object(self, fields: Sequence[FieldType], schema: Schema, depth: int) -> bool:
+    def _find_in_object(self, type_: VarType, schema: Schema, depth: int) -> bool:
+        fields = type_.fields
         if not fields:  # any object
             return True
         properties = cast("Mapping[str, object]", schema.get("properties", {}))
         names = {field.name for field in fields}
-        if any(name not in names for name in cast("Sequence[str]", schema.get("required", ()))):
+        required = cast("Sequence[str]", schema.get("required", ()))
+        if not type_.is_open and any(name not in names for name in required):
             return False
         others = schema.get("additionalProperties", not (self._is_result and properties))
         return all(

@@ -11,6 +11,7 @@ from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableTy
 
 from graphs.config.environment import Stamp, read_stamp
 from graphs.config.python_code import PYTHON_FOLDER
+from graphs.config.schema_files import is_schema_file
 from graphs.config.spec.cases import is_case_file
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ POLL_INTERVAL_MS = 10_000
 """Milliseconds between two looks at a folder of which nothing is heard: some file systems (NFS) tell nobody."""
 RETRY_DELAY = 2.0
 """Seconds until a folder that could not be watched (it was moved away) is tried again."""
+
+_SCHEMA_PATTERNS = ("*.schema.*", "*/*.schema.*", "graphs/*/**/*.schema.*")
+"""Where schema files are looked for where no change is heard of; elsewhere a config folder may hold anything."""
 
 Signature = Mapping[str, Stamp]
 """The state of each config file, by path."""
@@ -33,7 +37,7 @@ def may_be_config(_: Change, path: str) -> bool:
         return Path(path).parent.name == PYTHON_FOLDER
     if is_case_file(name):  # a test is not served
         return False
-    return name.endswith((".yaml", ".yml")) or name == "..data" or "." not in name
+    return name.endswith((".yaml", ".yml")) or is_schema_file(name) or name == "..data" or "." not in name
 
 
 async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp] | None = None) -> AsyncIterator[None]:
@@ -71,6 +75,7 @@ async def watch_saves(folder: Path, last: Signature, secrets: Mapping[str, Stamp
 def compute_signature(folder: Path, secrets: Iterable[str] = ()) -> Signature:
     """Compute the stamps of all config files, and of the files of `secrets`."""
     files = (*folder.glob("*.y*ml"), *folder.glob("graphs/*.y*ml"), *folder.glob(f"{PYTHON_FOLDER}/*.py"))
+    files += tuple(path for pattern in _SCHEMA_PATTERNS for path in folder.glob(pattern) if is_schema_file(path.name))
     configs = (str(path) for path in files if not is_case_file(path.name))
     found = {path: state for path in configs if any(state := read_stamp(path))}
     return {**found, **{path: read_stamp(path) for path in secrets}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from cel_expr_python import cel
 
 from graphs.errors import InterlockError, describe_kind, did_you_mean
+from graphs.expressions.value_schema import ValueSchema
 from graphs.expressions.values import clean_text, format_time
 
 Path = tuple[str | int, ...]
@@ -53,7 +54,10 @@ _EXPECTED: Mapping[TypeKind, str] = {
     "list": "a list",
     "object": "a mapping",
 }
-_FORMS = "write string, int, number, bool, any, one of these with [] behind it, [a, b] or {fields: {name: string}}"
+_FORMS = (
+    "write string, int, number, bool, any, one of these with [] behind it, [a, b], {fields: {name: string}} or {schema:"
+    " ./NAME.schema.json}"
+)
 
 
 class TypeFault(InterlockError):
@@ -79,10 +83,18 @@ class VarType:
     """The values of an enum, in the order of the file."""
     fields: tuple[FieldType, ...] = ()
     """The fields of an object, in the order of the file."""
+    is_open: bool = False
+    """Whether an object may have fields that are not named here."""
+    is_nullable: bool = False
+    """Whether it may be null instead."""
+    schema: ValueSchema | None = None
+    """What a schema file says beyond this."""
 
     @property
     def cel_type(self) -> cel.Type:
         """What CEL knows a variable of this type as."""
+        if self.is_nullable:
+            return _T.DYN
         if self.kind == "list":
             # CEL compares the items of typed lists; the fields of what is in a list are checked elsewhere.
             inner = self.item.cel_type if self.item is not None and self.item.kind in ("string", "enum") else _T.DYN
@@ -93,11 +105,17 @@ class VarType:
     def has_any(self) -> bool:
         """Whether anything may stand somewhere in it, which no strict schema can say."""
         parts = (self.item, *(field.type for field in self.fields))
-        return self.kind == "any" or any(part is not None and part.has_any for part in parts)
+        return self.is_loose or any(part is not None and part.has_any for part in parts)
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it is anything, or an object of any fields."""
+        return self.kind == "any" or (self.is_open and not self.fields)
 
     def may_come_from(self, cel_kind: str) -> bool:
         """Whether an expression that CEL says to be of this kind, such as `INT`, can give such a value."""
-        return cel_kind == "DYN" or cel_kind.partition("<")[0] in _CEL_KINDS[self.kind]
+        kind = cel_kind.partition("<")[0]
+        return kind == "DYN" or kind in _CEL_KINDS[self.kind] or (self.is_nullable and kind == "NULL")
 
     def find_literal_fault(self, text: str | None) -> str | None:
         """Explain why a text that is written out is none of the values of this choice; None: it is, or anything may
@@ -120,6 +138,12 @@ class VarType:
     def build_schema(self) -> dict[str, Any]:
         """Build the JSON Schema of such a value, as strict as model endpoints want it: every field is there, and one
         that may be absent may be null."""
+        schema = self._build_plain_schema()
+        if self.schema is not None:
+            schema |= self.schema.build_shown()
+        return {"anyOf": [schema, {"type": "null"}]} if self.is_nullable else schema
+
+    def _build_plain_schema(self) -> dict[str, Any]:
         match self.kind:
             case "any":
                 return {}
@@ -135,6 +159,8 @@ class VarType:
                 return {"type": "string", "enum": [*self.values]}
             case "list":
                 return {"type": "array", "items": self.item.build_schema() if self.item is not None else {}}
+            case "object" if self.is_loose:
+                return {"type": "object"}
             case "object":
                 return {
                     "type": "object",
@@ -145,6 +171,9 @@ class VarType:
 
     def describe(self) -> str:
         """Return the type as a person writes it, an object shortened to its fields."""
+        return f"{self._describe_kind()} or null" if self.is_nullable else self._describe_kind()
+
+    def _describe_kind(self) -> str:
         match self.kind:
             case "list":
                 inner = self.item.describe() if self.item is not None else "any"
@@ -155,7 +184,7 @@ class VarType:
                 )
             case "enum":
                 return f"one of {', '.join(self.values)}"
-            case "object":
+            case "object" if self.fields:
                 return f"object with {', '.join(field.name + '?' * field.is_optional for field in self.fields)}"
             case _:
                 return self.kind
@@ -172,7 +201,8 @@ class FieldType:
     def build_schema(self) -> dict[str, Any]:
         """Build the JSON Schema of the field: null stands for a field that is absent."""
         schema = self.type.build_schema()
-        return {"anyOf": [schema, {"type": "null"}]} if self.is_optional and schema else schema
+        takes_null = self.is_optional and not self.type.is_nullable
+        return {"anyOf": [schema, {"type": "null"}]} if takes_null and schema else schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,16 +217,23 @@ class Variable:
 
 ANY = VarType(kind="any")
 
+SchemaReader = Callable[[str], VarType]
+"""Reads the type that a schema file says, by what is written behind `schema`. Raises TypeFault."""
 
-def parse_variable(written: object) -> Variable:
+
+def _read_no_schema(_: str) -> VarType:
+    raise TypeFault("no schema file can be read here")
+
+
+def parse_variable(written: object, read_schema: SchemaReader = _read_no_schema) -> Variable:
     """Parse one entry of `vars`: a type, or `{type: T, default: VALUE}`. Raises TypeFault."""
     entry: Mapping[str, object] = cast("Mapping[str, object]", written) if isinstance(written, Mapping) else {}
     if "type" not in entry:
-        return Variable(type=parse_type(cast("object", written)))
+        return Variable(type=parse_type(cast("object", written), read_schema))
     for key in entry:
         if key not in ("type", "default"):
             raise TypeFault(f"there is no setting {key!r} here; there is type, default", (key,))
-    type_ = _parse(entry["type"], ("type",))
+    type_ = _parse(entry["type"], ("type",), read_schema)
     if "default" not in entry:
         return Variable(type=type_)
     try:
@@ -205,12 +242,12 @@ def parse_variable(written: object) -> Variable:
         raise TypeFault(f"the default {error}", ("default",)) from error
 
 
-def parse_type(written: object) -> VarType:
+def parse_type(written: object, read_schema: SchemaReader = _read_no_schema) -> VarType:
     """Parse a type as it is written in a graph file. Raises TypeFault."""
-    return _parse(written, ())
+    return _parse(written, (), read_schema)
 
 
-def _parse(written: object, path: Path) -> VarType:
+def _parse(written: object, path: Path, read_schema: SchemaReader) -> VarType:
     if len(path) > MAX_DEPTH:
         raise TypeFault(f"a type has at most {MAX_DEPTH} levels", path)
     if isinstance(written, str):
@@ -222,11 +259,11 @@ def _parse(written: object, path: Path) -> VarType:
     entry = cast("Mapping[str, object]", written)
     match [*entry]:
         case ["fields"]:
-            return _parse_fields(entry["fields"], (*path, "fields"))
+            return _parse_fields(entry["fields"], (*path, "fields"), read_schema)
         case ["list"]:
-            return VarType(kind="list", item=_parse(entry["list"], (*path, "list")))
+            return VarType(kind="list", item=_parse(entry["list"], (*path, "list"), read_schema))
         case ["schema"]:
-            raise TypeFault("a schema in a file of its own is not supported yet; write it as {fields: …}", path)
+            return _parse_schema(entry["schema"], (*path, "schema"), read_schema)
         case keys:
             listed = ", ".join(map(repr, keys)) or "nothing in it"
             raise TypeFault(f"a type is not written with {listed}; {_FORMS}", path)
@@ -258,7 +295,17 @@ def _parse_enum(values: Sequence[object], path: Path) -> VarType:
     return VarType(kind="enum", values=tuple(texts))
 
 
-def _parse_fields(written: object, path: Path) -> VarType:
+def _parse_schema(written: object, path: Path, read_schema: SchemaReader) -> VarType:
+    if not isinstance(written, str) or not written.strip():
+        kind = describe_kind(written)
+        raise TypeFault(f"found {kind}; expected a file beside this one, such as ./NAME.schema.json", path)
+    try:
+        return read_schema(written.strip())
+    except TypeFault as error:
+        raise TypeFault(str(error), path) from error
+
+
+def _parse_fields(written: object, path: Path, read_schema: SchemaReader) -> VarType:
     entries: Mapping[str, object] = cast("Mapping[str, object]", written) if isinstance(written, Mapping) else {}
     if not entries:
         kind = describe_kind(cast("object", written))
@@ -271,7 +318,9 @@ def _parse_fields(written: object, path: Path) -> VarType:
             raise TypeFault(message, (*path, key))
         if name in fields:
             raise TypeFault(f"there is a field {name!r} already", (*path, key))
-        fields[name] = FieldType(name=name, type=_parse(inner, (*path, key)), is_optional=key.endswith("?"))
+        fields[name] = FieldType(
+            name=name, type=_parse(inner, (*path, key), read_schema), is_optional=key.endswith("?")
+        )
     return VarType(kind="object", fields=tuple(fields.values()))
 
 
@@ -280,8 +329,21 @@ class _Fitting:
 
     def __init__(self) -> None:
         self._count = 0
+        self._is_inside_schema = False
 
     def fit(self, type_: VarType, value: Any, where: str, depth: int = 0) -> Any:
+        """Fit a value, or a part of one. Raises TypeMismatch."""
+        if type_.schema is None or self._is_inside_schema:
+            return self._fit_kind(type_, value, where, depth)
+        # A schema holds for all that is in the value.
+        self._is_inside_schema = True
+        fitting = self._fit_kind(type_, value, where, depth)
+        self._is_inside_schema = False
+        if (wrong := type_.schema.find_mismatch(fitting, where)) is not None:
+            raise TypeMismatch(wrong)
+        return fitting
+
+    def _fit_kind(self, type_: VarType, value: Any, where: str, depth: int) -> Any:
         self._count += 1
         if self._count > MAX_VALUES or depth > MAX_DEPTH:
             raise TypeMismatch(f"has more than {MAX_VALUES:,} values or {MAX_DEPTH} levels")
@@ -290,6 +352,8 @@ class _Fitting:
         if isinstance(value, float) and not math.isfinite(value):
             raise TypeMismatch(f"{where}is a number that is infinite or undefined")
         match type_.kind, value:
+            case _, None if type_.is_nullable:
+                return None
             case "any", _:
                 return self._fit_any(value, where, depth)
             case "string", str():
@@ -319,11 +383,12 @@ class _Fitting:
 
     def _fit_object(self, type_: VarType, value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
         known = [field.name for field in type_.fields]
-        for key in value:
-            if key not in known:
+        others = [key for key in value if key not in known]
+        for key in others:
+            if not type_.is_open or not isinstance(key, str):
                 shown = repr(key) if isinstance(key, str) and len(key) < 60 else "of that name"
                 hint = did_you_mean(key, known) if isinstance(key, str) else ""
-                raise TypeMismatch(f"{where}has no field {shown}; there is {', '.join(known)}{hint}")
+                raise TypeMismatch(f"{where}has no field {shown}; there is {', '.join(known) or 'none'}{hint}")
         found: dict[str, Any] = {}
         for field in type_.fields:
             if field.is_optional and value.get(field.name) is None:
@@ -331,6 +396,7 @@ class _Fitting:
             if field.name not in value:
                 raise TypeMismatch(f"{where}has no {field.name!r}, which must be there")
             found[field.name] = self.fit(field.type, value[field.name], _point(where, field.name), depth + 1)
+        found |= {clean_text(key): self.fit(ANY, value[key], _point(where, key), depth + 1) for key in others}
         return found
 
     def _fit_any(self, value: Any, where: str, depth: int) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, cast, get_type_hints
+from typing import Annotated, Any, Literal, NotRequired, cast, get_type_hints
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from graphs.config.graph_plan import GraphPlan
@@ -39,11 +40,21 @@ def build_state_type(plan: GraphPlan, *, is_inner: bool = False) -> type[State]:
 
 def build_annotation(name: str, type_: VarType) -> Any:
     """Build the type annotation of values of this type; `name` is what an object's type is called."""
+    made: Any = _build_plain_annotation(name, type_)
+    if type_.schema is not None and type_.schema.shown != "{}":
+        # Studio's forms show it. Nothing else reads it: values are checked where they are written.
+        made = Annotated[made, Field(json_schema_extra=type_.schema.build_shown())]
+    return made | None if type_.is_nullable and made is not Any else made
+
+
+def _build_plain_annotation(name: str, type_: VarType) -> Any:
     match type_.kind:
         case "list":
             return list[build_annotation(name, type_.item) if type_.item is not None else Any]
         case "enum":
             return Literal[type_.values]
+        case "object" if type_.is_loose:
+            return dict[str, Any]
         case "object":
             fields = {field.name: build_annotation(f"{name}_{field.name}", field.type) for field in type_.fields}
             optional = {field.name for field in type_.fields if field.is_optional}

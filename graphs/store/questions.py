@@ -203,6 +203,7 @@ class Questions:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 
+_ADDED = ("rules", "shown")
 _CHANGING = ("status", "given", "misses", "problem", "answered", "answered_by", "channel")
 
 
@@ -230,4 +231,7 @@ def _from_row(row: AnyRow) -> NodeQuestion:
 
 def _to_row(question: NodeQuestion) -> dict[str, Any]:
     row = {name: getattr(question, name) for name in _NAMES}
-    return {**row, "given": dict(question.given), "fields": [asdict(field) for field in question.fields]}
+    listed = [asdict(field) for field in question.fields]
+    # A replica of an earlier version knows no rules, and reads this table too.
+    listed = [{name: value for name, value in field.items() if value or name not in _ADDED} for field in listed]
+    return {**row, "given": dict(question.given), "fields": listed}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator, ValidationError, exceptions, validators
-from referencing import Registry
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from graphs.errors import list_some
-from graphs.expressions.functions import full_match
+from graphs.expressions import BoundedValidator, check_nothing
 
 _LONGEST_SHOWN = 200
 MOST_STEPS = 10_000
@@ -27,57 +26,23 @@ class SchemaCheck:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
-        self._steps = 0
 
     def find_mismatch(self, args: Mapping[str, Any]) -> str | None:
         """Find why these arguments do not fit, in words for the model, without their values; None if they do.
 
         A schema that is none, or that takes too long, says nothing: then its server decides.
         """
-        self._steps = 0
         try:
-            error: ValidationError | None = cast(Any, exceptions).best_match(self._validator.iter_errors(args))
+            error = self._validator.find_best_error(args)
         except Exception:  # noqa: BLE001  whatever is wrong with the schema
             return None
         return None if error is None else _describe(error)
 
     @cached_property
-    def _validator(self) -> Any:
-        made = cast(Any, validators)
-        kind = made.validator_for(self._schema, default=Draft202012Validator)
-        keywords: dict[str, Any] = {**kind.VALIDATORS, "pattern": _check_pattern}
-        counted = {name: self._count(check) for name, check in keywords.items() if name not in _UNCHECKED}
-        left_out = dict.fromkeys(_UNCHECKED, _check_nothing)
-        return made.extend(kind, {**counted, **left_out})(self._schema, registry=cast(Any, Registry)())
-
-    def _count(self, check: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the check of a keyword that counts its uses, and raises _TooManySteps beyond MOST_STEPS."""
-
-        def run(*arguments: Any) -> Any:
-            self._steps += 1
-            if self._steps > MOST_STEPS:
-                raise _TooManySteps
-            return check(*arguments)
-
-        return run
-
-
-class _TooManySteps(Exception):
-    pass
-
-
-def _check_nothing(*_: object) -> Iterator[ValidationError]:
-    return iter(())
-
-
-def _check_pattern(_: object, pattern: str, instance: object, __: object) -> Iterator[ValidationError]:
-    """Check a pattern in time linear in the text; one that RE2 does not know is left to the server."""
-    try:
-        fits = not isinstance(instance, str) or full_match(instance, f"(?s:.*)(?:{pattern})(?s:.*)")
-    except ValueError:
-        return
-    if not fits:
-        yield ValidationError("does not match")
+    def _validator(self) -> BoundedValidator:
+        dialect = cast(Any, validators).validator_for(self._schema, default=Draft202012Validator)
+        left_out: dict[str, Any] = dict.fromkeys(_UNCHECKED, check_nothing)
+        return BoundedValidator(self._schema, dialect, most_steps=MOST_STEPS, checks=left_out)
 
 
 def _describe(error: ValidationError) -> str:

@@ -85,6 +85,8 @@ def read_name(text: str) -> str:
         raise CannotMake(f"{name!r} is no name for a graph; use letters, digits, '.', '_' and '-'")
     if name.endswith(".test"):
         raise CannotMake(f"{name!r} ends in '.test', which is the ending of a graph's tests; choose another name")
+    if name.endswith(".schema"):
+        raise CannotMake(f"{name!r} ends in '.schema', which is the ending of a schema file; choose another name")
     return name
 
 

@@ -64,6 +64,11 @@ _WRITTEN_TYPE: dict[str, Any] = {
                     "description": "The type of each field; a '?' behind a name: may be absent.",
                 },
                 "list": {"description": "The type of a list's items."},
+                "schema": {
+                    "type": "string",
+                    "pattern": r"\.schema\.(json|ya?ml)(#.*)?$",
+                    "description": "A file with a JSON Schema, by its path from this one: ./NAME.schema.json.",
+                },
                 "type": {"description": "The type."},
                 "default": {"description": "The value that it has from the start."},
             },
@@ -82,7 +87,8 @@ class GraphSpec(Spec):
     """What people read beside its name."""
     vars: dict[str, WrittenType] = {}
     """The variables of a turn, each with its type: string, int, number, bool, any, one of these with [] behind it, a
-    choice such as [low, high], {fields: {name: TYPE, "name?": TYPE}}, {list: TYPE}, or {type: TYPE, default: VALUE}."""
+    choice such as [low, high], {fields: {name: TYPE, "name?": TYPE}}, {list: TYPE}, {schema: ./NAME.schema.json}, or
+    {type: TYPE, default: VALUE}."""
     input: dict[str, WrittenType] = {}
     """What whoever starts the graph gives, each with its type as under `vars`: a `subgraph` node gives it under `with`.
     From a chat, a text is the person's message where nothing else is without a default; else a form asks for all of it,

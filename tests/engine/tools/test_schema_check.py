@@ -19,7 +19,7 @@ def test_choices_that_name_each_other_are_left_to_the_server() -> None:
     node = {"type": "array", "items": {"anyOf": [again, again, {"type": "string"}]}}
     check = SchemaCheck({"type": "object", "properties": {"a": {"$ref": "#/$defs/node"}}, "$defs": {"node": node}})
     assert check.find_mismatch({"a": nest(60)}) is None
-    assert check._steps == MOST_STEPS + 1  # pyright: ignore[reportPrivateUsage]
+    assert check._validator._steps == MOST_STEPS + 1  # pyright: ignore[reportPrivateUsage]
     mismatch = check.find_mismatch({"a": nest(3)})
     assert mismatch is not None
     assert "argument 'a.0" in mismatch

@@ -190,6 +190,7 @@ def test_a_graph_that_is_there_stays_as_it_is(folder: Path) -> None:
         ("a b", "'a b' is no name for a graph"),
         ("../up", "'../up' is no name for a graph"),
         ("one.test", "'one.test' ends in '.test', which is the ending of a graph's tests"),
+        ("one.schema", "'one.schema' ends in '.schema', which is the ending of a schema file"),
         (".yaml", "'' is no name for a graph"),
     ],
 )

@@ -1,0 +1,214 @@
+"""Variables whose type is a JSON Schema file, over real HTTP: models, questions, calls, functions, maps, reloads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.facade import serving, write_configs
+from support.scripted_model import Answer, ScriptedModel
+from test_calls import STEPS
+from test_questions import Chat
+from test_questions_api import list_pending, post
+from test_reload import saved, until_ready
+
+ORDER: dict[str, Any] = {
+    "type": "object",
+    "required": ["sku", "count"],
+    "additionalProperties": False,
+    "properties": {
+        "sku": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"},
+        "count": {"type": "integer", "minimum": 1},
+        "urgency": {"enum": ["low", "high"]},
+    },
+}
+READ: dict[str, Any] = {
+    "vars": {"order": {"schema": "./order.schema.json"}},
+    "start": "read",
+    "nodes": {
+        "read": {"type": "model", "prompt": "Read the order.", "into": "order", "on_error": "sorry", "next": "say"},
+        "say": {"type": "reply", "text": "{{ order.count }} of {{ order.sku }}", "next": "end"},
+        "sorry": {"type": "reply", "text": "{{ error.kind }}: {{ error.message }}", "next": "end"},
+    },
+}
+ASK: dict[str, Any] = {
+    **READ,
+    "start": "ask",
+    "nodes": {
+        "ask": {"type": "question", "question": "What?", "into": "order", "next": "say"},
+        "say": READ["nodes"]["say"],
+    },
+}
+
+
+def write(
+    folder: Path,
+    model: ScriptedModel,
+    graph: Mapping[str, Any],
+    schema: Mapping[str, Any] = ORDER,
+    servers: Mapping[str, Any] | None = None,
+) -> Path:
+    configs = write_configs(folder / "configs", model.url, servers or {}, graphs={"assistant": graph})
+    (configs / "graphs" / "order.schema.json").write_text(json.dumps(schema))
+    return configs
+
+
+async def talk(folder: Path, model: ScriptedModel, graph: Mapping[str, Any], *scripted: Any, **more: Any) -> str:
+    model.script(*scripted)
+    async with serving(write(folder, model, graph, **more), folder / "data") as facade:
+        return await facade.say("hello")
+
+
+@pytest.mark.usefixtures("keys")
+class TestModels:
+    async def test_a_model_is_asked_with_the_schema_and_told_once_which_rules_its_answer_breaks(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        wrong = Answer('{"sku": "abc", "count": 0, "urgency": null}')
+        right = Answer('{"sku": "ABC-1", "count": 2, "urgency": null}')
+        assert await talk(tmp_path, model, READ, wrong, right) == "2 of ABC-1"
+        asked, again = (request.body for request in model.requests)
+        form = asked["response_format"]["json_schema"]
+        assert form["strict"] is True
+        assert form["schema"] == {
+            "type": "object",
+            "properties": {
+                "sku": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"},
+                "count": {"type": "integer", "minimum": 1},
+                "urgency": {"anyOf": [{"type": "string", "enum": ["low", "high"]}, {"type": "null"}]},
+            },
+            "required": ["sku", "count", "urgency"],
+            "additionalProperties": False,
+        }
+        assert (
+            "Your answer could not be used: it at 'count' is less than 1; at 'sku' does not match the pattern"
+            " '^[A-Z]{3}-[0-9]+$'. Answer with JSON of this schema alone:"
+        ) in again["messages"][-1]["content"]
+
+    async def test_a_second_answer_that_breaks_a_rule_fails_the_node(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        wrong = Answer('{"sku": "abc", "count": 1, "urgency": null}')
+        answer = await talk(tmp_path, model, READ, wrong, wrong)
+        assert answer.startswith("invalid: node 'read': the model's answer for 'order' at 'sku' does not match")
+
+    async def test_what_no_strict_schema_can_say_is_asked_for_as_a_function(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        more = {"type": "object", "additionalProperties": {"type": "integer"}}
+        schema = {**ORDER, "properties": {**ORDER["properties"], "more": more}}
+        answer = Answer('{"sku": "ABC-1", "count": 2, "more": {"a": 1}}')
+        assert await talk(tmp_path, model, READ, answer, schema=schema) == "2 of ABC-1"
+        [tool] = model.requests[0].body["tools"]
+        assert tool["function"]["parameters"]["properties"]["more"] == {"anyOf": [more, {"type": "null"}]}
+
+    async def test_an_agent_gives_such_a_value_at_its_end(self, tmp_path: Path, model: ScriptedModel) -> None:
+        graph = {**READ, "nodes": {**READ["nodes"], "read": {**READ["nodes"]["read"], "type": "agent"}}}
+        right = Answer('{"sku": "ABC-1", "count": 2, "urgency": null}')
+        assert await talk(tmp_path, model, graph, "I have read it.", right) == "2 of ABC-1"
+        assert "response_format" in model.requests[1].body
+
+
+@pytest.mark.usefixtures("keys")
+class TestQuestions:
+    async def test_a_person_is_asked_a_field_at_a_time_and_again_where_a_rule_is_broken(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        async with serving(write(tmp_path, model, ASK), tmp_path / "data") as facade:
+            chat = Chat(facade)
+            assert await chat.say("go") == "What?\n\n**sku** (1 of 3)"
+            wrong = await chat.say("abc")
+            assert wrong.startswith("That answer does not match the pattern '^[A-Z]{3}-[0-9]+$'.\n\n**sku** (1 of 3)")
+            assert (await chat.say("ABC-1")).startswith("**count** (2 of 3)")
+            assert (await chat.say("0")).startswith("That answer is less than 1.")
+            assert (await chat.say("2")).startswith("**urgency** (3 of 3)")
+            assert await chat.say("-") == "2 of ABC-1"
+
+    async def test_an_answer_over_the_api_fits_the_schema_that_is_shown_there(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        async with serving(write(tmp_path, model, ASK), tmp_path / "data") as facade:
+            await facade.say("go")
+            (entry,) = await list_pending(facade)
+            assert entry["schema"]["properties"]["sku"] == {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"}
+            wrong = await post(facade, entry["id"], {"sku": "ABC-1", "count": 0})
+            assert wrong.status_code == 400
+            assert wrong.json()["error"]["message"] == "The answer at 'count' is less than 1."
+            assert (await post(facade, entry["id"], {"sku": "ABC-1", "count": 3})).status_code == 200
+
+
+def give(node: Mapping[str, Any], **variables: Any) -> dict[str, Any]:
+    """A graph whose first node gives an order."""
+    nodes = {name: READ["nodes"][name] for name in ("say", "sorry")}
+    first = {"on_error": "sorry", "next": "say", **node}
+    return {"vars": {**READ["vars"], **variables}, "start": "first", "nodes": {"first": first, **nodes}}
+
+
+@pytest.mark.usefixtures("keys")
+class TestOtherNodes:
+    async def test_what_a_node_computes_is_held_against_the_schema(self, tmp_path: Path, model: ScriptedModel) -> None:
+        value = "{'sku': message, 'count': 1}"
+        graph = give({"type": "set", "set": {"order": value}})
+        answer = await talk(tmp_path, model, graph)
+        assert answer.startswith("invalid: graphs/assistant.yaml, node 'first', set.order: what would go into 'order'")
+        assert "at 'sku' does not match the pattern" in answer
+
+    async def test_the_result_of_a_tool_may_have_fields_that_an_open_schema_does_not_name(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        schema = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array"}}}
+        node = {"type": "call", "tool": "steps/query", "args": {"sql": "S"}, "into": "order"}
+        graph = give(node)
+        graph["nodes"]["say"] = {"type": "reply", "text": "{{ size(order.rows) }} {{ order }}", "next": "end"}
+        servers = {"steps": {"command": sys.executable, "args": [str(STEPS), str(tmp_path / "log")]}}
+        answer = await talk(tmp_path, model, graph, schema=schema, servers=servers)
+        assert answer == '2 {"rows":[["Germany",7],["France",5]],"limit":10}'
+
+    async def test_a_map_gives_a_list_whose_items_a_schema_says(self, tmp_path: Path, model: ScriptedModel) -> None:
+        do = {"type": "model", "prompt": "Read.", "input": "{{ item }}"}
+        names = {"type": "string[]", "default": ["a", "b"]}
+        graph = give({"type": "map", "over": "names", "do": do, "into": "order"}, names=names)
+        graph["nodes"]["say"] = {
+            "type": "reply",
+            "text": '{{ order.map(one, one.sku).join(" ") }}',
+            "next": "end",
+        }
+        answers = [Answer(f'{{"sku": "ABC-{at}", "count": 1, "urgency": null}}') for at in (1, 1)]
+        schema = {"type": "array", "items": ORDER}
+        assert await talk(tmp_path, model, graph, *answers, schema=schema) == "ABC-1 ABC-1"
+        assert model.requests[0].body["response_format"]["json_schema"]["schema"]["properties"]["sku"]["pattern"]
+
+    async def test_a_function_gets_and_gives_such_a_value(self, tmp_path: Path, model: ScriptedModel) -> None:
+        node = {"type": "python", "run": "orders:make", "with": {"sku": "{{ message }}"}, "into": "order"}
+        configs = write(tmp_path, model, give(node))
+        (configs / "python").mkdir()
+        (configs / "python" / "orders.py").write_text(
+            "from typing_extensions import TypedDict\nclass Order(TypedDict):\n    sku: str\n    count: int\n"
+            "def make(sku: str) -> Order:\n    return {'sku': sku, 'count': 1}\n"
+        )
+        async with serving(configs, tmp_path / "data") as facade:
+            assert await facade.say("ABC-7") == "1 of ABC-7"
+            answer = await facade.say("seven")
+        assert "what orders:make returned at 'sku' does not match the pattern" in answer
+
+
+@pytest.mark.usefixtures("keys")
+class TestReloads:
+    async def test_a_saved_schema_holds_for_the_next_turn_and_a_bad_one_for_none(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        configs = write(tmp_path, model, READ)
+        file = configs / "graphs" / "order.schema.json"
+        lower = {**ORDER, "properties": {**ORDER["properties"], "sku": {"type": "string", "pattern": "^[a-z]+$"}}}
+        model.script(Answer('{"sku": "ABC-1", "count": 2}'), Answer('{"sku": "abc", "count": 2}'), Answer("{}"))
+        async with serving(configs, tmp_path / "data") as facade:
+            assert await facade.say("go") == "2 of ABC-1"
+            await saved(facade, file, json.dumps(lower))
+            assert await facade.say("go") == "2 of abc"
+            file.write_text("{")
+            state = await until_ready(facade, lambda state: state["problems"])
+            assert "graphs/order.schema.json:1:2 is no JSON" in str(state["problems"])
