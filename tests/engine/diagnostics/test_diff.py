@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.diagnostics.diff.changes import Change, compare_words
 from graphs.diagnostics.diff.compare import compare_snapshots
-from graphs.diagnostics.diff.variables import accepts
+from graphs.diagnostics.diff.variables import NARROWER, accepts
 from graphs.expressions import parse_variable
 from graphs.policy.caller import Caller, CallFacts, ToolFacts
 from graphs.policy.patterns import matches_any
@@ -526,3 +527,39 @@ def test_where_no_change_gives_more_rights_no_call_is_allowed_more(
                     assert was.decision == "allow"
                 if may.decision == "ask":
                     assert was.decision == "allow" or (was.decision, was.approver) == ("ask", may.approver)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ({"type": "string"}, {"type": "string", "title": "Article"}, []),
+        (
+            {"type": "string"},
+            {"type": "string", "pattern": "^[A-Z]+$"},
+            [f"has other rules in its schema for 'sku'; {NARROWER}"],
+        ),
+        ({"type": "string", "minLength": 2}, {"type": "string"}, ["has fewer rules in its schema for 'sku'"]),
+        (
+            {"type": "string"},
+            {"enum": ["a", "b"]},
+            [f"takes less: object with sku, with other types in it; {NARROWER}"],
+        ),
+        (
+            {"type": "string"},
+            {"type": ["string", "null"]},
+            ["takes more: object with sku, with other types in it"],
+        ),
+    ],
+)
+def test_a_type_that_changed_in_its_schema_file_is_named(old: Any, new: Any, said: list[str], tmp_path: Path) -> None:
+    read = {"type": "model", "into": "order", "next": "end"}
+    graph = {"vars": {"order": {"schema": "./order.schema.json"}}, "start": "read", "nodes": {"read": read}}
+    sides = [
+        {
+            "graph": graph,
+            "graphs/order.schema.json": json.dumps({"type": "object", "required": ["sku"], "properties": {"sku": sku}}),
+        }
+        for sku in (old, new)
+    ]
+    changes = compare(tmp_path, *sides)
+    assert [each.text for each in changes] == [f"variable order {words}" for words in said]
