@@ -314,13 +314,14 @@ class _GraphCompiler:
         variable = outputs.get(("into",))
         choice = self.variables.get(variable or "", ANYTHING).type
         path: Path = ("nodes", name, "next")
-        if variable is None or (choice.kind != "enum" and variable in self.variables):
+        is_choice = choice.kind == "enum" and not choice.is_nullable  # there is no way for null
+        if variable is None or (not is_choice and variable in self.variables):
             what = "this node has no 'into'" if variable is None else f"{variable!r} is {choice.describe()}"
             self._report(
                 path, f"a mapping is for a node whose 'into' is a choice, and {what}; write a list of branches"
             )
             return
-        if choice.kind != "enum":
+        if not is_choice:
             return
         taken = [branch.value for branch in node.next]
         for value in taken:

@@ -28,9 +28,10 @@ SCHEMA_ENDINGS = (".schema.json", ".schema.yaml", ".schema.yml")
 """What the name of a schema file ends in: such a file is never a graph."""
 MAX_BYTES = 250_000
 """Bytes of one file."""
+OTHER_REFERENCES = ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor")
+"""Keywords that lead elsewhere in ways that are not read."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_OTHER_REFERENCES = ("$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor")
 _DROPPED = frozenset((*DEFINITIONS, "$schema", "$id", "$anchor", "$comment", "$vocabulary"))
 _TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 _LONGEST_REASON = 200
@@ -188,7 +189,7 @@ class _Bundle:
             return node
         schema = cast("Mapping[str, Any]", node)
         place = f"{file}#{pointer}"
-        for word in _OTHER_REFERENCES:
+        for word in OTHER_REFERENCES:
             if word in schema:
                 raise TypeFault(f"{place}: {word!r} is not read here; write a '$ref'")
         if "$id" in schema:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import yaml
 
+from graphs.config.schema_files import MAX_BYTES, OTHER_REFERENCES, SCHEMA_ENDINGS
 from graphs.config.spec.cases import ENDINGS
 from graphs.config.spec.graph import get_graph_spec
 from graphs.config.spec.node import NodeSpec
 from graphs.config.spec.python import PythonNodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.spec.subgraph import SubgraphNodeSpec
-from graphs.expressions import language
+from graphs.expressions import StandaloneSchema, build_schema_type, language
 from graphs.expressions.types import TypeKind, parse_variable
+from graphs.expressions.value_schema import FORMATS
 from scripts.reference import expressions
 from scripts.reference.json_schema import Schema, build_table, find_children
 from scripts.reference.markdown import code, require_same, table
@@ -59,6 +61,33 @@ TYPES = {
     "{type: int, default: 0}": ("Any of these types, with a value from the start.", "0"),
 }
 """As it is written → what it is, and a value that fits."""
+SCHEMA_TYPES = {
+    '{"type": "integer"}': "; likewise `string`, `number`, `boolean`",
+    '{"enum": ["low", "high"]}': "; `const` is a choice of one",
+    '{"type": "array", "items": {"type": "string"}}': "",
+    '{"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}': (
+        "; unless `additionalProperties` is false, with any other fields beside"
+    ),
+    '{"type": ["string", "null"]}': "; of a field that may be absent, null means that it is",
+    '{"type": "object"}': " of any fields",
+    '{"oneOf": [{"type": "string"}, {"type": "integer"}]}': ", checked by the schema alone",
+}
+"""A schema → what is to be said of its type beside its name."""
+SCHEMA_FILES = """
+### Schema files
+
+`{{schema: ./NAME.schema.json}}` is the type that a [schema file](../guide/graphs.md#a-type-in-a-schema-file) says, by
+its path from the graph file. Behind `#` a part of it can be named: `./NAME.schema.json#/$defs/line`.
+
+- A file ends in {endings}, lies in the config folder, and has at most {bytes} bytes.
+- It is JSON Schema 2020-12, without {missing}, and without `$id` but at its top.
+- A `$ref` leads to a part of the file or to another schema file. A `pattern` is a regular expression of RE2.
+- A `format` is checked if it is {formats}.
+- A `default` in it fills in nothing.
+- Models are shown a strict schema: every field is there, and null stands for one that is absent. What endpoints do not
+  take in strict schemas stands in the descriptions.
+
+{table}"""
 NAMES_HEADING = """\
 ## Names in expressions
 
@@ -91,6 +120,7 @@ def build_page(root: Path) -> str:
         *describe_nested([(key, child) for key, child in list_nested(schema) if key != "nodes.NAME"], defs),
         TYPES_HEADING,
         describe_types(),
+        describe_schema_files(),
         NAMES_HEADING,
         describe_names(root),
         "## Node types\n",
@@ -112,6 +142,27 @@ def describe_types() -> str:
         schema = json.dumps(parsed[written].build_schema())
         rows.append((code(written), meaning, code(value), WORDS[parsed[written].cel_type.name()], code(schema)))
     return table(("type", "what it is", "a value", "in CEL", "JSON Schema"), rows)
+
+
+def describe_schema_files() -> str:
+    """What is read of a schema file, and what its types become."""
+    rows: list[tuple[str, str]] = []
+    for written, meaning in SCHEMA_TYPES.items():
+        schema = StandaloneSchema(root="it", definitions={"it": json.loads(written)})
+        rows.append((code(written), f"{code(build_schema_type(schema).describe())}{meaning}"))
+    return SCHEMA_FILES.format(
+        endings=join_codes(SCHEMA_ENDINGS),
+        bytes=f"{MAX_BYTES:,}",
+        missing=join_codes([*OTHER_REFERENCES, "patternProperties"]),
+        formats=join_codes(FORMATS),
+        table=table(("in the schema", "the type"), rows),
+    )
+
+
+def join_codes(words: Sequence[str]) -> str:
+    """Join words as in `a`, `b` or `c`."""
+    *before, last = map(code, words)
+    return f"{', '.join(before)} or {last}"
 
 
 def describe_names(root: Path) -> str:

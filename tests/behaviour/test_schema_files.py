@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.facade import serving, write_configs
 from support.scripted_model import Answer, ScriptedModel
 from test_calls import STEPS
 from test_questions import Chat
 from test_questions_api import list_pending, post
 from test_reload import saved, until_ready
+from typer.testing import CliRunner
+
+from server.cli.main import app
 
 ORDER: dict[str, Any] = {
     "type": "object",
@@ -26,6 +31,7 @@ ORDER: dict[str, Any] = {
         "urgency": {"enum": ["low", "high"]},
     },
 }
+LOWER = {**ORDER, "properties": {**ORDER["properties"], "sku": {"type": "string", "pattern": "^[a-z]+$"}}}
 READ: dict[str, Any] = {
     "vars": {"order": {"schema": "./order.schema.json"}},
     "start": "read",
@@ -197,17 +203,66 @@ class TestOtherNodes:
 
 
 @pytest.mark.usefixtures("keys")
+class TestChats:
+    async def test_a_message_that_is_the_input_is_held_against_its_schema(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        nodes = {"say": {"type": "reply", "text": "It is {{ order }}.", "next": "end"}}
+        graph = {"input": READ["vars"], "start": "say", "nodes": nodes}
+        configs = write(tmp_path, model, graph, {"type": "string", "pattern": "^[A-Z]{3}$"})
+        async with serving(configs, tmp_path / "data") as facade:
+            assert await facade.say("ABC") == "It is ABC."
+            assert "this graph takes other messages: yours does not match the pattern" in await facade.say("abc")
+
+
+CASES = """\
+cases:
+  an answer that breaks a rule goes back:
+    say: Two of ABC-1
+    model: {read: [{value: {sku: abc, count: 2}}, {value: {sku: ABC-1, count: 2}}]}
+    expect: {route: [read, say, end], vars: {order: {sku: ABC-1, count: 2}}, answer: 'answer == "2 of ABC-1"'}
+  a second one fails the node:
+    say: Two of abc
+    model: {read: [{value: {sku: abc, count: 2}}, {value: {sku: abc, count: 2}}]}
+    expect: {route: [read, sorry, end], answer: answer.startsWith("invalid")}
+"""
+
+
+def test_cases_give_such_values(tmp_path: Path) -> None:
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / "graphs" / "assistant.yaml").write_text(yaml.safe_dump(READ, sort_keys=False))
+    (tmp_path / "graphs" / "order.schema.yaml").write_text(yaml.safe_dump(ORDER))
+    (tmp_path / "graphs" / "assistant.test.yaml").write_text(f"as: {{role: admin}}\n{CASES}")
+    assert "order.schema.json" in (missing := CliRunner().invoke(app, ["test", "--configs", str(tmp_path)])).output
+    assert missing.exit_code == 2
+    (tmp_path / "graphs" / "order.schema.json").write_text(json.dumps(ORDER))
+    done = CliRunner().invoke(app, ["test", "--configs", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.usefixtures("keys")
 class TestReloads:
+    async def test_a_turn_under_way_goes_on_with_the_schema_that_it_began_with(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        configs = write(tmp_path, model, READ)
+        model.script(Answer('{"sku": "abc", "count": 2}', stall_after=1), Answer('{"sku": "ABC-1", "count": 2}'))
+        async with serving(configs, tmp_path / "data") as facade:
+            turn = asyncio.create_task(facade.say("go"))
+            await model.arrived()
+            await saved(facade, configs / "graphs" / "order.schema.json", json.dumps(LOWER))
+            model.release()
+            assert await turn == "2 of ABC-1"
+
     async def test_a_saved_schema_holds_for_the_next_turn_and_a_bad_one_for_none(
         self, tmp_path: Path, model: ScriptedModel
     ) -> None:
         configs = write(tmp_path, model, READ)
         file = configs / "graphs" / "order.schema.json"
-        lower = {**ORDER, "properties": {**ORDER["properties"], "sku": {"type": "string", "pattern": "^[a-z]+$"}}}
         model.script(Answer('{"sku": "ABC-1", "count": 2}'), Answer('{"sku": "abc", "count": 2}'), Answer("{}"))
         async with serving(configs, tmp_path / "data") as facade:
             assert await facade.say("go") == "2 of ABC-1"
-            await saved(facade, file, json.dumps(lower))
+            await saved(facade, file, json.dumps(LOWER))
             assert await facade.say("go") == "2 of abc"
             file.write_text("{")
             state = await until_ready(facade, lambda state: state["problems"])

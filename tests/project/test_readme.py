@@ -192,6 +192,9 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
     for page in PAGES.values() if "type: python" in example else ():
         for stem, code in re.findall(r"python/(\w+)\.py`:\n\n```python\n(.*?)```", page, re.DOTALL):
             files[f"python/{stem}.py"] = code
+    for page in PAGES.values() if "{schema: " in example else ():
+        for file, schema in re.findall(r"`configs/(\S+\.schema\.json)`:\n\n```json\n(.*?)```", page, re.DOTALL):
+            files[file] = schema
     for page in PAGES.values() if "type: subgraph" in example or "agents: [summary]" in example else ():
         for stem, graph in re.findall(r"`(?:configs/)?graphs/([\w-]+)\.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL):
             files.setdefault(f"graphs/{stem}.yaml", graph)

@@ -42,3 +42,22 @@ async def test_the_files_of_the_folder_python_are_noticed_and_other_programs_are
         await asyncio.wait_for(asyncio.shield(noticed), 1)
     (tmp_path / "python" / "reports.py").write_text("def week(): ...\n")
     await asyncio.wait_for(noticed, 30)
+
+
+async def test_schema_files_are_noticed_wherever_they_lie_and_other_json_is_not(tmp_path: Path) -> None:
+    for folder in ("graphs/parts", "schemas", "data"):
+        (tmp_path / folder).mkdir(parents=True)
+    noticed = asyncio.create_task(awaited(watch_saves(tmp_path, compute_signature(tmp_path))))
+    await asyncio.sleep(0.2)
+    (tmp_path / "data" / "rows.json").write_text("[]")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(noticed), 1)
+    (tmp_path / "schemas" / "order.schema.json").write_text("{}")
+    await asyncio.wait_for(noticed, 30)
+    for name in ("graphs/line.schema.json", "graphs/parts/address.schema.yaml"):
+        (tmp_path / name).write_text("{}")
+    assert {Path(path).name for path in compute_signature(tmp_path)} == {
+        "address.schema.yaml",
+        "line.schema.json",
+        "order.schema.json",
+    }

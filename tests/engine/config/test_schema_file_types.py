@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from support.configs import loaded, problems
 
 from graphs.config.schema_files import MAX_BYTES, SchemaFiles
 from graphs.expressions import TypeFault, TypeMismatch, VarType
+from graphs.nodes.state_types import build_annotation
 
 ORDER: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -233,3 +235,17 @@ def test_a_yaml_schema_beside_graphs_is_no_graph(tmp_path: Path) -> None:
     files = {"graphs/assistant.yaml": GRAPH.replace(".json", ".yaml")}
     files["graphs/order.schema.yaml"] = "properties: {sku: {type: string}}\nrequired: [sku]\n"
     assert [*loaded(tmp_path, files).graphs] == ["assistant"]
+
+
+def test_studio_is_shown_the_rules_in_the_schema_of_its_forms(tmp_path: Path) -> None:
+    files = {"graphs/order.schema.json": json.dumps(ORDER), "graphs/line.schema.json": json.dumps(LINE)}
+    plan = loaded(tmp_path, {"graphs/assistant.yaml": GRAPH, **files}).graphs["assistant"]
+    schema = TypeAdapter(build_annotation("order", plan.variables["order"].type)).json_schema()
+    assert schema["required"] == ["sku", "count", "customer"]
+    shown = {name: schema["properties"][name] for name in ("sku", "count", "customer", "counts")}
+    assert shown == {
+        "sku": {"title": "Sku", "type": "string", "description": "The article.", "pattern": "^[A-Z]{3}-[0-9]+$"},
+        "count": {"title": "Count", "type": "integer", "minimum": 1},
+        "customer": {"anyOf": [{"$ref": "#/$defs/order_customer"}, {"type": "null"}]},
+        "counts": {"title": "Counts", "type": "object", "additionalProperties": {"type": "integer"}},
+    }
