@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import posixpath
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from jsonschema import Draft202012Validator, ValidationError, exceptions
 from referencing import Registry
@@ -22,7 +23,7 @@ from graphs.errors import describe_kind, did_you_mean
 from graphs.expressions import StandaloneSchema, TypeFault, VarType, build_schema_type, find_pattern_fault
 from graphs.expressions.schema_types import REFERENCE
 from graphs.expressions.subschemas import DEFINITIONS, change_subschemas
-from graphs.text import truncate
+from graphs.text import make_storable, truncate
 
 SCHEMA_ENDINGS = (".schema.json", ".schema.yaml", ".schema.yml")
 """What the name of a schema file ends in: such a file is never a graph."""
@@ -65,7 +66,8 @@ class SchemaFiles:
 
     def find_part(self, written: str, base: str) -> tuple[tuple[str, str], Any]:
         """Find what a reference in the file `base` leads to: its place, and the schema there. Raises TypeFault."""
-        place = self._locate(written, posixpath.dirname(base)) if urlsplit(written).path else (base, _split(written)[1])
+        address = _split(written)
+        place = self._locate(written, posixpath.dirname(base)) if address.path else (base, address.fragment)
         return place, self.get_part(*place)
 
     def get_part(self, file: str, fragment: str) -> Any:
@@ -73,7 +75,7 @@ class SchemaFiles:
         registry: Any = cast(Any, Registry)().with_resource("", DRAFT202012.create_resource(self._read(file)))
         try:
             found: Any = registry.resolver().lookup(f"#{fragment}").contents
-        except Unresolvable as error:
+        except (Unresolvable, ValueError, TypeError) as error:  # the latter two for a path into a list or a text
             raise TypeFault(f"{file} has nothing at #{fragment}; name a part that it has") from error
         if not isinstance(found, dict | bool):
             raise TypeFault(
@@ -83,14 +85,13 @@ class SchemaFiles:
 
     def _locate(self, written: str, folder: str) -> tuple[str, str]:
         """Locate a file in the config folder, and the part of it that is meant. Raises TypeFault."""
-        address = urlsplit(written)
+        address = _split(written)
         if address.scheme or address.netloc:
             raise TypeFault(
                 f"{written!r} is an address, and schemas are never fetched; save the file in the config folder and"
                 " name it, such as ./NAME.schema.json"
             )
-        path, fragment = _split(written)
-        name = posixpath.normpath(posixpath.join(folder, path))
+        name = posixpath.normpath(posixpath.join(folder, unquote(address.path)))
         if name.startswith(("/", "../")):
             raise TypeFault(f"{written!r} leads out of the config folder; save the file in it, and name that")
         if not is_schema_file(name):
@@ -99,7 +100,7 @@ class SchemaFiles:
             )
         if not (self._folder / name).resolve().is_relative_to(self._folder.resolve()):
             raise TypeFault(f"{written!r} is a link out of the config folder; save the file itself in it")
-        return name, fragment
+        return name, address.fragment
 
     def _read(self, name: str) -> Any:
         if name in self._faults:
@@ -115,7 +116,10 @@ class SchemaFiles:
     def _read_text(self, name: str) -> str:
         path = self._folder / name
         try:
-            if (size := path.stat().st_size) > MAX_BYTES:
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):
+                raise TypeFault(f"{name} is no file; name the file that holds the schema")
+            if (size := state.st_size) > MAX_BYTES:
                 raise TypeFault(
                     f"{name} has {size:,} bytes; at most {MAX_BYTES:,} are read; split it, or leave some out"
                 )
@@ -238,9 +242,15 @@ def build_pointer(*steps: str) -> str:
     return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
-def _split(written: str) -> tuple[str, str]:
-    address = urlsplit(written)
-    return unquote(address.path), unquote(address.fragment)
+def _split(written: str) -> SplitResult:
+    """Split what is written into its parts. Raises TypeFault where it has none, or characters that no path has."""
+    try:
+        address = urlsplit(written)
+    except ValueError:
+        address = None
+    if address is None or "\0" in unquote(written) or not make_storable(written) == written:
+        raise TypeFault(f"{written!r} is no path; name a file, such as ./NAME.schema.json")
+    return address
 
 
 def _begin_with(file: str, message: str) -> str:

@@ -19,6 +19,7 @@ REFERENCE = "#/$defs/"
 MOST_PARTS = 10_000
 """Schemas in one, each counted as often as references lead to it."""
 
+_MOST_WRITTEN = 10 * MOST_PARTS
 _KINDS: Mapping[str, TypeKind] = {
     "string": "string",
     "integer": "int",
@@ -66,6 +67,7 @@ class _Builder:
         self._definitions = definitions
         self._rules = _write({name: remove_annotations(each) for name, each in definitions.items()})
         self._parts = 0
+        self._written = 0
 
     def build(self, node: Any, around: _Names, depth: int = 0) -> VarType:
         """Build the type of one schema; `around` are the references that lead to it."""
@@ -84,9 +86,11 @@ class _Builder:
         made = self._add_schema(type_, whole, shown, remove_annotations(unsaid), around)
         return made if type_.kind == "any" else replace(made, is_nullable=is_nullable)
 
-    def _count(self) -> None:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
+    def _count(self, *, is_written: bool = False) -> None:
+        """Count a part, or one that is written out once more. Raises TypeFault."""
+        self._parts += not is_written
+        self._written += is_written
+        if self._parts > MOST_PARTS or self._written > _MOST_WRITTEN:
             raise TypeFault(f"it has more than {MOST_PARTS:,} parts, each counted as often as references lead to it")
 
     def _open(self, node: _Node, around: _Names) -> tuple[_Node | None, _Names, bool]:
@@ -175,7 +179,7 @@ class _Builder:
     def _inline(self, node: Any, around: _Names) -> Any:
         """Return a schema with what its references lead to in their place; nothing in the place of one that leads to
         itself."""
-        self._count()
+        self._count(is_written=True)
         if not isinstance(node, Mapping):
             return node
         schema = cast("_Node", node)

@@ -37,7 +37,7 @@ class StructuredAnswer:
 
     def __init__(self, type_: VarType) -> None:
         self._type = type_
-        self._is_wrapped = type_.kind != "object"
+        self._is_wrapped = type_.kind != "object" or type_.is_nullable
         schema = type_.build_schema()
         if self._is_wrapped:
             schema = {

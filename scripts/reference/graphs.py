@@ -19,7 +19,7 @@ from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.spec.subgraph import SubgraphNodeSpec
 from graphs.expressions import StandaloneSchema, build_schema_type, language
 from graphs.expressions.types import TypeKind, parse_variable
-from graphs.expressions.value_schema import FORMATS
+from graphs.expressions.value_schema import FORMATS, MOST_STEPS
 from scripts.reference import expressions
 from scripts.reference.json_schema import Schema, build_table, find_children
 from scripts.reference.markdown import code, require_same, table
@@ -83,7 +83,8 @@ its path from the graph file. Behind `#` a part of it can be named: `./NAME.sche
 - It is JSON Schema 2020-12, without {missing}, and without `$id` but at its top.
 - A `$ref` leads to a part of the file or to another schema file. A `pattern` is a regular expression of RE2.
 - A `format` is checked if it is {formats}.
-- A `default` in it fills in nothing.
+- A `default` in it fills in nothing. For one value, at most {steps} keywords are looked at, such as `type` and
+  `minimum` for each number in it. A value that takes more does not fit.
 - Models are shown a strict schema: every field is there, and null stands for one that is absent. What endpoints do not
   take in strict schemas stands in the descriptions.
 
@@ -153,6 +154,7 @@ def describe_schema_files() -> str:
     return SCHEMA_FILES.format(
         endings=join_codes(SCHEMA_ENDINGS),
         bytes=f"{MAX_BYTES:,}",
+        steps=f"{MOST_STEPS:,}",
         missing=join_codes([*OTHER_REFERENCES, "patternProperties"]),
         formats=join_codes(FORMATS),
         table=table(("in the schema", "the type"), rows),

@@ -112,6 +112,14 @@ class TestModels:
         [tool] = model.requests[0].body["tools"]
         assert tool["function"]["parameters"]["properties"]["more"] == {"anyOf": [more, {"type": "null"}]}
 
+    async def test_an_object_that_may_be_null_stands_in_another(self, tmp_path: Path, model: ScriptedModel) -> None:
+        say = {"type": "reply", "text": "{{ order == null }}", "next": "end"}
+        graph = {**READ, "nodes": {**READ["nodes"], "say": say}}
+        schema = {"anyOf": [ORDER, {"type": "null"}]}
+        assert await talk(tmp_path, model, graph, Answer('{"value": null}'), schema=schema) == "true"
+        form = model.requests[0].body["response_format"]["json_schema"]["schema"]
+        assert (form["type"], form["properties"]["value"]["anyOf"][1]) == ("object", {"type": "null"})
+
     async def test_an_agent_gives_such_a_value_at_its_end(self, tmp_path: Path, model: ScriptedModel) -> None:
         graph = {**READ, "nodes": {**READ["nodes"], "read": {**READ["nodes"]["read"], "type": "agent"}}}
         right = Answer('{"sku": "ABC-1", "count": 2, "urgency": null}')

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter
 from support.configs import loaded, problems
 
 from graphs.config.schema_files import MAX_BYTES, SchemaFiles
+from graphs.config.spec.schemas import build_schemas
 from graphs.expressions import TypeFault, TypeMismatch, VarType
 from graphs.nodes.state_types import build_annotation
 
@@ -177,6 +180,41 @@ def test_references_that_multiply_are_a_mistake(tmp_path: Path) -> None:
         read(tmp_path, {"$ref": "#/$defs/d19", "$defs": defs})
 
 
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("#/allOf/x", "graphs/order.schema.json has nothing at #/allOf/x"),
+        ("#/title/a", "graphs/order.schema.json has nothing at #/title/a"),
+        ("#nowhere", "graphs/order.schema.json has nothing at #nowhere"),
+        ("http://[", "'http://[' is no path"),
+        ("//example.com/a.schema.json", "'//example.com/a.schema.json' is an address"),
+        ("file:///etc/a.schema.json", "'file:///etc/a.schema.json' is an address"),
+        ("\0.schema.json", "'\\x00.schema.json' is no path"),
+        ("%00.schema.json", "'%00.schema.json' is no path"),
+        ("\ud800.schema.json", "'\\ud800.schema.json' is no path"),
+        ("..%2f..%2fx.schema.json", "'..%2f..%2fx.schema.json' leads out of the config folder"),
+        ("../../x.schema.json", "'../../x.schema.json' leads out of the config folder"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_a_mistake(reference: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(TypeFault) as caught:
+        read(tmp_path, {"title": "Order", "allOf": [True], "properties": {"x": {"$ref": reference}}})
+    assert str(caught.value).startswith(f"graphs/order.schema.json#/properties/x/$ref: {message}")
+
+
+def test_a_value_of_very_many_parts_is_checked_in_bounded_time(tmp_path: Path) -> None:
+    found = read(tmp_path, {"type": "array", "items": {"type": "integer", "minimum": 1}})
+    assert len(found.fit([1] * 10_000)) == 10_000
+    with pytest.raises(TypeMismatch, match="holds too much to check it against its schema"):
+        found.fit([1] * 20_000)
+
+
+def test_a_place_inside_a_larger_value_is_named_whole(tmp_path: Path) -> None:
+    found = VarType(kind="list", item=read(tmp_path, ORDER))
+    with pytest.raises(TypeMismatch, match=r"^at '\[1\].count' is less than 1; at '\[1\].sku' does not match"):
+        found.fit([FITTING, {**FITTING, "sku": "a", "count": 0}])
+
+
 def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
     inside = tmp_path / "configs" / "graphs"
     (inside / "..data").mkdir(parents=True)
@@ -249,3 +287,9 @@ def test_studio_is_shown_the_rules_in_the_schema_of_its_forms(tmp_path: Path) ->
         "customer": {"anyOf": [{"$ref": "#/$defs/order_customer"}, {"type": "null"}]},
         "counts": {"title": "Counts", "type": "object", "additionalProperties": {"type": "integer"}},
     }
+
+
+def test_an_editor_takes_a_schema_file_for_a_type_and_no_other_file() -> None:
+    editor = Draft202012Validator(build_schemas()["graph"])
+    assert editor.is_valid(yaml.safe_load(GRAPH))
+    assert not editor.is_valid(yaml.safe_load(GRAPH.replace("order.schema.json", "order.json")))
