@@ -18,6 +18,7 @@ from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.graph import GraphSpec
 from graphs.config.spec.groups import OUTER_FIELDS, MapNodeSpec
+from graphs.config.spec.memory import MemoryNodeSpec
 from graphs.config.spec.node import END, BranchSpec, NodeSpec
 from graphs.config.spec.registry import NODE_SPECS
 from graphs.config.variable_checks import ERROR, NodeFlow, Read, Way, find_early_reads
@@ -245,6 +246,13 @@ class _GraphCompiler:
         if self.spec.memory is not None and is_read and not any(node.uses_memory for node in self.spec.nodes.values()):
             self._report(
                 ("memory",), "no node of this graph uses a memory; add a node of type 'memory', or remove this"
+            )
+        is_searched = any(isinstance(node, MemoryNodeSpec) and node.is_search for node in self.spec.nodes.values())
+        if self.spec.memory is not None and self.spec.memory.embed is not None and is_read and not is_searched:
+            self._report(
+                ("memory", "embed"),
+                "no node of this graph searches its memory; give one a text to search for, such as"
+                ' recall: "{{ message }}", or remove this',
             )
 
     def check_outputs(self, plan: GraphPlan) -> None:

@@ -71,6 +71,8 @@ class Snapshot:
     role_positions: Mapping[str, Position]
     models_position: Position
     storage_position: Position
+    embedding_positions: Mapping[str, Position]
+    """Where each graph that embeds its memory names the model."""
     secrets_digest: str = field(repr=False)
     """A digest of the secrets that the files name: it alone changes where the value of a key does."""
     redaction: Redaction = field(compare=False, repr=False)
@@ -204,6 +206,11 @@ class _Loader:
             role_positions={name: access.source.find_position(("roles", name)) for name in access.spec.roles},
             models_position=gateway.source.find_position(("models",)),
             storage_position=gateway.source.find_position(("storage",)),
+            embedding_positions={
+                name: reading.source.find_position(("memory", "embed"))
+                for name, (reading, plan) in graphs.items()
+                if plan is not None and plan.spec.memory is not None and plan.spec.memory.embed is not None
+            },
             secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),
             tool_references=(

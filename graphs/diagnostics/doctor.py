@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from graphs.diagnostics.tool_check import check_tools
 from graphs.diagnostics.tool_sizes import describe_sizes
 from graphs.errors import InterlockError, Problem
 from graphs.llm.client import ChatModel
-from graphs.llm.model_list import ModelList
+from graphs.llm.model_list import Catalog, ModelList
 from graphs.llm.own_address import OwnAddress
 from graphs.store.store import Store
 
@@ -133,7 +133,8 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
     where = str(snapshot.models_position)
     if not gateway.base_url:
         words = "the built-in demo model (LITELLM_BASE_URL is not set)"
-        return [Finding(where=where, subject="models", sound=True, message=words)]
+        own = Finding(where=where, subject="models", sound=True, message=words)
+        return [own, *examine_embedding_models(snapshot, None)]
     model = ChatModel(gateway.base_url, gateway.api_key, silence=gateway.timeout)
     try:
         models = ModelList(model, gateway.offer, OwnAddress())
@@ -162,7 +163,20 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
                 message=f"{what}; set INTERLOCK_MODEL to one of: {listed}",
             )
         )
-    return found
+    return [*found, *examine_embedding_models(snapshot, models.catalog)]
+
+
+def examine_embedding_models(snapshot: Snapshot, catalog: Catalog | None) -> Iterator[Finding]:
+    """Examine whether LiteLLM has the models that embed the memory of graphs. `catalog`: what it has; None: the demo
+    model is there instead."""
+    for graph, position in snapshot.embedding_positions.items():
+        memory = snapshot.graphs[graph].spec.memory
+        model = memory.embed if memory is not None else None
+        if model is None:
+            continue
+        fault = catalog.find_embedding_fault(model) if catalog is not None else "the demo model has no embeddings"
+        message = "its mode is right, or not known" if fault is None else f"{fault}; searches go by words until it has"
+        yield Finding(where=str(position), subject=f"embedding model {model}", sound=fault is None, message=message)
 
 
 async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequence[Finding]:

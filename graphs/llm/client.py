@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError
+from graphs.llm.embeddings import LONGEST_EMBEDDINGS, Embeddings, parse_embeddings
 from graphs.llm.endpoint_errors import LOOP, build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
 from graphs.llm.litellm_headers import HOP_HEADER
@@ -55,6 +56,8 @@ READ_AHEAD = 64 * 1024
 """Bytes that wait to be read, twice over, before the endpoint is made to wait."""
 LONGEST_LIST = 4 * 2**20
 """Bytes of a list of models."""
+EMBEDDING_PATIENCE = 15.0
+"""Seconds for the embeddings of a request; a search goes by words where they do not come."""
 LONGEST_INFO = 32 * 2**20
 """Bytes of what LiteLLM says of its models: some 6 kB each."""
 INFO_PATIENCE = 5.0
@@ -151,27 +154,60 @@ class ChatModel:
         timeout = aiohttp.ClientTimeout(total=10)
         # LiteLLM shows the models that it knows in place of a wildcard, and takes any other that matches too.
         query = "?return_wildcard_routes=true" if self.litellm.is_known else ""
-        url = f"{self.base_url}/models{query}"
         try:
-            async with self._open_session().get(
-                url, headers=self._headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                if response.status != 200:
-                    raise build_model_error(
-                        response.status, response.headers, await read_refusal(response), self.base_url
-                    )
-                return parse_model_names(await read_at_most(response, LONGEST_LIST))
-        except ModelError as error:
-            raise clean_error(error, self._redaction) from None
-        except aiohttp.ClientResponseError as error:
-            raise self._build_protocol_error(error) from None
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._build_connection_error(error, retryable=True) from error
+            return parse_model_names(await self._ask("GET", f"models{query}", LONGEST_LIST, timeout=timeout))
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{self.base_url}/models did not answer with a list of models. Does LITELLM_BASE_URL end in /v1?",
                 kind="unavailable",
             ) from error
+
+    async def embed(self, model: str, texts: Sequence[str], *, key: SecretStr | None = None) -> Embeddings:
+        """Embed at most `MOST_TEXTS` texts. `key` takes the place of our own. Raises ModelError."""
+        timeout = aiohttp.ClientTimeout(total=min(EMBEDDING_PATIENCE, self._silence))
+        body = encode_request({"model": model, "input": [*texts]})
+        try:
+            answer = await self._ask("POST", "embeddings", LONGEST_EMBEDDINGS, timeout=timeout, body=body, key=key)
+            return parse_embeddings(answer, len(texts))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{self.base_url}/embeddings did not answer with a vector for each text. Is {model!r} a model for "
+                "embeddings?",
+                kind="unavailable",
+            ) from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        most: int,
+        *,
+        timeout: aiohttp.ClientTimeout,
+        body: bytes | None = None,
+        key: SecretStr | None = None,
+    ) -> bytes:
+        """Send one request and read its whole answer, of at most so many bytes. Raises ModelError."""
+        headers = {**self._build_headers(key), "accept": "application/json"}
+        try:
+            async with self._open_session().request(
+                method,
+                f"{self.base_url}/{path}",
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise build_model_error(
+                        response.status, response.headers, await read_refusal(response), self.base_url
+                    )
+                return await read_at_most(response, most)
+        except ModelError as error:
+            raise self._clean(error, key) from None
+        except aiohttp.ClientResponseError as error:
+            raise self._build_protocol_error(error) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._build_connection_error(error, retryable=True) from error
 
     async def _fetch(self, url: str, patience: float) -> tuple[int, bytes]:
         """Ask for what a program says of itself. Raises ModelError where it says too much, aiohttp's errors and
@@ -226,10 +262,7 @@ class ChatModel:
         except ModelError as error:
             if error.status == LOOP:
                 self.litellm.note_loop(str(request["model"]))
-            # The caller's own key is known to nobody else; it may be quoted as ours may.
-            own = () if key is None else (key.get_secret_value(),)
-            error = name_tools(error, request.get("tools") or ())
-            raise clean_error(clean_error(error, Redaction(own)), self._redaction) from None
+            raise self._clean(name_tools(error, request.get("tools") or ()), key) from None
         except TimeoutError as error:
             raise ModelError(
                 f"The model said nothing for {self._silence:g} seconds, so its answer was given up.",
@@ -250,6 +283,11 @@ class ChatModel:
         if key is None:
             return {**self._headers, **build_trace_headers()}
         return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **build_trace_headers()}
+
+    def _clean(self, error: ModelError, key: SecretStr | None) -> ModelError:
+        # The caller's own key is known to nobody else; it may be quoted as ours may.
+        own = () if key is None else (key.get_secret_value(),)
+        return clean_error(clean_error(error, Redaction(own)), self._redaction)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -27,6 +27,8 @@ MOST_INFO_VALUES = 1_000_000
 """JSON values of the whole list: LiteLLM writes some 150 for each model."""
 CHAT_MODES = frozenset({"chat", "completion", "responses"})
 """Modes that LiteLLM answers chat completions for; it has more and gets new ones, such as `embedding` or `ocr`."""
+EMBEDDING_MODE = "embedding"
+"""The mode of models that embed texts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from graphs.errors import ModelError
 from graphs.llm.client import ChatModel
-from graphs.llm.model_info import ModelEntry
+from graphs.llm.model_info import EMBEDDING_MODE, ModelEntry
 from graphs.llm.own_address import OwnAddress
 from graphs.policy.patterns import matches, matches_any
 
@@ -64,6 +64,18 @@ class Catalog:
         """Explain why a model cannot be chatted with; None where it can, as far as is known."""
         faults = [self._find_fault(entry) for entry in self.find_entries(name)]
         return faults[0] if faults and all(faults) else None
+
+    def find_embedding_fault(self, name: str) -> str | None:
+        """Explain why a model cannot embed texts; None where it can, as far as is known."""
+        if name not in self.names and self.find_wildcard(name) is None:
+            return "LiteLLM has no such model"
+        modes = [entry.mode for entry in self.find_entries(name)]
+        if not modes or any(mode in (None, EMBEDDING_MODE) for mode in modes):
+            return None
+        return (
+            f"LiteLLM says that its mode is {modes[0]!r}, not {EMBEDDING_MODE} (model_info.mode in LiteLLM's"
+            " configuration)"
+        )
 
     def _find_fault(self, entry: ModelEntry) -> str | None:
         if entry.address in self.own_addresses:

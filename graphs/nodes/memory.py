@@ -15,7 +15,8 @@ from graphs.config.spec.memory import KEY, MemoryNodeSpec
 from graphs.errors import NodeFailure
 from graphs.expressions import ANY, TypeMismatch
 from graphs.nodes.base import NodeSite, Services
-from graphs.nodes.state import Context, State
+from graphs.nodes.memory_embedding import MemoryEmbedding
+from graphs.nodes.state import Context, State, build_token_use
 from graphs.nodes.values import MISSING, NodeValues, read_variable
 from graphs.store.memories import MemoryEntry, MemoryLimit, MemoryPlace
 from graphs.store.store import Store
@@ -30,6 +31,8 @@ class MemoryNode:
         self._spec = cast(MemoryNodeSpec, site.spec)
         self._memory = site.plan.spec.memory or MemorySpec()
         self._values = NodeValues(site, services)
+        embed = self._memory.embed
+        self._embedding = None if embed is None else MemoryEmbedding(site, services, embed)
 
     async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         """Do the one thing that the node is for. Raises NodeFailure.
@@ -52,7 +55,7 @@ class MemoryNode:
         for at, key in enumerate(self._spec.forget or ()):
             rendered = await self._values.render_text(("forget", at), key, state, context)
             await self._services.store.memories.forget(place, [rendered])
-        return {}
+        return self._count_tokens(state, context)
 
     async def _recall(self, key: str, place: MemoryPlace, state: State, context: Context) -> Mapping[str, Any]:
         rendered = await self._values.render_text(("recall", "key"), key, state, context)
@@ -65,8 +68,12 @@ class MemoryNode:
 
     async def _search(self, text: str, place: MemoryPlace, state: State, context: Context) -> Mapping[str, Any]:
         rendered = await self._values.render_text(("recall",), text, state, context)
-        found = await self._services.store.memories.search(place, rendered, self._memory.ttl)
-        return self._build_output([describe_entry(entry) for entry in found])
+        ttl = self._memory.ttl
+        if self._embedding is None:
+            found = await self._services.store.memories.search(place, rendered, ttl)
+        else:
+            found = await self._embedding.search(place, rendered, ttl, state, context)
+        return {**self._build_output([describe_entry(entry) for entry in found]), **self._count_tokens(state, context)}
 
     async def _remember(self, written: Mapping[str, str], place: MemoryPlace, state: State, context: Context) -> None:
         entries: dict[str, Any] = {}
@@ -77,11 +84,15 @@ class MemoryNode:
                 entries[rendered] = ANY.fit(value)
             except TypeMismatch as error:
                 raise self._values.build_failure(f"remember.{key}", f"the value {error}") from error
+        vectors = await self._embedding.embed_values(entries, state, context) if self._embedding else None
         try:
-            await self._services.store.memories.remember(place, entries, self._memory.ttl)
+            await self._services.store.memories.remember(place, entries, self._memory.ttl, vectors)
         except MemoryLimit as error:
             failure = self._values.build_failure("remember", str(error))
             raise NodeFailure(str(failure), kind="limit") from error
+
+    def _count_tokens(self, state: State, context: Context) -> Mapping[str, Any]:
+        return {} if self._embedding is None else build_token_use(state, context)
 
     @property
     def _output(self) -> str:

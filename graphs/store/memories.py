@@ -13,7 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Delete, and_, bindparam, delete, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    and_,
+    bindparam,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from graphs.config.spec.graph import MemoryScope
@@ -21,6 +34,7 @@ from graphs.errors import InterlockError
 from graphs.store.backends import locks
 from graphs.store.backends.base import Database
 from graphs.store.memory_search import find_best, list_words
+from graphs.store.memory_vectors import FLOAT_BYTES, Vector, find_nearest, pack_vector, take_turns
 from graphs.store.tables import AnyRow, AnySelect, memories
 from graphs.text import dump_json
 
@@ -60,6 +74,14 @@ class MemoryEntry:
     """Seconds since the epoch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryVectors:
+    """Vectors of entries, by their keys, and the model that made them."""
+
+    model: str
+    vectors: Mapping[str, Vector]
+
+
 _KEY = (memories.c.owner, memories.c.graph, memories.c.scope, memories.c.key)
 _PLACE: ColumnElement[bool] = and_(
     memories.c.owner == bindparam("which_owner"),
@@ -72,11 +94,34 @@ _GET: AnySelect = select(*_ENTRY).where(_PLACE, memories.c.key == bindparam("whi
 _LIST: AnySelect = select(*_ENTRY).where(_PLACE, _IN_TIME).order_by(memories.c.key)
 _GET_SOME: AnySelect = select(*_ENTRY).where(_PLACE, memories.c.key.in_(bindparam("which_keys", expanding=True)))
 _LIST_WORDS: AnySelect = select(memories.c.key, memories.c.words, memories.c.written).where(_PLACE, _IN_TIME)
+_HAS_NO_VECTOR = or_(
+    memories.c.embedding.is_(None),
+    memories.c.embedding_model != bindparam("which_model"),
+    memories.c.embedded != memories.c.written,
+    func.length(memories.c.embedding) != bindparam("which_size"),
+)
+_LIST_VECTORS: AnySelect = select(memories.c.key, memories.c.embedding, memories.c.written).where(
+    _PLACE, _IN_TIME, not_(_HAS_NO_VECTOR)
+)
+_LIST_OTHER_WORDS = _LIST_WORDS.where(_HAS_NO_VECTOR)
+_LIST_WITHOUT_VECTOR: AnySelect = (
+    select(*_ENTRY)
+    .where(_PLACE, _IN_TIME, _HAS_NO_VECTOR)
+    .order_by(memories.c.written.desc(), memories.c.key)
+    .limit(bindparam("most"))
+)
+# Not of a value that was written meanwhile.
+_ADD_VECTOR = update(memories).where(
+    _PLACE, memories.c.key == bindparam("which_key"), memories.c.written == bindparam("which_written")
+)
 _COUNT: AnySelect = select(func.count()).where(_PLACE)
 _ADD = insert(memories)
 _PUT = _ADD.on_conflict_do_update(
     index_elements=["owner", "graph", "scope", "key"],
-    set_={name: _ADD.excluded[name] for name in ("value", "words", "written", "expires")},
+    set_={
+        name: _ADD.excluded[name]
+        for name in ("value", "words", "written", "expires", "embedding", "embedding_model", "embedded")
+    },
 )
 _FORGET = delete(memories).where(_PLACE, memories.c.key.in_(bindparam("which_keys", expanding=True)))
 _FORGET_ALL = delete(memories).where(_PLACE)
@@ -102,11 +147,53 @@ class Memories:
 
         def work(connection: Connection) -> tuple[MemoryEntry, ...]:
             keys = find_best(wanted, connection.execute(_LIST_WORDS, values).all(), MOST_FOUND)
-            rows = connection.execute(_GET_SOME, {**_bind(place), "which_keys": keys}).all() if keys else ()
-            found = {row[0]: _from_row(row) for row in rows}
-            return tuple(found[key] for key in keys if key in found)
+            return _get_some(connection, place, keys)
 
         return await self._database.read(work) if wanted else ()
+
+    async def search_nearest(
+        self, place: MemoryPlace, text: str, ttl: float, model: str, vector: Vector
+    ) -> tuple[MemoryEntry, ...]:
+        """Find the entries whose vectors are nearest to the one that this model made of this text, best first, at most
+        `MOST_FOUND`. Those without a vector of it are found by the text's words, and take turns with the others."""
+        wanted = list_words(text)
+        values = {**_bind(place), **_bind_vectors(model, len(vector)), "since": time.time() - ttl}
+
+        def work(connection: Connection) -> tuple[MemoryEntry, ...]:
+            near = find_nearest(vector, connection.execute(_LIST_VECTORS, values).all(), MOST_FOUND)
+            others = find_best(wanted, connection.execute(_LIST_OTHER_WORDS, values).all(), MOST_FOUND)
+            return _get_some(connection, place, take_turns(near, others, MOST_FOUND))
+
+        return await self._database.read(work)
+
+    async def list_without_vector(
+        self, place: MemoryPlace, ttl: float, model: str, dimensions: int, most: int
+    ) -> tuple[MemoryEntry, ...]:
+        """List entries that have no vector of so many dimensions by this model, the newest first."""
+        values = {**_bind(place), **_bind_vectors(model, dimensions), "since": time.time() - ttl, "most": most}
+        rows = await self._database.read(lambda connection: connection.execute(_LIST_WITHOUT_VECTOR, values).all())
+        return tuple(map(_from_row, rows))
+
+    async def add_vectors(self, place: MemoryPlace, model: str, vectors: Sequence[tuple[MemoryEntry, Vector]]) -> None:
+        """Keep vectors of entries as they were read: of one that was written or forgotten meanwhile, nothing."""
+        rows = [
+            {
+                **_bind(place),
+                "which_key": entry.key,
+                "which_written": entry.written,
+                "embedding": pack_vector(vector),
+                "embedding_model": model,
+                "embedded": entry.written,
+            }
+            for entry, vector in sorted(vectors, key=lambda pair: pair[0].key)
+        ]
+
+        def work(connection: Connection) -> None:
+            locks.hold(connection, _name_lock(place))
+            connection.execute(_ADD_VECTOR, rows)
+
+        if rows:
+            await self._database.write(work)
 
     async def list(self, place: MemoryPlace, ttl: float) -> tuple[MemoryEntry, ...]:
         """List all entries, by key."""
@@ -114,18 +201,26 @@ class Memories:
         rows = await self._database.read(lambda connection: connection.execute(_LIST, values).all())
         return tuple(map(_from_row, rows))
 
-    async def remember(self, place: MemoryPlace, entries: Mapping[str, Any], ttl: float) -> None:
-        """Keep these values, JSON all of them, in place of what their keys had. Doing it again changes nothing but the
-        time. All of them are kept or none. Raises MemoryLimit."""
+    async def remember(
+        self, place: MemoryPlace, entries: Mapping[str, Any], ttl: float, vectors: MemoryVectors | None = None
+    ) -> None:
+        """Keep these values, JSON all of them, in place of what their keys had, with the vectors that there are. Doing
+        it again changes nothing but the time. All of them are kept or none. Raises MemoryLimit."""
         now = time.time()
         rows = [
-            {**_own(place), **_build_row(key, value), "written": now, "expires": now + ttl}
+            {
+                **_own(place),
+                **_build_row(key, value),
+                **_build_vector(key, vectors, now),
+                "written": now,
+                "expires": now + ttl,
+            }
             for key, value in sorted(entries.items())
         ]
 
         def work(connection: Connection) -> None:
             # Two that add an entry at the same time would both find room for the last one.
-            locks.hold(connection, f"memories {place.owner} {place.graph} {place.scope}")
+            locks.hold(connection, _name_lock(place))
             connection.execute(_FORGET_EXPIRED, {**_bind(place), "now": now})
             connection.execute(_PUT, rows)
             if cast("int", connection.scalar(_COUNT, _bind(place))) > MOST_ENTRIES:
@@ -161,6 +256,27 @@ class Memories:
 
     async def _delete(self, statement: Delete) -> int:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _get_some(connection: Connection, place: MemoryPlace, keys: Sequence[str]) -> tuple[MemoryEntry, ...]:
+    rows = connection.execute(_GET_SOME, {**_bind(place), "which_keys": keys}).all() if keys else ()
+    found = {row[0]: _from_row(row) for row in rows}
+    return tuple(found[key] for key in keys if key in found)
+
+
+def _name_lock(place: MemoryPlace) -> str:
+    return f"memories {place.owner} {place.graph} {place.scope}"
+
+
+def _bind_vectors(model: str, dimensions: int) -> dict[str, Any]:
+    return {"which_model": model, "which_size": dimensions * FLOAT_BYTES}
+
+
+def _build_vector(key: str, vectors: MemoryVectors | None, written: float) -> dict[str, Any]:
+    vector = vectors.vectors.get(key) if vectors is not None else None
+    if vectors is None or vector is None:
+        return {"embedding": None, "embedding_model": None, "embedded": None}
+    return {"embedding": pack_vector(vector), "embedding_model": vectors.model, "embedded": written}
 
 
 def _bind(place: MemoryPlace) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Row,
@@ -212,6 +213,10 @@ memories = Table(
     Column("words", StorableText, nullable=False),
     Column("written", Float, nullable=False, index=True),
     Column("expires", Float, nullable=False, index=True),
+    Column("embedding", LargeBinary),
+    Column("embedding_model", String),
+    # The `written` of the value that it is of: a process without these columns writes a value, and leaves them be.
+    Column("embedded", Float),
     # No index may begin with the graph: SQLite would read all owners of it for the entries of one.
     PrimaryKeyConstraint("owner", "graph", "scope", "key", name="memories_pk"),
 )

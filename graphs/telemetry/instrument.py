@@ -196,7 +196,7 @@ def record_model_call(
     outcome = "cut"
     began = perf_counter()
     try:
-        with spans.start_chat_span(request, endpoint, turn and turn.conversation) as span:
+        with spans.start_model_span(request, endpoint, turn and turn.conversation) as span:
             yield call
             outcome = "ok"
             if span.recording and call.usage is not None:

@@ -44,17 +44,18 @@ def start_node_span(graph: str, name: str, kind: str) -> Span:
     return tracing.start_span(f"node {name}", attributes)
 
 
-def start_chat_span(request: Mapping[str, Any], endpoint: str, conversation: str | None) -> Span:
-    """Start the span of one request to the model endpoint."""
+def start_model_span(request: Mapping[str, Any], endpoint: str, conversation: str | None) -> Span:
+    """Start the span of one request to the model endpoint: for an answer, or where it has `input` for embeddings."""
     tracing = find_current_tracing()
     if tracing is None:
         return NULL_SPAN
     model = str(request["model"])
+    operation = "embeddings" if "input" in request else "chat"
     attributes: dict[str, AttributeValue] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": model,
-        "gen_ai.request.stream": True,
+        "gen_ai.request.stream": operation == "chat",
         **build_address_attributes(endpoint),
     }
     if conversation is not None:
@@ -62,7 +63,7 @@ def start_chat_span(request: Mapping[str, Any], endpoint: str, conversation: str
     for name in REQUEST_NUMBERS:
         if isinstance(value := request.get(name), int | float):
             attributes[f"gen_ai.request.{name}"] = value
-    return tracing.start_span(f"chat {model}", attributes, SpanKind.CLIENT)
+    return tracing.start_span(f"{operation} {model}", attributes, SpanKind.CLIENT)
 
 
 def start_tool_span(name: str, call_id: str, verdict: str) -> Span:

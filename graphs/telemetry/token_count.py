@@ -42,6 +42,7 @@ class CallTokenCount:
                     self._characters
                     + count_characters(self._request.get("messages"))
                     + count_characters(self._request.get("tools"))
+                    + count_characters(self._request.get("input"))
                 )
                 // CHARACTERS_PER_TOKEN
             )

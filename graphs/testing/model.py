@@ -14,9 +14,11 @@ from graphs.config.spec.cases import AnswerSpec
 from graphs.config.spec.cassettes import RecordedAnswerSpec
 from graphs.errors import InterlockError
 from graphs.llm.client import ChatModel
+from graphs.llm.embeddings import Embeddings
 from graphs.llm.endpoint_errors import build_model_error
 from graphs.llm.stream import Answer, Flow, Listener, StreamReader
 from graphs.telemetry.token_count import CallTokenCount
+from graphs.testing.embeddings import embed_words
 from graphs.testing.script import ServiceScript
 from graphs.tools.names import make_model_name
 
@@ -36,6 +38,10 @@ class ScriptedModel(ChatModel):
     async def list_models(self) -> list[str]:
         """List no models: a case asks for a graph."""
         return []
+
+    async def embed(self, model: str, texts: Sequence[str], *, key: SecretStr | None = None) -> Embeddings:
+        """Embed texts by their words, whatever the model."""
+        return Embeddings(vectors=[embed_words(text) for text in texts], usage=None)
 
     async def stream(
         self,

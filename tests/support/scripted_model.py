@@ -11,6 +11,9 @@
 
 `model.respond(function)` answers whatever the script does not. Without it, a request too many gets a 500 saying so.
 
+`model.embed(function)` answers /v1/embeddings with the vector that the function makes of each text, and puts what was
+asked into `model.embeddings`; the function may give an `Answer` with a `status` instead. Without it, that is a 404.
+
 Trouble is written in the answer: `Answer("a b c", cut_after=2)` drops the connection after two chunks,
 `stall_after=2` falls silent there until `model.release()` or until the client leaves,
 `status=429, headers={"retry-after": "7"}` fails, `raw=[b"data: {oops\\n\\n"]` sends exactly these bytes.
@@ -82,6 +85,8 @@ class ScriptedModel:
         self.requests: list[Request] = []
         self._script: deque[Scripted] = deque()
         self._otherwise: Callable[[Body], Answer | str] | None = None
+        self.embeddings: list[Request] = []
+        self._embed: Callable[[str], Sequence[float] | Answer] | None = None
         self._waiting: list[tuple[int, Future[Request]]] = []
         self._lock = threading.Lock()
         self._numbers = count(1)
@@ -94,12 +99,18 @@ class ScriptedModel:
         """Answers every request that the script does not; None: refuses them again."""
         self._otherwise = function
 
+    def embed(self, function: Callable[[str], Sequence[float] | Answer] | None) -> None:
+        """Makes embeddings by this function; None: has none again."""
+        self._embed = function
+
     def reset(self) -> None:
         """Forgets the script and the requests, and lets go what is stalled."""
         self.release()
         self._script.clear()
         self._otherwise = None
+        self._embed = None
         self.requests = []
+        self.embeddings = []
 
     def release(self) -> None:
         """Lets every stalled answer go on; answers that begin later stall as written."""
@@ -124,6 +135,7 @@ class ScriptedModel:
         app.router.add_get("/v1/models", self._list)
         app.router.add_get("/v1/model/info", self._tell_entries)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._answer_embeddings)
         # Cancelling handlers is what tells us at once that the client has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -163,6 +175,22 @@ class ScriptedModel:
         if not self.entries:
             raise web.HTTPNotFound
         return web.json_response({"data": self.entries})
+
+    async def _answer_embeddings(self, http: web.Request) -> web.Response:
+        request = Request(await http.json(), {name.lower(): value for name, value in http.headers.items()})
+        self.embeddings.append(request)
+        if self._embed is None:
+            raise web.HTTPNotFound
+        vectors = [self._embed(text) for text in request.body["input"]]
+        if trouble := next((each for each in vectors if isinstance(each, Answer)), None):
+            error = {"message": trouble.error, "type": "server_error", "param": None, "code": None}
+            return web.json_response({"error": error}, status=trouble.status)
+        data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+        tokens = sum(map(len, request.body["input"]))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        # OpenAI's own order, which nothing promises.
+        body = {"object": "list", "data": data[::-1], "model": request.body["model"], "usage": usage}
+        return web.json_response(body)
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
         request = Request(await http.json(), {name.lower(): value for name, value in http.headers.items()})

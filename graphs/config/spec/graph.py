@@ -48,6 +48,9 @@ class MemorySpec(Spec):
     theirs; `graph` is everybody who may use the graph."""
     ttl: Duration = 90 * 86400.0
     """How long a value is remembered after it was written. Default: 90 days."""
+    embed: Annotated[str, Field(min_length=1)] | None = None
+    """The embedding model by which searches find what is near in meaning, as LiteLLM calls it. Of each entry, its key
+    and value are embedded, the first 4,000 characters. Absent: searches go by words."""
 
 
 _PLAIN_TYPE = {"type": "string", "pattern": r"^(string|int|number|bool|any)(\[\])*$"}

@@ -58,8 +58,8 @@ class MemoryNodeSpec(NodeSpec, frozen=True):
     """Reads or writes what lasts beyond the turn."""
     recall: Recall | None = None
     """What is read. `{key: NAME}`: the value of this key; where there is none, the variable stays as it is. A text: the
-    entries that have a word of it, best first, at most 10, each with its `key`, its `value` and `when` it was written.
-    `{{ … }}` holds CEL as in a prompt."""
+    entries that have a word of it, or with `memory.embed` those nearest to it in meaning, best first, at most 10, each
+    with its `key`, its `value` and `when` it was written. `{{ … }}` holds CEL as in a prompt."""
     into: str | None = None
     """The variable that what is recalled goes into."""
     remember: Annotated[dict[MemoryKey, ValueText], Field(min_length=1)] | None = None
@@ -106,9 +106,14 @@ class MemoryNodeSpec(NodeSpec, frozen=True):
         """List the variable under `into`."""
         return {} if self.into is None else {("into",): self.into}
 
+    @property
+    def is_search(self) -> bool:
+        """Whether it searches for a text."""
+        return isinstance(self.recall, str)
+
     def writes_surely(self) -> bool:
         """Whether it searches: that gives a list, which may be empty."""
-        return isinstance(self.recall, str)
+        return self.is_search
 
     def find_output_fault(self, type_: VarType) -> str | None:
         """Explain why a search gives nothing that fits a variable of this type."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -88,3 +89,32 @@ def test_the_command_says_it_line_by_line_and_leaves_no_process(tmp_path: Path) 
     assert lines[3].startswith("ok   servers.yaml:2:3: roles: developer: 0 of ")
     assert lines[3].endswith(" tools of own; no rule names them")
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
+
+
+async def test_a_model_that_cannot_embed_is_named_where_a_graph_names_it(tmp_path: Path) -> None:
+    def remember(model: str) -> dict[str, Any]:
+        search = {"type": "memory", "recall": "{{ message }}", "into": "found", "next": "say"}
+        say = {"type": "reply", "text": "{{ json(found) }}", "next": "end"}
+        memory = {"memory": {"embed": model}, "vars": {"found": "any[]"}}
+        return {**memory, "start": "find", "nodes": {"find": search, "say": say}}
+
+    graphs = {"assistant": remember("embedder"), **{name: remember(name) for name in ("gone", "chatty", "vague")}}
+    modes = {"embedder": "embedding", "chatty": "chat", "vague": None}
+    entries = [
+        {"model_name": name, "litellm_params": {}, "model_info": {"mode": mode} if mode else {}}
+        for name, mode in modes.items()
+    ]
+    async with ScriptedModel(["scripted", *modes], entries) as model:
+        folder = write_configs(tmp_path / "c", model.url, {}, graphs=graphs)
+        found = await findings(folder, tmp_path / "data")
+    assert {name: found[f"embedding model {name}"].sound for name in ("embedder", "gone", "chatty", "vague")} == {
+        "embedder": True,
+        "gone": False,
+        "chatty": False,
+        "vague": True,
+    }
+    assert "LiteLLM has no such model" in found["embedding model gone"].message
+    assert "its mode is 'chat', not embedding" in found["embedding model chatty"].message
+    assert found["embedding model chatty"].where.startswith("graphs/chatty.yaml:")
+    demo = await findings(write_configs(tmp_path / "d", "", {}, graphs=graphs), tmp_path / "data")
+    assert "the demo model has no embeddings" in demo["embedding model embedder"].message

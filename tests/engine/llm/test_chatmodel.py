@@ -530,6 +530,51 @@ async def test_a_list_of_models_is_read_no_further_than_a_list_is_long() -> None
     )
 
 
+async def test_embeddings_are_bounded_and_in_the_order_of_their_texts() -> None:
+    long = ",".join(["1.5"] * 10_000)
+    answers = {
+        "good": b'{"data":[{"index":1,"embedding":[0,2]},{"index":0,"embedding":[3,4]}],"usage":{"prompt_tokens":7}}',
+        "bare": b'{"data":[{"embedding":[3,4]},{"embedding":[0,2]}]}',
+        "one": b'{"data":[{"index":0,"embedding":[3,4]}]}',
+        "uneven": b'{"data":[{"index":0,"embedding":[3,4]},{"index":1,"embedding":[3,4,5]}]}',
+        "wide": f'{{"data":[{{"embedding":[{long}]}},{{"embedding":[{long}]}}]}}'.encode(),
+        "many": b'{"data":[{"embedding":[3,4]},{"embedding":[0,2]}],"x":[' + b"1," * 40_000 + b"1]}",
+        "long": b'{"data":["' + b"x" * 17 * 2**20 + b'"]}',
+        "texts": b'{"data":[{"embedding":["a"]},{"embedding":["b"]}]}',
+        "base64": b'{"data":[{"embedding":"AACAPw=="},{"embedding":"AACAPw=="}]}',
+        "huge": b'{"data":[{"embedding":[1.7e308,1.7e308]},{"embedding":[1,1]}]}',
+        "list": b"[1]",
+        "page": b"<html></html>",
+    }
+
+    async def embed(request: web.Request) -> web.Response:
+        return web.Response(body=answers[request.match_info["kind"]], content_type="application/json")
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": f"bad key {request.headers['authorization']}"}}, status=401)
+
+    app = web.Application()
+    app.router.add_post("/{kind}/embeddings", embed)
+    app.router.add_post("/refuses/v1/embeddings", refuse)
+    async with TestServer(app) as server:
+        found: dict[str, object] = {}
+        for kind in (*answers, "refuses/v1"):
+            chat = ChatModel(str(server.make_url(f"/{kind}")), SecretStr("key-of-ours"), silence=5)
+            try:
+                made = await chat.embed("m", ["a", "b"], key=SecretStr("key-of-theirs"))
+                found[kind] = (made.vectors, made.usage and made.usage.prompt)
+            except ModelError as error:
+                found[kind] = str(error)
+            await chat.close()
+    vectors = [(0.6, 0.8), (0.0, 1.0)]
+    assert (found.pop("good"), found.pop("bare")) == ((vectors, 7), (vectors, None))
+    assert "key-of" not in str(found.pop("refuses/v1"))
+    assert "more than 16 MB" in str(found.pop("long"))
+    assert {kind: "a vector for each text. Is 'm'" in str(words) for kind, words in found.items()} == dict.fromkeys(
+        found, True
+    )
+
+
 async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
     left = asyncio.Semaphore(0)
 

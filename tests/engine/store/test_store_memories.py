@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from graphs.store.memories import LONGEST_KEY, MOST_BYTES, MOST_ENTRIES, MOST_FOUND, MemoryLimit, MemoryPlace
+from graphs.store.memories import (
+    LONGEST_KEY,
+    MOST_BYTES,
+    MOST_ENTRIES,
+    MOST_FOUND,
+    MemoryLimit,
+    MemoryPlace,
+    MemoryVectors,
+)
 from graphs.store.memory_search import MOST_WORDS, list_words
 from graphs.store.store import Store
 from graphs.store.tables import memories
@@ -175,3 +184,59 @@ async def test_what_one_process_keeps_another_one_finds(store: Store, storage: s
         assert await values(other) == await values(store)
     finally:
         await other.close()
+
+
+def at(angle: float) -> tuple[float, ...]:
+    """A vector of length 1, the nearer to another the nearer their angles."""
+    return (math.cos(angle), math.sin(angle), 0.0)
+
+
+async def find_near(store: Store, text: str, angle: float, model: str = "m", place: MemoryPlace = PLACE) -> list[str]:
+    return [entry.key for entry in await store.memories.search_nearest(place, text, DAY, model, at(angle))]
+
+
+def embed(model: str = "m", **angles: float) -> MemoryVectors:
+    return MemoryVectors(model=model, vectors={key: at(angle) for key, angle in angles.items()})
+
+
+async def test_a_search_by_vector_gives_the_nearest_first_whatever_the_words(store: Store) -> None:
+    entries = {"near": "one", "far": "tea", "middle": "two", "behind": "three"}
+    await store.memories.remember(PLACE, entries, DAY, embed(near=0.1, far=1.5, middle=0.9, behind=3.0))
+    assert await find_near(store, "tea", 0.0) == ["near", "middle", "far", "behind"]
+    assert await find_near(store, "tea", 1.4) == ["far", "middle", "near", "behind"]
+    assert await find_near(store, "tea", 0.0, place=replace(PLACE, owner="")) == []
+    many = {f"k{number}": number for number in range(30)}
+    await store.memories.remember(PLACE, many, DAY, embed(**{key: 0.01 * number for key, number in many.items()}))
+    assert await find_near(store, "", 0.0) == [f"k{number}" for number in range(MOST_FOUND)]
+
+
+async def test_entries_without_a_vector_of_the_model_are_found_by_words(store: Store) -> None:
+    await store.memories.remember(PLACE, {"a": "x", "b": "x"}, DAY, embed(a=0.1, b=0.2))
+    await store.memories.remember(PLACE, {"plain": "green tea", "none": "coffee"}, DAY)
+    await store.memories.remember(PLACE, {"other": "black tea"}, DAY, embed("another", other=0.0))
+    short = MemoryVectors(model="m", vectors={"short": (1.0, 0.0)})
+    await store.memories.remember(PLACE, {"short": "white tea tea"}, DAY, short)
+    assert await find_near(store, "tea", 0.0) == ["a", "short", "b", "other", "plain"]
+    assert [entry.key for entry in await store.memories.list_without_vector(PLACE, DAY, "m", 3, 9)] == [
+        *("short", "other", "none", "plain")
+    ]
+    assert len(await store.memories.list_without_vector(PLACE, DAY, "m", 3, 2)) == 2
+
+
+async def test_a_vector_is_added_to_the_value_that_it_was_made_of_and_to_no_other(store: Store) -> None:
+    await store.memories.remember(PLACE, {"same": 1, "new": 1, "gone": 1}, DAY)
+    before = await store.memories.list_without_vector(PLACE, DAY, "m", 3, 9)
+    await store.memories.remember(PLACE, {"new": 2}, DAY)
+    await store.memories.forget(PLACE, ["gone"])
+    await store.memories.add_vectors(PLACE, "m", [(entry, at(0.0)) for entry in before])
+    assert [entry.key for entry in await store.memories.list_without_vector(PLACE, DAY, "m", 3, 9)] == ["new"]
+    assert await values(store) == {"new": 2, "same": 1}
+
+
+async def test_a_new_value_has_no_use_for_the_vector_of_the_old_one(store: Store) -> None:
+    await store.memories.remember(PLACE, {"a": "old", "b": "old"}, DAY, embed(a=0.0, b=0.0))
+    await store.memories.remember(PLACE, {"a": "new"}, DAY)
+    # A process of a version that knows no vectors writes the value, and its time.
+    written = memories.update().where(memories.c.key == "b").values(written=time.time(), words="new")
+    await store.memories._database.write(lambda connection: connection.execute(written))  # pyright: ignore
+    assert [entry.key for entry in await store.memories.list_without_vector(PLACE, DAY, "m", 3, 9)] == ["b", "a"]

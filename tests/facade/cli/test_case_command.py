@@ -408,6 +408,27 @@ def test_a_case_says_what_is_remembered_before_it_and_after(tmp_path: Path, scop
     assert '      memory\n        expected  {"tone": "warm"}\n        found     {"other": 1}' in result.output
 
 
+def test_a_memory_that_is_embedded_is_searched_without_a_model(tmp_path: Path) -> None:
+    cases = """\
+        what has words in common is nearest:
+          graph: finder
+          say: Which TEA is mine?
+          memory: {friend: A dog, drink: Green tea is mine, place: The office}
+          expect: {answer: 'answer.startsWith("drink ") && answer.contains("friend") && answer.contains("place")'}
+        """
+    folder = write_cases(tmp_path, cases)
+    (folder / "graphs" / "finder.yaml").write_text("""\
+memory: {embed: text-embedding-3-small}
+vars: {found: "any[]"}
+start: search
+nodes:
+  search: {type: memory, recall: "{{ message }}", into: found, next: say}
+  say: {type: reply, text: '{{ found.map(x, x.key).join(" ") }}', next: end}
+""")
+    result = run(folder, "finder")
+    assert result.exit_code == 0, result.output
+
+
 def test_a_value_that_does_not_fit_is_asked_for_once_more(tmp_path: Path) -> None:
     cases = """\
         mended:
