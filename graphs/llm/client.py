@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError
+from graphs.llm.body_reader import read_at_most, read_refusal, read_stream
 from graphs.llm.embeddings import LONGEST_EMBEDDINGS, Embeddings, parse_embeddings
 from graphs.llm.endpoint_errors import LOOP, build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
@@ -48,10 +49,6 @@ log = logging.getLogger(__name__)
 
 LINGER = 1.0
 """Seconds that a connection waits for the last bytes of an answer that nobody waits for."""
-LONGEST_REFUSAL = 2**16
-"""Bytes of an error's body that are read."""
-SLICE = 16 * 1024
-"""Bytes of an answer that are read before others have their turn: a model's own pieces are far shorter."""
 READ_AHEAD = 64 * 1024
 """Bytes that wait to be read, twice over, before the endpoint is made to wait."""
 LONGEST_LIST = 4 * 2**20
@@ -68,8 +65,6 @@ LONGEST_MODEL = 256
 """Characters of a model's name."""
 LONGEST_STUDIO_ANSWER = 32 * 2**20
 """Bytes of an answer that LangChain reads."""
-REFUSAL_PATIENCE = 10.0
-"""Seconds for the rest of an error's words."""
 
 
 class ChatModel:
@@ -332,51 +327,6 @@ class ChatModel:
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})
 """What pages and proxies answer with; whatever else calls itself something wrong is read as a stream."""
-
-
-async def read_stream(content: aiohttp.StreamReader, reader: StreamReader, flow: Flow | None) -> None:
-    """Feed `reader` until it is done or the stream ends. Raises ModelError and aiohttp's errors."""
-    async for data in content.iter_any():
-        if len(data) <= SLICE:
-            reader.feed(data)
-        else:
-            for start in range(0, len(data), SLICE):
-                reader.feed(data[start : start + SLICE])
-                if reader.done:
-                    return
-                await (flow.wait_for_room() if flow is not None and flow.full else asyncio.sleep(0))
-        if reader.done:
-            return
-        if flow is not None and flow.full:
-            await flow.wait_for_room()
-
-
-async def read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Read the whole body. Raises ModelError where it has more than `most` bytes, once unpacked."""
-    body = bytearray()
-    async for data in response.content.iter_any():
-        body += data
-        if len(body) > most:
-            raise ModelError(
-                f"The model endpoint answered {response.url.path} with more than {most // 2**20} MB, and Interlock "
-                "reads no more than that. Does LITELLM_BASE_URL lead to LiteLLM?",
-                kind="unavailable",
-            )
-    return bytes(body)
-
-
-async def read_refusal(response: aiohttp.ClientResponse) -> bytes:
-    """Read the beginning of an error's body."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(REFUSAL_PATIENCE):
-            async for data in response.content.iter_any():
-                body += data
-                if len(body) > LONGEST_REFUSAL:
-                    break
-    except (TimeoutError, aiohttp.ClientError):
-        pass  # the status says enough
-    return bytes(body[:LONGEST_REFUSAL])
 
 
 def parse_model_names(body: bytes) -> list[str]:

@@ -1,8 +1,8 @@
 """Embeddings of texts, as `/v1/embeddings` answers with them.
 
-Read here and not by LangChain's OpenAIEmbeddings: that counts tokens with tables which it downloads, asks for base64,
-which LiteLLM refuses for providers that have no such option, and brings two clients whose proxies, redirections and
-lengths of answers would have to be bounded once more. One request and one list of numbers is all that there is.
+Read here and not by LangChain's OpenAIEmbeddings: that counts tokens with tables which it downloads, always says an
+encoding, which LiteLLM refuses for providers that have no such option (BerriAI/litellm#33173, #42421), and brings two
+clients whose proxies, redirections and lengths of answers would have to be bounded once more.
 """
 
 from __future__ import annotations

@@ -73,9 +73,14 @@ class MemoryEmbedding:
     async def _embed(
         self, texts: Sequence[str], state: State, context: Context, *, instead: str
     ) -> Sequence[Vector] | None:
-        """Embed texts, and count what it took. None where that fails, which the log says, with what is done instead."""
+        """Embed texts, and count what it took. None where that fails or the turn has no tokens left: the log says so,
+        and what is done instead."""
+        if self._has_reached_token_limit(state, context):
+            graph, node = self._site.plan.id, self._site.name
+            log.warning("graph %s, node %s: the tokens of the turn are used up; %s", graph, node, instead)
+            return None
         try:
-            return (await self._ask(texts, state, context)).vectors
+            return (await self._ask(texts, context)).vectors
         except ModelError as error:
             # Not the endpoint's words: they may quote what people wrote.
             log.warning(
@@ -89,11 +94,16 @@ class MemoryEmbedding:
             )
             return None
 
-    async def _ask(self, texts: Sequence[str], state: State, context: Context) -> Embeddings:
+    def _has_reached_token_limit(self, state: State, context: Context) -> bool:
+        most = (context.limits or self._site.plan.spec.limits).tokens
+        if most is None:
+            return False
+        earlier = state.get("token_use")
+        context.turn_tokens.begin(earlier["tokens"] if earlier is not None else 0)
+        return context.turn_tokens.tokens >= most
+
+    async def _ask(self, texts: Sequence[str], context: Context) -> Embeddings:
         services, graph = self._services, self._site.plan.id
-        if (context.limits or self._site.plan.spec.limits).tokens is not None:
-            earlier = state.get("token_use")
-            context.turn_tokens.begin(earlier["tokens"] if earlier is not None else 0)
         turn_tokens = context.turn_tokens if context.turn_tokens.has_begun else None
         request = {"model": self._model, "input": texts}
         count = begin_call_count(request, [context.token_count, turn_tokens])

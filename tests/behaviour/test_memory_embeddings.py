@@ -123,3 +123,26 @@ async def test_a_graph_that_does_not_say_it_embeds_nothing(notebook: Facade, mod
     assert await notebook.say("breakfast: green tea", model="plain") == "Kept."
     assert await notebook.say("tea?", model="plain") == "breakfast."
     assert model.embeddings == []
+
+
+async def test_they_count_for_the_tokens_of_the_turn(
+    model: ScriptedModel, keys: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    search = {"type": "memory", "recall": "tea?", "into": "found", "next": "again"}
+    nodes: dict[str, Any] = {
+        "keep": {"type": "memory", "remember": {"drink": "'green tea'"}, "next": "search"},
+        "search": search,
+        "again": {**search, "next": "answer"},
+        "answer": {"type": "model", "prompt": "Found: {{ json(found) }}", "next": "end"},
+    }
+    graph = {**GRAPH, "start": "keep", "nodes": nodes, "limits": {"tokens": 20}}
+    folder = write_configs(tmp_path / "configs", model.url, {}, graphs={"assistant": graph})
+    model.embed(find_meaning)  # a token a character
+    model.script("Tea it is.")
+    with caplog.at_level(logging.WARNING):
+        async with serving(folder, tmp_path / "data") as facade:
+            answer = await facade.say("go")
+    assert "the limit of 20 tokens in one turn is reached" in answer
+    assert [len(request.body["input"][0]) for request in model.embeddings] == [len("drink: green tea"), len("tea?")]
+    assert "node again: the tokens of the turn are used up; the memory is searched by words" in caplog.text
+    assert "green tea" in str(model.requests[0].messages)
