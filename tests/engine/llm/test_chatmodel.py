@@ -547,7 +547,10 @@ async def test_embeddings_are_bounded_and_in_the_order_of_their_texts() -> None:
         "page": b"<html></html>",
     }
 
+    shown: set[str] = set()
+
     async def embed(request: web.Request) -> web.Response:
+        shown.add(request.headers["authorization"])
         return web.Response(body=answers[request.match_info["kind"]], content_type="application/json")
 
     async def refuse(request: web.Request) -> web.Response:
@@ -566,6 +569,7 @@ async def test_embeddings_are_bounded_and_in_the_order_of_their_texts() -> None:
             except ModelError as error:
                 found[kind] = str(error)
             await chat.close()
+    assert shown == {"Bearer key-of-theirs"}, "whoever asks pays"
     vectors = [(0.6, 0.8), (0.0, 1.0)]
     assert (found.pop("good"), found.pop("bare")) == ((vectors, 7), (vectors, None))
     assert "key-of" not in str(found.pop("refuses/v1"))
