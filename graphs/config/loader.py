@@ -23,7 +23,7 @@ from graphs.config.references import (
     collect_rule_references,
     collect_server_patterns,
 )
-from graphs.config.role_checks import find_denied_calls, find_unknown_roles
+from graphs.config.role_checks import find_denied_calls, find_unknown_notified_roles, find_unknown_roles
 from graphs.config.schema_files import SchemaFiles, is_schema_file
 from graphs.config.secrets import collect_secrets, find_environment_secrets, find_secret_variables
 from graphs.config.server_checks import check_servers, describe_idle_pattern
@@ -73,6 +73,8 @@ class Snapshot:
     storage_position: Position
     embedding_positions: Mapping[str, Position]
     """Where each graph that embeds its memory names the model."""
+    destination_positions: Mapping[str, Position]
+    """Of every destination of notifications."""
     secrets_digest: str = field(repr=False)
     """A digest of the secrets that the files name: it alone changes where the value of a key does."""
     redaction: Redaction = field(compare=False, repr=False)
@@ -159,6 +161,7 @@ class _Loader:
         self._check_servers(servers, access, graphs)
         self.problems += find_unknown_hints(access, allowed.conditions, servers)
         self.problems += find_unknown_roles(access, [reading for reading, _ in graphs.values()])
+        self.problems += find_unknown_notified_roles(access, gateway)
         case_files = self._read_cases(graphs, access, servers)
         texts, wrong = compile_templates(servers)
         self.problems += wrong
@@ -210,6 +213,10 @@ class _Loader:
                 name: reading.source.find_position(("memory", "embed"))
                 for name, (reading, plan) in graphs.items()
                 if plan is not None and plan.spec.memory is not None and plan.spec.memory.embed is not None
+            },
+            destination_positions={
+                name: gateway.source.find_position(("notifications", "destinations", name))
+                for name in (gateway.spec.notifications.destinations if gateway.spec.notifications else ())
             },
             secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),

@@ -8,6 +8,7 @@ from graphs.config.graph_plan import GraphPlan
 from graphs.config.reader import ParsedFile
 from graphs.config.source import Path, Source
 from graphs.config.spec.access import AccessSpec
+from graphs.config.spec.gateway import GatewaySpec
 from graphs.config.spec.graph import GraphSpec
 from graphs.errors import Problem, did_you_mean
 from graphs.policy.patterns import matches
@@ -24,6 +25,18 @@ def find_unknown_roles(access: ParsedFile[AccessSpec], graphs: Sequence[ParsedFi
                 if role not in known and not reading.source.is_broken(path):
                     listed = f"access.yaml has {', '.join(known)}{did_you_mean(role, known)}"
                     yield reading.source.build_problem(path, f"there is no role {role!r}; {listed}")
+
+
+def find_unknown_notified_roles(access: ParsedFile[AccessSpec], gateway: ParsedFile[GatewaySpec]) -> Iterator[Problem]:
+    """Find the roles of notifications that no entry of access.yaml has."""
+    known = access.list_names("roles")
+    spec = gateway.spec.notifications if gateway.spec is not None else None
+    for name, destination in spec.destinations.items() if spec is not None and known else ():
+        for at, role in enumerate(destination.roles or ()):
+            path: Path = ("notifications", "destinations", name, "roles", at)
+            if role not in known and not gateway.source.is_broken(path):
+                listed = f"access.yaml has {', '.join(known)}{did_you_mean(role, known)}"
+                yield gateway.source.build_problem(path, f"there is no role {role!r}; {listed}")
 
 
 def find_denied_calls(plan: GraphPlan, source: Source, policy: Policy) -> Iterator[tuple[bool, Problem]]:

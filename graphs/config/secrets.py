@@ -11,6 +11,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from graphs.config.environment import SecretUnreadable
 from graphs.config.spec.access import KeySpec
 from graphs.config.spec.gateway import GatewaySpec
+from graphs.config.spec.notifications import (
+    SECRET_PREFIX,
+    ChatWebhookSpec,
+    MailSpec,
+    NotificationsSpec,
+    WebhookSpec,
+)
 from graphs.config.spec.servers import ServerSpec
 from graphs.redaction import is_secret_name
 
@@ -22,6 +29,8 @@ _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)")
 _MIN_VARIABLE_LENGTH = 4
 """Characters of a variable's value that is looked for in the entries of servers."""
 _HARMLESS_HEADERS = frozenset(("accept", "accept-encoding", "accept-language", "content-type", "origin", "user-agent"))
+_MIN_TOKEN_LENGTH = 16
+"""Characters of a part of a chat's address that is taken for its token: Slack's have 24, Mattermost's 26."""
 _MIN_QUERY_LENGTH = 8
 """Characters of a value in an address that is taken for a secret whatever its name: people call keys all sorts."""
 
@@ -35,9 +44,30 @@ def collect_secrets(
     found.add(_read_variable(env, "INTERLOCK_FORWARDED_JWT_SECRET"))
     found.update(find_passwords(_read_variable(env, "INTERLOCK_STORAGE")))
     found.update(find_proxy_passwords(env))
+    if gateway.notifications is not None:
+        found.update(find_notification_secrets(gateway.notifications))
     for server in servers:
         found.update(find_server_secrets(server))
     return frozenset(found - {""})
+
+
+def find_notification_secrets(spec: NotificationsSpec) -> Iterator[str]:
+    """Yield the keys of signatures, passwords, and addresses: whoever has that of a chat can write there."""
+    for destination in spec.destinations.values():
+        match destination.channel:
+            case MailSpec() as mail:
+                yield mail.password.get_secret_value()
+            case WebhookSpec() as webhook:
+                url = webhook.url.get_secret_value()
+                yield from _find_query_secrets(urlsplit(url).query)
+                for secret in (webhook.secret, webhook.previous_secret):
+                    if secret is not None:
+                        yield secret.get_secret_value()
+                        yield secret.get_secret_value().removeprefix(SECRET_PREFIX)
+            case ChatWebhookSpec() as chat:
+                parts = urlsplit(chat.url.get_secret_value())
+                yield from (part for part in parts.path.split("/") if len(part) >= _MIN_TOKEN_LENGTH)
+                yield from _find_query_secrets(parts.query)
 
 
 def find_secret_variables(texts: Iterable[str], env: Mapping[str, str]) -> frozenset[str]:

@@ -11,6 +11,7 @@ from graphs.config.environment import SecretUnreadable
 from graphs.config.loader import Snapshot
 from graphs.config.spec.access import KeySpec
 from graphs.diagnostics.coverage import describe_coverage
+from graphs.diagnostics.notification_check import probe_destinations
 from graphs.diagnostics.probe import probe_servers
 from graphs.diagnostics.tool_check import check_tools
 from graphs.diagnostics.tool_sizes import describe_sizes
@@ -46,23 +47,32 @@ class Finding:
 async def examine(
     snapshot: Snapshot, env: Mapping[str, str], *, storage: str, data: Path, patience: float = PATIENCE
 ) -> list[Finding]:
-    """Start every server, ask for the models, open the store and look at the keys. Nothing is left running."""
+    """Start every server, ask for the models, open the store, connect to the destinations of notifications and look at
+    the keys. Nothing is left running, and nothing is sent."""
     parts = await asyncio.gather(
-        examine_servers(snapshot, patience), examine_models(snapshot), examine_store(snapshot, storage, data)
+        examine_servers(snapshot, patience),
+        examine_models(snapshot),
+        examine_store(snapshot, storage, data),
+        examine_destinations(snapshot),
     )
     return [finding for part in (*parts, examine_keys(snapshot, env)) for finding in part]
 
 
 async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
-    """Find what is wrong once the servers are up: those that are not, and what the files say of tools that is not so.
+    """Find what is wrong once the servers are up: those that are not, what the files say of tools that is not so, and
+    destinations of notifications that cannot be reached.
 
     And notes for a person: how each server is, what each role may do with its tools, and what could not be judged.
     """
-    seen = await probe_servers(snapshot, patience)
+    seen, destinations = await asyncio.gather(probe_servers(snapshot, patience), probe_destinations(snapshot))
     found = check_tools(snapshot, seen)
     down = [one for one in seen if not one.up and not one.per_user]
     problems = [snapshot.build_problem(one.position, f"{one.name}: {one.message}") for one in down]
+    problems += [
+        snapshot.build_problem(one.position, f"{one.name}: {one.message}") for one in destinations if not one.sound
+    ]
     notes = [f"{one.name}: {one.message}" for one in seen if one not in down]
+    notes += [f"{one.name}: {one.message}" for one in destinations if one.sound]
     notes += [line for one in seen if one.up for line in describe_coverage(snapshot.policy, one.name, one.tool_facts)]
     notes += [
         f"{server}: {_explain_unchecked(snapshot, server)}, so what is said of its tools was not judged: "
@@ -188,6 +198,14 @@ async def examine_store(snapshot: Snapshot, storage: str, data: Path) -> Sequenc
         return [Finding(where=where, subject="storage", sound=False, message=str(error))]
     await opened.close()
     return [Finding(where=where, subject="storage", sound=True, message=opened.place)]
+
+
+async def examine_destinations(snapshot: Snapshot) -> Sequence[Finding]:
+    """Examine whether each destination of notifications can be reached."""
+    return [
+        Finding(where=str(one.position), subject=f"notifications {one.name}", sound=one.sound, message=one.message)
+        for one in await probe_destinations(snapshot)
+    ]
 
 
 def examine_keys(snapshot: Snapshot, env: Mapping[str, str]) -> Sequence[Finding]:

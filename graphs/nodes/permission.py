@@ -68,9 +68,8 @@ class PermissionNode:
             build_approval(item, context, self._site, services) for item in judged if item.verdict.decision == "ask"
         ]
         if requests:
-            for request, stored in zip(
-                requests, await services.store.approvals.request(requests, entries), strict=True
-            ):
+            found = await services.store.approvals.request(requests, entries, services.snapshot.gateway.notifications)
+            for request, stored in zip(requests, found, strict=True):
                 if stored.id == request.id:  # else it was asked for before
                     services.metrics.count_verdict(request.graph, request.tool, "ask")
         elif entries:

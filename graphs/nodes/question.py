@@ -129,7 +129,8 @@ class Asker:
                 created=now,
                 expires=now + self.expires,
                 given={},
-            )
+            ),
+            self._services.snapshot.gateway.notifications,
         )
 
     async def _answer_by_value(self, value: object, question: NodeQuestion, context: Context) -> None:

@@ -266,7 +266,7 @@ class ToolsNode:
         message = build_earlier_result(claimed, call_id, call["name"])
         if claimed.state == "running":
             unknown = replace(record, kind="call", time=time.time(), outcome="unknown")
-            await self._services.store.audit.append([unknown])
+            await self._record_unknown_end(unknown)
         elif claimed.state in REFUSALS:
             await self._services.store.audit.append([replace(record, verdict="deny", rule=REFUSALS[claimed.state])])
         if claimed.state == "done":
@@ -306,7 +306,7 @@ class ToolsNode:
         except asyncio.CancelledError:
             seconds = time.monotonic() - began
             stopped = replace(record, kind="call", time=time.time(), outcome="stopped", seconds=seconds)
-            await asyncio.shield(services.store.audit.append([stopped]))
+            await asyncio.shield(self._record_unknown_end(stopped))
             raise
         seconds = time.monotonic() - began
         outcome = "failed" if failed else "ok"
@@ -314,13 +314,26 @@ class ToolsNode:
         try:
             # Whoever asked may have left, but the call took effect: what came of it is kept.
             await asyncio.shield(
-                services.store.journal.finish(call_id, build_stored_result(message), failed=failed, record=ended)
+                services.store.journal.finish(
+                    call_id,
+                    build_stored_result(message),
+                    failed=failed,
+                    record=ended,
+                    notifications=services.snapshot.gateway.notifications,
+                )
             )
         except StorageError:
             # The call took effect: the model must have its result, or it would ask for it again.
             log.exception("the result of %s could not be kept", people_name)
         emit(build_tool_finished(message, people_name, seconds))
         return message
+
+    async def _record_unknown_end(self, record: AuditEntry) -> None:
+        """Record a call of which nobody knows whether it took effect; whoever approves such calls hears of it."""
+        services = self._services
+        await services.store.audit.append([record])
+        if (spec := services.snapshot.gateway.notifications) is not None:
+            await services.store.notifications.report_failures(spec, [record])
 
     def _build_entry(
         self,

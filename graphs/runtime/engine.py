@@ -17,6 +17,7 @@ from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.own_address import OwnAddress
 from graphs.nodes.result_cache import ResultCache
+from graphs.notifications.worker import NotificationWorker
 from graphs.policy.rules import Caller
 from graphs.runtime import approvals as decisions
 from graphs.runtime.questions import NodeQuestion, QuestionStatus
@@ -231,6 +232,10 @@ class Engine(Generic[Attachment]):
                 log.warning("what is old could not be deleted, which is tried again in an hour: %s", error)
             await asyncio.sleep(3600)
 
+    async def notify_forever(self) -> None:
+        """Send what people are to hear of, by the newest snapshot."""
+        await NotificationWorker(self.store, self.metrics, lambda: self.current_revision.snapshot).run()
+
     def _update_servers(self) -> None:
         if self._current_revision is not None:
             status = self._current_revision.tool_registry.get_status()
@@ -311,7 +316,10 @@ async def open_engine(
         )
         stack.push_async_callback(engine.close)
         await engine.serve(snapshot)
-        tasks = [asyncio.create_task(engine.prune_forever(), name="prune")]
+        tasks = [
+            asyncio.create_task(engine.prune_forever(), name="prune"),
+            asyncio.create_task(engine.notify_forever(), name="notify"),
+        ]
         if reload_with is not None:
             tasks.append(asyncio.create_task(engine.reload_forever(reload_with), name="reload"))
         for task in tasks:

@@ -11,11 +11,13 @@ from typing import Any, Literal, get_args
 from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from graphs.config.spec.notifications import NotificationsSpec
 from graphs.errors import InterlockError
 from graphs.redaction import Redaction
 from graphs.store.audit.log import append_entries, find_ask_records
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends.base import Database
+from graphs.store.notifications import Notice, add_notices, build_waiting_notices
 from graphs.store.tables import AnyRow, AnySelect, approvals
 
 ApprovalStatus = Literal["pending", "approved", "rejected", "expired", "superseded"]
@@ -121,9 +123,14 @@ class Approvals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def request(self, requests: Sequence[Approval], records: Sequence[AuditEntry] = ()) -> tuple[Approval, ...]:
+    async def request(
+        self,
+        requests: Sequence[Approval],
+        records: Sequence[AuditEntry] = (),
+        notifications: NotificationsSpec | None = None,
+    ) -> tuple[Approval, ...]:
         """Ask for these calls, and return what is now stored, in the same order. What is new of `records` goes into the
-        audit in the same transaction.
+        audit in the same transaction, and so does what `notifications` says is to be sent.
 
         A call that was asked for before keeps its first approval, with its id and its decision: a node that runs again
         asks for nothing new.
@@ -142,6 +149,7 @@ class Approvals:
                     _ADD, [_to_row(replace(approval, id=generate_approval_id())) for approval in missing]
                 )
                 stored = _find_by_calls(connection, [approval.call_id for approval in requests])
+            add_notices(connection, [notice for found in stored.values() for notice in _notify(notifications, found)])
             append_entries(connection, [_attach_approval_id(record, stored) for record in records], once=True)
             return stored
 
@@ -297,6 +305,13 @@ def _from_row(row: AnyRow) -> Approval:
 
 def _to_row(approval: Approval) -> dict[str, Any]:
     return {name: getattr(approval, name) for name in _NAMES}
+
+
+def _notify(spec: NotificationsSpec | None, approval: Approval) -> list[Notice]:
+    """Build what is sent of an approval that waits."""
+    if approval.status != "pending":
+        return []
+    return build_waiting_notices(spec, "approval", approval.id, approval.approver, approval.created, approval.expires)
 
 
 def _attach_approval_id(record: AuditEntry, stored: Mapping[str, Approval]) -> AuditEntry:

@@ -10,10 +10,12 @@ from typing import Any, Literal, cast
 from sqlalchemy import Connection, bindparam, case, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from graphs.config.spec.notifications import NotificationsSpec
 from graphs.errors import InterlockError
 from graphs.events import PendingQuestion, QuestionField
 from graphs.store.approvals import generate_approval_id
 from graphs.store.backends.base import Database
+from graphs.store.notifications import add_notices, build_waiting_notices
 from graphs.store.tables import AnyRow, AnySelect, questions
 
 QuestionStatus = Literal["pending", "answered", "unfit", "expired", "closed"]
@@ -124,14 +126,22 @@ class Questions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def ask(self, question: NodeQuestion) -> NodeQuestion:
-        """Ask, and return what is now stored: a node that asked before keeps its question and the answer."""
+    async def ask(self, question: NodeQuestion, notifications: NotificationsSpec | None = None) -> NodeQuestion:
+        """Ask, and return what is now stored: a node that asked before keeps its question and the answer. Where a role
+        is to answer, what `notifications` says is to be sent is written in the same transaction."""
 
         def work(connection: Connection) -> NodeQuestion:
             connection.execute(_ADD, _to_row(question))
             # An id of eight characters can be taken: then the row is missing.
             while (stored := _find_by_place(connection, question.place)) is None:
                 connection.execute(_ADD, _to_row(replace(question, id=generate_approval_id())))
+            if stored.role is not None and stored.status == "pending":
+                add_notices(
+                    connection,
+                    build_waiting_notices(
+                        notifications, "question", stored.id, stored.role, stored.created, stored.expires
+                    ),
+                )
             return stored
 
         return _apply_expiry(await self._database.write(work), time.time())

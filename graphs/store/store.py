@@ -17,6 +17,7 @@ from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
 from graphs.store.memories import Memories
+from graphs.store.notifications import Notifications
 from graphs.store.questions import Questions
 from graphs.store.tool_journal import ToolJournal
 from graphs.store.turn_lookup import TurnLookup
@@ -43,8 +44,8 @@ class PruneResult:
 
 
 class Store:
-    """One database with checkpoints, turns, approvals, tool journal, memories, usage and audit. Make one with `open`;
-    many processes may share a database."""
+    """One database with checkpoints, turns, approvals, tool journal, notifications, memories, usage and audit. Make one
+    with `open`; many processes may share a database."""
 
     def __init__(self, database: Database) -> None:
         self.place = database.place
@@ -55,6 +56,7 @@ class Store:
         self.turn_lookup = TurnLookup(database)
         self.approvals = Approvals(database)
         self.questions = Questions(database)
+        self.notifications = Notifications(database)
         self.memories = Memories(database)
         self.journal = ToolJournal(database)
         self.audit = AuditLog(database)
@@ -164,6 +166,7 @@ class Store:
         await self.usage.prune(moment)
         calls = await self.journal.prune(before)
         await self.questions.prune(before)
+        await self.notifications.prune(before)
         await self.memories.prune(moment, memories)
         approvals = await self.approvals.prune(moment - audit)
         records = await self.audit.prune(moment - audit, now=moment)

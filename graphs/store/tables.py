@@ -202,6 +202,29 @@ questions = Table(
 )
 """Not kept among the approvals: whatever reads those, an older replica included, never finds a question there."""
 
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("destination", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("outcome", String),
+    Column("created", Float, nullable=False, index=True),
+    Column("due", Float, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+"""What is to be sent to people; see `notifications.py`."""
+# Only a moment passes until most are sent: what waits is looked for every second.
+Index(
+    "notifications_waiting",
+    notifications.c.destination,
+    notifications.c.due,
+    sqlite_where=notifications.c.status == "waiting",
+    postgresql_where=notifications.c.status == "waiting",
+)
+
 memories = Table(
     "memories",
     metadata,

@@ -9,11 +9,13 @@ from typing import Any, Literal
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from graphs.config.spec.notifications import NotificationsSpec
 from graphs.store.audit.log import append_entries
 from graphs.store.audit.record import AuditEntry
 from graphs.store.backends import prepared_statements
 from graphs.store.backends.base import Database, is_brief
 from graphs.store.batches import Batches
+from graphs.store.notifications import add_failure_notices
 from graphs.store.tables import AnyRow, approvals, journal
 from graphs.store.turns import TurnProgress, write_progress
 
@@ -64,10 +66,11 @@ class JournalEntry:
 
 @dataclass(frozen=True)
 class _End:
-    """What came of a call: the changes of its row, and its audit record."""
+    """What came of a call: the changes of its row, its audit record, and what is sent to people of it."""
 
     row: dict[str, Any]
     record: AuditEntry | None
+    notifications: NotificationsSpec | None
 
 
 _GET_ENTRIES = select(journal.c.call_id, journal.c.tool, journal.c.claimed, journal.c.finished, journal.c.failed).where(
@@ -142,17 +145,26 @@ class ToolJournal:
         return await self._database.write(work, brief=brief)
 
     async def finish(
-        self, call_id: str, result: dict[str, Any], *, failed: bool, record: AuditEntry | None = None
+        self,
+        call_id: str,
+        result: dict[str, Any],
+        *,
+        failed: bool,
+        record: AuditEntry | None = None,
+        notifications: NotificationsSpec | None = None,
     ) -> None:
-        """Save what came of a call, with its audit record, together with the other calls that end at the same time. The
-        first result of a call stays."""
-        await self._ends.add(_End({"call": call_id, "outcome": result, "badly": failed}, record))
+        """Save what came of a call, with its audit record, and what `notifications` says is to be sent of it, together
+        with the other calls that end at the same time. The first result of a call stays."""
+        await self._ends.add(_End({"call": call_id, "outcome": result, "badly": failed}, record, notifications))
 
     async def _write_ends(self, ends: Sequence[_End]) -> None:
         rows = [end.row for end in ends]
 
         def work(connection: Connection) -> None:
             prepared_statements.write(connection, _FINISH, *rows)
+            for end in ends:
+                if end.record is not None and end.notifications is not None:
+                    add_failure_notices(connection, end.notifications, [end.record])
             append_entries(connection, [end.record for end in ends if end.record is not None])
 
         await self._database.write(work, brief=is_brief(rows))

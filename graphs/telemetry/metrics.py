@@ -21,6 +21,7 @@ UNKNOWN = "unknown"
 """The label of a tool that no server has: the model made its name up, and names must not be endless."""
 
 TurnStatus = Literal["waiting", "finished", "stopped", "failed"]
+NotificationOutcome = Literal["sent", "retried", "failed", "dropped"]
 ToolOutcome = Literal["ok", "error", "refused", "cut"]
 
 SHORT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -146,6 +147,12 @@ class Metrics:
         self._cache_hits = Counter(
             "interlock_cache_hits", "Results that a node used again, by `cache`.", ["graph", "node"], registry=own
         )
+        self._notifications = Counter(
+            "interlock_notifications",
+            "Attempts to send a notification, by what came of them.",
+            ["destination", "event", "outcome"],
+            registry=own,
+        )
         self._server_up = Gauge(
             "interlock_server_up",
             "1 while the MCP server is connected; of several workers, in all of them.",
@@ -235,6 +242,11 @@ class Metrics:
     def count_cache_hit(self, graph: str, node: str) -> None:
         """Count one result that a node used again."""
         self._cache_hits.labels(graph, node).inc()
+
+    def count_notification(self, destination: str, event: str, outcome: NotificationOutcome) -> None:
+        """Count one attempt to send a notification. `dropped`: there was nothing to tell any more; `failed`: given
+        up."""
+        self._notifications.labels(destination, event, outcome).inc()
 
     def count_model_request(self, model: str, outcome: str) -> None:
         """Count one request to the model endpoint: `ok`, `cut`, or the kind of the error."""

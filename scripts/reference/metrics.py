@@ -34,8 +34,11 @@ LABELS = {
     "status": "Turns: `finished`, `waiting`, `stopped` or `failed`. Approvals: as in the API. HTTP: the status code.",
     "outcome": (
         "Model requests: `ok`, `cut`, or the kind of error. Tool calls: `ok`, `error`, `refused` or `cut`. "
-        "Reloads: `ok` or `failed`."
+        "Reloads: `ok` or `failed`. Notifications: `sent`; `retried`, where an attempt failed and another follows; "
+        "`failed`, where it was given up; `dropped`, where somebody decided first."
     ),
+    "destination": "The destination's name in `gateway.yaml`.",
+    "event": "`approval.pending`, `approval.expiring`, `approval.failed`, `question.pending` or `question.expiring`.",
 }
 
 

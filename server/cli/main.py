@@ -14,6 +14,7 @@ from graphs.errors import ConfigError, InterlockError
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.graph import graph
+from server.cli.notify import notify
 from server.cli.options import (
     Configs,
     DiffFormat,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(access)
 app.add_typer(audit)
 app.add_typer(graph)
+app.add_typer(notify)
 
 
 @app.command()
@@ -171,7 +173,7 @@ def doctor(
     configs: Configs = None,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds that an MCP server gets to come up.")] = 45.0,
 ) -> None:
-    """Tries everything that the files name: servers, LiteLLM, storage, keys. Exit 0: all is well; 1: it is not."""
+    """Tries everything that the files name, and sends no notification. Exit 0: all is well; 1: it is not."""
     from graphs.config.loader import load
     from graphs.diagnostics.doctor import examine
 

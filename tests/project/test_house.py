@@ -25,7 +25,7 @@ RIDDLES = {
 """Names that say nothing to whoever has not written them."""
 
 
-@pytest.mark.parametrize(("package", "packages", "modules"), [("graphs", 12, 4), ("server", 7, 2)])
+@pytest.mark.parametrize(("package", "packages", "modules"), [("graphs", 13, 4), ("server", 7, 2)])
 def test_the_top_level_fits_on_a_screen(package: str, packages: int, modules: int) -> None:
     folder = ROOT / package
     folders = {entry.parent.name for entry in folder.glob("*/__init__.py")} | (

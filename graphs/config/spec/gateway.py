@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from graphs.config.spec.base import NO_SWITCH, Duration, Size, Spec, Switch
+from graphs.config.spec.notifications import NotificationsSpec
 
 _DAY = 86400.0
 _ORIGIN = re.compile(
@@ -158,6 +159,8 @@ class GatewaySpec(Spec):
     a valid key, or everybody. Without a key there are the status and the snapshot alone."""
     http: HttpSpec = HttpSpec()
     """What a client may take before it shows a valid key, and while it sends a request."""
+    notifications: NotificationsSpec | None = None
+    """Where people hear of approvals and questions that wait for their role. Absent: nowhere."""
 
     @field_validator("storage")
     @classmethod

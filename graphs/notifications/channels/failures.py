@@ -1,0 +1,17 @@
+"""The failure of an attempt to send."""
+
+from __future__ import annotations
+
+from graphs.errors import InterlockError
+
+
+class SendFailed(InterlockError):
+    """An attempt that failed, in words without addresses and secrets: they name the host alone.
+
+    `is_final`: no further attempt is wanted. `retry_after`: seconds that the receiver asked for.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.is_final = is_final
+        self.retry_after = retry_after
