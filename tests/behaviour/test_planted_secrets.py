@@ -36,7 +36,7 @@ GIVEN = plant(
     "admin key", "web key", "model key", "jwt secret", "talks env", "talks option", "talks word", "talks address",
     "dies env", "dies option", "refused password", "refused query", "refused header", "reached query",
     "reached bearer", "reached header", "jwks query", "virtual key", "wrong key", "wrong basic", "wrong query",
-    "literal",
+    "literal", "notify key", "notify query", "notify chat", "notify password",
 )  # fmt: skip
 """What was given in confidence. It may come out nowhere."""
 SAID = plant("argument", "prompt", "answer")
@@ -48,6 +48,14 @@ models:
   api_key: ${LITELLM_API_KEY}
   default: scripted
   key: caller
+notifications:
+  console: https://interlock.example.com/console
+  destinations:
+    hook: {own: true, webhook: {url: "http://REFUSED/hook?key=${NOTIFY_QUERY}", secret: "whsec_${NOTIFY_KEY}"}}
+    chat: {own: true, slack: {url: "http://127.0.0.1:9/services/${NOTIFY_CHAT}"}}
+    mail:
+      own: true
+      mail: {host: 127.0.0.1, port: 9, user: me, password: "${NOTIFY_PASSWORD}", sender: a@b.example, to: c@d.example}
 """
 SERVERS = """\
 mcpServers:
@@ -106,6 +114,10 @@ def environment() -> dict[str, str]:
         "REACHED_BEARER": GIVEN["reached bearer"],
         "REACHED_HEADER": GIVEN["reached header"],
         "JWKS_QUERY": in_address("jwks query"),
+        "NOTIFY_KEY": base64.b64encode(GIVEN["notify key"].encode()).decode(),
+        "NOTIFY_QUERY": in_address("notify query"),
+        "NOTIFY_CHAT": in_address("notify chat"),
+        "NOTIFY_PASSWORD": GIVEN["notify password"],
     }
 
 
@@ -144,6 +156,8 @@ def ask_of_tools(talk: Talk, model: ScriptedModel) -> None:
     model.script(Answer(calls=[Call("talks__takes", {"password": SAID["argument"]})]))
     assert "approve" in talk.say(SAID["prompt"]).text
     [pending] = talk.shown("/v1/approvals?status=pending").json()["data"]
+    for destination in ("hook", "chat", "mail"):
+        talk.served.process.wait_for_line(f"approval.pending to {destination} failed")
     assert talk.shown("/console/api/state").status_code == 200
     decided = talk.post(f"/v1/approvals/{pending['id']}", json={"decision": "approve", "note": "fine"})
     assert decided.status_code == 200
@@ -206,7 +220,13 @@ def save_badly(talk: Talk, configs: Path) -> None:
 def commands(configs: Path, data: Path, env: Mapping[str, str], into: Seen) -> None:
     """The other commands, as a person runs them beside the server, all at once."""
     common = {**plain_environment(), **env, "INTERLOCK_DATA": str(data)}
-    lines = ("doctor --patience 20", "draw --format svg", "access --format json", "audit show --format json")
+    lines = (
+        "doctor --patience 20",
+        "draw --format svg",
+        "access --format json",
+        "audit show --format json",
+        "notify test",
+    )
     running = {
         line: subprocess.Popen(
             [Path(sys.executable).with_name("interlock"), *line.split(), "--configs", configs],
@@ -231,8 +251,9 @@ def written(folder: Path, elsewhere: Elsewhere, refused: str, reached: str) -> P
         .replace("REACHED/", f"{reached}/")
     )
     access = ACCESS.replace("ISSUER", elsewhere.root)
+    gateway = GATEWAY.replace("REFUSED/", f"{refused}/")
     graph = {"graphs/assistant.yaml": yaml.safe_dump(ASSISTANT)}
-    return write_configs(folder, {"gateway.yaml": GATEWAY, "servers.yaml": servers, "access.yaml": access, **graph})
+    return write_configs(folder, {"gateway.yaml": gateway, "servers.yaml": servers, "access.yaml": access, **graph})
 
 
 def play(folder: Path, model: ScriptedModel, elsewhere: Elsewhere, collected: Collector) -> Seen:
@@ -307,12 +328,19 @@ def check_that_it_happened(seen: Seen) -> None:
             "server refused is down",
             '"status":401',
             "cannot be served",
+            "approval.pending to hook failed",
+            "approval.pending to mail failed",
             '"turn"',
             "[redacted]",
         ),
         "the spans": ("execute_tool talks/refuses", "chat scripted"),
         "interlock doctor --patience 20": ("FAIL servers.yaml", "[redacted]", "key web: on"),
         "interlock draw --format svg": ("<svg",),
+        "interlock notify test": (
+            "hook: 127.0.0.1 answered 401",
+            "chat: 127.0.0.1 cannot be reached",
+            "FAIL gateway.yaml",
+        ),
         "interlock audit show --format json": ('"password": "[redacted]"', "talks/refuses"),
     }.items():
         for words in wanted:

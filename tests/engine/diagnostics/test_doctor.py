@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from typing import Any
 
 import psutil
 import pytest
-from support.facade import ACCESS, KEYS, write_configs
+from support.facade import ACCESS, KEYS, add_to_gateway, write_configs
+from support.notice_receivers import Receiver
 from support.processes import plain_environment
 from support.scripted_model import ScriptedModel
 from support.tool_server import SERVER, Tools
 
 from graphs.config.loader import load
-from graphs.diagnostics.doctor import Finding, examine
+from graphs.diagnostics.doctor import Finding, check_servers, examine
 
 ENV = {**os.environ, **KEYS}
 MUTE = "import time; time.sleep(600)"
@@ -118,3 +120,26 @@ async def test_a_model_that_cannot_embed_is_named_where_a_graph_names_it(tmp_pat
     assert found["embedding model chatty"].where.startswith("graphs/chatty.yaml:")
     demo = await findings(write_configs(tmp_path / "d", "", {}, graphs=graphs), tmp_path / "data")
     assert "the demo model has no embeddings" in demo["embedding model embedder"].message
+
+
+async def test_destinations_of_notifications_are_tried_and_nothing_is_sent(tmp_path: Path, tools: Tools) -> None:
+    secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+    with Receiver() as receiver:
+        destinations = {
+            "good": {"webhook": {"url": f"{receiver.url}/interlock", "secret": secret}},
+            "gone": {"mattermost": {"url": "http://127.0.0.1:9/hooks/T0KEN"}},
+        }
+        folder = write_configs(tmp_path / "c", "http://127.0.0.1:9/v1", {"good": {"url": tools.url}})
+        notifications = {"console": "https://interlock.example.com/console", "destinations": destinations}
+        found = await findings(add_to_gateway(folder, notifications=notifications), tmp_path / "data")
+        problems, notes = await check_servers(load(folder, ENV), 8)
+        assert {request.method for request in receiver.requests} == {"HEAD"}
+    good, gone = found["notifications good"], found["notifications gone"]
+    assert (good.sound, gone.sound) == (True, False)
+    assert good.message.startswith("127.0.0.1 answers (status 204 to HEAD)")
+    assert gone.message == "127.0.0.1 cannot be reached"
+    for name, finding in (("good", good), ("gone", gone)):
+        line = (folder / "gateway.yaml").read_text().splitlines()[int(finding.where.split(":")[1]) - 1]
+        assert line.strip().startswith(f"{name}:")
+    assert f"{gone.where}: gone: 127.0.0.1 cannot be reached" in [str(problem) for problem in problems]
+    assert f"good: {good.message}" in notes
