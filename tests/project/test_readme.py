@@ -19,6 +19,7 @@ from support.configs import write_configs
 from support.processes import free_port, plain_environment, running
 
 from graphs.config.loader import load
+from graphs.config.spec.notifications import decode_webhook_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
@@ -48,6 +49,7 @@ ELSEWHERE = {
     r"make bench( ARGS=\w+)?": "test_bench.py",
     r"make studio": "test_studio.py, and test_setup.py what it installs",
     r"\.venv/bin/interlock test assistant --record": "facade/cli/test_case_command.py",
+    r"\.venv/bin/interlock notify test on-call": "facade/cli/test_notify_command.py",
     r"\.venv/bin/interlock turn( TURN)?": "behaviour/test_turn_paths.py",
     r"\.venv/bin/python docs/seed_checks\.py": "test_start.py",
     r"OPENAI_API_BASE_URLS=\S+ .* open-webui serve": "e2e/",
@@ -66,7 +68,7 @@ EXAMPLES = [
     for number, example in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL), 1)
 ]
 FILES = {
-    "gateway.yaml": {"models", "default_graph", "storage", "tools", "retention", "ready", "http"},
+    "gateway.yaml": {"models", "default_graph", "storage", "tools", "retention", "ready", "http", "notifications"},
     "servers.yaml": {"mcpServers"},
     "access.yaml": {"roles", "keys", "identities"},
     "graphs/assistant.yaml": {
@@ -169,6 +171,8 @@ def test_every_command_does_what_it_says(page: str, served: tuple[str, dict[str,
                 assert '"tool": "filesystem/write_file"' in Path("/tmp/interlock-audit.jsonl").read_text()
             case [".venv/bin/interlock", "audit", "verify", *_]:
                 assert re.search(r"^the store: .* whole$", printed, re.MULTILINE)
+            case ["echo", _]:
+                assert len(decode_webhook_secret(printed.strip())) == 32
             case ["curl", *_, address] if address.endswith("/metrics"):
                 assert 'interlock_turns_total{graph="assistant",status="finished"}' in printed
             case ["curl", "-s", address, *_] if "/v1/approvals" in address:
@@ -188,6 +192,7 @@ def test_every_example_is_a_config_file_without_mistakes(example: str, tmp_path:
         # Examples name roles of the shipped file.
         content["roles"] = yaml.safe_load((CONFIGS / name).read_text())["roles"] | content.get("roles", {})
     env = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
+    env |= {"NOTIFY_SECRET": "whsec_" + "ab12" * 11, "SLACK_WEBHOOK": "https://hooks.example.com/services/x"}
     files = {name: yaml.safe_dump(content)}
     for page in PAGES.values() if "type: python" in example else ():
         for stem, code in re.findall(r"python/(\w+)\.py`:\n\n```python\n(.*?)```", page, re.DOTALL):

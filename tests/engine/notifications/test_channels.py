@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from pydantic import SecretStr
 from support.notice_receivers import MailServer, Receiver, smtp_server, verify_webhook
 from support.processes import free_port
 
-from graphs.config.spec.notifications import DestinationSpec
+from graphs.config.spec.notifications import DestinationSpec, WebhookSpec
 from graphs.notifications.channels import probe, send
 from graphs.notifications.channels.chats import build_mattermost_body, build_slack_body
 from graphs.notifications.channels.failures import SendFailed
 from graphs.notifications.channels.http import build_transport
-from graphs.notifications.channels.webhook import compute_signature
+from graphs.notifications.channels.webhook import compute_signature, sign_webhook
 from graphs.notifications.message import Notification
 
 OLD, NEW = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -63,6 +64,25 @@ async def test_a_receiver_with_either_secret_verifies_while_one_is_replaced() ->
     assert got.headers["content-type"] == "application/json"
     assert got.json == {"type": "approval.pending", "timestamp": "2023-11-14T22:13:20.250Z", "data": MESSAGE.data}
     assert got.body.isascii()
+
+
+async def test_the_receiver_of_the_guide_takes_what_is_genuine_and_nothing_else() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guide" / "operations.md").read_text()
+    [code] = re.findall(r"```python\n(.*?def is_genuine.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    with Receiver() as receiver:
+        await deliver({"webhook": {"url": receiver.url, "secret": NEW, "previous_secret": OLD}})
+        (got,) = receiver.requests
+    is_genuine, headers = names["is_genuine"], dict(got.headers)
+    assert is_genuine(NEW, headers, got.body)
+    assert is_genuine(OLD, headers, got.body)
+    assert not is_genuine(NEW, headers, got.body + b" ")
+    assert not is_genuine(NEW, {**headers, "webhook-id": "msg_2"}, got.body)
+    stale = sign_webhook(
+        WebhookSpec(url=SecretStr("https://x.example"), secret=SecretStr(NEW)), "msg_1", got.body, now=1e9
+    )
+    assert not is_genuine(NEW, dict(stale), got.body)
 
 
 async def test_a_redirect_is_not_followed_and_a_failure_names_no_more_than_the_host() -> None:
