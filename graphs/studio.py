@@ -105,6 +105,8 @@ class StudioServices:
                 attach=lambda _: None,
                 demo=self._find_model_url,
                 may_block=False,
+                # Who debugs rouses nobody. Where the store is shared, those who serve send what waits in it.
+                notifies=False,
             )
         )
         services = build_services(engine, caller)

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks into the store."""
+PAUSE = 10.0
+"""Seconds before the next look after one that failed."""
 MOST_AT_ONCE = 4
 """Messages under way to one destination: the whole queue of this process."""
 LEASE = 90.0
@@ -59,6 +61,7 @@ class NotificationWorker:
         self._lanes: dict[str, asyncio.Task[None]] = {}
         """By destination: what is being sent there."""
         self._next_sweep = 0.0
+        self._is_ending = False
 
     async def run(self) -> None:
         """Look for what is due for ever. The outermost layer of its own task."""
@@ -86,20 +89,30 @@ class NotificationWorker:
                 self._lanes[name] = asyncio.create_task(self._empty_lane(name, transport), name=f"notify {name}")
         except StorageError as error:
             log.warning("notifications wait for the storage: %s", error)
+            await asyncio.sleep(PAUSE)
         except Exception:
             log.exception("notifications are held up")
+            await asyncio.sleep(PAUSE)
 
     async def _empty_lane(self, destination: str, transport: OutboundTransport) -> None:
         """Send what is due for a destination, until nothing is."""
         try:
-            while claimed := await self._store.notifications.claim(destination, most=MOST_AT_ONCE, lease=LEASE):
+            while not self._is_ending and (claimed := await self._claim(destination)):
                 await asyncio.gather(*(self._deliver(notice, transport) for notice in claimed))
         except StorageError as error:
             log.warning("notifications to %s wait for the storage: %s", destination, error)
-        except Exception:
-            log.exception("notifications to %s are held up", destination)
+
+    async def _claim(self, destination: str) -> tuple[Notice, ...]:
+        return await self._store.notifications.claim(destination, most=MOST_AT_ONCE, lease=LEASE)
 
     async def _deliver(self, notice: Notice, transport: OutboundTransport) -> None:
+        """Send one, and note what came of it. What the storage cannot note is sent again once its lease is over."""
+        try:
+            await self._attempt(notice, transport)
+        except StorageError as error:
+            log.warning("what came of notification %s could not be noted: %s", notice.id, error)
+
+    async def _attempt(self, notice: Notice, transport: OutboundTransport) -> None:
         snapshot = self._find_snapshot()
         spec = snapshot.gateway.notifications
         destination = spec.destinations.get(notice.destination) if spec is not None else None
@@ -165,6 +178,7 @@ class NotificationWorker:
 
     async def _finish(self) -> None:
         """Give what is being sent a moment, so that it is not sent again."""
+        self._is_ending = True
         lanes = [lane for lane in self._lanes.values() if not lane.done()]
         if not lanes:
             return

@@ -294,13 +294,15 @@ async def open_engine(
     tracing: Tracing | None = None,
     describe_server: DescribeServer | None = None,
     may_block: bool = True,
+    notifies: bool = True,
 ) -> AsyncGenerator[Engine[Attachment]]:
     """Open an engine with its MCP servers, store and model endpoint; all are closed at the end.
 
     `attach` makes what is swapped together with each snapshot; it raises ConfigError where that cannot be served.
     `demo` gives the endpoint to use where the gateway file names none (the demo model). With `reload_with`, the
     environment that config files read, the folder is watched and reloaded. `describe_server` makes lines for the log
-    of each server that comes up. `may_block` is the store's. Raises InterlockError when the store cannot be opened.
+    of each server that comes up. `may_block` is the store's. `notifies`: notifications are sent from here. Raises
+    InterlockError when the store cannot be opened.
     """
     async with AsyncExitStack() as stack:
         store = await Store.open(storage or snapshot.gateway.storage, data, may_block=may_block)
@@ -316,10 +318,9 @@ async def open_engine(
         )
         stack.push_async_callback(engine.close)
         await engine.serve(snapshot)
-        tasks = [
-            asyncio.create_task(engine.prune_forever(), name="prune"),
-            asyncio.create_task(engine.notify_forever(), name="notify"),
-        ]
+        tasks = [asyncio.create_task(engine.prune_forever(), name="prune")]
+        if notifies:
+            tasks.append(asyncio.create_task(engine.notify_forever(), name="notify"))
         if reload_with is not None:
             tasks.append(asyncio.create_task(engine.reload_forever(reload_with), name="reload"))
         for task in tasks:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, add_to_gateway, said, serving, write_configs
 from support.gateway import ADMIN_KEY, PinnedGateway
-from support.notice_receivers import Receiver, verify_webhook, wait_until
+from support.notice_receivers import Receiver, smtp_server, verify_webhook, wait_until
 from support.processes import free_port
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
@@ -98,7 +98,7 @@ async def find_counts(facade: Facade) -> dict[str, int]:
 async def test_the_approver_hears_who_asks_for_what_by_which_rule_and_until_when(
     tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None, receiver: Receiver
 ) -> None:
-    args = {"text": "with sk-of-the-tests in it", "password": "hunter2hunter2"}
+    args = {"text": f"with sk-of-the-tests and {SECRET} in it", "password": "hunter2hunter2"}
     model.script(Answer(calls=[Call("files__write", args)]))
     folder = write_folder(tmp_path / "c", model, tools, {"on-call": webhook(receiver)})
     async with serving(folder, tmp_path / "data") as facade:
@@ -131,7 +131,54 @@ async def test_the_approver_hears_who_asks_for_what_by_which_rule_and_until_when
     assert data["args"].keys() == {"text", "password"}
     assert b"hunter2" not in got.body
     assert b"sk-of-the-tests" not in got.body
+    assert SECRET.removeprefix("whsec_").encode() not in got.body
     assert data["args"]["text"].startswith("with ")
+
+
+async def test_people_hear_of_it_by_mail_and_in_their_chats(
+    tmp_path: Path,
+    model: ScriptedModel,
+    tools: Tools,
+    keys: None,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    monkeypatch.setenv("SMTP_PASSWORD", "hush-hush-hush")
+    hostile = "<!channel> [Approve](https://evil.example)\nRule: none"
+    model.script(Answer(calls=[Call("files__write", {"text": hostile})]))
+    async with smtp_server(tmp_path, user="interlock", password="hush-hush-hush") as server:
+        mail = {
+            "host": "localhost",
+            "port": server.port,
+            "user": "interlock",
+            "password": "${SMTP_PASSWORD}",
+            "sender": "interlock@example.com",
+            "to": ["ada@example.com", "bob@example.com"],
+        }
+        destinations = {
+            "mail": {"mail": mail},
+            "slack": {"slack": {"url": f"{receiver.url}/services/x"}},
+            "mattermost": {"mattermost": {"url": f"{receiver.url}/hooks/x"}},
+        }
+        folder = write_folder(tmp_path / "c", model, tools, destinations)
+        async with serving(folder, tmp_path / "data") as facade:
+            await facade.say("write x", key=DEVELOPER)
+            requests = await receiver.wait_for(2)
+            (got,) = await wait_until(lambda: server.mails)
+    assert server.encrypted == [True]
+    assert got["to"] == "ada@example.com, bob@example.com"
+    assert got["subject"] == "[Interlock] Approval needed: files/write"
+    by_path = {request.path: request.json for request in requests}
+    slack = "\n".join(block["text"]["text"] for block in by_path["/services/x"]["blocks"])
+    for text in (got.get_content().replace("\r\n", "\n"), slack, by_path["/hooks/x"]["text"]):
+        assert "Asked by: developer (key developer, role developer)" in text
+        assert r'"text": "<!channel> [Approve](https://evil.example)\nRule: none"' in text
+        assert "): Two people decide." in text
+        assert "Decided by: the role admin" in text
+        assert "UTC, in 15 minutes" in text
+        assert f"Open the console, which asks for your key: {CONSOLE}" in text
+        assert "This message decides nothing." in text
 
 
 async def test_what_is_about_to_expire_is_told_once_more(

@@ -55,12 +55,14 @@ def build_mail(spec: MailSpec, message: Notification) -> EmailMessage:
 
 @asynccontextmanager
 async def _open_session(spec: MailSpec) -> AsyncGenerator[aiosmtplib.SMTP]:
+    # Reads the machine's certificates: too slow for the event loop.
+    trusted = None if spec.tls == "none" else await asyncio.to_thread(ssl.create_default_context)
     session = aiosmtplib.SMTP(
         hostname=spec.host,
         port=spec.server_port,
         use_tls=spec.tls == "tls",
         start_tls=spec.tls == "starttls",
-        tls_context=None if spec.tls == "none" else ssl.create_default_context(),
+        tls_context=trusted,
         local_hostname=_find_domain(spec),  # else the library asks the name server, and the loop waits
         username=spec.user or None,
         password=spec.password.get_secret_value() or None,
