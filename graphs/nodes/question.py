@@ -130,7 +130,7 @@ class Asker:
                 expires=now + self.expires,
                 given={},
             ),
-            self._services.snapshot.gateway.notifications,
+            self.services.snapshot.gateway.notifications,
         )
 
     async def _answer_by_value(self, value: object, question: NodeQuestion, context: Context) -> None:
