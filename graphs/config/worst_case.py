@@ -144,7 +144,7 @@ class _Walks:
         into = node.locate_outputs().get(("into",))
         if node.role == "agent":
             variable = self._plan.find_output(into) if into is not None else None
-            return 1 + (variable is not None and variable.type.kind != "string")
+            return 1 + (variable is not None and not variable.type.is_plain_text)
         return int(node.role in MODEL_ROLES and into is None)
 
     def measure(self) -> Sequence[_Cost]:

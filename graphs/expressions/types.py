@@ -112,6 +112,12 @@ class VarType:
         """Whether it is anything, or an object of any fields."""
         return self.kind == "any" or (self.is_open and not self.fields)
 
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether any text is such a value, so that a model says it instead of answering with JSON."""
+        has_rules = self.schema is not None and self.schema.unsaid != "{}"
+        return self.kind == "string" and not self.is_nullable and not has_rules
+
     def may_come_from(self, cel_kind: str) -> bool:
         """Whether an expression that CEL says to be of this kind, such as `INT`, can give such a value."""
         kind = cel_kind.partition("<")[0]

@@ -12,13 +12,16 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from graphs.errors import list_some
+from graphs.errors import describe_kind, list_some
 from graphs.expressions.bounded_validation import BoundedValidator, TooManySteps
+from graphs.text import truncate
 
 MOST_STEPS = 30_000
 """Keywords that are looked at for one value. All of them take about a second, in which nobody else is served."""
 MOST_NAMED = 5
 """Errors of one value that are put in words."""
+MOST_VALUES = 10
+"""Values of a choice that are named."""
 FORMATS = ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid")
 """The values of `format` that are checked; any other says something to people alone."""
 
@@ -160,10 +163,20 @@ def _describe_rule(error: ValidationError) -> str:
             return f"is no {wanted}"
         case "uniqueItems":
             return "has the same item twice"
+        case "type":
+            wanted_types = [wanted] if isinstance(wanted, str) else wanted
+            return f"is {describe_kind(given)}; expected {' or '.join(wanted_types)}"
+        case "enum" | "const":
+            values = wanted if word == "enum" else [wanted]
+            return f"is none of its values; expected one of {list_some(map(_shorten, values), MOST_VALUES)}"
+        case "additionalProperties" | "unevaluatedProperties" if wanted is False:
+            return "has a field that its schema does not allow"
         case "required":
             missing = [repr(name) for name in wanted if name not in given]
             return f"has no {list_some(missing, MOST_NAMED)}, which must be there"
         case _:
-            shown = json.dumps(wanted, default=str, ensure_ascii=False)
-            shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
-            return f"is not what {word!r} of its schema asks for: {shown}"
+            return f"is not what {word!r} of its schema asks for: {_shorten(wanted)}"
+
+
+def _shorten(value: object) -> str:
+    return truncate(json.dumps(value, default=str, ensure_ascii=False), _LONGEST_SHOWN)

@@ -79,8 +79,11 @@ class StructuredAnswer:
         if self._type.kind == "enum" and (choice := self._find_choice(written.strip())) is not None:
             return choice
         problem = f"is {describe_kind(written)} that is no JSON"
+        values = list_json(written)
+        if self._type.kind == "string" and not any(isinstance(value, str | dict | list) for value in values):
+            values = [written.strip()]  # said as it is, `12-3` as well as `123`
         # The last that fits: models think aloud first.
-        for value in reversed(list_json(written)):
+        for value in reversed(values):
             try:
                 return self._fit(self._unwrap(value))
             except TypeMismatch as error:

@@ -46,7 +46,7 @@ class IsolatedAgentNode:
         variable = site.plan.find_output(spec.into) if spec.into is not None else None
         self._type = variable.type if variable is not None else None
         self._question: ValueQuestion | None = None
-        if self._type is not None and self._type.kind != "string":
+        if self._type is not None and not self._type.is_plain_text:
             self._question = ValueQuestion(site, self._call, spec.into or "", self._type)
 
     async def run(self, state: State, runtime: Runtime[Context], config: RunnableConfig) -> Mapping[str, Any]:

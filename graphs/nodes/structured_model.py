@@ -75,7 +75,7 @@ class ValueQuestion:
         self._call = call
         self._variable = variable
         self._type = type_
-        self._structured = StructuredAnswer(type_) if type_.kind != "string" else None
+        self._structured = StructuredAnswer(type_) if not type_.is_plain_text else None
         self._forms: dict[str, AnswerForm] = {}
         """By model: the form that its endpoint takes, where it refused the first one."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from support.facade import serving, write_configs
-from support.scripted_model import Answer, ScriptedModel
+from support.scripted_model import Answer, Body, ScriptedModel
 from test_calls import STEPS
 from test_questions import Chat
 from test_questions_api import list_pending, post
@@ -112,6 +112,28 @@ class TestModels:
         [tool] = model.requests[0].body["tools"]
         assert tool["function"]["parameters"]["properties"]["more"] == {"anyOf": [more, {"type": "null"}]}
 
+    @pytest.mark.parametrize("type_", ["model", "agent"])
+    async def test_a_text_with_rules_is_asked_for_with_them(
+        self, type_: str, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        say = {"type": "reply", "text": "It is {{ order }}.", "next": "end"}
+        graph = {**READ, "nodes": {**READ["nodes"], "say": say, "read": {**READ["nodes"]["read"], "type": type_}}}
+        schema = ORDER["properties"]["sku"]
+        said = ["I have read it."] if type_ == "agent" else []
+        assert await talk(tmp_path, model, graph, *said, "abc", Answer('"ABC-1"'), schema=schema) == "It is ABC-1."
+        form = model.requests[-1].body["response_format"]["json_schema"]["schema"]
+        assert form["properties"]["value"] == {"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"}
+        assert "it does not match the pattern" in model.requests[-1].messages[-1]["content"]
+
+    @pytest.mark.parametrize("said", ["123", '"123"', '{"value": "123"}', "  123\n"])
+    async def test_a_text_is_understood_however_a_model_writes_it(
+        self, said: str, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        say = {"type": "reply", "text": "It is {{ order }}.", "next": "end"}
+        graph = {**READ, "nodes": {**READ["nodes"], "say": say}}
+        schema = {"type": "string", "pattern": "^[0-9]+$"}
+        assert await talk(tmp_path, model, graph, Answer(said), schema=schema) == "It is 123."
+
     async def test_an_object_that_may_be_null_stands_in_another(self, tmp_path: Path, model: ScriptedModel) -> None:
         say = {"type": "reply", "text": "{{ order == null }}", "next": "end"}
         graph = {**READ, "nodes": {**READ["nodes"], "say": say}}
@@ -195,6 +217,17 @@ class TestOtherNodes:
         schema = {"type": "array", "items": ORDER}
         assert await talk(tmp_path, model, graph, *answers, schema=schema) == "ABC-1 ABC-1"
         assert model.requests[0].body["response_format"]["json_schema"]["schema"]["properties"]["sku"]["pattern"]
+
+    async def test_a_branch_is_asked_for_its_field_of_the_schema(self, tmp_path: Path, model: ScriptedModel) -> None:
+        branches = {name: {"type": "model", "prompt": name, "input": "{{ message }}"} for name in ("sku", "count")}
+        graph = give({"type": "parallel", "branches": branches, "into": "order"})
+
+        def answer(body: Body) -> Answer:
+            asked = body["response_format"]["json_schema"]["schema"]["properties"]["value"]
+            return Answer(json.dumps({"value": "ABC-1" if "pattern" in asked else 2}))
+
+        model.respond(answer)
+        assert await talk(tmp_path, model, graph) == "2 of ABC-1"
 
     async def test_a_function_gets_and_gives_such_a_value(self, tmp_path: Path, model: ScriptedModel) -> None:
         node = {"type": "python", "run": "orders:make", "with": {"sku": "{{ message }}"}, "into": "order"}

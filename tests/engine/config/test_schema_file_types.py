@@ -35,6 +35,13 @@ ORDER: dict[str, Any] = {
         "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
         "either": {"oneOf": [{"type": "integer"}, {"type": "string", "maxLength": 4}]},
         "before": {"$ref": "#"},
+        "size": {"type": "integer", "enum": [1, 2]},
+        "pair": {
+            "type": ["object", "string"],
+            "required": ["a"],
+            "properties": {"a": {}},
+            "additionalProperties": False,
+        },
     },
     "$defs": {
         "address": {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}},
@@ -65,6 +72,8 @@ def test_a_schema_becomes_a_type_as_far_as_there_is_one(tmp_path: Path) -> None:
         "counts?": "object",
         "either?": "any",
         "before?": "any",
+        "size?": "int",
+        "pair?": "any",
     }
 
 
@@ -93,7 +102,9 @@ def test_a_value_that_fits_is_stored(more: Any, stored: Any, tmp_path: Path) -> 
         ({"lines": []}, "at 'lines' has fewer than 1 items"),
         ({"lines": [{"price": 1}, {"price": 1.0}]}, "at 'lines' has the same item twice"),
         ({"lines": [{"price": 0}]}, "at 'lines[0].price' is not more than 0"),
-        ({"counts": {"a": "b"}}, "at 'counts.a' is not what 'type' of its schema asks for"),
+        ({"counts": {"a": "b"}}, "at 'counts.a' is a text; expected integer"),
+        ({"size": 3}, "at 'size' is none of its values; expected one of 1, 2"),
+        ({"pair": {"b": 1}}, "at 'pair' has no 'a', which must be there; at 'pair' has a field that its schema"),
         ({"either": "fives"}, "at 'either' has more than 4 characters"),
         ({"before": {"sku": "ABC-1"}}, "at 'before' has no 'count', 'customer', which must be there"),
         ({"other": 1}, "has no field 'other'; there is sku, count"),
