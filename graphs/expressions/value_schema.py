@@ -112,20 +112,20 @@ def _check_unique(_: object, wanted: object, instance: object, __: object) -> It
     """Check that no item stands twice in a list; the library takes the square of their number."""
     if not wanted or not isinstance(instance, list):
         return
-    items = [json.dumps(_even(item), sort_keys=True) for item in cast("list[object]", instance)]
+    items = [json.dumps(_normalize_numbers(item), sort_keys=True) for item in cast("list[object]", instance)]
     if len({*items}) < len(items):
         yield ValidationError("is there twice")
 
 
-def _even(value: object) -> object:
+def _normalize_numbers(value: object) -> object:
     """Write whole numbers in one way, as JSON Schema compares them."""
     match value:
         case float() if value.is_integer():
             return int(value)
         case list():
-            return [_even(item) for item in cast("list[object]", value)]
+            return [_normalize_numbers(item) for item in cast("list[object]", value)]
         case dict():
-            return {key: _even(item) for key, item in cast("dict[str, object]", value).items()}
+            return {key: _normalize_numbers(item) for key, item in cast("dict[str, object]", value).items()}
         case _:
             return value
 
