@@ -49,6 +49,7 @@ async def chat(request: Request) -> Response:
             include_usage=include_usage,
             items=items,
             raises_pause=client.raises,
+            names_pause=client.kind != "open-webui" or not client.items,
         )
         return await stream_turn(request, turn, encoder, facade.settings)
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, content, said, serving, write_configs
+from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, content, events, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
 
@@ -48,6 +48,13 @@ async def test_the_pause_streams_and_ends_with_stop(facade: Facade, model: Scrip
     assert ids(content(raw))
     assert '"finish_reason":"stop"' in raw
     assert raw.endswith("data: [DONE]\n\n")
+
+
+async def test_a_client_that_shows_tool_calls_learns_which_calls_wait_too(facade: Facade, model: ScriptedModel) -> None:
+    model.script(Answer(calls=[write("x")]))
+    raw = await facade.stream("write x", headers={"x-interlock-tools": "items"})
+    named = [event["interlock"] for event in events(raw) if "interlock" in event]
+    assert named == [{"approvals": ids(content(raw))}]
 
 
 async def test_a_rejected_call_never_runs(facade: Facade, model: ScriptedModel, tools: Tools) -> None:

@@ -87,9 +87,12 @@ class ChunkEncoder:
         include_usage: bool,
         items: ToolItems | None,
         raises_pause: bool = False,
+        names_pause: bool = True,
     ) -> None:
-        """`raises_pause`: a turn that waits for approval is an error."""
+        """`raises_pause`: a turn that waits for approval is an error. `names_pause`: its last chunk names what it waits
+        for."""
         self._raises_pause = raises_pause
+        self._names_pause = names_pause
         self._pending: Sequence[str] = ()
         self._question: str | None = None
         self._head: dict[str, Any] = {
@@ -184,7 +187,7 @@ class ChunkEncoder:
         if logprobs is not None:
             choice["logprobs"] = {kind: orjson.Fragment(entries) for kind, entries in logprobs.items()}
         body = {**self._head, "choices": [choice]}
-        if finish is not None and not self._items:
+        if finish is not None and self._names_pause:
             body |= build_pause(self._pending, self._question)
         if self._include_usage:
             body["usage"] = None
