@@ -15,6 +15,8 @@ LONGEST_ARGUMENTS = 12_000
 MOST_MEMBERS = 100
 """Arguments that are listed of a call that has too many to be shown whole."""
 LONGEST_NAME = 60
+ONE_CALL = "This call needs approval before it runs:"
+SEVERAL_CALLS = "These calls need approval before they run:"
 CONSOLE_HINT = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
 
 
@@ -39,7 +41,7 @@ def parse_reply(text: str) -> ApprovalReply | None:
 def render_question(event: ApprovalNeeded) -> str:
     """Render the last words of a paused turn: each call with its arguments and rule, and how to answer (Markdown)."""
     one = len(event.pending) == 1
-    head = "This call needs approval before it runs:" if one else "These calls need approval before they run:"
+    head = ONE_CALL if one else SEVERAL_CALLS
     return "\n\n".join([head, *(f"{describe_call(entry)}\n{render_instructions(entry)}" for entry in event.pending)])
 
 

@@ -26,7 +26,7 @@ from graphs.errors import Problem
 from graphs.store.audit.record import AuditRecord
 from graphs.text import escape_invisible
 from server.cli.audit_output import format_row
-from server.cli.chat import show
+from server.cli.chat.plain import PlainView
 from server.cli.main import print_problems
 from server.cli.output import escape_lines
 from server.observability.logging import JSONFormatter, TextFormatter
@@ -230,7 +230,7 @@ async def test_what_another_role_is_to_approve_says_so(
 
 def printed(event: dict[str, Any]) -> str:
     out = io.StringIO()
-    show(event, Console(file=out, highlight=False, width=500, force_terminal=False), [])
+    PlainView(Console(file=out, highlight=False, width=500, force_terminal=False)).show(event)
     return out.getvalue()
 
 

@@ -1,0 +1,1 @@
+"""The terminal chat, `interlock chat`: `start` begins it, for people (`terminal`) or for pipes (`plain`)."""
