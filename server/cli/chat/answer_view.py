@@ -6,17 +6,19 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from graphs.runtime.approval_text import ONE_CALL, SEVERAL_CALLS
 from graphs.text import escape_invisible
 from server.cli.chat.conversation import read_pause, read_texts
-from server.cli.chat.markdown import AnswerMarkdown, Tail, Trimmed, split_blocks
+from server.cli.chat.markdown import AnswerMarkdown, Tail, Trimmed, escape_text, split_blocks
 from server.cli.chat.tool_results import ToolResults
 
 SECONDS_BETWEEN_FRAMES = 0.08
+LONG_BLOCK = 4000
+"""Characters from which on a block is not drawn as Markdown while it is written: only its last lines are seen."""
 
 
 class TerminalView:
@@ -27,6 +29,8 @@ class TerminalView:
         self._results = results
         self._rest = ""
         """What may still change: the block that is being written."""
+        self._next_split = 0
+        """Length of `_rest` from which on it is looked at for whole blocks again."""
         self._status = ""
         self._held: list[str] = []
         """What may be the server's words about calls that wait, from its first on: the chat asks about these itself."""
@@ -65,8 +69,10 @@ class TerminalView:
 
     def _add_text(self, text: str) -> None:
         self._rest += text
-        if "\n" in text:
+        if "\n" in text and len(self._rest) >= self._next_split:
             blocks, self._rest = split_blocks(self._rest)
+            # A long block is not parsed for each of its lines: that would take the square of its length.
+            self._next_split = len(self._rest) * 9 // 8 if len(self._rest) > LONG_BLOCK else 0
             if blocks and self._live is not None:
                 self._live.update(self._build_tail())  # what is printed now is drawn above it
             for block in blocks:
@@ -100,7 +106,7 @@ class TerminalView:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        rest, self._rest = self._rest, ""
+        rest, self._rest, self._next_split = self._rest, "", 0
         if rest.strip():
             for block in (*split_blocks(rest)[0], split_blocks(rest)[1]):
                 self._take_block(block)
@@ -123,7 +129,13 @@ class TerminalView:
         self._live.update(self._build_tail(), refresh=True)
 
     def _build_tail(self) -> Tail:
-        parts = [] if self._held or not self._rest.strip() else [Trimmed(AnswerMarkdown(self._rest))]
+        parts: list[RenderableType] = []
+        if len(self._rest) > LONG_BLOCK:
+            parts = [Text(escape_text(self._rest[-LONG_BLOCK:]))]
+        elif self._rest.strip():
+            parts = [Trimmed(AnswerMarkdown(self._rest))]
+        if self._held:
+            parts = []
         gap = [Text()] if parts and self._last else []
         status = [Text(escape_invisible(self._status), "dim", no_wrap=True)] if self._status else []
         return Tail(Group(*gap, *parts, *status), max(2, self._console.height - 2))

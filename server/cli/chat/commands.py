@@ -36,10 +36,11 @@ class Command(NamedTuple):
 
 
 def parse_command(text: str, pause: ChatPause) -> Command | None:
-    """Read a line as a command; None: it is a message, as `/etc/hosts` is. `approve` is one where a call waits."""
+    """Read a line as a command; None: it is a message, as `/etc/hosts` is. `approve` alone is one too, but where a
+    question is asked: it may be the answer."""
     if (match := _COMMAND.fullmatch(text)) is not None:
         return Command(f"/{match[1]}", (match[2] or "").strip())
-    if pause.approvals and _DECISION.fullmatch(text) is not None:
+    if pause.question is None and _DECISION.fullmatch(text) is not None:
         return Command(f"/{text.lower()}", "")
     return None
 

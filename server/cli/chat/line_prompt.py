@@ -12,6 +12,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import History, InMemoryHistory
+from prompt_toolkit.input.typeahead import clear_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts import CompleteStyle
 
@@ -33,20 +34,24 @@ class LinePrompt:
         return (await self._lines.prompt_async(FormattedText([("bold", "you> ")]))).strip()
 
     async def ask_answer(self, choices: Sequence[str]) -> str:
-        """Ask for the answer to a graph's question, which may be secret: it is in no history. Raises as `ask_line`."""
+        """Ask for the answer to a graph's question, which may be secret: it is in no history. Raises as `ask_line`.
+
+        What was typed before the question stood there is dropped: it was not meant for it.
+        """
         completer = WordCompleter(list(choices), sentence=True)
         session = PromptSession[str](
             history=InMemoryHistory(), completer=completer, complete_style=CompleteStyle.READLINE_LIKE
         )
+        drop_typed(session)
         return (await session.prompt_async(FormattedText([("bold", "answer> ")]))).strip()
 
     async def ask_yes(self, question: str) -> bool:
         """Ask for a yes or no; no is what Enter says. Raises as `ask_line`.
 
-        What was typed before the question stood there is dropped: it was not meant for it.
+        What was typed before is dropped, as for `ask_answer`.
         """
         session = PromptSession[str](history=InMemoryHistory())
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        drop_typed(session)
         while True:
             reply = (await session.prompt_async(FormattedText([("bold", f"{question} [y/N] ")]))).strip().casefold()
             if reply in ("y", "yes"):
@@ -54,6 +59,12 @@ class LinePrompt:
             if reply in ("", "n", "no"):
                 return False
             question = "Please answer y or n; Ctrl-C decides later."
+
+
+def drop_typed(session: PromptSession[str]) -> None:
+    """Drop what was typed and not read, and what was read together with the line before."""
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    clear_typeahead(session.input)
 
 
 def insert_line_break(event: KeyPressEvent) -> None:

@@ -17,8 +17,9 @@ from graphs.text import escape_invisible
 LETTERS_JOINED = "\u200c\u200d"
 """What joins letters of some scripts, and the parts of an emoji: no terminal is changed by them."""
 
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").enable("table")
-"""Without HTML, which Rich would leave out: `<name>` is to be read as it was written."""
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("reference")
+"""Without HTML, which Rich would leave out: `<name>` is to be read as it was written. So is `[1]: address`, which other
+blocks than its own would not know."""
 
 
 class PlainCode(CodeBlock):
@@ -61,13 +62,13 @@ def split_blocks(text: str) -> tuple[Sequence[str], str]:
     """Split Markdown that is still being written into the blocks that are whole, and the rest, which may change."""
     starts = [
         token.map[0]
-        for token in _PARSER.parse(escape_invisible(text, keep="\n\t"))
+        for token in _PARSER.parse(text.replace("\r", " "))  # which would be the end of a line to it
         if token.level == 0 and token.map is not None and token.nesting >= 0
     ]
     if len(starts) < 2:
         return (), text
     lines = text.split("\n")
-    blocks = ["\n".join(lines[start:end]) for start, end in pairwise(starts)]
+    blocks = ["\n".join(lines[start:end]) for start, end in pairwise([0, *starts[1:]])]
     return blocks, "\n".join(lines[starts[-1] :])
 
 

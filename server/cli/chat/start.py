@@ -47,9 +47,9 @@ async def run_chat(url: str, model: str | None, key: str, data: Path, question: 
         from server.cli.chat.line_history import open_history
         from server.cli.chat.terminal import TerminalChat
 
-        chat = TerminalChat(client, conversation, saved, open_history(state, scrub))
+        chat = TerminalChat(client, conversation, saved, open_history(state, scrub), saves=continues or not question)
         if question:
-            await chat.ask_once(question, continues=continues)
+            await chat.ask_once(question)
         else:
             await chat.talk(continues=continues)
 

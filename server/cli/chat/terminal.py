@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from prompt_toolkit.history import History
 from rich.console import Console
 from rich.text import Text
@@ -20,31 +22,38 @@ from server.cli.chat.questions import find_choices
 from server.cli.chat.saved_chats import SavedChats
 from server.cli.chat.tool_results import ToolResults
 
+APPROVAL_ID = re.compile("[a-z2-7]{8}", re.IGNORECASE)
+
 
 class TerminalChat:
     """A conversation with a person."""
 
     def __init__(
-        self, client: GatewayClient, conversation: ChatConversation, saved: SavedChats, history: History
+        self,
+        client: GatewayClient,
+        conversation: ChatConversation,
+        saved: SavedChats,
+        history: History,
+        *,
+        saves: bool,
     ) -> None:
+        """`saves`: each answer is saved, so that the conversation can be taken up."""
         self._client = client
         self._conversation = conversation
         self._saved = saved
+        self._saves = saves
         self._prompt = LinePrompt(history, NAMES)
         self._console = Console(highlight=False, emoji=False)
         self._results = ToolResults()
         self._is_save_problem_shown = False
 
-    async def ask_once(self, question: str, *, continues: bool) -> None:
-        """Ask one question, and what waits after it. Raises ChatFailed.
-
-        It is saved where it goes on with a conversation, or waits for something.
-        """
+    async def ask_once(self, question: str) -> None:
+        """Ask one question, and what waits after it; where it goes on waiting, it is saved. Raises ChatFailed."""
         command = parse_command(question, self._conversation.pause)
         if command is not None and command.name in ("/approve", "/reject"):
             await self._decide(command)
             return
-        await self._say(question, saves=continues)
+        await self._say(question)
         pause = self._conversation.pause
         if pause.approvals or pause.question:
             self._save()
@@ -72,7 +81,7 @@ class TerminalChat:
             try:
                 command = parse_command(text, self._conversation.pause)
                 if command is None:
-                    await self._say(text, saves=True)
+                    await self._say(text)
                 elif command.name == "/quit":
                     return
                 else:
@@ -87,7 +96,7 @@ class TerminalChat:
             return await self._prompt.ask_line()
         return await self._prompt.ask_answer([*await find_choices(self._client, question), *NAMES])
 
-    async def _say(self, text: str, *, saves: bool) -> None:
+    async def _say(self, text: str) -> None:
         """Say something, and what is decided about each call that waits then. Raises ChatFailed."""
         message: str | None = text
         while message is not None:
@@ -96,7 +105,7 @@ class TerminalChat:
                 with hide_typing():
                     is_whole = await run_until_interrupted(self._conversation.run_turn(self._client, message, view))
             finally:
-                if saves:
+                if self._saves:
                     self._save()
             if not is_whole:
                 self._note("stopped")
@@ -107,7 +116,12 @@ class TerminalChat:
         pause = self._conversation.pause
         if not pause.approvals:
             return None
-        return await decide_in_place(self._client, self._console, self._prompt, pause.approvals)
+        try:
+            return await decide_in_place(self._client, self._console, self._prompt, pause.approvals)
+        except ChatFailed:
+            # The calls are in the answer too, whose words about them were not shown.
+            self._console.print(Trimmed(AnswerMarkdown(self._conversation.messages[-1]["content"])))
+            raise
 
     async def _run_command(self, command: Command) -> None:
         match command.name:
@@ -144,8 +158,11 @@ class TerminalChat:
         first."""
         word = command.name.removeprefix("/")
         pause = self._conversation.pause
+        if command.argument and APPROVAL_ID.fullmatch(command.argument) is None:
+            self._print(f"{command.argument!r} is no id of a call that waits; these have eight letters and digits.")
+            return
         if command.argument:
-            await self._say(f"{word} {command.argument}", saves=True)
+            await self._say(f"{word} {command.argument.lower()}")
             return
         waiting = await find_pending(self._client, pause)
         if len(waiting) > 1:
@@ -155,12 +172,12 @@ class TerminalChat:
         elif not waiting:
             self._print("No call waits for approval.")
         elif word == "reject" or waiting[0]["id"] in pause.approvals:
-            await self._say(f"{word} {waiting[0]['id']}", saves=True)
+            await self._say(f"{word} {waiting[0]['id']}")
         else:
             ids = [waiting[0]["id"]]
             message = await decide_in_place(self._client, self._console, self._prompt, ids, for_role=True)
             if message is not None:
-                await self._say(message, saves=True)
+                await self._say(message)
 
     def _show_result(self, argument: str) -> None:
         numbers = self._results.numbers
@@ -194,7 +211,7 @@ class TerminalChat:
                 self._console.print(Trimmed(AnswerMarkdown(message["content"])))
         try:
             if (decision := await self._ask_approval()) is not None:
-                await self._say(decision, saves=True)
+                await self._say(decision)
         except ChatFailed as error:
             self._console.print(Text(str(error), "red"))
 

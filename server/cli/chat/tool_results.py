@@ -59,7 +59,7 @@ class ToolResults:
         while len(self._results) > MOST_RESULTS:
             self._results.popitem(last=False)
         colour = "green" if item["status"] == "completed" else "red"
-        head = f"< {item['status']}, {describe_size(text)}, /show {self._count}"
+        head = f"< {name} {item['status']}: {describe_size(text)}, /show {self._count}"
         return build_line(head, colour, " ".join(text[: 2 * LONGEST_LINE].split()))
 
     def render(self, number: int) -> Text | None:

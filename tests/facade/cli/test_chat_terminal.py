@@ -114,7 +114,7 @@ def test_a_call_that_waits_is_asked_about_in_place(gateway: Gateway) -> None:
         assert gateway.ran() == []
         chat.type("y")
         chat.wait_for(r"> files/write \{")
-        chat.wait_for(r"< completed, 7 characters, /show 1 written")
+        chat.wait_for(r"< files/write completed: 7 characters, /show 1 written")
         chat.wait_for(r"It is written\.")
         chat.wait_for("you>")
         chat.type(CTRL_D, end="")
@@ -126,7 +126,7 @@ def test_enter_is_no_and_so_is_what_was_typed_too_early(gateway: Gateway) -> Non
     gateway.model.script(Answer(calls=[write("x")], first=1.5), "As you like.")
     with gateway.chat() as chat:
         chat.wait_for("you>")
-        chat.type("write x")
+        chat.type("write x\ry")  # both read at once
         time.sleep(0.7)
         chat.type("y")  # while the answer comes: nobody has seen what it would be a yes to
         chat.wait_for(r"Run it\? \[y/N\]")
@@ -175,16 +175,18 @@ def test_a_call_of_another_conversation_is_shown_before_it_is_approved(gateway: 
     with gateway.chat("write it", key=DEVELOPER) as chat:
         chat.wait_for(r"Only the role admin may decide")
         assert chat.wait_for_end() == 0
-    with gateway.chat() as chat:
-        chat.wait_for("you>")
-        chat.type("/approve")
+    with gateway.chat("approve") as chat:
         chat.wait_for(r'"text": "elsewhere"')
         chat.wait_for(r"Run it\? \[y/N\]")
         chat.type("y")
         chat.wait_for(r"is approved\. It takes effect when")
+    with gateway.chat() as chat:
         chat.wait_for("you>")
         chat.type("/approve")
         chat.wait_for(r"No call waits for approval")
+        chat.wait_for("you>")
+        chat.type("/approve the first")
+        chat.wait_for(r"'the first' is no id of a call that waits")
     assert gateway.ran() == []
 
 
@@ -294,7 +296,7 @@ def test_commands_list_switch_and_begin_anew(gateway: Gateway) -> None:
             chat.wait_for(command)
         chat.wait_for("you>")
         chat.type("echo much")
-        line = chat.wait_for(r"< completed, 309 characters in 40 lines, /show 1.*")[0]
+        line = chat.wait_for(r"< files/echo completed: 309 characters in 40 lines, /show 1.*")[0]
         assert "line 1" in line
         assert "line 39" not in line
         chat.wait_for("Echoed")

@@ -37,6 +37,7 @@ def find_loaded(*arguments: str) -> set[str]:
         ["access", "explain", "--help"],
         ["audit", "show", "--help"],
         ["studio", "--help"],
+        ["chat", "--help"],
         ["init", "--help"],
         ["graph", "new", "--help"],
         ["test", "--help"],
@@ -44,7 +45,7 @@ def find_loaded(*arguments: str) -> set[str]:
     ids=" ".join,
 )
 def test_help_loads_neither_the_engine_nor_its_checks(arguments: list[str]) -> None:
-    assert not find_loaded(*arguments) & {*ENGINE, "sqlglot", "cel_expr_python"}
+    assert not find_loaded(*arguments) & {*ENGINE, "sqlglot", "cel_expr_python", "prompt_toolkit"}
 
 
 @pytest.mark.parametrize("arguments", [["check"], ["schema", "graph"], ["init"], ["graph", "new", "one"]], ids=" ".join)
