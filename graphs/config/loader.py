@@ -47,6 +47,8 @@ from graphs.redaction import Redaction
 
 FILES = ("gateway.yaml", "servers.yaml", "access.yaml")
 """The files of a config folder, beside its graphs."""
+SHIPPED = "shipped default"
+"""What stands before the name of a file, in every position, that the folder does not have."""
 _MAX_BYTES = 4_000_000
 
 
@@ -99,6 +101,8 @@ class Snapshot:
     """The operator's Python by the names of its files without `.py`; empty where no graph calls any."""
     schema_files: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """What the schema files hold that graphs name, by their paths in the folder."""
+    shipped_files: tuple[str, ...] = ()
+    """The files that the folder does not have, and whose shipped defaults stand in: `access.yaml`, in order."""
 
     def build_problem(self, position: Position, message: str) -> Problem:
         """Return a problem at a position of these files, with its line for an excerpt."""
@@ -121,7 +125,8 @@ def load(
     without them can be compared, not served. Raises ConfigError with every problem of all files.
     """
     if not folder.is_dir():
-        raise ConfigError([Problem(str(folder), 0, 0, "there is no such folder; name the one that holds the configs")])
+        message = "there is no such folder; name the one that holds the configs, or make one: interlock init"
+        raise ConfigError([Problem(str(folder), 0, 0, message)])
     try:
         return _Loader(folder.absolute(), env, with_cases, with_cases and with_cassettes, imports_python).load()
     except OSError as error:
@@ -147,6 +152,8 @@ class _Loader:
     """The operator's Python, by the names of its files without `.py`."""
     schema_files: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the schema files hold that graphs name, by their paths in the folder."""
+    shipped_files: list[str] = field(default_factory=list[str])
+    """Those that the folder does not have."""
 
     def load(self) -> Snapshot:
         seen = compute_signature(self.folder)
@@ -221,7 +228,7 @@ class _Loader:
             secrets_digest=hashlib.sha256(json.dumps(sorted(secrets)).encode()).hexdigest(),
             redaction=Redaction(secrets),
             tool_references=(
-                *collect_rule_references(access, allowed.conditions),
+                *collect_rule_references(access, allowed.conditions, is_shipped="access.yaml" in self.shipped_files),
                 *(mention for reading, _ in graphs.values() for mention in collect_node_references(reading)),
             ),
             server_patterns={name: collect_server_patterns(servers, name) for name in settled},
@@ -233,6 +240,7 @@ class _Loader:
             cassettes=self.cassettes,
             python_texts=self.python_texts,
             schema_files=self.schema_files,
+            shipped_files=tuple(self.shipped_files),
         )
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
@@ -254,11 +262,20 @@ class _Loader:
 
     def _read_file(self, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
         path = self.folder / name
-        return self._read(path if path.exists() else find_shipped_configs() / name, name, spec)
+        return self._read(path, name, spec) if path.exists() else self._read_shipped(name, spec)
+
+    def _read_shipped(self, name: str, spec: type[AnySpec]) -> ParsedFile[AnySpec]:
+        """Read what stands in for a file that the folder does not have. Positions in it say so."""
+        path = find_shipped_configs() / name
+        if not path.exists():
+            return self._read(path, name, spec)
+        self.shipped_files.append(name)
+        return self._read(path, f"{SHIPPED} {name}", spec)
 
     def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
         readings: dict[str, ParsedFile[GraphSpec]] = {}
-        files = list_graph_files(self.folder)
+        own = list_own_graph_files(self.folder / "graphs")
+        files = own or list_graph_files(self.folder)
         schemas = SchemaFiles(files[0].parents[1] if files else self.folder)
         for path in files:
             name = f"graphs/{path.name}"
@@ -267,7 +284,8 @@ class _Loader:
                 self.problems.append(Problem(name, 0, 0, message))
             if path.stem in readings:
                 self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
-            readings[path.stem] = self._read(path, name, get_graph_spec())
+            spec = get_graph_spec()
+            readings[path.stem] = self._read(path, name, spec) if own else self._read_shipped(name, spec)
         code = self._read_python() if any(map(_calls_python, readings.values())) else None
         found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
         for graph, reading in readings.items():
@@ -370,6 +388,8 @@ class _Loader:
         wanted = gateway.spec.default_graph
         if wanted not in graphs and not source.is_broken(("default_graph",)):
             message = f"there is no graph {wanted!r}; there is {', '.join(graphs)}{did_you_mean(wanted, graphs)}"
+            if "gateway.yaml" in self.shipped_files:
+                message += f"; write a gateway.yaml with `default_graph: {graphs[0]}`"
             self.problems.append(source.build_problem(("default_graph",), message))
 
     def _check_servers(
@@ -380,17 +400,17 @@ class _Loader:
     ) -> None:
         """Check the names of servers, and how patterns spell them.
 
-        One that is nearly spelled like another is a mistake. Any other that does not exist may be one to come; of files
-        that the folder does not have, which the shipped ones stand in for, that goes without saying.
+        One that is nearly spelled like another is a mistake. Any other that does not exist may be one to come. What the
+        shipped files say of servers is nobody's mistake, whatever the servers of this folder are called.
         """
         names = servers.list_names("mcpServers")
         self.problems += check_servers(servers)
         for source, path, pattern in (*_iter_rule_patterns(access), *_iter_node_patterns(graphs)):
-            if patterns.find_tool_fault(pattern) is not None:
+            if source.file.startswith(SHIPPED) or patterns.find_tool_fault(pattern) is not None:
                 continue
             if (wrong := patterns.find_misspelt_server(pattern, names)) is not None:
                 self.problems.append(source.build_problem(path, wrong))
-            elif servers.spec is not None and not source.is_broken(path) and (self.folder / source.file).exists():
+            elif servers.spec is not None and not source.is_broken(path):
                 shown = source.raw_texts.get(path, source.raw_texts.get(path[:-1]))
                 for is_missing, message in describe_idle_pattern(pattern, servers, shown):
                     found = self.doubts if is_missing and source is not access.source else self.notes

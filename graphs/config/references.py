@@ -36,10 +36,12 @@ class ToolReference:
     """Whether these are all arguments of a call that the node makes."""
     cache: Position | None = None
     """Where the node says how long a result is used again; None: it does not."""
+    is_shipped: bool = False
+    """Whether it is a rule of the shipped access.yaml: such may be about servers that the folder does not have."""
 
 
 def collect_rule_references(
-    access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition]
+    access: ParsedFile[AccessSpec], conditions: Mapping[Path, Condition], *, is_shipped: bool
 ) -> Iterator[ToolReference]:
     """Collect what the rules say of tools. `conditions` are those of the rules, by the rule's path."""
     for role, spec in access.spec.roles.items() if access.spec is not None else ():
@@ -51,6 +53,7 @@ def collect_rule_references(
                         access.source, {(*path, "tool", index): pattern for index, pattern in enumerate(rule.tool)}
                     ),
                     arguments=_locate_arguments(access.source, path, rule, conditions.get(path)),
+                    is_shipped=is_shipped,
                 )
 
 

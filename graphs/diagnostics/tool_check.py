@@ -83,7 +83,8 @@ class _Checker:
                 continue
             for server in hidden:
                 self.unchecked.setdefault(server, []).append(str(pattern.position))
-            if not hidden:
+            # A shipped rule about tools that this folder has not is nobody's mistake.
+            if not hidden and not mention.is_shipped:
                 yield self.snapshot.build_problem(pattern.position, self._describe_unmatched(pattern))
         if certain and found:
             yield from self._check_arguments(mention, found)

@@ -59,7 +59,7 @@ def test_the_wheel_brings_the_configs_and_an_empty_folder_takes_them(tmp_path: P
     done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, env=env, check=True, capture_output=True)
     folder, texts = json.loads(done.stdout)
     assert folder == str(tmp_path / "installed" / "graphs" / "config" / "shipped")
-    assert texts == read_texts(CONFIGS)
+    assert texts == {f"shipped default {name}": text for name, text in read_texts(CONFIGS).items()}
     shelf = {path.name: path.read_text() for path in (CONFIGS / "shelf").iterdir()}
     assert {path.name: path.read_text() for path in (Path(folder) / "shelf").iterdir()} == shelf
 

@@ -211,7 +211,7 @@ def test_a_plan_holds_what_is_compiled_and_where_it_is_written(tmp_path: Path) -
     assert (first.to, second.to) == ("check", "end")
     assert first.when is not None
     assert second.when is None
-    assert first.where.startswith("graphs/assistant.yaml:")
+    assert first.where.startswith("shipped default graphs/assistant.yaml:")
     assert [branch.to for branch in plan.branches["act"]] == ["agent"]
 
 
