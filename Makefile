@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8080
 ARGS ?=
+DIST ?= dist
 # uv believes the certificates that this machine believes, as pip does: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= true
 VENV := .venv
@@ -13,7 +14,7 @@ DEV := $(VENV)/.dev
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Interlock needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 INSTALL = @$(PYTHON_CHECK) && $(PYTHON) scripts/install.py
 
-.PHONY: serve studio test hostile check lint e2e pictures reference bench compat lock audit first-answer clean
+.PHONY: serve studio test hostile check lint e2e pictures reference bench compat lock audit first-answer wheel clean
 
 serve: $(SERVE)
 	$(BIN)/interlock serve --port $(PORT) $(ARGS)
@@ -56,6 +57,10 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# What `uv tool install`, pipx and pip install: the wheel, with the shipped configs, in dist/.
+wheel: $(SERVE)
+	$(BIN)/python -m hatchling build -t wheel -d $(DIST)
 
 # One mark a set. A larger set leaves the marks of the smaller ones too, so nothing is installed twice.
 $(SERVE): requirements.lock pyproject.toml

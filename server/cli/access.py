@@ -14,7 +14,14 @@ import typer
 
 from graphs.config.environment import build_environment
 from graphs.errors import ConfigError
-from server.cli.options import Configs, TableFormat, load_settings, report_error, silence_engine_log
+from server.cli.options import (
+    Configs,
+    TableFormat,
+    describe_missing_folder,
+    load_settings,
+    report_error,
+    silence_engine_log,
+)
 from server.cli.output import escape_line
 
 if TYPE_CHECKING:
@@ -153,7 +160,7 @@ def load_or_exit(configs: Path | None) -> Snapshot:
 
     settings = load_settings(configs)
     if not settings.configs.is_dir():
-        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
+        typer.echo(describe_missing_folder(settings.configs), err=True)
         raise typer.Exit(2)
     silence_engine_log()
     try:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from graphs.config.loader import FILES, Snapshot, list_case_files, list_graph_files, load
 from graphs.config.worst_case import compute_worst_case
 from graphs.errors import ConfigError, Problem, did_you_mean
-from server.cli.options import silence_engine_log
+from server.cli.options import describe_missing_folder, silence_engine_log
 
 
 class CannotCheck(Exception):
@@ -50,7 +50,7 @@ def choose_target(path: Path | None, configs: Path, *, is_given: bool) -> Target
     if not chosen.exists():
         if chosen.suffix in (".yaml", ".yml"):
             raise CannotCheck(f"{chosen}: no such file")
-        raise CannotCheck(f"{chosen}: no such folder; name one with --configs")
+        raise CannotCheck(describe_missing_folder(chosen))
     target = _locate_file(chosen)
     if path is not None and is_given and not (configs.is_dir() and target.folder.samefile(configs)):
         raise CannotCheck(f"{chosen} does not lie in {configs}; leave --configs out, or name a file of that folder")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli.options import Configs, load_settings
+from server.cli.options import Configs, describe_missing_folder, load_settings
 
 # ruff: noqa: PLC0415  what reads config files loads that itself: `--help` does not
 
@@ -121,7 +121,7 @@ def collect_files(folder: Path, name: str, model: ShelfGraph) -> Mapping[Path, s
     """Collect the files to write: the graph, its tests where there are some, and those of the shelf that it runs, as
     far as they are not there. Raises CannotMake."""
     if not folder.is_dir():
-        raise CannotMake(f"{folder}: no such folder; name one with --configs, or make one: interlock init {folder}")
+        raise CannotMake(describe_missing_folder(folder))
     files = {folder / "graphs" / f"{name}.yaml": model.file.read_text(encoding="utf-8")}
     if model.test.exists():
         # Tests may name the graph that they are about.

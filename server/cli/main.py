@@ -20,6 +20,7 @@ from server.cli.options import (
     DiffFormat,
     DrawingDirection,
     DrawingFormat,
+    describe_missing_folder,
     load_settings,
     print_problems,
     report_error,
@@ -215,7 +216,7 @@ def draw(
 
     settings = load_settings(configs)
     if not settings.configs.is_dir():
-        typer.echo(f"{settings.configs}: no such folder; name one with --configs", err=True)
+        typer.echo(describe_missing_folder(settings.configs), err=True)
         raise typer.Exit(2)
     env = build_environment(os.environ, settings.data)
     sound = True

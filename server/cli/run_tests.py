@@ -11,7 +11,14 @@ import typer
 
 from graphs.config.environment import build_environment
 from graphs.errors import ConfigError, InterlockError
-from server.cli.options import Configs, load_settings, print_problems, report_error, silence_engine_log
+from server.cli.options import (
+    Configs,
+    describe_missing_folder,
+    load_settings,
+    print_problems,
+    report_error,
+    silence_engine_log,
+)
 
 if TYPE_CHECKING:
     from graphs.config.loader import Snapshot
@@ -118,7 +125,7 @@ def load_snapshot(settings: Settings, *, with_cassettes: bool) -> Snapshot:
     from graphs.config.loader import load
 
     if not settings.configs.is_dir():
-        raise refuse(f"{settings.configs}: no such folder; name one with --configs")
+        raise refuse(describe_missing_folder(settings.configs))
     env = build_environment(os.environ, settings.data)
     try:
         return load(settings.configs, env, with_cases=True, with_cassettes=with_cassettes)

@@ -8,6 +8,7 @@ import os
 import shlex
 import socket
 import threading
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
+from server.cli.options import describe_missing_folder
 from server.cli.supervisor import Supervisor
 from server.observability import logging
 from server.settings import Settings
@@ -33,8 +35,7 @@ class CannotServe(Exception):
 def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError or CannotServe before anything is listened to."""
     logging.set_up(settings.log)
-    if not settings.configs.is_dir():
-        raise CannotServe(f"{settings.configs}: no such folder. Name one with --configs or INTERLOCK_CONFIGS.")
+    make_default_folder(settings)
     env = build_environment(os.environ, settings.data)
     snapshot = load(settings.configs, env)
     keys = load_keys(snapshot, env, settings.data)
@@ -61,7 +62,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         # A busy machine may take long to import everything: uvicorn's 5 s would end workers that are just starting.
         timeout_worker_healthcheck=60,
     )
-    threading.Thread(target=announce, args=(address, snapshot, keys), daemon=True).start()
+    threading.Thread(target=announce, args=(address, settings.configs, snapshot, keys), daemon=True).start()
     if workers > 1:
         with share_metrics(settings.data):
             Supervisor(config, sockets=[listener]).run()
@@ -70,6 +71,24 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
     server.run(sockets=[listener])
     if not server.started:
         raise CannotServe("The start failed; the log above says why.")
+
+
+def make_default_folder(settings: Settings) -> None:
+    """Make an empty config folder where nobody named one and there is none: the shipped files stand in for all of its
+    own, and what is saved there later is loaded.
+
+    Raises CannotServe for one that was named: it is mistyped, or not mounted.
+    """
+    if settings.configs.is_dir():
+        return
+    if "configs" in settings.model_fields_set:
+        raise CannotServe(describe_missing_folder(settings.configs))
+    try:
+        settings.configs.mkdir()
+    except OSError as error:
+        raise CannotServe(
+            f"{settings.configs.absolute()}: no folder can be made there: {error.strerror}. Name one with --configs."
+        ) from None
 
 
 def freeze_heap() -> None:
@@ -118,14 +137,15 @@ def hand_to_workers(settings: Settings) -> None:
     os.environ["INTERLOCK_DATA"] = str(settings.data.resolve())
 
 
-def announce(address: str, snapshot: Snapshot, keys: Keys) -> None:
+def announce(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> None:
     """Print what is served, with which keys, once the server answers."""
     if wait_for_answer(f"{address}/health"):
-        print("\n".join(format_announcement(address, snapshot, keys)), flush=True)
+        print("\n".join(format_announcement(address, folder, snapshot, keys)), flush=True)
 
 
-def format_announcement(address: str, snapshot: Snapshot, keys: Keys) -> list[str]:
-    """Format the lines of the start: address, graphs, servers, and the keys that were made up for it."""
+def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> list[str]:
+    """Format the lines of the start: address, graphs, servers, files that the folder lacks, and the keys that were made
+    up for it."""
     model = snapshot.gateway.models
     lines = [f"Interlock serves {len(snapshot.graphs)} graph{'s' if len(snapshot.graphs) != 1 else ''}:"]
     lines += [f"  {name}: {plan.spec.description}" for name, plan in snapshot.graphs.items()]
@@ -135,6 +155,11 @@ def format_announcement(address: str, snapshot: Snapshot, keys: Keys) -> list[st
         else "  the built-in demo model (set LITELLM_BASE_URL for yours)"
     )
     lines.append(f"  MCP servers: {', '.join(snapshot.servers) or 'none'}")
+    if snapshot.shipped_files:
+        lines += [
+            f"  shipped defaults for what {folder} does not have: {', '.join(snapshot.shipped_files)}",
+            f"  (to have them there, and change them: interlock init {shlex.quote(str(folder))})",
+        ]
     lines += [f"key {name} {key}" for name, key in keys.generated.items()]
     lines.append(f"url {address}/v1")
     key = next(iter(keys.generated.values()), "YOUR-KEY")

@@ -47,6 +47,7 @@ ELSEWHERE = {
     r"make serve": "the fixture `served`",
     r"make test": "this very run; .ci/run begins it by this name",
     r"make bench( ARGS=\w+)?": "test_bench.py",
+    r"make wheel|uv tool install dist/\S+|interlock init": "facade/cli/test_installed.py",
     r"make studio": "test_studio.py, and test_setup.py what it installs",
     r"\.venv/bin/interlock test assistant --record": "facade/cli/test_case_command.py",
     r"\.venv/bin/interlock notify test on-call": "facade/cli/test_notify_command.py",

@@ -166,7 +166,11 @@ def test_what_cannot_be_done_is_said_with_what_can(folder: Path, arguments: list
 
 def test_a_folder_that_is_not_there_is_a_wrong_use(tmp_path: Path) -> None:
     done = draw("--configs", tmp_path / "nowhere")
-    assert (done.exit_code, done.stderr) == (2, f"{tmp_path}/nowhere: no such folder; name one with --configs\n")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"{tmp_path}/nowhere: no such folder; name one with --configs, "
+        f"or make one: interlock init {tmp_path}/nowhere\n",
+    )
 
 
 def test_a_file_that_holds_no_graph_is_passed_over_and_named_by_its_problem(folder: Path) -> None:
