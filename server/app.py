@@ -29,7 +29,7 @@ from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
 from server.protocols.openwebui import APPROVALS
-from server.routes import approvals, chat, console, health, metrics, models, questions
+from server.routes import approvals, chat, console, docs, health, metrics, models, questions
 from server.routes.cross_origin import CrossOrigin
 from server.routes.dependencies import LifespanState
 from server.settings import Settings
@@ -97,6 +97,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
     ):
         app.include_router(router)
     app.include_router(console.build_page_router())
+    app.include_router(docs.build_docs_router())
     for kind in (InterlockError, UnknownKey, AddressLocked):
         app.add_exception_handler(kind, answer_error)
     app.add_exception_handler(HTTPException, answer_not_found)

@@ -54,6 +54,7 @@ ROUTES = {
     "GET /metrics": ("none", "[Metrics](metrics.md) for Prometheus."),
     "GET /": ("none", "Leads to the console."),
     "HEAD /": ("none", "The same."),
+    "GET /docs": ("none", "This reference as a page, without a network."),
     "GET /console": (
         "none; the page asks for one",
         "The page of the [console](../guide/console.md), with its files below it.",

@@ -161,7 +161,7 @@ def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Ke
             f"  (to have them there, and change them: interlock init {shlex.quote(str(folder))})",
         ]
     lines += [f"key {name} {key}" for name, key in keys.generated.items()]
-    lines.append(f"url {address}/v1")
+    lines += [f"url {address}/v1", f"console {address}/console"]
     key = next(iter(keys.generated.values()), "YOUR-KEY")
     body = json.dumps({"model": snapshot.gateway.default_graph, "messages": [{"role": "user", "content": QUESTION}]})
     lines += [

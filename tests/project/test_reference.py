@@ -9,6 +9,7 @@ import pytest
 import yaml
 from support.configs import loaded
 
+from scripts.reference import http_page
 from scripts.reference.expressions import EXAMPLES
 from scripts.reference.pages import BUILDERS, FOLDER, ROOT, build_page
 from scripts.reference.tree import PAGE, insert_tree
@@ -17,6 +18,10 @@ from scripts.reference.tree import PAGE, insert_tree
 @pytest.mark.parametrize("name", BUILDERS)
 def test_the_committed_page_is_current(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == build_page(name), "run: make reference"
+
+
+def test_the_page_that_is_served_is_current() -> None:
+    assert (ROOT / http_page.PATH).read_text(encoding="utf-8") == http_page.build_page(), "run: make reference"
 
 
 def test_the_tree_of_the_architecture_is_current() -> None:

@@ -56,6 +56,13 @@ def test_the_printed_curl_answers_a_question_that_needs_a_tool(served: Process) 
     assert "The door code in this story is 4711" in answer
 
 
+def test_the_start_names_the_console_and_the_bare_address_leads_there(served: Process) -> None:
+    url = served.wait_for_line(r"^url (\S+)/v1$")[1]
+    assert served.wait_for_line(r"^console (\S+)$")[1] == f"{url}/console"
+    page = httpx.get(url, follow_redirects=True, trust_env=False)
+    assert (page.status_code, str(page.url)) == (200, f"{url}/console")
+
+
 def test_the_terminal_chat_shows_tool_calls_and_streams_the_answer(served: Process, home: Path) -> None:
     url = served.wait_for_line(r"^url (\S+)$")[1]
     chat = subprocess.run(

@@ -1,0 +1,23 @@
+"""`/docs`: the HTTP reference as a page that needs nothing from elsewhere. `make reference` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+
+from server.routes.console import read_page, send_page
+
+FILE = Path(__file__).with_name("docs.html")
+
+
+def build_docs_router() -> APIRouter:
+    """Build the route of the page: public, since it says what every Interlock says."""
+    page = read_page(FILE)
+    found = APIRouter()
+
+    @found.get("/docs")
+    async def docs(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return send_page(request, page)
+
+    return found
