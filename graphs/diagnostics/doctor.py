@@ -153,7 +153,8 @@ async def examine_models(snapshot: Snapshot) -> Sequence[Finding]:
         await model.close()
     if models.problem is not None:
         return [Finding(where=where, subject="models", sound=False, message=models.problem)]
-    words = f"{gateway.base_url} has {len(models.catalog.names)}, of which {len(offered)} are offered"
+    words = "" if model.base_url == gateway.base_url else f"{gateway.base_url} does not answer as an API, but "
+    words += f"{model.base_url} has {len(models.catalog.names)}, of which {len(offered)} are offered"
     if models.catalog.wildcards:
         words += f", and whatever matches {', '.join(models.catalog.wildcards[:8])}"
     found = [Finding(where=where, subject="models", sound=True, message=words)]

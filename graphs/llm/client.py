@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from graphs.config.http_transport import BoundedConnector, TooManyInterim
 from graphs.errors import ModelError
+from graphs.llm.api_address import find_api_address, has_version
 from graphs.llm.body_reader import read_at_most, read_refusal, read_stream
 from graphs.llm.embeddings import LONGEST_EMBEDDINGS, Embeddings, parse_embeddings
 from graphs.llm.endpoint_errors import LOOP, build_model_error, clean_error, name_tools
@@ -70,9 +71,9 @@ LONGEST_STUDIO_ANSWER = 32 * 2**20
 class ChatModel:
     """Chat completions of one OpenAI-compatible endpoint (LiteLLM, or the built-in demo model).
 
-    `base_url` ends in `/v1`; `silence` is how many seconds a stream may say nothing, `longest` how many characters an
-    answer may have. `redaction` cleans the endpoint's errors, which may quote the key and the address that they were
-    asked with.
+    `base_url` ends in `/v1`, which is added where the address answers as an API only with it; `silence` is how many
+    seconds a stream may say nothing, `longest` how many characters an answer may have. `redaction` cleans the
+    endpoint's errors, which may quote the key and the address that they were asked with.
 
     The endpoint is not trusted: it is read no faster and no further than the bounds of `StreamReader` allow, it cannot
     send a conversation elsewhere (redirections are not followed), and nothing of one answer travels with another
@@ -89,7 +90,6 @@ class ChatModel:
         longest: int = LONGEST_ANSWER,
         redaction: Redaction | None = None,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
         self._headers = {
             "content-type": "application/json",
             "accept": "text/event-stream",
@@ -104,20 +104,45 @@ class ChatModel:
         self._redaction = redaction or Redaction((api_key.get_secret_value(),))
         self._silence = silence
         self._longest = longest
-        self.litellm = LiteLLM(self.base_url, self._fetch, patience=min(INFO_PATIENCE, 2 * silence))
+        self._patience = min(INFO_PATIENCE, 2 * silence)
+        self._api_key = api_key
         self._langchain_http = build_client(LONGEST_STUDIO_ANSWER)
+        self._use_address(base_url.rstrip("/"))
+        self._is_address_known = has_version(self.base_url)
+        self._address_lock = asyncio.Lock()
+
+    def _use_address(self, base_url: str) -> None:
+        self.base_url = base_url
+        self.litellm = LiteLLM(base_url, self._fetch, patience=self._patience)
         # ChatOpenAI wants some key even where the endpoint wants none. Without use_responses_api=False some model
         # names switch silently to another API.
         self.langchain = ChatOpenAI(
             model="interlock",
-            base_url=self.base_url,
-            api_key=SecretStr(api_key.get_secret_value() or "none"),
+            base_url=base_url,
+            api_key=SecretStr(self._api_key.get_secret_value() or "none"),
             use_responses_api=False,
             stream_usage=True,
             max_retries=0,
             default_headers={HOP_HEADER: "1"},
             http_async_client=self._langchain_http,
         )
+
+    async def find_address(self) -> None:
+        """Find out, once, whether the address is to have `/v1`; while the endpoint does not answer, nothing changes."""
+        if self._is_address_known:
+            return
+        async with self._address_lock:
+            if self._is_address_known:
+                return
+            found = await find_api_address(self.base_url, lambda url: self._fetch(url, self._patience))
+            if found is not None and found != self.base_url:
+                log.warning(
+                    "%s does not answer as an API, and %s does: that is used. Write it so in LITELLM_BASE_URL.",
+                    self.base_url,
+                    found,
+                )
+                self._use_address(found)
+            self._is_address_known = found is not None
 
     async def close(self) -> None:
         """Close the connections to the endpoint."""
@@ -146,6 +171,7 @@ class ChatModel:
 
         Raises ModelError when the endpoint does not answer with such a list.
         """
+        await self.find_address()
         timeout = aiohttp.ClientTimeout(total=10)
         # LiteLLM shows the models that it knows in place of a wildcard, and takes any other that matches too.
         query = "?return_wildcard_routes=true" if self.litellm.is_known else ""
@@ -229,6 +255,7 @@ class ChatModel:
         ModelError; it is `retryable` only while nothing was passed on.
         """
         reader = StreamReader(listener, token_count, longest=self._longest)
+        await self.find_address()
         marks = await self.litellm.build_marks()
         body = encode_request({**request, **marks, "stream": True, "stream_options": {"include_usage": True}})
         try:

@@ -147,6 +147,7 @@ class ModelList:
         return self._own_address.ports, frozenset(self._model.litellm.loops)
 
     async def _load_models(self) -> None:
+        await self._model.find_address()
         # The entries first: they show whether the endpoint is LiteLLM, which is asked for its wildcards too.
         is_due = time.monotonic() - self._entries_loaded_at >= INFO_SECONDS
         if is_due:

@@ -108,7 +108,7 @@ class Engine(Generic[Attachment]):
             tool_registry = ToolRegistry(snapshot.servers, snapshot.server_templates, connections=self._connections)
             stack.push_async_callback(tool_registry.close)
             await tool_registry.start()
-            await tool_registry.wait_ready(SERVERS_PATIENCE)
+            await asyncio.gather(tool_registry.wait_ready(SERVERS_PATIENCE), model.find_address())
             # Compiling takes milliseconds for each graph: not on the loop that turns are streaming on.
             revision = await asyncio.to_thread(
                 Revision,

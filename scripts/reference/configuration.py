@@ -45,7 +45,8 @@ ENVIRONMENT = """\
 If `NAME` is not set, `NAME_FILE` may name a file that holds its value.
 """
 VARIABLES = {
-    "LITELLM_BASE_URL": "The address of LiteLLM. Read by the shipped `gateway.yaml`.",
+    "LITELLM_BASE_URL": "The address of LiteLLM. `/v1` is added at its end where only that answers as an API. Read by "
+    "the shipped `gateway.yaml`.",
     "LITELLM_API_KEY": "The key for LiteLLM. Read by the shipped `gateway.yaml`.",
     "INTERLOCK_MODEL": "The model for nodes that name none. Read by the shipped `gateway.yaml`.",
     "INTERLOCK_ADMIN_KEY": "The key with the role `admin`. Read by the shipped `access.yaml`.",
