@@ -269,19 +269,24 @@ def schema(
 @app.command()
 def chat(
     message: Annotated[list[str] | None, typer.Argument(help="One question; without it, a conversation.")] = None,
-    url: Annotated[str, typer.Option(help="Where Interlock serves.")] = "http://127.0.0.1:8080/v1",
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where Interlock serves.", show_default="the `interlock serve` of this folder, or port 8080"),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A graph or model of its list.", show_default="assistant")] = None,
-    key: Annotated[str, typer.Option(envvar="INTERLOCK_KEY", help="Default: the generated admin key.")] = "",
+    key: Annotated[str, typer.Option(envvar="INTERLOCK_KEY", help="Default: a key of that `interlock serve`.")] = "",
     continues: Annotated[bool, typer.Option("--continue", help="Go on with the conversation that was left.")] = False,
     configs: Configs = None,
 ) -> None:
     """Talks to a running Interlock in the terminal, showing tool calls as they happen."""
     from server.cli.chat.gateway_client import ChatFailed
+    from server.cli.chat.server_choice import choose_server
     from server.cli.chat.start import run_chat
 
     data, question = load_settings(configs).data, " ".join(message or [])
     try:
-        asyncio.run(run_chat(url.rstrip("/"), model, key, data, question, continues=continues))
+        server = choose_server(url, key, data, os.environ)
+        asyncio.run(run_chat(server, model, question, continues=continues))
     except ChatFailed as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -8,6 +8,7 @@ import os
 import shlex
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +20,7 @@ from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
+from server.cli.local_server import note_local_server
 from server.cli.options import describe_missing_folder
 from server.cli.supervisor import Supervisor
 from server.observability import logging
@@ -62,7 +64,7 @@ def serve_forever(settings: Settings, *, host: str, port: int, workers: int) -> 
         # A busy machine may take long to import everything: uvicorn's 5 s would end workers that are just starting.
         timeout_worker_healthcheck=60,
     )
-    threading.Thread(target=announce, args=(address, settings.configs, snapshot, keys), daemon=True).start()
+    threading.Thread(target=announce, args=(address, settings, snapshot, keys), daemon=True).start()
     if workers > 1:
         with share_metrics(settings.data):
             Supervisor(config, sockets=[listener]).run()
@@ -137,10 +139,13 @@ def hand_to_workers(settings: Settings) -> None:
     os.environ["INTERLOCK_DATA"] = str(settings.data.resolve())
 
 
-def announce(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> None:
-    """Print what is served, with which keys, once the server answers."""
+def announce(address: str, settings: Settings, snapshot: Snapshot, keys: Keys) -> None:
+    """Print what is served, with which keys, once the server answers, and note it for `interlock chat`."""
     if wait_for_answer(f"{address}/health"):
-        print("\n".join(format_announcement(address, folder, snapshot, keys)), flush=True)
+        variables = [spec.env for spec in snapshot.keys if spec.env and spec.name not in keys.unset_names]
+        with suppress(OSError):  # `interlock chat` then needs --url
+            note_local_server(settings.data, f"{address}/v1", () if keys.generated else tuple(variables))
+        print("\n".join(format_announcement(address, settings.configs, snapshot, keys)), flush=True)
 
 
 def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> list[str]:

@@ -8,8 +8,12 @@ from typing import Any
 import aiohttp
 import orjson
 
+from graphs.errors import list_some
 from graphs.text import escape_invisible
 from server.protocols.openwebui import SHOW_TOOLS
+
+MOST_LISTED = 40
+"""How many models a message lists."""
 
 
 class ChatFailed(Exception):
@@ -31,6 +35,8 @@ class GatewayClient:
         address = f"{self._url}/chat/completions"
         try:
             async with self._session.post(address, data=orjson.dumps(body), headers=headers) as response:
+                if response.status == 404:
+                    raise ChatFailed(await self._explain_not_found(await response.read()))
                 await refuse_error(response)
                 async for event in read_events(response):
                     if "error" in event:
@@ -57,8 +63,21 @@ class GatewayClient:
         except aiohttp.ClientError as error:
             raise self._describe_silence(error) from error
 
+    async def _explain_not_found(self, body: bytes) -> str:
+        """Say what the server says, and which graphs and models this key may use instead. Raises aiohttp's errors."""
+        words = read_error(body, 404)
+        async with self._session.get(f"{self._url}/models", headers=self._headers) as response:
+            try:
+                names = [str(entry["id"]) for entry in orjson.loads(await response.read())["data"]]
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                return words
+        return f"{words}\n{escape_invisible(f'With --model: {list_some(names, MOST_LISTED)}')}"
+
     def _describe_silence(self, error: aiohttp.ClientError) -> ChatFailed:
-        return ChatFailed(f"{self._url} does not answer ({type(error).__name__}). Is `interlock serve` running?")
+        return ChatFailed(
+            f"{self._url} does not answer ({type(error).__name__}). Is `interlock serve` running? Start it in this "
+            "folder, or name another with --url."
+        )
 
 
 async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping[str, Any]]:
@@ -73,10 +92,14 @@ async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[Mapping
 
 async def refuse_error(response: aiohttp.ClientResponse) -> None:
     """Do nothing for status 200. Raises ChatFailed with the message of an OpenAI error body, or the status."""
-    if response.status == 200:
-        return
+    if response.status != 200:
+        raise ChatFailed(read_error(await response.read(), response.status))
+
+
+def read_error(body: bytes, status: int) -> str:
+    """Read the message of an OpenAI error body; words with the status where there is none."""
     try:
-        message = str(orjson.loads(await response.read())["error"]["message"])
+        message = str(orjson.loads(body)["error"]["message"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        message = f"The server answered with status {response.status}."
-    raise ChatFailed(escape_invisible(message, keep="\n"))
+        message = f"The server answered with status {status}."
+    return escape_invisible(message, keep="\n")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from support.processes import plain_environment
+from support.processes import plain_environment, running
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.timeout(180)  # whole programs start here, on machines that may be busy
 
+QUICK = {"INTERLOCK_DEMO_DELAY": "0"}
 SERVERS = """\
 mcpServers:
   {name}:
@@ -23,12 +25,12 @@ mcpServers:
 """
 
 
-def run(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(home: Path, *arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """What the command says and makes of it, in the folder."""
     return subprocess.run(
         [INTERLOCK, *arguments],
         cwd=home,
-        env=plain_environment(),
+        env=plain_environment() | dict(env or {}),
         capture_output=True,
         text=True,
         timeout=120,
@@ -63,3 +65,41 @@ def test_a_rule_of_ones_own_about_a_server_that_is_not_there_is_still_said(home:
     checked = run(home, "check", "--connect")
     assert checked.returncode == 1
     assert checked.stdout.startswith("access.yaml:3:18: no server is called 'nosuch'")
+
+
+def test_the_chat_finds_the_address_and_the_key_of_the_serve_of_its_folder(tmp_path: Path) -> None:
+    missing = run(tmp_path, "chat", "hello")
+    assert missing.returncode == 1
+    assert missing.stderr.startswith("No key: give one with --key or INTERLOCK_KEY")
+    command = [INTERLOCK, "serve", "--port", "0"]
+    with running("interlock serve", command, tmp_path / "made.log", env=QUICK, cwd=tmp_path) as process:
+        process.wait_for_line(r"^url ")
+        chat = run(tmp_path, "chat", "list the files, then read welcome.md")
+        assert (chat.returncode, chat.stderr) == (0, "")
+        assert "4711" in chat.stdout
+        unknown = run(tmp_path, "chat", "--model", "nosuch", "hello")
+        assert unknown.returncode == 1
+        assert unknown.stderr.splitlines() == [
+            "There is no model 'nosuch'. GET /v1/models lists what there is.",
+            "With --model: assistant, demo",
+        ]
+    gone = run(tmp_path, "chat", "--url", "http://127.0.0.1:9/v1", "hello")
+    assert "Is `interlock serve` running? Start it in this folder, or name another with --url." in gone.stderr
+
+
+def test_the_chat_takes_the_key_that_serve_was_given_and_not_one_that_was_made_before(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "keys.env").write_text("admin=ilk_of-an-earlier-start\n")
+    keys = {"INTERLOCK_DEVELOPER_KEY": "ilk_configured"}
+    command = [INTERLOCK, "serve", "--port", "0"]
+    with running("interlock serve", command, tmp_path / "serve.log", env=QUICK | keys, cwd=tmp_path) as process:
+        process.wait_for_line(r"^url ")
+        assert "ilk_configured" not in (tmp_path / "data" / "serve.json").read_text()
+        without = run(tmp_path, "chat", "list the files")
+        assert without.returncode == 1
+        assert without.stderr == (
+            "No key: the `interlock serve` of this folder has its own. Set INTERLOCK_DEVELOPER_KEY here too, or give"
+            " --key.\n"
+        )
+        with_key = run(tmp_path, "chat", "list the files", env=keys)
+        assert (with_key.returncode, with_key.stderr) == (0, "")
