@@ -51,7 +51,8 @@ def test_the_start_says_what_is_served_with_which_keys(served: Process, home: Pa
 
 
 def test_the_printed_curl_answers_a_question_that_needs_a_tool(served: Process) -> None:
-    pasted = served.text().split("Try it:\n")[1]
+    # A server that was late to come up is logged after it.
+    pasted = served.wait_for_line(r"^Try it:\n((?:  .*\n)+)")[1]
     answer = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True).stdout
     assert "The door code in this story is 4711" in answer
 
