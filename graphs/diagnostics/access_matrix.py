@@ -9,6 +9,7 @@ from typing import Literal
 
 from graphs.config.loader import Snapshot
 from graphs.diagnostics.tool_catalog import ToolCatalog, build_catalog, build_unknown_name
+from graphs.diagnostics.waiting import Waiting
 from graphs.expressions import PreparedValues
 from graphs.policy.caller import build_values_before_call, depends_on_call
 from graphs.policy.patterns import matches
@@ -66,6 +67,7 @@ async def build_access_matrix(
     servers: Sequence[str] = (),
     tools: Sequence[str] = (),
     patience: float | None,
+    waiting: Waiting | None = None,
 ) -> AccessMatrix:
     """Build the matrix of these roles (none: all) and of the tools that the patterns select, as for `build_catalog`.
 
@@ -75,7 +77,7 @@ async def build_access_matrix(
     for name in (*roles, *([] if narrowed_by is None else [narrowed_by])):
         if name not in policy.roles:
             raise build_unknown_name("role", name, policy.roles)
-    found = await build_catalog(snapshot, servers=servers, tools=tools, patience=patience)
+    found = await build_catalog(snapshot, servers=servers, tools=tools, patience=patience, waiting=waiting)
     # In the order of the file, whatever the order of the question.
     chosen = [name for name in policy.roles if not roles or name in roles]
     cells = tuple(build_cell(policy, role, narrowed_by, tool) for role in chosen for tool in found.tools)

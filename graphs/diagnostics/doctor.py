@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from graphs.diagnostics.notification_check import probe_destinations
 from graphs.diagnostics.probe import probe_servers
 from graphs.diagnostics.tool_check import check_tools
 from graphs.diagnostics.tool_sizes import describe_sizes
+from graphs.diagnostics.waiting import Waiting
 from graphs.errors import InterlockError, Problem
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import Catalog, ModelList
@@ -45,26 +46,43 @@ class Finding:
 
 
 async def examine(
-    snapshot: Snapshot, env: Mapping[str, str], *, storage: str, data: Path, patience: float = PATIENCE
+    snapshot: Snapshot,
+    env: Mapping[str, str],
+    *,
+    storage: str,
+    data: Path,
+    patience: float = PATIENCE,
+    waiting: Waiting | None = None,
 ) -> list[Finding]:
     """Start every server, ask for the models, open the store, connect to the destinations of notifications and look at
-    the keys. Nothing is left running, and nothing is sent."""
+    the keys. Nothing is left running, and nothing is sent.
+
+    `waiting` is told what is still waited for.
+    """
+    waiting = waiting or Waiting()
+
+    async def wait_for(name: str, findings: Awaitable[Sequence[Finding]]) -> Sequence[Finding]:
+        with waiting.wait_for(name):
+            return await findings
+
     parts = await asyncio.gather(
-        examine_servers(snapshot, patience),
-        examine_models(snapshot),
-        examine_store(snapshot, storage, data),
-        examine_destinations(snapshot),
+        examine_servers(snapshot, patience, waiting),
+        wait_for("the list of models", examine_models(snapshot)),
+        wait_for("the storage", examine_store(snapshot, storage, data)),
+        wait_for("the destinations of notifications", examine_destinations(snapshot)),
     )
     return [finding for part in (*parts, examine_keys(snapshot, env)) for finding in part]
 
 
-async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple[list[Problem], list[str]]:
+async def check_servers(
+    snapshot: Snapshot, patience: float = PATIENCE, waiting: Waiting | None = None
+) -> tuple[list[Problem], list[str]]:
     """Find what is wrong once the servers are up: those that are not, what the files say of tools that is not so, and
     destinations of notifications that cannot be reached.
 
     And notes for a person: how each server is, what each role may do with its tools, and what could not be judged.
     """
-    seen, destinations = await asyncio.gather(probe_servers(snapshot, patience), probe_destinations(snapshot))
+    seen, destinations = await asyncio.gather(probe_servers(snapshot, patience, waiting), probe_destinations(snapshot))
     found = check_tools(snapshot, seen)
     down = [one for one in seen if not one.up and not one.per_user]
     problems = [snapshot.build_problem(one.position, f"{one.name}: {one.message}") for one in down]
@@ -82,13 +100,13 @@ async def check_servers(snapshot: Snapshot, patience: float = PATIENCE) -> tuple
     return sorted([*problems, *found.problems]), notes
 
 
-async def examine_servers(snapshot: Snapshot, patience: float) -> Sequence[Finding]:
+async def examine_servers(snapshot: Snapshot, patience: float, waiting: Waiting | None = None) -> Sequence[Finding]:
     """Build one finding a server: how many tools it offers and how long it took, or why it does not come up.
 
     And one for what each role may do with them, for what its models are shown of them, for every pattern that matches
     no tool, and every rule about an argument that its tools do not take.
     """
-    seen = await probe_servers(snapshot, patience)
+    seen = await probe_servers(snapshot, patience, waiting)
     found = check_tools(snapshot, seen)
     about = {one.name: found.unchecked.get(one.name, ()) for one in seen}
     return [

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from graphs.config.loader import Snapshot
 from graphs.config.spec.node import MODEL_ROLES
 from graphs.diagnostics.tool_catalog import UnknownName, build_catalog, build_unknown_name
+from graphs.diagnostics.waiting import Waiting
 from graphs.expressions import Evaluator, PreparedValues
 from graphs.policy.patterns import matches, matches_any
 from graphs.policy.rules import (
@@ -82,14 +83,16 @@ class Explanation:
     """What could not be known, in words."""
 
 
-async def explain(snapshot: Snapshot, question: Question, *, patience: float | None) -> Explanation:
+async def explain(
+    snapshot: Snapshot, question: Question, *, patience: float | None, waiting: Waiting | None = None
+) -> Explanation:
     """Decide the call without making it. Raises UnknownName for a role, key, graph, node or tool that there is not.
 
     The tool's server is started for it, for at most `patience` seconds; None: it is not, and the tool taken as it is
     named.
     """
     caller = _build_caller(snapshot, question)
-    tool, notes = await _find_tool(snapshot, question.tool, patience)
+    tool, notes = await _find_tool(snapshot, question.tool, patience, waiting)
     graph, node = _choose_node(snapshot, caller, question, str(tool))
     facts = CallFacts(
         call_id="",
@@ -213,7 +216,9 @@ def _build_caller(snapshot: Snapshot, question: Question) -> Caller:
     return Caller(user=user, email=question.email, role=role, key=key, narrowed_by=question.narrowed_by)
 
 
-async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> tuple[ToolFacts, tuple[str, ...]]:
+async def _find_tool(
+    snapshot: Snapshot, name: str, patience: float | None, waiting: Waiting | None
+) -> tuple[ToolFacts, tuple[str, ...]]:
     server, slash, tool = name.partition("/")
     if not slash or not server or not tool or set("*?") & set(name):
         raise UnknownName(f"{name!r} is no tool; tools are written server/tool, such as filesystem/read_file")
@@ -222,7 +227,11 @@ async def _find_tool(snapshot: Snapshot, name: str, patience: float | None) -> t
         raise UnknownName(
             f"there is no tool {name!r}: 'include' or 'exclude' of {server} in servers.yaml leaves it out"
         )
-    found = await build_catalog(snapshot, servers=[server], patience=patience) if server in configured else None
+    found = (
+        await build_catalog(snapshot, servers=[server], patience=patience, waiting=waiting)
+        if server in configured
+        else None
+    )
     known = {str(one): one for one in found.tools} if found is not None else {}
     if name in known and (found is None or not found.unavailable):
         return known[name], ()

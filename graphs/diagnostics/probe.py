@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.config.loader import Snapshot
+from graphs.diagnostics.waiting import Waiting
 from graphs.errors import Position
 from graphs.nodes.judge import build_tool_facts
 from graphs.policy.rules import ToolFacts
@@ -44,8 +45,10 @@ class ServerProbe:
     """And as models are shown them."""
 
 
-async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProbe, ...]:
+async def probe_servers(snapshot: Snapshot, patience: float, waiting: Waiting | None = None) -> tuple[ServerProbe, ...]:
     """Start all servers at once, wait at most `patience` seconds, and leave nothing running.
+
+    `waiting` is told which are still waited for.
 
     What a `per_user` server offers depends on who asks, and here nobody does.
     """
@@ -53,6 +56,8 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
     registry = ToolRegistry(shared)
     began = time.monotonic()
     took: dict[str, float] = {}
+    waiting = waiting or Waiting()
+    waiting.begin(*shared)
     try:
         await registry.start()
         while len(took) < len(shared) and time.monotonic() - began < patience:
@@ -60,6 +65,7 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
                 # One that is late may be downloading itself: it is waited for.
                 if status.status != "starting" and not status.is_late:
                     took.setdefault(name, time.monotonic() - began)
+                    waiting.end(name)
             await asyncio.sleep(_POLL)
         seen = {
             name: ServerProbe(
@@ -78,6 +84,7 @@ async def probe_servers(snapshot: Snapshot, patience: float) -> tuple[ServerProb
         }
         return tuple(seen.get(name) or _skip_per_user(snapshot, name) for name in snapshot.servers)
     finally:
+        waiting.end(*shared)
         await registry.close()
 
 

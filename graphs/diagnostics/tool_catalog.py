@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from graphs.config.loader import Snapshot
 from graphs.diagnostics.probe import probe_servers
+from graphs.diagnostics.waiting import Waiting
 from graphs.errors import InterlockError, did_you_mean, list_some
 from graphs.policy.patterns import could_begin, find_fault, find_tool_fault, matches_any
 from graphs.policy.rules import ToolFacts
@@ -38,7 +39,12 @@ def build_unknown_name(kind: str, name: str, choices: Iterable[str]) -> UnknownN
 
 
 async def build_catalog(
-    snapshot: Snapshot, *, servers: Sequence[str] = (), tools: Sequence[str] = (), patience: float | None
+    snapshot: Snapshot,
+    *,
+    servers: Sequence[str] = (),
+    tools: Sequence[str] = (),
+    patience: float | None,
+    waiting: Waiting | None = None,
 ) -> ToolCatalog:
     """Start the servers that the patterns select, wait `patience` seconds at most, and leave nothing running.
 
@@ -61,7 +67,7 @@ async def build_catalog(
     if not wanted:
         raise build_unknown_name("server for", ", ".join([*servers, *tools]), every)
     asked = {name: spec for name, spec in snapshot.servers.items() if name in wanted}
-    seen = () if patience is None else await probe_servers(replace(snapshot, servers=asked), patience)
+    seen = () if patience is None else await probe_servers(replace(snapshot, servers=asked), patience, waiting)
     offered = {one.name: one for one in seen if one.up}
     away = {one.name: one.message.rstrip(".") for one in seen if not one.up}
     for name in wanted:

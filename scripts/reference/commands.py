@@ -15,7 +15,9 @@ from server.cli.main import app
 INTRODUCTION = """\
 # Commands
 
-`make serve` creates the command as `.venv/bin/interlock`. Every command has `--help`.
+`make serve` creates the command as `.venv/bin/interlock`; the wheel of `make wheel` installs it as `interlock`. Every
+command has `--help`. On a terminal, `check --connect`, `doctor`, `access` and `audit verify` show on stderr what they
+wait for, and clear it.
 """
 WORDS = {str: "text", int: "whole number", float: "number", Path: "path"}
 

@@ -23,6 +23,7 @@ from server.cli.options import (
     silence_engine_log,
 )
 from server.cli.output import escape_line
+from server.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from graphs.config.loader import Snapshot
@@ -75,16 +76,17 @@ def show_matrix(
 
     snapshot = load_or_exit(configs)
     try:
-        found = asyncio.run(
-            build_access_matrix(
+        with show_progress() as waiting:
+            matrix = build_access_matrix(
                 snapshot,
                 roles=role or (),
                 narrowed_by=user_role,
                 servers=server or (),
                 tools=tool or (),
                 patience=patience if connect else None,
+                waiting=waiting,
             )
-        )
+            found = asyncio.run(matrix)
     except UnknownName as error:
         raise report_usage(error) from None
     for text in FORMATS[format](found, list_holders(snapshot)):
@@ -142,7 +144,8 @@ def explain_call(
         calls=calls,
     )
     try:
-        found = asyncio.run(explain(snapshot, question, patience=patience if connect else None))
+        with show_progress() as waiting:
+            found = asyncio.run(explain(snapshot, question, patience=patience if connect else None, waiting=waiting))
     except UnknownName as error:
         raise report_usage(error) from None
     if format == "json":

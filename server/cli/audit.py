@@ -11,6 +11,7 @@ import typer
 from graphs.errors import InterlockError
 from graphs.events import AuditKind
 from server.cli.options import Configs, TableFormat, load_settings, report_error
+from server.cli.progress import show_progress
 
 # ruff: noqa: PLC0415  what needs the engine loads it itself: `--help` does not
 
@@ -84,8 +85,12 @@ def verify(
     from server.cli.audit_output import inspect_records, parse_head_option, read_export_file
 
     try:
-        export = None if file is None else read_export_file(file)
-        found = asyncio.run(inspect_records(load_settings(configs), export, str(file), parse_head_option(head)))
+        wanted = parse_head_option(head)
+        with show_progress() as waiting:
+            with waiting.wait_for("the export"):
+                export = None if file is None else read_export_file(file)
+            with waiting.wait_for("the check of all records"):
+                found = asyncio.run(inspect_records(load_settings(configs), export, str(file), wanted))
     except BadExport as error:
         typer.echo(str(error))
         raise typer.Exit(1) from None

@@ -13,6 +13,7 @@ from graphs.config.loader import FILES, Snapshot, list_case_files, list_graph_fi
 from graphs.config.worst_case import compute_worst_case
 from graphs.errors import ConfigError, Problem, did_you_mean
 from server.cli.options import describe_missing_folder, silence_engine_log
+from server.cli.progress import show_progress
 
 
 class CannotCheck(Exception):
@@ -110,7 +111,8 @@ def check_files(target: Target, env: Mapping[str, str], *, patience: float | Non
         from graphs.diagnostics.doctor import check_servers  # noqa: PLC0415 -- the engine, which files alone need not
 
         silence_engine_log()
-        seen, notes = asyncio.run(check_servers(snapshot, patience))
+        with show_progress() as waiting:
+            seen, notes = asyncio.run(check_servers(snapshot, patience, waiting))
         problems = target.select(seen)
     if not problems:
         graphs = "" if target.file else f"; graphs: {', '.join(snapshot.graphs)}"

@@ -27,6 +27,7 @@ from server.cli.options import (
     silence_engine_log,
 )
 from server.cli.output import escape_lines, format_schema
+from server.cli.progress import show_progress
 from server.cli.run_tests import run_tests
 from server.cli.turn import turn
 
@@ -185,7 +186,9 @@ def doctor(
     except ConfigError as error:
         raise report_error(error) from None
     silence_engine_log()
-    findings = asyncio.run(examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience))
+    with show_progress() as waiting:
+        trials = examine(snapshot, env, storage=chosen.storage, data=chosen.data, patience=patience, waiting=waiting)
+        findings = asyncio.run(trials)
     for finding in findings:
         typer.echo(escape_lines(str(finding)))
     if not all(finding.sound for finding in findings):
