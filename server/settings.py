@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     storage: str = ""
     """A storage URL that wins over the gateway file's."""
     data: Path = Path("data")
-    """Where the database, the generated keys and the demo's files live."""
+    """Where the database, the generated keys, the address of the running `serve` and the demo's files live."""
     forwarded_jwt_secret: SecretStr = SecretStr("")
     """The secret with which Open WebUI signs for whom it asks; with one, its unsigned headers are not believed."""
     log: Literal["text", "json"] = "text"

@@ -51,7 +51,7 @@ VARIABLES = {
     "INTERLOCK_MODEL": "The model for nodes that name none. Read by the shipped `gateway.yaml`.",
     "INTERLOCK_ADMIN_KEY": "The key with the role `admin`. Read by the shipped `access.yaml`.",
     "INTERLOCK_DEVELOPER_KEY": "The key with the role `developer`. Read by the shipped `access.yaml`.",
-    "INTERLOCK_KEY": "The key that `interlock chat` shows, instead of the generated one.",
+    "INTERLOCK_KEY": "The key that `interlock chat` shows, instead of one of the `interlock serve` of its folder.",
     "INTERLOCK_STUDIO_ROLE": "The role of the caller `studio` in LangGraph Studio. Needed once keys are configured.",
     "INTERLOCK_STUDIO_ORIGINS": "Further origins that Studio's server answers, such as that of your own LangSmith.",
     "INTERLOCK_STUDIO_TOKEN": "The local token of Studio's server. `interlock studio` makes one.",
