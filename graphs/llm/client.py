@@ -185,6 +185,7 @@ class ChatModel:
 
     async def embed(self, model: str, texts: Sequence[str], *, key: SecretStr | None = None) -> Embeddings:
         """Embed at most `MOST_TEXTS` texts. `key` takes the place of our own. Raises ModelError."""
+        await self.find_address()
         timeout = aiohttp.ClientTimeout(total=min(EMBEDDING_PATIENCE, self._silence))
         body = encode_request({"model": model, "input": [*texts]})
         try:
