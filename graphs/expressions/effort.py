@@ -61,9 +61,12 @@ class Effort:
         """Return an upper bound of the cost for arguments of this size, without what it waits for."""
         if self.sql_calls and not size.short_sql:
             return MAX_INLINE_UNITS + 1
-        weight = size.characters + 8 * size.values + 64
-        work = self.per_character * weight * (1 + size.values + self.items) ** min(self.loops, 4)
-        return (work * max(1, size.longest // 128) if self.quadratic else work) + _SQL * self.sql_calls
+        work = self.per_character * (size.characters + 8 * size.values + 64)
+        if self.loops:
+            work *= (1 + size.values + self.items) ** min(self.loops, 4)
+        if self.quadratic:
+            work *= max(1, size.longest // 128)
+        return work + _SQL * self.sql_calls
 
 
 def estimate(tree: Tree) -> Effort:
