@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from graphs.errors import ModelError
@@ -20,6 +21,17 @@ from graphs.telemetry.token_count import begin_call_count
 
 log = logging.getLogger(__name__)
 
+REFUSALS = frozenset({400, 413, 422})
+"""Statuses of an endpoint that does not take these texts; another request of the same texts changes nothing."""
+MOST_REQUESTS = 8
+"""Requests of one search for entries that have no vector."""
+MOST_REFUSED = 256
+"""Texts that are remembered as refused."""
+
+
+class _Refused(Exception):
+    """The endpoint does not take these texts."""
+
 
 class MemoryEmbedding:
     """The embeddings of the entries of one graph, and of what is searched for among them."""
@@ -28,13 +40,18 @@ class MemoryEmbedding:
         self._site = site
         self._services = services
         self._model = model
+        self._refused: set[str] = set()
+        """Texts of entries that the endpoint does not take."""
 
     async def embed_values(self, values: Mapping[str, Any], state: State, context: Context) -> MemoryVectors | None:
         """Embed values that are about to be remembered, by their keys: as many as one request takes. None: they cannot
         be embedded now."""
         keys = [*values][:MOST_TEXTS]
         texts = [write_embedded_text(key, values[key]) for key in keys]
-        vectors = await self._embed(texts, state, context, instead="the entries are kept without vectors")
+        try:
+            vectors = await self._embed(texts, state, context, instead="the entries are kept without vectors")
+        except _Refused:
+            return None
         return (
             None if vectors is None else MemoryVectors(model=self._model, vectors=dict(zip(keys, vectors, strict=True)))
         )
@@ -49,9 +66,10 @@ class MemoryEmbedding:
         if text.strip():
             if context.claims is not None:
                 await context.claims.pass_gate()
-            vectors = await self._embed(
-                [text[:MOST_CHARACTERS]], state, context, instead="the memory is searched by words"
-            )
+            with suppress(_Refused):
+                vectors = await self._embed(
+                    [text[:MOST_CHARACTERS]], state, context, instead="the memory is searched by words"
+                )
         if vectors is None:
             return await memories.search(place, text, ttl)
         [wanted] = vectors
@@ -62,19 +80,45 @@ class MemoryEmbedding:
         self, place: MemoryPlace, ttl: float, dimensions: int, state: State, context: Context
     ) -> None:
         memories = self._services.store.memories
-        entries = await memories.list_without_vector(place, ttl, self._model, dimensions, MOST_TEXTS)
-        if not entries:
+        most = MOST_TEXTS + len(self._refused)
+        listed = await memories.list_without_vector(place, ttl, self._model, dimensions, most)
+        texts = {write_embedded_text(entry.key, entry.value): entry for entry in listed}
+        wanted = [text for text in texts if text not in self._refused][:MOST_TEXTS]
+        if not wanted:
             return
-        texts = [write_embedded_text(entry.key, entry.value) for entry in entries]
-        vectors = await self._embed(texts, state, context, instead=f"{len(entries)} entries are searched by words")
-        if vectors is not None:
-            await memories.add_vectors(place, self._model, [*zip(entries, vectors, strict=True)])
+        vectors = await self._embed_in_parts(wanted, state, context)
+        if vectors:
+            made = [(texts[text], vector) for text, vector in vectors.items()]
+            await memories.add_vectors(place, self._model, made)
+
+    async def _embed_in_parts(self, texts: Sequence[str], state: State, context: Context) -> Mapping[str, Vector]:
+        """Embed texts of which one may be what the endpoint refuses: too long for the model, or too many at once. What
+        is refused is asked again in halves; a text that is refused alone is not asked again by this process."""
+        made: dict[str, Vector] = {}
+        waiting = [texts]
+        for _ in range(MOST_REQUESTS):
+            if not waiting:
+                break
+            part = waiting.pop(0)
+            try:
+                vectors = await self._embed(part, state, context, instead=f"{len(part)} entries are searched by words")
+            except _Refused:
+                middle = len(part) // 2
+                if middle:
+                    waiting += [part[:middle], part[middle:]]
+                elif len(self._refused) < MOST_REFUSED:
+                    self._refused.update(part)
+                continue
+            if vectors is None:
+                break
+            made |= dict(zip(part, vectors, strict=True))
+        return made
 
     async def _embed(
         self, texts: Sequence[str], state: State, context: Context, *, instead: str
     ) -> Sequence[Vector] | None:
         """Embed texts, and count what it took. None where that fails or the turn has no tokens left: the log says so,
-        and what is done instead."""
+        and what is done instead. Raises _Refused where it is several texts, or one, that the endpoint does not take."""
         if self._has_reached_token_limit(state, context):
             graph, node = self._site.plan.id, self._site.name
             log.warning("graph %s, node %s: the tokens of the turn are used up; %s", graph, node, instead)
@@ -92,6 +136,8 @@ class MemoryEmbedding:
                 error.status,
                 instead,
             )
+            if error.status in REFUSALS:
+                raise _Refused from None
             return None
 
     def _has_reached_token_limit(self, state: State, context: Context) -> bool:

@@ -98,6 +98,20 @@ async def test_nothing_is_lost_while_the_endpoint_fails(
     assert len(model.embeddings[-1].body["input"]) == 1, "and have them now"
 
 
+async def test_one_entry_that_the_model_does_not_take_keeps_no_other_from_its_vector(
+    notebook: Facade, model: ScriptedModel
+) -> None:
+    model.embed(None)
+    await remember_all(notebook)
+    assert await notebook.say("poison: too long") == "Kept."
+    model.embed(lambda text: Answer(status=400) if "poison" in text else find_meaning(text))
+    found = await notebook.say("Have I a pet?")
+    assert found.startswith("friend, ")
+    asked = len(model.embeddings)
+    assert await notebook.say("Have I a pet?") == found
+    assert len(model.embeddings) == asked + 1, "what was refused alone is not asked again"
+
+
 async def test_an_answer_that_is_no_vector_is_a_failure(notebook: Facade, model: ScriptedModel) -> None:
     for wrong in ([], [0.0, 0.0], ["a"], [[1.0]], None):
         model.embed(lambda _, wrong=wrong: wrong)
