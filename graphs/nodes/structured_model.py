@@ -102,7 +102,7 @@ class ValueQuestion:
                 correction = self._structured.build_correction(problem) if self._structured else WORDS_WANTED
                 messages = add_note(messages, correction)
         name = self._site.name
-        why = f"node {name!r}: the model's answer for {self._variable!r} {problem}, and so did its second"
+        why = f"node {name!r}: the model's answer for {self._variable!r} {problem}, and neither did its second fit"
         raise NodeFailure(why, kind="invalid")
 
     def describe(self, messages: Sequence[Mapping[str, Any]], context: Context) -> tuple[object, ...]:

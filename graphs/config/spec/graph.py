@@ -19,7 +19,7 @@ class LimitsSpec(Spec):
     """Where a turn ends at the latest, with one last answer without tools."""
 
     rounds: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 12
-    """How many rounds of tool calls a turn may have."""
+    """How many answers of models a turn may have, before one last answer without tools."""
     tool_calls: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] = 40
     """How many tool calls may run."""
     width: Annotated[int, Field(ge=1, le=1000), NO_SWITCH] = 20
@@ -94,8 +94,8 @@ class GraphSpec(Spec):
     {type: TYPE, default: VALUE}."""
     input: dict[str, WrittenType] = {}
     """What whoever starts the graph gives, each with its type as under `vars`: a `subgraph` node gives it under `with`.
-    From a chat, a text is the person's message where nothing else is without a default; else a form asks for all of it,
-    before the first node. Absent: a chat."""
+    From a chat, the only text without a default is the person's message; a form asks for what else has none, before the
+    first node. Absent: a chat."""
     output: str | None = None
     """The variable that is the graph's result where another graph runs it. Absent: the text that it said."""
     start: str

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from graphs.config.environment import SecretUnreadable, build_environment
 from server.auth.keys import KEYS_FILE, read_keys
 from server.cli.chat.gateway_client import ChatFailed
+from server.cli.local_address import is_loopback
 from server.cli.local_server import find_local_server
 
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
@@ -33,9 +35,20 @@ def choose_server(url: str | None, key: str, data: Path, variables: Mapping[str,
     if url is None:
         url = local.url if local is not None else DEFAULT_URL
     url = url.rstrip("/")
-    if not key and local is not None and local.variables and local.url == url:
-        key = find_configured_key(local.variables, build_environment(variables, data))
-    return Server(url=url, key=key or read_generated_key(data))
+    if key:
+        return Server(url=url, key=key)
+    if not is_loopback(urlsplit(url).hostname or ""):
+        # Whoever answers there would have the key of this machine's server, and perhaps without encryption.
+        mine = f"the keys of this folder are for its own `interlock serve`, and {url} may be another"
+        raise ChatFailed(f"No key: give one with --key or INTERLOCK_KEY; {mine}.")
+    if local is not None and local.variables and local.url == url:
+        return Server(url=url, key=find_configured_key(local.variables, build_environment(variables, data)))
+    if local is None and not (data / KEYS_FILE).is_file():
+        raise ChatFailed(
+            "No `interlock serve` runs in this folder, and there is no key. Start it here, or name another with --url "
+            "and --key."
+        )
+    return Server(url=url, key=read_generated_key(data))
 
 
 def find_configured_key(names: Sequence[str], env: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ def test_a_rule_of_ones_own_about_a_server_that_is_not_there_is_still_said(home:
 def test_the_chat_finds_the_address_and_the_key_of_the_serve_of_its_folder(tmp_path: Path) -> None:
     missing = run(tmp_path, "chat", "hello")
     assert missing.returncode == 1
-    assert missing.stderr.startswith("No key: give one with --key or INTERLOCK_KEY")
+    assert missing.stderr.startswith("No `interlock serve` runs in this folder, and there is no key.")
     command = [INTERLOCK, "serve", "--port", "0"]
     with running("interlock serve", command, tmp_path / "made.log", env=QUICK, cwd=tmp_path) as process:
         process.wait_for_line(r"^url ")
@@ -83,6 +83,8 @@ def test_the_chat_finds_the_address_and_the_key_of_the_serve_of_its_folder(tmp_p
             "There is no model 'nosuch'. GET /v1/models lists what there is.",
             "With --model: assistant, demo",
         ]
+    elsewhere = run(tmp_path, "chat", "--url", "http://interlock.example.com/v1", "hello")
+    assert elsewhere.stderr.startswith("No key: give one with --key or INTERLOCK_KEY; the keys of this folder are for ")
     gone = run(tmp_path, "chat", "--url", "http://127.0.0.1:9/v1", "hello")
     assert "Is `interlock serve` running? Start it in this folder, or name another with --url." in gone.stderr
 
