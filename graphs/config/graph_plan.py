@@ -84,21 +84,19 @@ class GraphPlan:
         is_alone = sum(role in ("model", "agent") for role in roles) == 1
         return is_alone and not self.variables and set(roles) <= {"model", "agent", "gate", "executor"}
 
-    def find_node_behind_tools(self, name: str) -> str:
-        """Find the node that follows once all calls of a model node have their results: that node again, or the one
-        that its `tools` node leads to."""
+    def find_tools_node(self, name: str) -> str | None:
+        """Find the `tools` node that runs the calls of a model node; None: none does, or the node does it itself."""
         left, found = [name], {name}
         while left:
             at = left.pop()
             if self.spec.nodes[at].role == "executor":
-                first = self.branches[at][0]
-                return name if first.is_conditional or first.to not in self.spec.nodes else first.to
+                return at
             if at == name or self.spec.nodes[at].role == "gate":
                 behind = [branch.to for branch in self.branches[at]]
                 new = [to for to in behind if to not in found and to in self.spec.nodes]
                 left += [to for to in new if self.spec.nodes[to].role in ("gate", "executor")]
                 found |= {*new}
-        return name
+        return None
 
     @cached_property
     def may_wait_twice(self) -> bool:

@@ -103,19 +103,32 @@ async def restore_messages(
     conversation, found = restored_history.conversation, restored_history.lookup
     wordless = restored_history.wordless_turn
     stored = await complete_messages(store, [*found.rows.values(), *([wordless] if wordless else [])], model)
-    by_index = {index: stored[row.id] for index, row in found.rows.items()}
+    woven, begins = _weave(restored_history, stored)
     begun = conversation.open_exchange
-    last = len(conversation.closed_exchanges)
-    if begun is not None and not history.share_calls(
-        conversation.messages[begun.start : begun.end], by_index.get(last, ())
-    ):
-        by_index.pop(last, None)
-    woven, begins = history.merge_stored_messages(conversation, by_index)
     earlier = [message for message in woven[begins:] if message.get("tool_calls") or message["role"] == "tool"]
     if wordless is not None and begun is None:
         earlier = [message for message in stored[wordless.id] if calls_of(message) or message["role"] == "tool"]
         woven[-1:-1] = earlier
     return woven, earlier
+
+
+async def restore_before(store: Store, restored_history: RestoredHistory, model: ChatModel) -> list[Message]:
+    """The conversation for the model before the exchange which the turn goes on with."""
+    stored = await complete_messages(store, [*restored_history.lookup.rows.values()], model)
+    woven, begins = _weave(restored_history, stored)
+    return woven[:begins]
+
+
+def _weave(restored_history: RestoredHistory, stored: Mapping[str, Sequence[Message]]) -> tuple[list[Message], int]:
+    """Put the stored messages, by turn, back into the conversation; and where the open exchange begins in it."""
+    conversation = restored_history.conversation
+    by_index = {index: stored[row.id] for index, row in restored_history.lookup.rows.items()}
+    begun, last = conversation.open_exchange, len(conversation.closed_exchanges)
+    if begun is not None and not history.share_calls(
+        conversation.messages[begun.start : begun.end], by_index.get(last, ())
+    ):
+        by_index.pop(last, None)
+    return history.merge_stored_messages(conversation, by_index)
 
 
 async def complete_messages(store: Store, rows: Sequence[TurnRow], model: ChatModel) -> dict[str, list[Message]]:

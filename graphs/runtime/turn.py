@@ -256,17 +256,35 @@ class Turn:
         """Go on with the results of the client's own tools, where the graph was when it called them."""
         row, kept = continued.row, read_resume_request(continued.row)
         self._place = replace(self._place, parent=row.id)
-        if (problem := client_results.find_problem(continued, self._graph)) is not None:
-            await self._finish("finished", problem)
-            return
-        thread = row.thread or row.id
-        if not await client_results.copy_checkpoint(self._store.checkpoints, thread, self._place.id):
-            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
+        if (node := continued.handover["node"]) not in self._graph.plan.spec.nodes:
+            why = f"the node {node!r} that asked for them is not in it any more. Nothing was run."
+            words = f"The graph {row.graph!r} was changed while your client ran its tools, and {why}"
+            await self._finish("finished", words)
             return
         self._place = replace(self._place, earlier=kept["earlier"], told=kept["told"], is_continued=True)
-        context = self._build_context(kept["history"], self._request.model)
-        self._count_earlier_tokens(kept["tokens"], context)
-        await self._execute(client_results.build_entry(continued, self._graph.plan), context)
+        if not await self._continue_in(continued, self._build_context(continued.history, self._request.model)):
+            self._place = replace(self._place, told=0, is_continued=False)
+            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
+
+    async def _continue_in(self, continued: Continue, context: Context) -> bool:
+        """Go on there in the thread of this context. False where that place is not kept any more."""
+        row, self._context = continued.row, context
+        state = await client_results.copy_checkpoint(self._store.checkpoints, row.thread or row.id, context.thread)
+        if state is None:
+            return False
+        self._count_earlier_tokens(read_resume_request(row)["tokens"], context)
+        await self._execute(client_results.build_entry(continued, self._graph.plan, state), context)
+        return True
+
+    async def _continue_again(self, row: TurnRow, context: Context, later: Sequence[Message]) -> bool:
+        """Go on once more where a turn that was cut off went on with results. False where that cannot be."""
+        before = await self._store.turns.get(row.parent or "")
+        continued = client_results.build_continued(before, self._conversation) if before is not None else None
+        if continued is None or continued.handover["node"] not in self._graph.plan.spec.nodes:
+            return False
+        added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
+        again = replace(context, thread=build_further_thread(context.thread), addendum=None, resumed=False)
+        return await self._continue_in(replace(continued, later=[*later, *added]), again)
 
     async def _is_withdrawn(self, row: TurnRow) -> bool:
         """Whether that turn has no way on where its person says something else instead of deciding: a graph waits in it
@@ -299,9 +317,12 @@ class Turn:
                     await self._close(context)
                 else:
                     await self._execute(None, context)
-            case Restarted(context=again, earlier=earlier, state=state):
-                if not delivered:
+            case Restarted(context=again, earlier=earlier, later=later, state=state):
+                if not delivered or self._place.is_continued:
                     self._answer.repeat(row.text.removeprefix(self._recorder.earlier_text))
+                if self._place.is_continued and await self._continue_again(row, context, later):
+                    await self._store.delete_thread(context.thread)
+                    return
                 self._place = replace(self._place, earlier=earlier)
                 await self._execute(state, replace(again, thread=build_further_thread(context.thread)))
                 await self._store.delete_thread(context.thread)

@@ -92,8 +92,14 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
         if read_resume_request(attempt).get(CONTINUED_KEY):
             return await _build_recovery(store, request, conversation, attempt)
         return Recover(fresh=await _build_fresh(store, request, found), row=attempt)
-    if (continued := find_continued(found)) is not None:
-        return continued
+    if request.remembers and not request.served_graph.plan.is_tool_loop:
+        graph = request.served_graph.plan.id
+        if (continued := await find_continued(store, request.owner, graph, conversation)) is not None:
+            kept = read_resume_request(continued.row)
+            if kept["earlier"]:  # the graph began in the middle of this exchange
+                return replace(continued, history=kept["history"])
+            before = await restore.restore_before(store, found, request.served_graph.services.model)
+            return replace(continued, history=before)
     fresh = await _build_fresh(store, request, found)
     told = await retries.find_told()
     return replace(fresh, history=[*fresh.history, *told], earlier=[*fresh.earlier, *told]) if told else fresh
@@ -192,6 +198,8 @@ class Restarted:
 
     context: Context
     earlier: Sequence[Message]
+    later: Sequence[Message]
+    """What the turn did before it was cut off: its tool calls with their results."""
     state: Mapping[str, Any]
     """What the turn's state begins with."""
 
@@ -237,7 +245,9 @@ async def _restart(
     # What was spent was spent, whatever has to be done anew.
     is_limited = graph.plan.spec.limits.tokens is not None and tokens > 0
     kept = {"token_use": TokenUse(tokens=tokens, has_last_answer=False)} if is_limited else {}
-    return Restarted(context=again, earlier=[*earlier, *rest], state={**build_first_state(graph.plan, again), **kept})
+    return Restarted(
+        context=again, earlier=[*earlier, *rest], later=rest, state={**build_first_state(graph.plan, again), **kept}
+    )
 
 
 def is_answered(messages: Sequence[AnyMessage], context: Context) -> bool:

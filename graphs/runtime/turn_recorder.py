@@ -174,9 +174,11 @@ class TurnRecorder:
         is_undelivered = script is not None and is_kept
         can_go_on = was_cut_off and is_kept
         request = None
-        hands_over = outcome == "finished" and record.handover is not None
+        hands_over = outcome == "finished" and record.handover is not None and self._request.remembers
         if is_waiting or hands_over or (can_go_on and (place.continues or place.waited or place.is_continued)):
             request = self._build_resume_request(record, told=place.told if was_cut_off else len(record.messages))
+        if hands_over and request is not None and not place.earlier:
+            request["history"] = []  # the client sends it with the results
         if is_kept:
             request = request or identify_request(self._request, record.graph)
         if is_undelivered:

@@ -83,6 +83,9 @@ _ADVANCE = _UPDATE.where(turns.c.status == bindparam("expected"))
 _UPDATE_HELD = _UPDATE.where(turns.c.status == "running", turns.c.worker == bindparam("holder"))
 _UPDATE_UNDELIVERED = _UPDATE.where(turns.c.delivered.is_(false()), turns.c.worker == bindparam("holder"))
 _GET = ALL.where(turns.c.id == bindparam("which"))
+_OF_CALL = ALL.where(
+    turns.c.id == turn_calls.c.turn, turn_calls.c.call_id == bindparam("call"), turns.c.owner == bindparam("owner")
+).order_by(turns.c.created.desc())
 # Without what waiting turns keep of the conversation before them, which may be long.
 _WITHOUT_REQUEST: AnySelect = select(*(null() if name == "request" else turns.c[name] for name in NAMES))
 _RECENT = (
@@ -312,6 +315,11 @@ class Turns:
 
     async def get(self, id: str) -> TurnRow | None:
         return await self._database.read(lambda connection: _get(connection, id))
+
+    async def find_by_call(self, owner: str, call_id: str) -> tuple[TurnRow, ...]:
+        """Find the turns of one owner that know a tool call, newest first."""
+        values = {"owner": owner, "call": make_storable(call_id)}
+        return await self._database.read(lambda connection: tuple(map(from_row, connection.execute(_OF_CALL, values))))
 
     async def find_recent(self, owner: str, limit: int) -> tuple[TurnRow, ...]:
         """Find the newest `limit` turns of one owner, without those that go on in another. `request` is left out."""

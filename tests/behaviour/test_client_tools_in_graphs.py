@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support.facade import DEVELOPER, Facade, said, serving, write_configs
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
@@ -163,6 +164,125 @@ class TestGoingOn:
             answer = await message_of(facade, "go", asked, result(call, "rain"), waits, yes)
         assert answer["message"]["content"] == "Written."
         assert tools.ran() == ["echo go", "write rain"]
+
+
+SILENT = Answer(calls=[Call("weather", {"city": "Oslo"})])
+
+
+@pytest.mark.usefixtures("keys")
+class TestResultsThatComeAgain:
+    """However the turn with the results ended, they go on from where the graph was: its own call ran once."""
+
+    @pytest.mark.parametrize("asks", [ASKED, SILENT], ids=["with a text", "without one"])
+    @pytest.mark.parametrize("headers", [{}, AGAIN], ids=["another request", "a retry"])
+    @pytest.mark.parametrize(
+        ("first", "ends"),
+        [("It rains.", 200), (Answer(status=400), 400), (Answer(calls=[Call("files__write", {"text": "rain"})]), 200)],
+        ids=["finished", "failed", "waits"],
+    )
+    async def test_results_that_are_sent_again(
+        self,
+        first: Any,
+        ends: int,
+        headers: dict[str, str],
+        asks: Answer,
+        tmp_path: Path,
+        model: ScriptedModel,
+        tools: Tools,
+    ) -> None:
+        model.script(asks, first, "It snows.")
+        async with serving(
+            write_graph(tmp_path / "c", model, tools, {"look": LOOK, "work": WORK}), tmp_path / "data"
+        ) as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            messages = ["go", asked, result(call, "rain")]
+            assert (await facade.ask(*messages, tools=[WEATHER])).status_code == ends
+            again = await facade.ask(*messages, tools=[WEATHER], headers=headers)
+            assert again.status_code == 200
+        assert tools.ran() == ["echo go"]
+
+    async def test_under_other_rules_the_graph_goes_on_there_too(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        folder = write_graph(tmp_path / "c", model, tools, {"look": LOOK, "work": WORK})
+        model.script(SILENT, Answer(calls=[Call("files__echo", {"text": "two"})]), Answer("It", stall_after=1), "Rain.")
+        async with serving(folder, tmp_path / "data") as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            messages = ["go", asked, result(call, "rain")]
+            turn = asyncio.create_task(facade.stream(*messages, tools=[WEATHER]))
+            await model.arrived(3)
+            await left(turn)
+        write_graph(tmp_path / "c2", model, tools, {"look": LOOK, "work": {**WORK, "prompt": "New: {{ found }}"}})
+        async with serving(tmp_path / "c2", tmp_path / "data") as facade:
+            response = await facade.ask(*messages, tools=[WEATHER], headers=AGAIN)
+        assert response.json()["choices"][0]["message"]["content"].endswith("Rain.")
+        assert tools.ran() == ["echo go", "echo two"]
+        last = model.requests[3].messages
+        assert last[0]["content"] == "New: go"
+        assert model.requests[3].tool_results == ["rain", "two"]
+
+    async def test_what_the_client_changed_since_is_what_the_model_sees(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        model.script(SILENT, Answer(calls=[Call("weather", {"city": "Rome"})]), "Snow, and sun.")
+        system = {"role": "system", "content": "Be brief."}
+        async with serving(
+            write_graph(tmp_path / "c", model, tools, {"look": LOOK, "work": WORK}), tmp_path / "data"
+        ) as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            again, other = await ask_for_weather(facade, "go", asked, result(call, "rain"))
+            messages = [system, "go on", asked, result(call, "snow"), again, result(other, "sun")]
+            answer = await message_of(facade, *messages)
+        assert answer["message"]["content"] == "Snow, and sun."
+        assert tools.ran() == ["echo go"]
+        assert model.requests[2].tool_results == ["snow", "sun"]
+        system_text, user_text = [message["content"] for message in model.requests[2].messages[:2]]
+        assert (system_text, user_text) == ("Found: go\n\nBe brief.", "go on")
+
+    async def test_a_call_that_could_not_be_read_gets_a_result_too(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        broken = Call("weather", "not json")
+        model.script(Answer(calls=[Call("weather", {"city": "Oslo"}), broken]), "It rains.")
+        async with serving(
+            write_graph(tmp_path / "c", model, tools, {"look": LOOK, "work": WORK}), tmp_path / "data"
+        ) as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            await message_of(facade, "go", asked, result(call, "rain"))
+        assert model.requests[1].tool_results == ["rain", "No result was sent back for this call."]
+
+    async def test_the_ways_of_a_tools_node_hold(self, tmp_path: Path, model: ScriptedModel, tools: Tools) -> None:
+        nodes = {
+            "look": {**LOOK, "next": "ask"},
+            "ask": {
+                "type": "model",
+                "tools": ["files/*"],
+                "next": [{"when": "size(tool_calls) > 0", "to": "check"}, {"to": "end"}],
+            },
+            "check": {"type": "permission", "next": "act"},
+            "act": {"type": "tools", "next": [{"when": "turn.rounds >= 1", "to": "sum"}, {"to": "ask"}]},
+            "sum": {"type": "reply", "text": "Summed up.", "next": "end"},
+        }
+        model.script(SILENT)
+        async with serving(write_graph(tmp_path / "c", model, tools, nodes), tmp_path / "data") as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            answer = await message_of(facade, "go", asked, result(call, "rain"))
+        assert answer["message"]["content"] == "Summed up."
+
+    async def test_another_graph_begins_with_them(self, tmp_path: Path, model: ScriptedModel, tools: Tools) -> None:
+        folder = write_graph(tmp_path / "c", model, tools, {"look": LOOK, "work": WORK})
+        other = {"start": "talk", "nodes": {"talk": {"type": "model", "next": "end"}}}
+        write_configs(
+            tmp_path / "d",
+            model.url,
+            {"files": {"url": tools.url}},
+            graphs={"assistant": yaml.safe_load((folder / "graphs/assistant.yaml").read_text()), "other": other},
+        )
+        model.script(SILENT, "It rains.")
+        async with serving(tmp_path / "d", tmp_path / "data") as facade:
+            asked, call = await ask_for_weather(facade, "go")
+            answer = await message_of(facade, "go", asked, result(call, "rain"), model="other")
+        assert answer["message"]["content"] == "It rains."
 
 
 @pytest.mark.usefixtures("keys")

@@ -93,8 +93,8 @@ async def test_a_stopped_turn_leaves_no_approval_behind(
     asked = asyncio.Event()
     request = Approvals.request
 
-    async def slow(self: Approvals, wanted: Any, records: Any = ()) -> Any:
-        found = await request(self, wanted, records)
+    async def slow(self: Approvals, *given: Any) -> Any:
+        found = await request(self, *given)
         asked.set()
         await asyncio.sleep(10)
         return found
