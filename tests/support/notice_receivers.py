@@ -163,10 +163,32 @@ async def smtp_server(
     if user:
         options |= {"authenticator": authenticate, "auth_required": True}
         options |= {} if starttls else {"auth_require_tls": False}
-    controller = Controller(mail_server, hostname="localhost", port=free_port(), **options)
+    controller = ClosingController(mail_server, hostname="localhost", port=free_port(), **options)
     await asyncio.to_thread(controller.start)
     try:
         mail_server.port = controller.port
         yield mail_server
     finally:
         await asyncio.to_thread(controller.stop)
+
+
+class ClosingController(Controller):
+    """Closes its connections when it stops: aiosmtpd leaves them open, and a later test is told of it."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        self._protocols: list[Any] = []
+        super().__init__(*given, **options)
+
+    def factory(self) -> Any:
+        self._protocols.append(made := super().factory())
+        return made
+
+    def stop(self, no_assert: bool = False) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(10)
+        super().stop(no_assert)
+
+    async def _close(self) -> None:
+        for protocol in self._protocols:
+            if protocol.transport is not None:
+                protocol.transport.abort()
+        await asyncio.sleep(0)
