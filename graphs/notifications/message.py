@@ -21,6 +21,8 @@ LONGEST_ARGUMENTS = 3_000
 """Characters of arguments: a message is no place to read long ones, and chats cut it."""
 LONGEST_QUESTION = 1_000
 LONGEST_NAME = 200
+QUOTE = "> "
+"""What each line begins with that a person or a model wrote."""
 
 TEST_EVENT = "interlock.test"
 
@@ -49,7 +51,7 @@ class Notification:
     headline: str
     """One line, without anything that a person or a model wrote, but the names of a tool or graph."""
     body: str
-    """Lines of plain text."""
+    """Lines of plain text. Channels show it behind `advice`."""
     link: str
     """The console's address. It decides nothing: the console asks for a key."""
     data: Mapping[str, Any]
@@ -104,7 +106,7 @@ def _describe_approval(
         f"Asked by: {_describe_asker(redact(approval.caller, LONGEST_NAME), record)}",
         f"Graph: {approval.graph}",
         f"Call: {_show(approval.tool)}",
-        f"Arguments, without secrets:\n{_show_arguments(args)}",
+        f"Arguments, without secrets:\n{_quote(_show_arguments(args))}",
         f"Rule: {_show(rule)}",
     ]
     if notice.outcome is None:
@@ -148,7 +150,7 @@ def _describe_question(
     lines = [
         f"Asked in the turn of: {_show(caller)}",
         f"Graph: {question.graph}, node {question.node}",
-        f"Question: {escape_invisible(text, keep=chr(10))}",
+        f"Question:\n{_quote(escape_invisible(text, keep=chr(10)))}",
         f"Answered by: the role {question.role}",
         f"Expires: {_show_time(question.expires)}",
         f"Id: {question.id}",
@@ -197,10 +199,20 @@ def _show(text: str, longest: int = 2_000) -> str:
 def _show_arguments(args: Mapping[str, Any] | None) -> str:
     if args is None:
         return "(the audit has them no more; the console shows them)"
-    if (whole := fit_json(dict(args), LONGEST_ARGUMENTS)) is not None:
-        return whole
+    try:
+        if (whole := fit_json(dict(args), LONGEST_ARGUMENTS)) is not None:
+            return whole
+    except TypeError:
+        pass  # a number over 64 bits or half a surrogate pair, which the form below writes
     text = escape_json(dump_canonical_json(args))
+    if len(text) <= LONGEST_ARGUMENTS:
+        return text
     return f"{format_cut(text[:LONGEST_ARGUMENTS], len(text))}\n(shortened; the console shows them whole)"
+
+
+def _quote(text: str) -> str:
+    """Begin each line with "> ", so that none passes for a line of the message's own."""
+    return "\n".join(f"{QUOTE}{line}" for line in text.split("\n"))
 
 
 def _show_time(moment: float) -> str:

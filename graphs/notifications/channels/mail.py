@@ -43,13 +43,13 @@ async def probe_mail(spec: MailSpec) -> str:
 def build_mail(spec: MailSpec, message: Notification) -> EmailMessage:
     """Build the mail. Its Message-ID is the same for every attempt."""
     mail = EmailMessage()
-    mail["Subject"] = f"[Interlock] {message.headline}"
+    mail["Subject"] = f"[Interlock] {_break_encoded_words(message.headline)}"
     mail["From"] = spec.sender
     mail["To"] = ", ".join(spec.to)
     mail["Date"] = format_datetime(datetime.now(UTC))
     mail["Message-ID"] = f"<{message.id}@{_find_domain(spec)}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office notices
-    mail.set_content(f"{message.body}\n\n{message.advice}\n")
+    mail.set_content(f"{message.advice}\n\n{message.body}\n")
     return mail
 
 
@@ -97,6 +97,11 @@ def _describe(error: Exception) -> str:
             return "cannot be reached"
         case _:
             return "broke off"
+
+
+def _break_encoded_words(text: str) -> str:
+    """Break encoded words (RFC 2047): the library decodes them in a header that is set, line ends included."""
+    return text.replace("=?", "= ?")
 
 
 def _find_domain(spec: MailSpec) -> str:
