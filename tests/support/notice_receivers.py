@@ -123,10 +123,26 @@ class MailServer:
     mails: list[EmailMessage] = field(default_factory=list[EmailMessage])
     encrypted: list[bool] = field(default_factory=list[bool])
     logins: list[str] = field(default_factory=list[str])
+    refusals: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """By address: what it is answered next, then it is taken."""
+    recipients: list[list[str]] = field(default_factory=list[list[str]])
+    farewell: float = 0.0
+    """Seconds until the answer to QUIT."""
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:
+        if self.refusals.get(address):
+            return self.refusals[address].pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_QUIT(self, server: Any, session: Any, envelope: Envelope) -> str:
+        await asyncio.sleep(self.farewell)
+        return "221 Bye"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
         content = cast(bytes, envelope.content)
         self.mails.append(email.message_from_bytes(content, policy=email.policy.default))
+        self.recipients.append(list(envelope.rcpt_tos))
         self.encrypted.append(server.transport.get_extra_info("cipher") is not None)
         return "250 OK"
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -20,17 +20,30 @@ from graphs.notifications.message import Notification
 log = logging.getLogger(__name__)
 
 PATIENCE = 30.0
-"""Seconds for one attempt, from the connection to the server's last word."""
+"""Seconds for one attempt, from the connection to the answer that the server took the mail."""
+FAREWELL = 2.0
+"""Seconds for the end of a session, of which nothing depends."""
 
 
 async def send_mail(spec: MailSpec, message: Notification) -> None:
-    """Send a message to all addresses. Raises SendFailed where none of them took it."""
+    """Send a message to all addresses. Raises SendFailed where none took it, or some are to be tried again."""
     async with _open_session(spec) as session:
-        refused, _ = await session.send_message(build_mail(spec, message), sender=spec.sender, recipients=spec.to)
-        if refused:
-            log.warning(
-                "notification %s: %s refused %d of %d addresses", message.id, spec.host, len(refused), len(spec.to)
-            )
+        try:
+            refused, _ = await session.send_message(build_mail(spec, message), sender=spec.sender, recipients=spec.to)
+            codes = {address: response.code for address, response in refused.items()}
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            codes = {one.recipient: one.code for one in error.recipients}
+    final = [address for address, code in codes.items() if code >= 500]
+    later = [address for address, code in codes.items() if code < 500]
+    if final:
+        log.warning(
+            "notification %s: %s refused %d of %d addresses for good", message.id, spec.host, len(final), len(spec.to)
+        )
+    where = f"{spec.host}:{spec.server_port}"
+    if later:
+        raise SendFailed(f"{where} refused {len(later)} of {len(spec.to)} addresses for now", remaining=later)
+    if len(final) == len(spec.to):
+        raise SendFailed(f"{where} refused every address")
 
 
 async def probe_mail(spec: MailSpec) -> str:
@@ -70,10 +83,16 @@ async def _open_session(spec: MailSpec) -> AsyncGenerator[aiosmtplib.SMTP]:
     )
     try:
         async with asyncio.timeout(PATIENCE):
-            async with session:
-                yield session
+            await session.connect()
+            yield session
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
         raise SendFailed(f"{spec.host}:{spec.server_port} {_describe(error)}") from None
+    else:
+        with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await session.quit()
+    finally:
+        session.close()
 
 
 def _describe(error: Exception) -> str:
@@ -83,8 +102,6 @@ def _describe(error: Exception) -> str:
             return f"refused the user or the password ({error.code})"
         case aiosmtplib.SMTPException() if "not supported" in str(error):
             return "does not offer what is needed: encryption by STARTTLS, or a way to log in"
-        case aiosmtplib.SMTPRecipientsRefused():
-            return "refused every address"
         case aiosmtplib.SMTPResponseException():
             return f"answered {error.code}"
         case ssl.SSLCertVerificationError():
