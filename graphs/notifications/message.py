@@ -66,16 +66,21 @@ class Notification:
 async def build_message(
     notice: Notice, store: Store, snapshot: Snapshot, spec: NotificationsSpec
 ) -> Notification | None:
-    """Build the message of a notice; None where there is nothing to tell any more: somebody decided, it expired, or it
-    was forgotten."""
+    """Build the message of a notice; None where there is nothing to tell any more: somebody decided, it expired, it
+    was forgotten, or the destination wants such events no more."""
     kind, _, what = notice.event.partition(".")
+    destination = spec.destinations.get(notice.destination)
     if kind == "question":
         question = await store.questions.get(notice.subject)
         if question is None or question.status != "pending":
             return None
+        if destination is None or not destination.wants(notice.event, question.role):
+            return None
         return _describe_question(notice, question, snapshot, spec)
     approval = await store.approvals.get(notice.subject)
     if approval is None or (what != "failed" and approval.status != "pending"):
+        return None
+    if destination is None or not destination.wants(notice.event, approval.approver):
         return None
     record = await store.notifications.find_ask_record(approval.call_id)
     return _describe_approval(notice, approval, record, snapshot, spec)

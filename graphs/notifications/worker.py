@@ -11,7 +11,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import httpx
@@ -24,7 +25,6 @@ from graphs.notifications.channels import send
 from graphs.notifications.channels.failures import SendFailed
 from graphs.notifications.channels.http import build_transport
 from graphs.notifications.message import build_message
-from graphs.store.audit.record import AuditEntry
 from graphs.store.notifications import Notice
 from graphs.store.store import Store
 from graphs.telemetry.metrics import Metrics
@@ -38,7 +38,7 @@ PAUSE = 10.0
 MOST_AT_ONCE = 4
 """Messages under way to one destination: the whole queue of this process."""
 LEASE = 90.0
-"""Seconds after which a claimed row is due again; one attempt takes at most a third of it."""
+"""Seconds after which a claimed row is due again; one attempt takes at most half of it."""
 WAITS = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0)
 """Seconds before each further attempt, to be read with a tenth more or less; then it is given up."""
 GRACE = 5.0
@@ -47,8 +47,6 @@ SWEEP = 30.0
 """Seconds between two looks for approved calls whose process died."""
 SWEEP_WINDOW = 7 * 86_400.0
 """Seconds since they were asked for in which such calls are looked for."""
-SILENCE = 600.0
-"""Seconds after which a call has no end any more, if its turn is not running."""
 
 
 class NotificationWorker:
@@ -61,6 +59,9 @@ class NotificationWorker:
         self._lanes: dict[str, asyncio.Task[None]] = {}
         """By destination: what is being sent there."""
         self._next_sweep = 0.0
+        self._noted: NotificationsSpec | None = None
+        """Whose addressees are noted in the store, since when is in `_since`."""
+        self._since: Mapping[tuple[str, str], float] = {}
         self._is_ending = False
 
     async def run(self) -> None:
@@ -68,31 +69,34 @@ class NotificationWorker:
         transport: OutboundTransport | None = None
         try:
             while True:
-                spec = self._find_snapshot().gateway.notifications
-                if spec is not None:
-                    transport = transport or build_transport(await asyncio.to_thread(httpx.create_ssl_context))
-                    await self._look(spec, transport)
-                await asyncio.sleep(POLL)
+                pause = POLL
+                try:
+                    spec = self._find_snapshot().gateway.notifications
+                    if spec is not None:
+                        transport = transport or build_transport(await asyncio.to_thread(httpx.create_ssl_context))
+                        await self._look(spec, transport)
+                except StorageError as error:
+                    log.warning("notifications wait for the storage: %s", error)
+                    pause = PAUSE
+                except Exception:
+                    log.exception("notifications are held up")
+                    pause = PAUSE
+                await asyncio.sleep(pause)
         finally:
             await self._finish()
             if transport is not None:
                 await transport.aclose()
 
     async def _look(self, spec: NotificationsSpec, transport: OutboundTransport) -> None:
-        try:
-            if time.monotonic() >= self._next_sweep:
-                self._next_sweep = time.monotonic() + SWEEP
-                await self._report_stranded_calls(spec)
-            self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.done()}
-            idle = [name for name in spec.destinations if name not in self._lanes]
-            for name in await self._store.notifications.find_due(idle) if idle else ():
-                self._lanes[name] = asyncio.create_task(self._empty_lane(name, transport), name=f"notify {name}")
-        except StorageError as error:
-            log.warning("notifications wait for the storage: %s", error)
-            await asyncio.sleep(PAUSE)
-        except Exception:
-            log.exception("notifications are held up")
-            await asyncio.sleep(PAUSE)
+        if spec is not self._noted:
+            self._since, self._noted = await self._store.notifications.note_addressees(spec), spec
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + SWEEP
+            await self._report_stranded_calls(spec)
+        self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.done()}
+        idle = [name for name in spec.destinations if name not in self._lanes]
+        for name in await self._store.notifications.find_due(idle) if idle else ():
+            self._lanes[name] = asyncio.create_task(self._empty_lane(name, transport), name=f"notify {name}")
 
     async def _empty_lane(self, destination: str, transport: OutboundTransport) -> None:
         """Send what is due for a destination, until nothing is."""
@@ -101,6 +105,9 @@ class NotificationWorker:
                 await asyncio.gather(*(self._deliver(notice, transport) for notice in claimed))
         except StorageError as error:
             log.warning("notifications to %s wait for the storage: %s", destination, error)
+        except Exception:
+            log.exception("notifications to %s are held up", destination)
+            await asyncio.sleep(PAUSE)
 
     async def _claim(self, destination: str) -> tuple[Notice, ...]:
         return await self._store.notifications.claim(destination, most=MOST_AT_ONCE, lease=LEASE)
@@ -111,6 +118,8 @@ class NotificationWorker:
             await self._attempt(notice, transport)
         except StorageError as error:
             log.warning("what came of notification %s could not be noted: %s", notice.id, error)
+        except Exception:
+            log.exception("what came of notification %s could not be noted", notice.id)
 
     async def _attempt(self, notice: Notice, transport: OutboundTransport) -> None:
         snapshot = self._find_snapshot()
@@ -118,13 +127,18 @@ class NotificationWorker:
         destination = spec.destinations.get(notice.destination) if spec is not None else None
         if spec is None or destination is None:  # the file has just changed; it stays in the store
             return
+        if notice.addressees is not None:
+            destination = destination.narrow(notice.addressees.split())
         try:
             message = await build_message(notice, self._store, snapshot, spec)
-            if message is None:
+            if message is None or destination is None:
                 await self._settle(notice, "dropped")
                 return
             await send(destination, message, transport)
         except SendFailed as error:
+            if destination is not None and error.remaining:
+                left = [digest for digest, address in destination.addressees.items() if address in error.remaining]
+                notice = replace(notice, addressees=" ".join(left))
             await self._retry_later(notice, error)
         except StorageError:
             raise
@@ -149,7 +163,7 @@ class NotificationWorker:
             )
             return
         wait = max(WAITS[notice.attempts - 1] * random.uniform(0.9, 1.1), error.retry_after)  # noqa: S311
-        await self._store.notifications.postpone(notice.id, time.time() + wait)
+        await self._store.notifications.postpone(notice.id, time.time() + wait, notice.addressees)
         self._metrics.count_notification(notice.destination, notice.event, "retried")
         log.warning(
             "notification %s: %s to %s failed, and is tried again in %.0f seconds: %s",
@@ -166,15 +180,10 @@ class NotificationWorker:
 
     async def _report_stranded_calls(self, spec: NotificationsSpec) -> None:
         """Report the approved calls of processes that died: nobody else does, until the same is asked again."""
-        own, now = self._store.workers.id, time.time()
-        for call in await self._store.notifications.find_stranded_calls(own, now - SWEEP_WINDOW):
-            if call.turn_worker is not None:
-                if await self._store.workers.is_alive(call.turn_worker):
-                    continue
-            elif call.began > now - SILENCE:
-                continue
-            record = AuditEntry(time=now, kind="call", approval=call.approval, outcome="unknown")
-            await self._store.notifications.report_failures(spec, [record])
+        own, since = self._store.workers.id, time.time() - SWEEP_WINDOW
+        for call in await self._store.notifications.find_stranded_calls(own, since):
+            if not await self._store.workers.is_alive(call.worker):
+                await self._store.notifications.report_stranded_call(spec, call, self._since)
 
     async def _finish(self) -> None:
         """Give what is being sent a moment, so that it is not sent again."""

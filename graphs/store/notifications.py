@@ -1,7 +1,8 @@
 """Notifications that are to be sent: written in the transaction of what they are about, so that a restart loses none,
 and claimed by one process each.
 
-A row is one event for one destination. Its id is made of these, so a node that runs again adds nothing.
+A row is one event for one destination. Its id is made of these, so a node that runs again adds nothing. It names the
+addressees that the destination has then, by digest: nobody else gets it, whatever the file says later.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from graphs.config.spec.notifications import NotificationEvent, NotificationsSpec
 from graphs.store.audit.log import find_ask_records
 from graphs.store.audit.record import AuditEntry, AuditRecord
 from graphs.store.backends.base import Database
-from graphs.store.tables import AnySelect, approvals, journal, notifications, turns
+from graphs.store.tables import AnySelect, approvals, journal, notification_addressees, notifications, turns
 
 NoticeStatus = Literal["waiting", "sent", "dropped", "failed"]
 """`dropped`: there was nothing to tell any more; `failed`: given up."""
@@ -53,18 +54,20 @@ class Notice:
     status: NoticeStatus = "waiting"
     attempts: int = 0
     """How many were begun."""
+    addressees: str | None = None
+    """Digests of those that have not got it, with a blank between; None: a row of before they were noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrandedCall:
-    """An approved call that was begun, and of which no end is known."""
+    """An approved call that was begun, that has no end, and whose turn is to be running."""
 
     approval: str
     approver: str | None
-    began: float
+    asked: float
     """Seconds since the epoch."""
-    turn_worker: str | None
-    """The process that runs its turn, if it lives; None: none does."""
+    worker: str
+    """The process that ran its turn last."""
 
 
 _NAMES = tuple(item.name for item in fields(Notice))
@@ -94,22 +97,37 @@ _CLAIM = (
     .returning(*(notifications.c[name] for name in _NAMES))
 )
 _CHANGE = update(notifications).where(notifications.c.id == bindparam("which"), _WAITING)
+_GET_REPORT = (
+    select(notifications.c.id)
+    .where(notifications.c.event == "approval.failed", notifications.c.subject == bindparam("which"))
+    .limit(1)
+)
+_ADD_ADDRESSEES = insert(notification_addressees).on_conflict_do_nothing()
+_GET_ADDRESSEES = select(
+    notification_addressees.c.destination, notification_addressees.c.addressee, notification_addressees.c.since
+)
 _GET_APPROVER = select(approvals.c.approver).where(approvals.c.id == bindparam("which"))
+_IS_REPORTED = exists().where(notifications.c.event == "approval.failed", notifications.c.subject == approvals.c.id)
+# A turn that goes on with one that waited has no row of its own while it runs: that one's stands for it. They share the
+# thread.
 _STRANDED: AnySelect = (
-    select(approvals.c.id, approvals.c.approver, approvals.c.used, turns.c.status, turns.c.worker)
+    select(approvals.c.id, approvals.c.approver, approvals.c.created, turns.c.worker)
     .select_from(approvals)
     .join(journal, and_(journal.c.call_id == approvals.c.call_id, journal.c.finished.is_(False)))
-    .outerjoin(turns, turns.c.id == approvals.c.turn)
+    .join(
+        turns,
+        and_(
+            turns.c.owner == approvals.c.caller_owner,
+            turns.c.thread == approvals.c.thread,
+            turns.c.status == "running",
+            turns.c.worker != bindparam("own"),
+        ),
+    )
     .where(
         approvals.c.status == "approved",
         approvals.c.created > bindparam("since"),
         approvals.c.used.is_not(None),
-        or_(
-            turns.c.status.is_(None),
-            turns.c.status != "running",
-            turns.c.worker.is_(None),
-            turns.c.worker != bindparam("own"),
-        ),
+        ~_IS_REPORTED,
     )
     .order_by(approvals.c.created.desc())
     .limit(MOST_STRANDED)
@@ -117,7 +135,7 @@ _STRANDED: AnySelect = (
 
 
 def build_notices(
-    spec: NotificationsSpec | None,
+    spec: NotificationsSpec,
     event: NotificationEvent,
     subject: str,
     role: str | None,
@@ -130,15 +148,16 @@ def build_notices(
     now = time.time()
     return [
         Notice(
-            id=build_notice_id(event, subject, name),
+            id=build_notice_id(event, subject, name, outcome),
             event=event,
             destination=name,
             subject=subject,
             outcome=outcome,
             created=now,
             due=now if due is None else due,
+            addressees=" ".join(spec.destinations[name].addressees),
         )
-        for name in (spec.list_wanting(event, role) if spec is not None else ())
+        for name in spec.list_wanting(event, role)
     ]
 
 
@@ -160,9 +179,10 @@ def build_waiting_notices(
     return found
 
 
-def build_notice_id(event: str, subject: str, destination: str) -> str:
+def build_notice_id(event: str, subject: str, destination: str, outcome: str | None = None) -> str:
     """Build the id of a notice. It holds no period: Standard Webhooks signs `id.timestamp.body`."""
-    return "msg_" + hashlib.sha256(f"{event} {subject} {destination}".encode()).hexdigest()[:32]
+    text = " ".join((event, subject, destination, *([] if outcome is None else [outcome])))
+    return "msg_" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def add_notices(connection: Connection, notices: Sequence[Notice]) -> None:
@@ -177,6 +197,9 @@ def add_failure_notices(connection: Connection, spec: NotificationsSpec, records
     """Add what is sent of those of these calls that were approved and failed, or of which nobody knows."""
     for record in records:
         if record.approval is not None and record.outcome in FAILURES:
+            # After another end, that none is known says nothing; the other way round, the end is news.
+            if record.outcome == "unknown" and connection.scalar(_GET_REPORT, {"which": record.approval}):
+                continue
             approver = connection.scalar(_GET_APPROVER, {"which": record.approval})
             add_notices(
                 connection,
@@ -194,6 +217,18 @@ class Notifications:
         """Add notices in a transaction of their own."""
         if notices:
             await self._database.write(lambda connection: add_notices(connection, notices))
+
+    async def report_stranded_call(
+        self, spec: NotificationsSpec, call: StrandedCall, since: Mapping[tuple[str, str], float]
+    ) -> None:
+        """Add that the end of this call is unknown, for those addressees that were there when it was asked for; `since`
+        is what `note_addressees` returned."""
+        notices: list[Notice] = []
+        for notice in build_notices(spec, "approval.failed", call.approval, call.approver, outcome="unknown"):
+            digests = spec.destinations[notice.destination].addressees
+            earlier = [one for one in digests if since.get((notice.destination, one), call.asked) < call.asked]
+            notices += [replace(notice, addressees=" ".join(earlier))] if earlier else []
+        await self.add(notices)
 
     async def report_failures(self, spec: NotificationsSpec, records: Sequence[AuditEntry]) -> None:
         """Add what is sent of these calls, in a transaction of its own."""
@@ -223,9 +258,21 @@ class Notifications:
         """Note that nothing is to be sent any more."""
         await self._change(id, status=status)
 
-    async def postpone(self, id: str, due: float) -> None:
-        """Let it be tried again at this time."""
-        await self._change(id, due=due)
+    async def postpone(self, id: str, due: float, addressees: str | None) -> None:
+        """Let it be tried again at this time, for these addressees."""
+        await self._change(id, due=due, addressees=addressees)
+
+    async def note_addressees(self, spec: NotificationsSpec) -> Mapping[tuple[str, str], float]:
+        """Note to whom the destinations send, and return since when, by destination and digest."""
+        pairs = sorted((name, digest) for name, one in spec.destinations.items() for digest in one.addressees)
+        now = time.time()
+
+        def work(connection: Connection) -> Mapping[tuple[str, str], float]:
+            values = [{"destination": name, "addressee": digest, "since": now} for name, digest in pairs]
+            connection.execute(_ADD_ADDRESSEES, values)
+            return {(name, digest): since for name, digest, since in connection.execute(_GET_ADDRESSEES)}
+
+        return await self._database.write(work)
 
     async def find_ask_record(self, call_id: str) -> AuditRecord | None:
         """Find what the audit says of a call that was to be asked: who asked, and arguments without secrets."""
@@ -233,16 +280,14 @@ class Notifications:
         return found.get(call_id)
 
     async def find_stranded_calls(self, own_worker: str, since: float) -> tuple[StrandedCall, ...]:
-        """Find approved calls that were begun and have no end, and whose turn this process does not run; those that
-        were asked for after `since`."""
+        """Find approved calls that were begun and have no end, whose turn another process runs or ran until it died,
+        and that nobody heard of yet; those that were asked for after `since`."""
         values = {"own": own_worker, "since": since}
 
         def work(connection: Connection) -> tuple[StrandedCall, ...]:
             return tuple(
-                StrandedCall(
-                    approval=id, approver=approver, began=used, turn_worker=worker if status == "running" else None
-                )
-                for id, approver, used, status, worker in connection.execute(_STRANDED, values)
+                StrandedCall(approval=id, approver=approver, asked=created, worker=worker)
+                for id, approver, created, worker in connection.execute(_STRANDED, values)
             )
 
         return await self._database.read(work)

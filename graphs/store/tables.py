@@ -214,6 +214,7 @@ notifications = Table(
     Column("due", Float, nullable=False),
     Column("status", String, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("addressees", String),
 )
 """What is to be sent to people; see `notifications.py`."""
 # Only a moment passes until most are sent: what waits is looked for every second.
@@ -224,6 +225,16 @@ Index(
     sqlite_where=notifications.c.status == "waiting",
     postgresql_where=notifications.c.status == "waiting",
 )
+
+notification_addressees = Table(
+    "notification_addressees",
+    metadata,
+    Column("destination", String, nullable=False),
+    Column("addressee", String, nullable=False),
+    Column("since", Float, nullable=False),
+    PrimaryKeyConstraint("destination", "addressee", name="notification_addressees_pk"),
+)
+"""Since when a destination sends to an addressee."""
 
 memories = Table(
     "memories",

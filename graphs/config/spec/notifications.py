@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -165,6 +166,22 @@ class DestinationSpec(Spec):
         assert found is not None  # noqa: S101  checked below
         return found
 
+    @property
+    def addressees(self) -> Mapping[str, str]:
+        """Where it sends to, by digest: the address of the channel, or each address of a mail."""
+        if self.mail is not None:
+            return {_compute_digest("mail", address): address for address in self.mail.to}
+        (found,) = ((name, one) for name in ("webhook", "slack", "mattermost") if (one := getattr(self, name)))
+        url = found[1].url.get_secret_value()
+        return {_compute_digest(found[0], url): url}
+
+    def narrow(self, digests: Collection[str]) -> DestinationSpec | None:
+        """Leave out the addressees that are not among these digests; None where none is left."""
+        addresses = [address for digest, address in self.addressees.items() if digest in digests]
+        if not addresses or self.mail is None:
+            return self if addresses else None
+        return self.model_copy(update={"mail": self.mail.model_copy(update={"to": addresses})})
+
     @model_validator(mode="after")
     def _has_one_channel(self) -> DestinationSpec:
         names = ("webhook", "mail", "slack", "mattermost")
@@ -181,6 +198,11 @@ class DestinationSpec(Spec):
         if role is None:
             return self.own
         return self.roles is None or role in self.roles
+
+
+def _compute_digest(channel: str, address: str) -> str:
+    """Compute what is kept of an address: it may be a secret."""
+    return hashlib.sha256(f"{channel} {address}".encode()).hexdigest()[:16]
 
 
 class NotificationsSpec(Spec):
