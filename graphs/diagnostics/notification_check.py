@@ -61,6 +61,8 @@ async def _try_all(
             sound, message = True, await try_one(name, destination, transport)
         except SendFailed as error:
             sound, message = False, str(error)
+        except Exception as error:  # noqa: BLE001  the results of the others stand; its own words may hold an address
+            sound, message = False, f"cannot be tried: {type(error).__name__}, a fault of Interlock's own"
         position = snapshot.destination_positions[name]
         return DestinationTrial(name=name, position=position, sound=sound, message=message)
 

@@ -32,6 +32,7 @@ def find_address_fault(url: str) -> str | None:
         return "is no address; write one that begins with https:// (or http:// on a network of your own)"
     try:
         parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # raises UnicodeError, a ValueError, where a part between dots is empty
         is_whole = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         parts, is_whole = urlsplit(""), False

@@ -62,7 +62,7 @@ async def _request(
             response = await transport.handle_async_request(request)
             await response.aclose()
             return response.status_code, _read_retry_after(response.headers.get("retry-after", ""))
-    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as error:
+    except (TimeoutError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
         raise SendFailed(_describe(error, _find_host(url))) from None
 
 
@@ -74,6 +74,8 @@ def _describe(error: Exception, host: str) -> str:
         return f"{host} cannot be reached"
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"{host} did not answer within {PATIENCE:.0f} seconds"
+    if isinstance(error, ValueError | httpx.InvalidURL):
+        return f"the address of {host} is malformed"
     return f"{host} broke off"
 
 

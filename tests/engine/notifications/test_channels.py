@@ -19,7 +19,7 @@ from graphs.config.spec.notifications import DestinationSpec, WebhookSpec
 from graphs.notifications.channels import probe, send
 from graphs.notifications.channels.chats import build_mattermost_body, build_slack_body
 from graphs.notifications.channels.failures import SendFailed
-from graphs.notifications.channels.http import build_transport
+from graphs.notifications.channels.http import build_transport, post_json
 from graphs.notifications.channels.webhook import compute_signature, sign_webhook
 from graphs.notifications.message import Notification
 
@@ -97,6 +97,18 @@ async def test_a_redirect_is_not_followed_and_a_failure_names_no_more_than_the_h
         assert len(receiver.requests) == 2
     gone = {"slack": {"url": f"http://127.0.0.1:{free_port()}/services/T0KEN"}}
     assert await find_failure(gone) == "127.0.0.1 cannot be reached"
+
+
+@pytest.mark.parametrize("host", ["hooks..slack.com", "x" * 64 + ".example"])
+async def test_a_host_that_cannot_be_one_is_a_failure_in_words(host: str) -> None:
+    url = f"https://{host}/services/T0KEN"
+    with pytest.raises(ValueError, match="is no address"):
+        DestinationSpec.model_validate({"slack": {"url": url}})
+    async with build_transport(httpx.create_ssl_context()) as transport:
+        with pytest.raises(SendFailed) as caught:
+            await post_json(transport, SecretStr(url), b"{}")
+    assert host in str(caught.value)
+    assert "T0KEN" not in str(caught.value)
 
 
 async def test_a_certificate_that_nobody_trusts_ends_the_attempt(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
 from support.configs import MINIMAL_GRAPH, write_configs
 from support.notice_receivers import Receiver, verify_webhook
 from typer.testing import CliRunner, Result
 
+from graphs.config.spec.notifications import DestinationSpec
+from graphs.diagnostics import notification_check
 from server.cli.main import app
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -48,6 +51,22 @@ def test_each_destination_gets_a_test_message_once(tmp_path: Path) -> None:
 
         assert notify("on-call", "--configs", configs).exit_code == 0
         assert len(receiver.requests) == 3
+
+
+def test_a_fault_at_one_destination_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail_for_chats(destination: DestinationSpec, *_: object) -> None:
+        if destination.slack or destination.mattermost:
+            raise RuntimeError("T0KEN")
+
+    monkeypatch.setattr(notification_check, "send", fail_for_chats)
+    gateway = GATEWAY.format(url="http://127.0.0.1:9", secret=SECRET)
+    configs = write_configs(tmp_path, {"gateway.yaml": gateway, "graphs/assistant.yaml": MINIMAL_GRAPH})
+    result = notify("--configs", configs)
+    assert result.exit_code == 1
+    failed = "cannot be tried: RuntimeError, a fault of Interlock's own"
+    first, second, _ = result.output.splitlines()
+    assert first == "ok   gateway.yaml:4:5: on-call: a test message was sent"
+    assert second == f"FAIL gateway.yaml:5:5: chat: {failed}"
 
 
 def test_what_cannot_be_tried_is_said(tmp_path: Path) -> None:
