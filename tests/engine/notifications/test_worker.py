@@ -114,7 +114,7 @@ def build_approval(**fields: Any) -> Approval:
 
 
 async def begin_call(store: Store, row: TurnRow | None = None, **fields: Any) -> None:
-    """An approved call that was begun, and of which no end is known."""
+    """An approved call that was begun long ago, and of which no end is known."""
     approval = build_approval(**fields)
     await store.approvals.request([approval], [])
     await store.approvals.decide(approval.id, "approve", "bob")
@@ -124,7 +124,7 @@ async def begin_call(store: Store, row: TurnRow | None = None, **fields: Any) ->
         tool="files/write",
         digest=DIGEST,
         needs_approval=True,
-        now=time.time(),
+        now=time.time() - 1_000,
     )
     assert (await store.journal.claim([claim]))[approval.call_id].state == "claimed"
     if row is not None:
