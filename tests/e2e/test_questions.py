@@ -98,6 +98,7 @@ def test_choices_are_clicked_and_texts_are_typed(asked: ChatPage, model: ChatMod
     asked.send("Till broken")
     asked.wait_for_question("File “Till broken”?")
     asked.decide("file")
+    asked.wait_for_text("It is filed.")
     assert asked.answer() == "It is filed."
     asked.shoot("question-answered")
     [request] = model.chats
