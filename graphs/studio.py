@@ -38,7 +38,7 @@ def find_data_folder() -> Path:
 
 
 def list_graph_names(folder: Path) -> list[str]:
-    """List the ids of the graphs in a config folder; the shipped ones where it has none."""
+    """List the ids of the graphs of a config folder, the shipped ones that stand beside its own too."""
     return [file.stem for file in list_graph_files(folder)]
 
 

@@ -275,7 +275,7 @@ class _Loader:
     def _read_graphs(self) -> dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]]:
         readings: dict[str, ParsedFile[GraphSpec]] = {}
         own = list_own_graph_files(self.folder / "graphs")
-        files = own or list_graph_files(self.folder)
+        files = list_graph_files(self.folder)
         schemas = SchemaFiles(files[0].parents[1] if files else self.folder)
         for path in files:
             name = f"graphs/{path.name}"
@@ -285,7 +285,7 @@ class _Loader:
             if path.stem in readings:
                 self.problems.append(Problem(name, 0, 0, f"there are two files for graph {path.stem!r}; keep one"))
             spec = get_graph_spec()
-            readings[path.stem] = self._read(path, name, spec) if own else self._read_shipped(name, spec)
+            readings[path.stem] = self._read(path, name, spec) if path in own else self._read_shipped(name, spec)
         code = self._read_python() if any(map(_calls_python, readings.values())) else None
         found: dict[str, tuple[ParsedFile[GraphSpec], GraphPlan | None]] = {}
         for graph, reading in readings.items():
@@ -388,8 +388,8 @@ class _Loader:
         wanted = gateway.spec.default_graph
         if wanted not in graphs and not source.is_broken(("default_graph",)):
             message = f"there is no graph {wanted!r}; there is {', '.join(graphs)}{did_you_mean(wanted, graphs)}"
-            if "gateway.yaml" in self.shipped_files:
-                message += f"; write a gateway.yaml with `default_graph: {graphs[0]}`"
+            if "default_graph" not in gateway.spec.model_fields_set and graphs:
+                message += f"; write `default_graph: {graphs[0]}`"
             self.problems.append(source.build_problem(("default_graph",), message))
 
     def _check_servers(
@@ -435,8 +435,15 @@ def find_shipped_configs() -> Path:
 
 
 def list_graph_files(folder: Path) -> list[Path]:
-    """List the graph files of a config folder, in order; the shipped ones where it has none. Raises OSError."""
-    return list_own_graph_files(folder / "graphs") or list_own_graph_files(find_shipped_configs() / "graphs")
+    """List the graph files of a config folder, in order, then the shipped ones that stand beside them. Raises OSError.
+
+    These are served where the folder has no graph, and where it has no gateway.yaml: the shipped one names them.
+    """
+    own = list_own_graph_files(folder / "graphs")
+    if own and (folder / "gateway.yaml").exists():
+        return own
+    names = {path.stem for path in own}
+    return own + [path for path in list_own_graph_files(find_shipped_configs() / "graphs") if path.stem not in names]
 
 
 def list_own_graph_files(folder: Path) -> list[Path]:

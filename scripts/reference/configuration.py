@@ -17,7 +17,8 @@ INTRODUCTION = """\
 
 Interlock reads one folder: `configs/`, or the one that `--configs` or `INTERLOCK_CONFIGS` names. If a file is absent,
 the shipped one counts: positions in it are written `shipped default access.yaml:9`, and its rules about servers that
-this folder does not have are passed over. Relative paths are relative to this folder.
+this folder does not have are passed over. Without a gateway.yaml, the graph that the shipped one names is served beside
+the folder's own. Relative paths are relative to this folder.
 
 - An unknown key, a key that is there twice, and a value of a wrong type are mistakes; `interlock check` shows them all.
 - `${NAME}` in a value is the value of the environment variable `NAME`. If it is not set, that is a mistake;

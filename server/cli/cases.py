@@ -138,12 +138,13 @@ def show_summary(
     snapshot: Snapshot, named: Sequence[str], runs: Sequence[CaseRun], show: Print, *, with_ways: bool
 ) -> float:
     """Show how many cases failed, and with `with_ways` the ways that none took; return the share of ways that were
-    taken, in per cent: of the graphs that are named, else of all."""
+    taken, in per cent: of the graphs that are named, else of all that the folder has."""
     failed = sum(not has_passed(run) for run in runs)
     passed = f"{len(runs) - failed} passed" + (f", {failed} failed" if failed else "")
     count = f"{len(runs)} {'case' if len(runs) == 1 else 'cases'}: {passed}"
     tested = {run.case.graph for run in runs}
-    wanted = tested if named else {*snapshot.graphs}
+    own = {name for name in snapshot.graphs if f"graphs/{name}.yaml" not in snapshot.shipped_files}
+    wanted = tested if named else own | tested
     found = compute_coverage({name: plan for name, plan in snapshot.graphs.items() if name in wanted}, runs)
     share = compute_share(found)
     show("")

@@ -40,6 +40,13 @@ def test_graphs_of_the_folder_replace_the_shipped_one(tmp_path: Path) -> None:
     assert list(loaded(tmp_path, files).graphs) == ["one", "two"]
 
 
+def test_the_shipped_graph_stays_where_the_shipped_gateway_names_it(tmp_path: Path) -> None:
+    snapshot = loaded(tmp_path, {"graphs/one.yaml": MINIMAL_GRAPH})
+    assert list(snapshot.graphs) == ["one", "assistant"]
+    assert "graphs/assistant.yaml" in snapshot.shipped_files
+    assert "shipped default graphs/assistant.yaml" in snapshot.texts
+
+
 def test_hidden_files_folders_and_other_kinds_of_files_are_no_graphs(tmp_path: Path) -> None:
     files = {
         "graphs/assistant.yaml": MINIMAL_GRAPH,

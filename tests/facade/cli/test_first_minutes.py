@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.processes import plain_environment, running
@@ -105,3 +106,67 @@ def test_the_chat_takes_the_key_that_serve_was_given_and_not_one_that_was_made_b
         )
         with_key = run(tmp_path, "chat", "list the files", env=keys)
         assert (with_key.returncode, with_key.stderr) == (0, "")
+
+
+GRAPH = """\
+start: agent
+nodes:
+  agent: {type: model, next: end}
+"""
+
+
+def list_names(listed: Mapping[str, Any]) -> list[str]:
+    """The names of a model list, in its order."""
+    return [model["id"] for model in listed["data"]]
+
+
+def test_the_first_graph_that_is_saved_is_served_beside_the_shipped_one(tmp_path: Path) -> None:
+    command = [INTERLOCK, "serve", "--port", "0"]
+    with running("interlock serve", command, tmp_path / "serve.log", env=QUICK, cwd=tmp_path) as process:
+        url = process.wait_for_line(r"^url (\S+)$")[1]
+        key = process.wait_for_line(r"^key admin (\S+)$")[1]
+        expected = ["support", "assistant", "demo"]
+        (tmp_path / "configs" / "graphs").mkdir()
+        (tmp_path / "configs" / "graphs" / "support.yaml").write_text(GRAPH)
+        process.wait_for_json(f"{url}/models", lambda listed: list_names(listed) == expected, key=key)
+    checked = run(tmp_path, "check")
+    assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout
+
+
+CASE = """\
+as: {role: admin}
+cases:
+  hello: {say: hello, model: {agent: hi}, expect: {route: [agent, end]}}
+"""
+
+
+def test_the_ways_of_the_shipped_graph_are_not_counted_with_those_of_the_folder(tmp_path: Path) -> None:
+    graphs = tmp_path / "configs" / "graphs"
+    graphs.mkdir(parents=True)
+    (graphs / "support.yaml").write_text(GRAPH)
+    (graphs / "support.test.yaml").write_text(CASE)
+    tested = run(tmp_path, "test")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "assistant" not in tested.stdout
+    assert "(100 %)" in tested.stdout
+
+
+def test_a_graph_that_is_made_before_init_leaves_a_folder_without_problems(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    made = run(tmp_path, "graph", "new", "helper")
+    assert made.returncode == 0, made.stderr
+    assert "write configs/gateway.yaml with the line: default_graph: helper" in made.stderr
+    assert run(tmp_path, "check").returncode == 0
+    begun = run(tmp_path, "init")
+    assert "configs/graphs/assistant.yaml" in begun.stdout.splitlines()
+    assert "configs/graphs/helper.yaml is there already, and stays as it is" in begun.stderr
+    checked = run(tmp_path, "check")
+    assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout
+
+
+def test_init_writes_no_graph_beside_a_gateway_file_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "graphs").mkdir(parents=True)
+    (tmp_path / "configs" / "graphs" / "helper.yaml").write_text(GRAPH)
+    (tmp_path / "configs" / "gateway.yaml").write_text("default_graph: helper\n")
+    assert "assistant" not in run(tmp_path, "init").stdout
+    assert run(tmp_path, "check").returncode == 0
