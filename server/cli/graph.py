@@ -68,12 +68,17 @@ def new(
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     if is_first:
-        typer.echo(
-            f"{wanted} is the first graph of this folder, so the shipped one stands in no longer;"
-            f" name it in gateway.yaml: default_graph: {wanted}",
-            err=True,
-        )
+        typer.echo(describe_default(folder / "gateway.yaml", wanted), err=True)
     typer.echo(f"Look for mistakes: interlock check {shlex.quote(str(next(iter(files))))}", err=True)
+
+
+def describe_default(gateway: Path, name: str) -> str:
+    """Say what becomes of the shipped graph beside the first one of a folder, and how to make this one the default."""
+    if gateway.exists():
+        end = f"in {gateway}, write: default_graph: {name}"
+        return f"{name} is the first graph of this folder, so the shipped one stands in no longer; {end}"
+    end = f"for {name} to be the default, write {gateway} with the line: default_graph: {name}"
+    return f"{name} is the first graph of this folder; the shipped one stays beside it, as the default; {end}"
 
 
 def read_name(text: str) -> str:

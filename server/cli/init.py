@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphs.config.loader import FILES, find_shipped_configs, list_own_graph_files
+from graphs.config.loader import FILES, find_shipped_configs, list_graph_files, list_own_graph_files
 from graphs.config.spec.schemas import build_schemas
 from server.cli.new_files import write_new_file
 from server.cli.output import format_schema
@@ -47,15 +47,16 @@ def make_folder(folder: Path) -> Beginning:
     """Write every file that the folder lacks. Raises CannotWrite."""
     kept = list_own_graph_files(folder / "graphs")
     made: list[Path] = []
-    for path, text in collect_files(with_graph=not kept).items():
+    graphs = [path for path in list_graph_files(folder) if path not in kept]
+    for path, text in collect_files(graphs).items():
         (made if write_new_file(folder / path, text) else kept).append(folder / path)
     return Beginning(tuple(made), tuple(kept))
 
 
-def collect_files(*, with_graph: bool) -> Mapping[str, str]:
-    """Collect the files of a folder by their paths in it, those of people first."""
+def collect_files(graphs: Iterable[Path]) -> Mapping[str, str]:
+    """Collect the files of a folder by their paths in it, those of people first, with these shipped graphs."""
     shipped = find_shipped_configs()
-    names = [*FILES, *(f"graphs/{path.name}" for path in list_own_graph_files(shipped / "graphs") if with_graph)]
+    names = [*FILES, *(f"graphs/{path.name}" for path in graphs)]
     return {
         **{name: (shipped / name).read_text(encoding="utf-8") for name in names},
         ".env.example": ENV_EXAMPLE,

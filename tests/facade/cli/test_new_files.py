@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,10 +203,14 @@ def test_a_name_that_no_graph_can_have_is_refused(folder: Path, name: str, words
     assert read_all(folder) == before
 
 
-def test_the_first_graph_of_a_folder_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+def test_the_first_graph_of_a_folder_says_how_to_make_it_the_default(tmp_path: Path) -> None:
     assert "no such folder; name one with --configs, or make one: interlock init" in run(
         "graph", "new", "mine", "--configs", tmp_path / "none"
     ).stderr  # fmt: skip
     made = run("graph", "new", "mine", "--configs", tmp_path)
     assert made.exit_code == 0
-    assert "name it in gateway.yaml: default_graph: mine" in made.stderr
+    assert f"write {tmp_path}/gateway.yaml with the line: default_graph: mine" in made.stderr
+    shutil.rmtree(tmp_path / "graphs")
+    (tmp_path / "gateway.yaml").write_text("# nothing yet\n")
+    made = run("graph", "new", "mine", "--configs", tmp_path)
+    assert f"in {tmp_path}/gateway.yaml, write: default_graph: mine" in made.stderr
