@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 
@@ -56,6 +58,22 @@ class ConfigError(InterlockError):
         self.problems = tuple(sorted(problems))
         self.doubts = tuple(sorted(doubts))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class FolderMissing(ConfigError):
+    """There is no folder of this name to read configs from."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__([Problem(str(folder), 0, 0, "no such folder")])
+        self.args = (describe_missing_folder(folder),)
+
+
+def describe_missing_folder(folder: Path) -> str:
+    """Say that there is no such config folder, and how to get one."""
+    return (
+        f"{folder}: no such folder; name one with --configs, or make one: interlock init {shlex.quote(str(folder))}; "
+        "`interlock serve` without --configs makes configs/"
+    )
 
 
 ModelErrorKind = Literal["invalid_request", "authentication", "rate_limited", "unavailable", "interrupted"]

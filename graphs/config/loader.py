@@ -40,7 +40,7 @@ from graphs.config.spec.servers import ServerSpec, ServersSpec
 from graphs.config.subgraph_checks import link_subgraphs
 from graphs.config.templates import ServerTemplate, Templates, compile_templates, render_braces
 from graphs.config.watcher import Signature, compute_signature
-from graphs.errors import ConfigError, Position, Problem, did_you_mean
+from graphs.errors import ConfigError, FolderMissing, Position, Problem, did_you_mean
 from graphs.policy import patterns
 from graphs.policy.rules import Policy
 from graphs.redaction import Redaction
@@ -125,8 +125,7 @@ def load(
     without them can be compared, not served. Raises ConfigError with every problem of all files.
     """
     if not folder.is_dir():
-        message = "there is no such folder; name the one that holds the configs, or make one: interlock init"
-        raise ConfigError([Problem(str(folder), 0, 0, message)])
+        raise FolderMissing(folder)
     try:
         return _Loader(folder.absolute(), env, with_cases, with_cases and with_cassettes, imports_python).load()
     except OSError as error:

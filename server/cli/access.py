@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from graphs.config.environment import build_environment
-from graphs.errors import ConfigError
+from graphs.errors import ConfigError, describe_missing_folder
 from server.cli.options import (
     Configs,
     TableFormat,
-    describe_missing_folder,
     load_settings,
     report_error,
     silence_engine_log,

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 
 from graphs.config.loader import FILES, Snapshot, list_case_files, list_graph_files, load
 from graphs.config.worst_case import compute_worst_case
-from graphs.errors import ConfigError, Problem, did_you_mean
-from server.cli.options import describe_missing_folder, silence_engine_log
+from graphs.errors import ConfigError, Problem, describe_missing_folder, did_you_mean
+from server.cli.options import silence_engine_log
 from server.cli.progress import show_progress
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from server.cli.options import Configs, describe_missing_folder, load_settings
+from graphs.errors import describe_missing_folder
+from server.cli.options import Configs, load_settings
 
 # ruff: noqa: PLC0415  what reads config files loads that itself: `--help` does not
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from graphs.config.environment import build_environment
-from graphs.errors import ConfigError, InterlockError
+from graphs.errors import ConfigError, InterlockError, describe_missing_folder
 from server.cli.access import access
 from server.cli.audit import audit
 from server.cli.graph import graph
@@ -20,7 +20,6 @@ from server.cli.options import (
     DiffFormat,
     DrawingDirection,
     DrawingFormat,
-    describe_missing_folder,
     load_settings,
     print_problems,
     report_error,

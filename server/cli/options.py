@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,11 +42,6 @@ def load_settings(configs: Path | None) -> Settings:
         return Settings() if configs is None else Settings(configs=configs)
     except SecretUnreadable as error:
         raise report_error(error) from None
-
-
-def describe_missing_folder(folder: Path) -> str:
-    """Say that there is no such config folder, and how to get one."""
-    return f"{folder}: no such folder; name one with --configs, or make one: interlock init {shlex.quote(str(folder))}"
 
 
 def report_error(error: InterlockError) -> typer.Exit:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from graphs.config.environment import build_environment
-from graphs.errors import ConfigError, InterlockError
+from graphs.errors import ConfigError, InterlockError, describe_missing_folder
 from server.cli.options import (
     Configs,
-    describe_missing_folder,
     load_settings,
     print_problems,
     report_error,

@@ -16,12 +16,12 @@ from fastapi import FastAPI
 
 from graphs.config.environment import build_environment
 from graphs.config.loader import Snapshot, load
+from graphs.errors import describe_missing_folder
 from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
 from server.cli.local_server import note_local_server
-from server.cli.options import describe_missing_folder
 from server.cli.supervisor import Supervisor
 from server.observability import logging
 from server.settings import Settings

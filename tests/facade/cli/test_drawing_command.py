@@ -169,7 +169,7 @@ def test_a_folder_that_is_not_there_is_a_wrong_use(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (
         2,
         f"{tmp_path}/nowhere: no such folder; name one with --configs, "
-        f"or make one: interlock init {tmp_path}/nowhere\n",
+        f"or make one: interlock init {tmp_path}/nowhere; `interlock serve` without --configs makes configs/\n",
     )
 
 

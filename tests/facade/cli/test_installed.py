@@ -84,7 +84,10 @@ def test_what_init_writes_outside_a_checkout_is_checked_and_has_its_schemas(inte
 def test_a_folder_that_was_named_and_is_not_there_is_refused_with_its_cure(interlock: Path, tmp_path: Path) -> None:
     refused = run(interlock, tmp_path, "serve", "--configs", "cofnigs")
     assert refused.returncode == 1
-    assert refused.stderr == "cofnigs: no such folder; name one with --configs, or make one: interlock init cofnigs\n"
+    assert refused.stderr == (
+        "cofnigs: no such folder; name one with --configs, or make one: interlock init cofnigs;"
+        " `interlock serve` without --configs makes configs/\n"
+    )
     assert not [*tmp_path.iterdir()]
     for command in ("check", "doctor", "access"):
         assert "interlock init" in run(interlock, tmp_path, command).stderr
