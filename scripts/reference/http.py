@@ -11,8 +11,8 @@ from server.app import create_app
 INTRODUCTION = """\
 # HTTP
 
-Show a key as `Authorization: Bearer KEY`. Errors have the body of OpenAI's API:
-`{"error": {"message", "type", "param", "code"}}`. Every answer has the header `x-request-id`; if the client sends
+Show a key as `Authorization: Bearer KEY`, or as `api-key: KEY` or `x-api-key: KEY`. Errors have the body of OpenAI's
+API: `{"error": {"message", "type", "param", "code"}}`. Every answer has the header `x-request-id`; if the client sends
 `X-Request-Id`, that id is kept. The log names the id too.
 
 ## Routes
@@ -20,8 +20,9 @@ Show a key as `Authorization: Bearer KEY`. Errors have the body of OpenAI's API:
 ROUTES = {
     "POST /v1/chat/completions": (
         "key",
-        "One turn: OpenAI's chat completions, streamed or whole. `model` is a graph, or a model of LiteLLM. Unknown "
-        "fields are accepted; a body without `model` or `messages` is refused with 400.",
+        "One turn: OpenAI's chat completions, streamed or whole. `model` is a graph, or a model of LiteLLM. Other "
+        "fields go to the model endpoint, but for those that `field_refused` names. A body without `model` or "
+        "`messages` is refused with 400.",
     ),
     "GET /v1/models": ("key", "The graphs and models that the key may use."),
     "GET /v1/models/{name}": ("key", "One of them."),
@@ -55,6 +56,7 @@ ROUTES = {
     "GET /": ("none", "Leads to the console."),
     "HEAD /": ("none", "The same."),
     "GET /docs": ("none", "This reference as a page, without a network."),
+    "HEAD /docs": ("none", "The same."),
     "GET /console": (
         "none; the page asks for one",
         "The page of the [console](../guide/console.md), with its files below it.",
@@ -73,6 +75,12 @@ HEADERS = (
     ),
     ("`X-Interlock-Tools: none`", "Shows text alone. The default for all other clients."),
     ("`X-Interlock-Approvals: wait`", "Keeps the stream open while an approval is pending, until it is decided."),
+    ("`X-Interlock-Approvals: error`", "Answers 409 instead of a question where the turn waits for a person."),
+    (
+        "`Idempotency-Key`",
+        "Names what is to be done once: a request that comes again with it is a retry, and goes on with what the first "
+        "one did, see [operations](../guide/operations.md#clients-that-leave-and-ask-again).",
+    ),
     ("`X-OpenWebUI-…`", "The headers of Open WebUI, see [Open WebUI](../guide/openwebui.md)."),
     (
         "`traceparent`",
@@ -86,6 +94,11 @@ CODES = {
     "model_not_found": (404, "There is no such graph or model, or the role may not use it."),
     "approval_not_found": (404, "There is no such approval for this caller."),
     "already_decided": (409, "The approval was decided before."),
+    "approval_required": (
+        409,
+        "The turn waits for approval, and `X-Interlock-Approvals: error` asks for an error then. `error.approvals` has "
+        "the ids.",
+    ),
     "answer_required": (409, "The turn asks a person, and `X-Interlock-Approvals: error` asks for an error then."),
     "question_not_found": (404, "There is no such question."),
     "answer_mismatch": (400, "The answer does not fit the question, which still waits."),

@@ -74,6 +74,8 @@ def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def render_line(text: str) -> str:
-    """One line of Markdown with code in it; of links to pages that are not served here, only their words."""
-    plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", " ".join(text.split()))
+    """One line of Markdown with code in it; of links to pages that are not served here, only their words; nothing of
+    a "see" with such a link."""
+    whole = re.sub(r", see \[[^\]]+\]\([^)]*\)", "", " ".join(text.split()))
+    plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", whole)
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(plain, quote=False))

@@ -104,10 +104,12 @@ def build_http_error(error: BaseException) -> HttpError:
             return HttpError(status=403, message=message, type="permission_error", code="not_allowed")
         case LimitReached(retry_after=seconds):
             kind = "rate_limit_exceeded"
-            return HttpError(status=429, message=message, type=kind, code=kind, retry_after=str(seconds))
+            return HttpError(
+                status=429, message=message, type=kind, code="rate_limit_exceeded", retry_after=str(seconds)
+            )
         case ApprovalPending(approvals=ids):
             kind = "approval_required"
-            return HttpError(status=409, message=message, type=kind, code=kind, approvals=ids)
+            return HttpError(status=409, message=message, type=kind, code="approval_required", approvals=ids)
         case QuestionPending(question=id):
             kind = "answer_required"
             return HttpError(status=409, message=message, type=kind, code="answer_required", questions=[id])

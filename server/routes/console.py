@@ -70,12 +70,15 @@ class Page:
     headers: dict[str, str]
 
 
-def read_page(file: Path) -> Page:
-    """Read a file of the page, once. Browsers ask each time whether theirs is still the one, so updates show."""
+def read_page(file: Path, policy: str = POLICY) -> Page:
+    """Read a file of the page, once; `policy` is what it may do.
+
+    Browsers ask each time whether theirs is still the one, so updates show.
+    """
     body = file.read_bytes()
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {**SECURITY_HEADERS, "content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
-    return Page(body=body, headers=headers)
+    kind = {"content-type": KINDS[file.suffix], "etag": etag, "cache-control": "no-cache"}
+    return Page(body=body, headers={**SECURITY_HEADERS, "content-security-policy": policy, **kind})
 
 
 async def lead_to_console(_: Request) -> Response:

@@ -38,16 +38,30 @@ async def test_the_page_names_every_route_and_error_and_loads_from_this_server_a
     root = facade.url.removesuffix("/v1")
     answer = await facade.http.get(f"{root}/docs")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["content-security-policy"] == (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
     page = Outline()
     page.feed(answer.text)
     assert page.open == []
-    for expected in (*ROUTES, *CODES, "Authorization: Bearer KEY"):
+    for expected in (*ROUTES, *CODES, "Authorization: Bearer KEY", "x-api-key: KEY", "Idempotency-Key"):
         assert expected in page.words
-    assert re.findall(r"`|\]\(", page.words) == []
+    assert "approval_required" in page.words
+    assert re.findall(r"`|\]\(|, see ", page.words) == []
     assert {"console/console.css", "console"} <= set(page.addresses)
     for address in page.addresses:
         found = await facade.http.get(str(answer.url.join(address)))
         assert found.status_code == 200, address
     again = await facade.http.get(f"{root}/docs", headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    head = await facade.http.head(f"{root}/docs")
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "etag", "content-security-policy"):
+        assert head.headers[name] == answer.headers[name]
+
+
+async def test_the_console_leads_to_the_page(facade: Facade) -> None:
+    answer = await facade.http.get(facade.url.removesuffix("/v1") + "/console")
+    assert '<a href="docs">HTTP reference</a>' in answer.text
+    assert str(answer.url.join("docs")).endswith("/docs")
