@@ -45,6 +45,7 @@ class TerminalView:
             self._add_text(text)
         if (pause := read_pause(event)) is not None:
             self._asks_approval = bool(pause.approvals)
+        self._results.take(event)
         item: Mapping[str, Any] = event.get("item") or {}
         if event.get("type") == "response.output_item.added" and item.get("type") == "function_call":
             self._print_tool_line(self._results.add_call(item))
@@ -139,6 +140,13 @@ class TerminalView:
         gap = [Text()] if parts and self._last else []
         status = [Text(escape_invisible(self._status), "dim", no_wrap=True)] if self._status else []
         return Tail(Group(*gap, *parts, *status), max(2, self._console.height - 2))
+
+
+def drop_pause_words(answer: str) -> str:
+    """Drop the server's words about calls that wait from the end of an answer."""
+    blocks = [*(parts := split_blocks(answer))[0], parts[1]]
+    heads = [at for at, block in enumerate(blocks) if is_pause_head(block)]
+    return "".join(blocks[: heads[-1]]) if heads else answer
 
 
 def is_pause_head(block: str) -> bool:

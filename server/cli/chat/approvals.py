@@ -84,7 +84,7 @@ def describe_end(entry: Mapping[str, Any]) -> str:
     """Say until when a call waits; empty: for ever."""
     if entry["expires"] is None:
         return ""
-    return f" Open until {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(entry['expires']))}."
+    return f" Open until {time.strftime('%Y-%m-%d %H:%M:%S %Z', time.localtime(entry['expires']))}."
 
 
 def find_obstacle(entry: Mapping[str, Any], *, for_role: bool) -> str | None:

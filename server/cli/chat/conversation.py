@@ -91,6 +91,25 @@ class ChatConversation:
                 self._pause = pause
 
 
+class StartedCalls:
+    """The calls of an answer that were run. One that runs ends as completed first, as failed later; one that is
+    refused ends as failed at once."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take note of a call that runs."""
+        item: Mapping[str, Any] = event.get("item") or {}
+        if event.get("type") == "response.output_item.done" and item.get("type") == "function_call":
+            self._ids |= {item["call_id"]} if item["status"] == "completed" else set()
+
+    def describe_status(self, result: Mapping[str, Any]) -> str:
+        """Describe how a call ended, from its result: completed, failed or not run."""
+        ran = result["status"] == "completed" or result.get("call_id") in self._ids
+        return result["status"] if ran else "not run"
+
+
 def read_texts(event: Mapping[str, Any]) -> Sequence[str]:
     """Read the pieces of the answer that an event brings."""
     return [text for choice in event.get("choices") or () if (text := choice["delta"].get("content"))]

@@ -14,6 +14,8 @@ from server.protocols.openwebui import SHOW_TOOLS
 
 MOST_LISTED = 40
 """How many models a message lists."""
+MODEL_LIST_HINT = " GET /v1/models lists what there is."
+"""What the server says to programs: a person is given the list itself."""
 
 
 class ChatFailed(Exception):
@@ -29,6 +31,11 @@ class GatewayClient:
         self._url = url
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
+    @property
+    def console(self) -> str:
+        """The address of the console."""
+        return f"{self._url.removesuffix('/v1')}/console"
+
     async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         """Ask for an answer and read its events, tool calls among them. Raises ChatFailed."""
         headers = {**self._headers, SHOW_TOOLS: "items"}
@@ -43,7 +50,7 @@ class GatewayClient:
                         raise ChatFailed(escape_invisible(str(event["error"].get("message")), keep="\n"))
                     yield event
         except aiohttp.ClientError as error:
-            raise self._describe_silence(error) from error
+            raise self._describe_silence() from error
 
     async def get(self, path: str) -> Mapping[str, Any]:
         """Get a JSON object, such as that of `/approvals/ID`. Raises ChatFailed."""
@@ -52,7 +59,7 @@ class GatewayClient:
                 await refuse_error(response)
                 return orjson.loads(await response.read())
         except aiohttp.ClientError as error:
-            raise self._describe_silence(error) from error
+            raise self._describe_silence() from error
 
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """Send a JSON object. Raises ChatFailed."""
@@ -61,7 +68,7 @@ class GatewayClient:
             async with self._session.post(f"{self._url}{path}", data=data, headers=self._headers) as response:
                 await refuse_error(response)
         except aiohttp.ClientError as error:
-            raise self._describe_silence(error) from error
+            raise self._describe_silence() from error
 
     async def _explain_not_found(self, body: bytes) -> str:
         """Say what the server says, and which graphs and models this key may use instead. Raises aiohttp's errors."""
@@ -71,11 +78,12 @@ class GatewayClient:
                 names = [str(entry["id"]) for entry in orjson.loads(await response.read())["data"]]
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 return words
-        return f"{words}\n{escape_invisible(f'With --model: {list_some(names, MOST_LISTED)}')}"
+        words = words.replace(MODEL_LIST_HINT, "")
+        return f"{words} {escape_invisible(f'Choose one with --model: {list_some(names, MOST_LISTED)}')}"
 
-    def _describe_silence(self, error: aiohttp.ClientError) -> ChatFailed:
+    def _describe_silence(self) -> ChatFailed:
         return ChatFailed(
-            f"{self._url} does not answer ({type(error).__name__}). Is `interlock serve` running? Start it in this "
+            f"{self._url} does not answer. Is `interlock serve` running? Start it in this "
             "folder, or name another with --url."
         )
 

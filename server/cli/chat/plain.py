@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from graphs.text import escape_invisible
-from server.cli.chat.conversation import ChatConversation, ChatPause, read_texts
+from server.cli.chat.conversation import ChatConversation, ChatPause, StartedCalls, read_texts
 from server.cli.chat.gateway_client import GatewayClient
 from server.cli.chat.saved_chats import SavedChats
 
@@ -25,9 +25,11 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._started = StartedCalls()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """Print one event."""
+        self._started.take(event)
         for text in read_texts(event):
             shown = escape_invisible(text, keep=f"\n\t{LETTERS_JOINED}")
             self._console.print(Text(shown), end="", soft_wrap=True)
@@ -39,7 +41,7 @@ class PlainView:
             if len(text) > LONGEST_RESULT:
                 text = f"{text[:LONGEST_RESULT]} … ({len(text)} characters)"
             colour = "green" if item["status"] == "completed" else "red"
-            self._show_line(f"< {item['status']}", colour, text)
+            self._show_line(f"< {self._started.describe_status(item)}", colour, text)
 
     def end(self, *, is_whole: bool) -> None:
         """End the line of the answer."""
@@ -77,7 +79,7 @@ async def run_plain_chat(
         await conversation.run_turn(client, complete_decision(text, conversation.pause), view)
         if saved is not None and (problem := saved.save(conversation)):
             print_note(problem)
-        for line in describe_next_step(conversation.pause, takes_lines=not question):
+        for line in describe_next_step(conversation.pause, client.console, takes_lines=not question):
             print_note(line)
         if question:
             return
@@ -89,12 +91,15 @@ def complete_decision(text: str, pause: ChatPause) -> str:
     return f"{word} {pause.approvals[0]}" if word in ("approve", "reject") and len(pause.approvals) == 1 else text
 
 
-def describe_next_step(pause: ChatPause, *, takes_lines: bool) -> Sequence[str]:
-    """Say how to go on after a pause: with the next line, or with another command."""
+def describe_next_step(pause: ChatPause, page: str, *, takes_lines: bool) -> Sequence[str]:
+    """Say how to go on after a pause: with the next line, or with another command, or on the console's page."""
     if takes_lines:
         return [f"waits for approval; go on with the line: approve {id} (or reject {id})" for id in pause.approvals]
     if pause.question is not None:
-        return [f"waits for an answer; give it in the console, or at /v1/questions/{pause.question}"]
+        return [
+            f"waits for an answer; give it on the console ({page}), or with POST /v1/questions/{pause.question};"
+            " or ask at a terminal"
+        ]
     return [
         f'waits for approval; go on with: interlock chat "approve {id}" (or "reject {id}")' for id in pause.approvals
     ]

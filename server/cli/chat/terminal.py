@@ -10,7 +10,7 @@ from rich.text import Text
 
 from graphs.errors import did_you_mean
 from graphs.text import escape_invisible
-from server.cli.chat.answer_view import TerminalView
+from server.cli.chat.answer_view import TerminalView, drop_pause_words
 from server.cli.chat.approvals import decide_in_place, describe_waiting, find_pending
 from server.cli.chat.commands import NAMES, Command, describe_unknown, parse_command, render_help
 from server.cli.chat.conversation import ChatConversation
@@ -49,6 +49,7 @@ class TerminalChat:
 
     async def ask_once(self, question: str) -> None:
         """Ask one question, and what waits after it; where it goes on waiting, it is saved. Raises ChatFailed."""
+        self._results = ToolResults(has_commands=False)
         command = parse_command(question, self._conversation.pause)
         if command is not None and command.name in ("/approve", "/reject"):
             await self._decide(command)
@@ -208,7 +209,10 @@ class TerminalChat:
             if message["role"] == "user":
                 self._console.print(Text.assemble(("you> ", "bold"), escape_invisible(message["content"], keep="\n")))
             else:
-                self._console.print(Trimmed(AnswerMarkdown(message["content"])))
+                # A call that waits is shown when it is asked about.
+                waits = bool(conversation.pause.approvals) and message is conversation.messages[-1]
+                shown = drop_pause_words(message["content"]) if waits else message["content"]
+                self._console.print(Trimmed(AnswerMarkdown(shown)))
         try:
             if (decision := await self._ask_approval()) is not None:
                 await self._say(decision)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.text import Text
 
 from graphs.text import escape_invisible
+from server.cli.chat.conversation import StartedCalls
 from server.cli.chat.markdown import escape_text
 
 MOST_RESULTS = 100
@@ -32,7 +33,10 @@ class ShownResult:
 class ToolResults:
     """The tool calls of a chat, numbered from 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_commands: bool = True) -> None:
+        """`has_commands`: the person can ask for a result in full."""
+        self._has_commands = has_commands
+        self._started = StartedCalls()
         self._calls: dict[str, tuple[str, str]] = {}
         self._results: OrderedDict[int, ShownResult] = OrderedDict()
         self._count = 0
@@ -44,6 +48,10 @@ class ToolResults:
             return ""
         first = next(iter(self._results))
         return str(first) if first == self._count else f"{first} to {self._count}"
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take note of a call that runs."""
+        self._started.take(event)
 
     def add_call(self, item: Mapping[str, Any]) -> Text:
         """Take a call, and return its line."""
@@ -59,7 +67,8 @@ class ToolResults:
         while len(self._results) > MOST_RESULTS:
             self._results.popitem(last=False)
         colour = "green" if item["status"] == "completed" else "red"
-        head = f"< {name} {item['status']}: {describe_size(text)}, /show {self._count}"
+        hint = f", /show {self._count}" if self._has_commands else ""
+        head = f"< {name} {self._started.describe_status(item)}: {describe_size(text)}{hint}"
         return build_line(head, colour, " ".join(text[: 2 * LONGEST_LINE].split()))
 
     def render(self, number: int) -> Text | None:

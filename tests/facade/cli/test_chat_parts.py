@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from server.cli.chat.answer_view import LONG_BLOCK, TerminalView
-from server.cli.chat.conversation import ChatConversation, ChatPause
+from server.cli.chat.conversation import ChatConversation, ChatPause, StartedCalls
 from server.cli.chat.line_history import LARGEST, open_history
 from server.cli.chat.markdown import split_blocks
 from server.cli.chat.questions import read_choices
@@ -157,3 +157,19 @@ def test_choices_are_those_of_the_schema() -> None:
     assert read_choices({"enum": ["a", "b"]}) == ["a", "b"]
     fields = {"size": {"enum": ["small", "large"]}, "sure": {"type": "boolean"}}
     assert read_choices({"type": "object", "properties": fields}) == ["small", "large", "yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "expected"),
+    [
+        (["completed"], "completed", "completed"),
+        (["completed", "failed"], "failed", "failed"),
+        (["failed"], "failed", "not run"),
+    ],
+)
+def test_a_call_that_was_refused_is_told_from_one_that_failed(ends: list[str], status: str, expected: str) -> None:
+    started = StartedCalls()
+    for end in ends:
+        item = {"type": "function_call", "call_id": "one", "status": end}
+        started.take({"type": "response.output_item.done", "item": item})
+    assert started.describe_status({"type": "function_call_output", "call_id": "one", "status": status}) == expected

@@ -110,6 +110,7 @@ def test_a_call_that_waits_is_asked_about_in_place(gateway: Gateway) -> None:
         shown = chat.wait_for(r"(?s)\{.*?\[y/N\]")[0]
         assert '"text": "hello"' in shown
         assert "Rule: role admin, ask 'files/write' (access.yaml:" in shown
+        assert re.search(r"Open until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+\.", shown)
         assert "This call needs approval" not in shown  # the gateway's own words say the same
         assert gateway.ran() == []
         chat.type("y")
@@ -135,6 +136,7 @@ def test_enter_is_no_and_so_is_what_was_typed_too_early(gateway: Gateway) -> Non
         chat.type("maybe")
         chat.wait_for(r"Please answer y or n")
         chat.type("")
+        chat.wait_for(r"< files/write not run: ")
         chat.wait_for(r"As you like\.")
     assert gateway.ran() == []
     assert "rejected by admin" in gateway.model.requests[-1].tool_results[0]
@@ -195,6 +197,8 @@ def test_one_question_at_a_terminal_is_decided_in_place_too(gateway: Gateway) ->
     with gateway.chat("write x") as chat:
         chat.wait_for(r"Run it\? \[y/N\]")
         chat.type("y")
+        line = chat.wait_for(r"< files/write completed: .*")[0]
+        assert "/show" not in line
         chat.wait_for(r"Written\.")
         assert chat.wait_for_end() == 0
     assert gateway.read_saved() == []
@@ -221,8 +225,9 @@ def test_a_conversation_that_was_left_goes_on(gateway: Gateway) -> None:
     gateway.model.script("Written, Ana.")
     with gateway.chat("--continue") as chat:
         chat.wait_for(r"Going on with assistant, after 2 of your messages")
-        chat.wait_for(r'"text": "x"')
-        chat.wait_for(r"Run it\? \[y/N\]")
+        shown = chat.wait_for(r"(?s).*Run it\? \[y/N\]")[0]
+        assert shown.count('"text": "x"') == 1
+        assert "This call needs approval" not in shown
         chat.type("y")
         chat.wait_for(r"Written, Ana\.")
         chat.wait_for("you>")
@@ -365,6 +370,15 @@ def test_a_pipe_gets_plain_text_and_is_told_how_to_go_on(gateway: Gateway) -> No
     assert lines.stdout.endswith("< completed written\nBoth.\nyou> ")
     assert "go on with the line: approve " in lines.stderr
     assert gateway.ran() == ["write x", "write y"]
+    gateway.model.script(Answer(calls=[write("z")]), "As you like.")
+    assert "\n< not run " in gateway.pipe(lines="write z\nreject\n").stdout
+    question = gateway.pipe("--model", "sorter", "hello").stderr
+    console = re.escape(gateway.url.removesuffix("/v1") + "/console")
+    assert re.fullmatch(
+        rf"waits for an answer; give it on the console \({console}\), or with POST /v1/questions/\w+;"
+        r" or ask at a terminal\n",
+        question,
+    )
     assert not gateway.state.exists()
 
 

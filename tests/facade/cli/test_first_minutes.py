@@ -81,12 +81,12 @@ def test_the_chat_finds_the_address_and_the_key_of_the_serve_of_its_folder(tmp_p
         unknown = run(tmp_path, "chat", "--model", "nosuch", "hello")
         assert unknown.returncode == 1
         assert unknown.stderr.splitlines() == [
-            "There is no model 'nosuch'. GET /v1/models lists what there is.",
-            "With --model: assistant, demo",
+            "There is no model 'nosuch'. Choose one with --model: assistant, demo",
         ]
     elsewhere = run(tmp_path, "chat", "--url", "http://interlock.example.com/v1", "hello")
     assert elsewhere.stderr.startswith("No key: give one with --key or INTERLOCK_KEY; the keys of this folder are for ")
     gone = run(tmp_path, "chat", "--url", "http://127.0.0.1:9/v1", "hello")
+    assert gone.stderr.startswith("http://127.0.0.1:9/v1 does not answer. Is")
     assert "Is `interlock serve` running? Start it in this folder, or name another with --url." in gone.stderr
 
 
