@@ -6,6 +6,7 @@ Nothing is read from elsewhere: no address, no path and no link out of the folde
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import stat
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ class SchemaFiles:
         """What the files hold that were read, by their paths in the folder."""
         self._folder = folder
         self._faults: dict[str, TypeFault] = {}
+        self._parts: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], VarType] = {}
 
     def read_type(self, written: str) -> VarType:
@@ -62,25 +64,38 @@ class SchemaFiles:
                 self._types[place] = build_schema_type(_Bundle(self).build(*place))
             except TypeFault as error:
                 raise TypeFault(_begin_with(place[0], str(error))) from error
+            except RecursionError:
+                raise TypeFault(_describe_depth(f"{place[0]}#{place[1]}")) from None
         return self._types[place]
 
-    def find_part(self, written: str, base: str) -> tuple[tuple[str, str], Any]:
-        """Find what a reference in the file `base` leads to: its place, and the schema there. Raises TypeFault."""
+    def find_part(self, written: str, base: str) -> tuple[str, str]:
+        """Find the place that a reference in the file `base` leads to, at which there is a schema. Raises TypeFault."""
         address = _split(written)
         place = self._locate(written, posixpath.dirname(base)) if address.path else (base, address.fragment)
-        return place, self.get_part(*place)
+        self.get_part(*place)
+        return place
 
     def get_part(self, file: str, fragment: str) -> Any:
         """Return the schema at a fragment of a file, such as `/$defs/line`. Raises TypeFault."""
-        registry: Any = cast(Any, Registry)().with_resource("", DRAFT202012.create_resource(self._read(file)))
+        if (file, fragment) not in self._parts:
+            self._parts[file, fragment] = self._find_fragment(file, fragment)
+        return self._parts[file, fragment]
+
+    def _find_fragment(self, file: str, fragment: str) -> Any:
+        document = self._read(file)
+        if not fragment:
+            return document
+        registry: Any = cast(Any, Registry)().with_resource("", DRAFT202012.create_resource(document))
         try:
             found: Any = registry.resolver().lookup(f"#{fragment}").contents
-        except (Unresolvable, ValueError, TypeError) as error:  # the latter two for a path into a list or a text
+        except (Unresolvable, ValueError, TypeError, AttributeError) as error:  # the others: a path through no mapping
             raise TypeFault(f"{file} has nothing at #{fragment}; name a part that it has") from error
         if not isinstance(found, dict | bool):
             raise TypeFault(
                 f"{file}#{fragment} is {describe_kind(found)}; a schema is a mapping, such as {{type: string}}"
             )
+        # What stands under keywords of others, such as OpenAPI's `components`, was not checked with its file.
+        _check_schema(f"{file}#{fragment}", found)
         return cast("object", found)
 
     def _locate(self, written: str, folder: str) -> tuple[str, str]:
@@ -98,7 +113,11 @@ class SchemaFiles:
             raise TypeFault(
                 f"{written!r} is not called as schema files are: NAME.schema.json or NAME.schema.yaml; rename it"
             )
-        if not (self._folder / name).resolve().is_relative_to(self._folder.resolve()):
+        try:
+            is_inside = (self._folder / name).resolve().is_relative_to(self._folder.resolve())
+        except (OSError, RuntimeError):
+            raise TypeFault(f"{written!r} is a link that leads to itself; save the file itself there") from None
+        if not is_inside:
             raise TypeFault(f"{written!r} is a link out of the config folder; save the file itself in it")
         return name, address.fragment
 
@@ -159,16 +178,8 @@ class SchemaFiles:
         dialect = cast("dict[str, Any]", document).get("$schema", _DIALECT)
         if str(dialect).rstrip("#") != _DIALECT:
             raise TypeFault(f"{name}#/$schema is {dialect!r}; what is read is 2020-12: write {_DIALECT}")
-        try:
-            meta = cast(Any, Draft202012Validator)
-            errors = meta(meta.META_SCHEMA).iter_errors(document)
-            error: ValidationError | None = cast(Any, exceptions).best_match(errors)
-        except RecursionError:
-            raise TypeFault(f"{name} is nested too deeply; write parts of it under $defs") from None
-        if error is not None:
-            pointer = build_pointer(*map(str, error.absolute_path))
-            why = truncate(_describe_error(error), _LONGEST_REASON)
-            raise TypeFault(f"{name}#{pointer} is no JSON Schema: {why}; mend it there")
+        _check_schema(f"{name}#", document)
+        _check_storable(name, document)
         # Its own name is an address where it may be found. It is found here.
         return {key: value for key, value in cast("dict[str, Any]", document).items() if key != "$id"}
 
@@ -180,13 +191,18 @@ class _Bundle:
         self._files = files
         self._definitions: dict[str, Any] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._waiting: list[tuple[str, str]] = []
 
     def build(self, file: str, fragment: str) -> StandaloneSchema:
         """Build it. Raises TypeFault."""
         schema = self._files.get_part(file, fragment)
         if schema is False or (isinstance(schema, dict) and cast("dict[str, Any]", schema).get("type") == "null"):
             raise TypeFault(f"{file}#{fragment} takes no value that a variable could have; give it another type")
-        return StandaloneSchema(root=self._add((file, fragment), schema), definitions=self._definitions)
+        root = self._add((file, fragment))
+        while self._waiting:  # one by one, since references may lead on through more parts than Python nests calls
+            place = self._waiting.pop()
+            self._definitions[self._names[place]] = self._rewrite(self._files.get_part(*place), *place)
+        return StandaloneSchema(root=root, definitions=self._definitions)
 
     def _rewrite(self, node: Any, file: str, pointer: str) -> Any:
         if not isinstance(node, Mapping):
@@ -211,23 +227,68 @@ class _Bundle:
         )
         if "$ref" in found:
             try:
-                target, inner = self._files.find_part(str(found["$ref"]), file)
+                target = self._files.find_part(str(found["$ref"]), file)
             except TypeFault as error:
                 raise TypeFault(f"{place}/$ref: {error}") from error
-            found["$ref"] = REFERENCE + self._add(target, inner)
+            found["$ref"] = REFERENCE + self._add(target)
         return found
 
-    def _add(self, place: tuple[str, str], schema: Any) -> str:
-        """Add a schema at a place, and return its name."""
+    def _add(self, place: tuple[str, str]) -> str:
+        """Add the schema at a place, and return its name."""
         if place not in self._names:
-            stem = posixpath.basename(place[1]) or posixpath.basename(place[0]).partition(".")[0]
+            stem = posixpath.basename(place[1]) or posixpath.basename(place[0]).partition(".")[0] or "schema"
             name = "".join(char if char.isascii() and char.isalnum() else "_" for char in stem)
             while name in self._definitions:
                 name += "_"
             self._names[place] = name
-            self._definitions[name] = True  # until it is known: it may lead to itself
-            self._definitions[name] = self._rewrite(schema, *place)
+            self._definitions[name] = True  # until it is its turn
+            self._waiting.append(place)
         return self._names[place]
+
+
+def _check_schema(place: str, schema: Any) -> None:
+    """Check that what stands at a place, such as `a.schema.json#/$defs/b`, is a schema of the draft that is read.
+
+    Raises TypeFault."""
+    try:
+        meta = cast(Any, Draft202012Validator)
+        error: ValidationError | None = cast(Any, exceptions).best_match(meta(meta.META_SCHEMA).iter_errors(schema))
+    except RecursionError:
+        raise TypeFault(_describe_depth(place)) from None
+    if error is not None:
+        pointer = build_pointer(*map(str, error.absolute_path))
+        why = truncate(_describe_error(error), _LONGEST_REASON)
+        raise TypeFault(f"{place}{pointer} is no JSON Schema: {why}; mend it there")
+
+
+def _check_storable(name: str, document: Any) -> None:
+    """Check that values can be held against all that a file says, and that databases keep it. Raises TypeFault."""
+    waiting: list[tuple[str, Any]] = [("", document)]
+    while waiting:
+        pointer, value = waiting.pop()
+        if isinstance(value, Mapping):
+            entries = cast("Mapping[str, Any]", value)
+            waiting += [(pointer, key) for key in entries]
+            waiting += [(pointer + build_pointer(key), inner) for key, inner in entries.items()]
+        elif isinstance(value, list):
+            waiting += [(pointer + build_pointer(str(at)), inner) for at, inner in enumerate(cast("list[Any]", value))]
+        elif isinstance(value, str) and make_storable(value) != value:
+            raise TypeFault(
+                f"{name}#{make_storable(pointer)} has a character that no text can have, such as NUL; remove it"
+            )
+        elif isinstance(value, int | float) and not _is_finite(value):
+            raise TypeFault(f"{name}#{pointer} is a number that is too large; write one with at most 308 digits")
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def _describe_depth(place: str) -> str:
+    return f"{place.removesuffix('#')} is nested too deeply; write parts of it under $defs, and fewer inside each other"
 
 
 def _describe_error(error: ValidationError) -> str:

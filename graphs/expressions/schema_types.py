@@ -18,6 +18,8 @@ REFERENCE = "#/$defs/"
 """How a reference begins in a schema that stands by itself."""
 MOST_PARTS = 10_000
 """Schemas in one, each counted as often as references lead to it."""
+MOST_LEVELS = 64
+"""Schemas inside each other where they are written out, with what their references lead to."""
 
 _MOST_WRITTEN = 10 * MOST_PARTS
 _KINDS: Mapping[str, TypeKind] = {
@@ -176,19 +178,23 @@ class _Builder:
         )
         return replace(type_, schema=schema)
 
-    def _inline(self, node: Any, around: _Names) -> Any:
+    def _inline(self, node: Any, around: _Names, level: int = 0) -> Any:
         """Return a schema with what its references lead to in their place; nothing in the place of one that leads to
-        itself."""
+        itself. Raises TypeFault where that is too much."""
         self._count(is_written=True)
+        if level > MOST_LEVELS:
+            raise TypeFault(
+                f"it has more than {MOST_LEVELS} levels, with what its references lead to; let it be flatter"
+            )
         if not isinstance(node, Mapping):
             return node
         schema = cast("_Node", node)
         name = str(schema.get("$ref", "")).removeprefix(REFERENCE)
         rest = {key: value for key, value in schema.items() if key != "$ref"}
-        found = change_subschemas(rest, lambda _, inner: self._inline(inner, around))
+        found = change_subschemas(rest, lambda _, inner: self._inline(inner, around, level + 1))
         if not name or name in around:
             return found
-        target = self._inline(self._definitions[name], (*around, name))
+        target = self._inline(self._definitions[name], (*around, name), level)
         return {**cast("_Node", target), **found} if isinstance(target, Mapping) else target
 
 
