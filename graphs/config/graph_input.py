@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 from graphs.expressions import FieldType, Variable, VarType, find_asking_fault
 
@@ -16,8 +18,9 @@ def list_required(inputs: Mapping[str, Variable]) -> list[str]:
 
 
 def find_message_input(inputs: Mapping[str, Variable]) -> str | None:
-    """Find the input that the message of a chat is: the only text that must be given; None: none is."""
-    texts = [name for name in list_required(inputs) if inputs[name].type.kind == "string"]
+    """Find the input that the message of a chat is: the only one that must be given and that any text fits; None: none
+    is."""
+    texts = [name for name in list_required(inputs) if inputs[name].type.is_plain_text]
     return texts[0] if len(texts) == 1 else None
 
 
@@ -27,16 +30,32 @@ def is_asked_for(inputs: Mapping[str, Variable]) -> bool:
 
 
 def build_form_type(inputs: Mapping[str, Variable], *, given: Collection[str] = ()) -> VarType:
-    """Build the type of what a form asks for: an object of the inputs that are not `given`. Those with a default may be
-    left out, and are where a form cannot ask for them. At least one must be there."""
+    """Build the type of what a form asks for: an object of the inputs that are not `given`, at least one.
+
+    Those with a default, or that may be null, may be left out; those with a default are where a form cannot ask for
+    them.
+    """
     asked = {name: one for name, one in inputs.items() if name not in given and has_form(one.type)}
-    fields = (FieldType(name=name, type=one.type, is_optional=one.has_default) for name, one in asked.items())
+    fields = (
+        FieldType(
+            name=name,
+            type=replace(one.type, is_nullable=False),
+            is_optional=one.has_default or one.type.is_nullable,
+        )
+        for name, one in asked.items()
+    )
     return VarType(kind="object", fields=tuple(fields))
 
 
 def has_form(type_: VarType) -> bool:
-    """Whether a form can ask for a value of this type beside others."""
-    return type_.kind != "object" and find_asking_fault(type_) is None
+    """Whether a form can ask for a value of this type beside others. One that may be null is left out instead."""
+    return type_.kind != "object" and find_asking_fault(replace(type_, is_nullable=False)) is None
+
+
+def complete_input(inputs: Mapping[str, Variable], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete what a form was answered with: what may be null, has no default and was left out is null."""
+    left_out = (name for name in list_required(inputs) if inputs[name].type.is_nullable and name not in answer)
+    return {**dict.fromkeys(left_out), **answer}
 
 
 def describe_formless(graph: str, inputs: Mapping[str, Variable], *, given: Collection[str] = ()) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.runtime import Runtime
 
-from graphs.config.graph_input import INPUT_NODE, build_form_type, describe_formless, list_required
+from graphs.config.graph_input import INPUT_NODE, build_form_type, complete_input, describe_formless, list_required
 from graphs.config.graph_plan import GraphPlan
 from graphs.errors import NodeFailure
 from graphs.expressions import TypeMismatch
@@ -51,7 +51,8 @@ class InputNode:
         except TypeMismatch as error:
             raise NodeFailure(f"the input of graph {plan.id!r} {error}", kind="invalid") from error
         messages = asker.build_messages(question, answer, context, runtime, answer_id=f"{INPUT_MESSAGE}{question.id}")
-        return {**answer, "messages": messages}
+        needed = {name: one for name, one in plan.inputs.items() if name not in given}
+        return {**complete_input(needed, answer), "messages": messages}
 
     async def _render(self) -> str:
         return f"The graph {self._site.plan.id!r} needs its input first."

@@ -15,7 +15,7 @@ from graphs.config.graph_plan import GraphPlan
 from graphs.config.group_checks import INDEX, ITEM
 from graphs.config.source import Path
 from graphs.errors import NodeFailure
-from graphs.expressions import ANY, ExpressionError, GraphExpression, Template, TypeMismatch, Variable
+from graphs.expressions import ANY, ExpressionError, GraphExpression, Template, TypeMismatch
 from graphs.llm.messages import text_of
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import TASK, Context, InnerTask, State, count_visits, find_last_answer
@@ -174,15 +174,8 @@ def read_variable(plan: GraphPlan, state: State, name: str) -> Any:
 def build_first_state(plan: GraphPlan, context: Context) -> dict[str, Any]:
     """Build the state in which a turn of this graph begins: with the person's message where that is its input."""
     message = plan.message_input
-    given = {} if message is None else {message: _fit_message(plan.inputs[message], find_message({}, context))}
+    given = {} if message is None else {message: plan.inputs[message].type.fit(find_message({}, context))}
     return {"messages": [], **given}
-
-
-def _fit_message(variable: Variable, message: str) -> Any:
-    try:
-        return variable.type.fit(message)
-    except TypeMismatch as error:
-        raise NodeFailure(f"this graph takes other messages: yours {error}", kind="invalid") from error
 
 
 def find_message(state: State, context: Context) -> str:

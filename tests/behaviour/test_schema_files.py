@@ -245,15 +245,32 @@ class TestOtherNodes:
 
 @pytest.mark.usefixtures("keys")
 class TestChats:
-    async def test_a_message_that_is_the_input_is_held_against_its_schema(
-        self, tmp_path: Path, model: ScriptedModel
+    @pytest.mark.parametrize(
+        ("schema", "asked", "replies", "answer"),
+        [
+            ({"type": "string", "description": "What you like."}, None, [], "It is tea."),
+            (
+                {"type": "string", "pattern": "^[A-Z]{3}$"},
+                "**order** (1 of 1)",
+                ["abc", "ABC"],
+                "It is ABC.",
+            ),
+            ({"type": "string", "format": "date"}, "**order** (1 of 1)", ["soon", "2026-01-31"], "It is 2026-01-31."),
+            ({"type": ["string", "null"]}, "**order** (1 of 1): Reply `-` to leave it out.", ["ABC"], "It is ABC."),
+            ({"type": ["string", "null"]}, "**order** (1 of 1): Reply `-` to leave it out.", ["-"], "It is null."),
+        ],
+    )
+    async def test_only_a_text_without_rules_is_the_message(
+        self, schema: Any, asked: str | None, replies: list[str], answer: str, tmp_path: Path, model: ScriptedModel
     ) -> None:
         nodes = {"say": {"type": "reply", "text": "It is {{ order }}.", "next": "end"}}
         graph = {"input": READ["vars"], "start": "say", "nodes": nodes}
-        configs = write(tmp_path, model, graph, {"type": "string", "pattern": "^[A-Z]{3}$"})
-        async with serving(configs, tmp_path / "data") as facade:
-            assert await facade.say("ABC") == "It is ABC."
-            assert "this graph takes other messages: yours does not match the pattern" in await facade.say("abc")
+        async with serving(write(tmp_path, model, graph, schema), tmp_path / "data") as facade:
+            chat = Chat(facade)
+            first, *later = [await chat.say(text) for text in ("tea", *replies)]
+            if asked is not None:
+                assert first.startswith(f"The graph 'assistant' needs its input first.\n\n{asked}")
+            assert [first, *later][-1] == answer
 
 
 CASES = """\
