@@ -159,6 +159,10 @@ class QuestionField:
     """A JSON Schema that the answer must fit beside its kind, as JSON; empty: any such value is an answer."""
     shown: str = ""
     """What of it is shown in the schema of the answer, as JSON."""
+    description: str = ""
+    """What its schema says of it to people."""
+    expected: str = ""
+    """What the answer has to be by its rules, such as `a whole number of at least 3`; empty: the kind says it all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import cast, get_args
 
 from graphs.errors import list_some
 from graphs.events import QuestionField, QuestionKind
+from graphs.expressions.rule_text import describe_value
 from graphs.expressions.types import FieldType, VarType
 from graphs.expressions.value_schema import ValueSchema
 
@@ -67,7 +68,14 @@ def _build_field(type_: VarType, name: str = "", *, is_optional: bool = False) -
         is_optional=is_optional,
         rules=schema.rules if schema is not None else "",
         shown=schema.shown if schema is not None else "",
+        description=schema.description if schema is not None else "",
+        expected=_describe_expected(kind, schema) if schema is not None else "",
     )
+
+
+def _describe_expected(kind: QuestionKind, schema: ValueSchema) -> str:
+    # Who describes a value says in better words what its pattern says.
+    return describe_value(kind, schema.read_unsaid(), says_pattern=not schema.description)
 
 
 def _is_plain(type_: VarType) -> bool:

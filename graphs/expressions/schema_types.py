@@ -79,13 +79,14 @@ class _Builder:
             return self._add_schema(ANY, node, inline, inline, around)
         whole = cast("_Node", node)
         found, further, is_nullable = self._open(whole, around)
+        description = str((found or whole).get("description", ""))
         type_ = self._build_kind(found, further, depth) if found is not None else ANY
         if found is None or type_.is_loose:
             shown = unsaid = self._inline(whole, around)
         else:
             unsaid = self._inline(_list_unsaid(type_.kind, found), further)
             shown = _build_hints(found, unsaid)
-        made = self._add_schema(type_, whole, shown, remove_annotations(unsaid), around)
+        made = self._add_schema(type_, whole, shown, remove_annotations(unsaid), around, description)
         return made if type_.kind == "any" else replace(made, is_nullable=is_nullable)
 
     def _count(self, *, is_written: bool = False) -> None:
@@ -165,7 +166,9 @@ class _Builder:
                 yield from found.get("properties", ())
                 yield from self._list_other_fields(found, further)
 
-    def _add_schema(self, type_: VarType, node: Any, shown: Any, unsaid: Any, around: _Names) -> VarType:
+    def _add_schema(
+        self, type_: VarType, node: Any, shown: Any, unsaid: Any, around: _Names, description: str = ""
+    ) -> VarType:
         if type_.kind in ("any", "list", "object"):
             rules, definitions = node, self._rules
         else:  # it needs nothing beside itself, and may be kept with a question
@@ -175,6 +178,7 @@ class _Builder:
             shown=_write(_write_as_mapping(shown)),
             unsaid=_write(_write_as_mapping(unsaid)),
             definitions=definitions,
+            description=description,
         )
         return replace(type_, schema=schema)
 

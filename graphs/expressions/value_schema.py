@@ -73,6 +73,9 @@ class ValueSchema:
     unsaid: str = "{}"
     """What the type does not say of it: keywords as JSON, without references."""
 
+    description: str = ""
+    """What the schema says of it to people."""
+
     def build_shown(self) -> dict[str, Any]:
         """Build what is shown beside what the type says."""
         return json.loads(self.shown)

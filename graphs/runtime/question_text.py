@@ -18,6 +18,8 @@ LEFT_OUT = "-"
 """The message that leaves an optional field out."""
 LONGEST_SHOWN = 60
 """Characters of an answer that are repeated where it does not fit."""
+LONGEST_DESCRIPTION = 500
+"""Characters of what a schema says of a value."""
 
 _YES, _NO = ("yes", "y", "true"), ("no", "n", "false")
 _INT = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -48,17 +50,26 @@ def render_field(question: PendingQuestion, field: QuestionField) -> str:
     if field.name:
         place = question.fields.index(field) + 1
         title = f"**{field.name}** ({place} of {len(question.fields)})"
+    description = describe_field(field)
     leave_out = f" Reply `{LEFT_OUT}` to leave it out." if field.is_optional else ""
     match field.kind:
         case "enum":
             listed = "\n".join(f"{at}. {value}" for at, value in enumerate(field.values, start=1))
             how = f"{listed}\n\nReply with one of these, or with its number.{leave_out}"
-            return f"{title}\n\n{how}" if title else how
-        case "string":
+            first = ": ".join(part for part in (title, description) if part)
+            return f"{first}\n\n{how}" if first else how
+        case "string" if not field.expected:
             how = leave_out.strip()
-        case kind:
-            how = f"Reply with {_EXPECTED[kind]}.{leave_out}"
-    return f"{title}: {how}".removesuffix(": ") if title else how
+        case _:
+            how = f"Reply with {describe_expected(field)}.{leave_out}"
+    words = " ".join(part for part in (description, how) if part)
+    return ": ".join(part for part in (title, words) if part)
+
+
+def describe_field(field: QuestionField) -> str:
+    """Say in one line what its schema says of a value; empty: it says nothing."""
+    words = truncate(escape_invisible(" ".join(field.description.split())), LONGEST_DESCRIPTION)
+    return f"{words}." if words and not words.endswith((".", "!", "?", ":", "…")) else words
 
 
 def take_text(question: NodeQuestion, text: str, *, by: str) -> NodeQuestion:
@@ -108,7 +119,9 @@ def read_value(field: QuestionField, text: str) -> Any:
 
 def describe_expected(field: QuestionField) -> str:
     """Say what fits."""
-    return f"one of {', '.join(field.values)}" if field.kind == "enum" else _EXPECTED[field.kind]
+    if field.kind == "enum":
+        return f"one of {', '.join(field.values)}"
+    return field.expected or _EXPECTED[field.kind]
 
 
 def _parse(field: QuestionField, written: str) -> Any:

@@ -213,7 +213,7 @@ class Questions:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount)
 
 
-_ADDED = ("rules", "shown")
+_ADDED = ("rules", "shown", "description", "expected")
 _CHANGING = ("status", "given", "misses", "problem", "answered", "answered_by", "channel")
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from graphs.events import ClientCall, PendingQuestion, QuestionField
 from graphs.runtime.chat_page import QuestionPanelAnswer
+from graphs.runtime.question_text import describe_field
 from graphs.text import escape_invisible, truncate
 from server.protocols.approval_panel import (
     HEADER,
@@ -96,9 +97,12 @@ def build_question(question: PendingQuestion, field: QuestionField) -> dict[str,
 
 
 def build_text(question: PendingQuestion, field: QuestionField) -> str:
-    """Build the words of a question."""
+    """Build the words of a question, with the description of the field where there is room."""
     text = escape_invisible(question.text, keep="\n").strip()
-    return f"{text} ({field.name})" if field.name else text
+    short = f"{text} ({field.name})" if field.name else text
+    description = describe_field(field)
+    long = f"{text} ({field.name}: {description})" if field.name else f"{text} {description}"
+    return long if description and len(long) <= QUESTION else short
 
 
 def is_panel(call: Mapping[str, Any]) -> bool:

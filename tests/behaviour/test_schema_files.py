@@ -14,6 +14,8 @@ import yaml
 from support.facade import serving, write_configs
 from support.scripted_model import Answer, Body, ScriptedModel
 from test_calls import STEPS
+from test_openwebui import asked, panel
+from test_question_panels import stream
 from test_questions import Chat
 from test_questions_api import list_pending, post
 from test_reload import saved, until_ready
@@ -156,13 +158,60 @@ class TestQuestions:
     ) -> None:
         async with serving(write(tmp_path, model, ASK), tmp_path / "data") as facade:
             chat = Chat(facade)
-            assert await chat.say("go") == "What?\n\n**sku** (1 of 3)"
-            wrong = await chat.say("abc")
-            assert wrong.startswith("That answer does not match the pattern '^[A-Z]{3}-[0-9]+$'.\n\n**sku** (1 of 3)")
-            assert (await chat.say("ABC-1")).startswith("**count** (2 of 3)")
-            assert (await chat.say("0")).startswith("That answer is less than 1.")
+            sku = "**sku** (1 of 3): Reply with a text that matches the pattern `^[A-Z]{3}-[0-9]+$`."
+            assert await chat.say("go") == f"What?\n\n{sku}"
+            assert await chat.say("abc") == f"That answer does not match the pattern '^[A-Z]{{3}}-[0-9]+$'.\n\n{sku}"
+            count = "**count** (2 of 3): Reply with a whole number of at least 1."
+            assert await chat.say("ABC-1") == count
+            assert await chat.say("many") == f"“many” does not fit; expected a whole number of at least 1.\n\n{count}"
+            assert await chat.say("0") == f"That answer is less than 1.\n\n{count}"
             assert (await chat.say("2")).startswith("**urgency** (3 of 3)")
             assert await chat.say("-") == "2 of ABC-1"
+
+    async def test_a_person_reads_what_the_schema_says_of_a_field_before_and_after_a_mistake(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        described: dict[str, Any] = {
+            "sku": {**ORDER["properties"]["sku"], "description": "Such as\n ABC-12"},
+            "count": {"$ref": "#/$defs/count", "description": "How many?"},
+            "urgency": {"enum": ["low", "high"], "description": "When it is needed."},
+        }
+        schema = {**ORDER, "properties": described, "$defs": {"count": {"type": "integer", "maximum": 9}}}
+        async with serving(write(tmp_path, model, ASK, schema), tmp_path / "data") as facade:
+            chat = Chat(facade)
+            assert await chat.say("go") == "What?\n\n**sku** (1 of 3): Such as ABC-12."
+            assert (await chat.say("abc")).endswith("'^[A-Z]{3}-[0-9]+$'.\n\n**sku** (1 of 3): Such as ABC-12.")
+            count = "**count** (2 of 3): How many? Reply with a whole number of at most 9."
+            assert await chat.say("ABC-1") == count
+            assert await chat.say("10") == f"That answer is more than 9.\n\n{count}"
+            urgency = "**urgency** (3 of 3): When it is needed.\n\n1. low\n2. high\n\nReply with one of these"
+            assert (await chat.say("2")).startswith(urgency)
+
+    async def test_a_question_for_one_value_says_what_its_schema_says(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        ask = {**ASK, "nodes": {**ASK["nodes"], "say": {"type": "reply", "text": "It is {{ order }}.", "next": "end"}}}
+        schema = {"type": "string", "format": "date", "description": "The day of the delivery"}
+        async with serving(write(tmp_path, model, ask, schema), tmp_path / "data") as facade:
+            chat = Chat(facade)
+            how = "The day of the delivery. Reply with a date, such as 2026-01-31."
+            assert await chat.say("go") == f"What?\n\n{how}"
+            assert await chat.say("soon") == f"That answer is no date.\n\nWhat?\n\n{how}"
+            assert await chat.say("2026-02-28") == "It is 2026-02-28."
+
+    @pytest.mark.parametrize(
+        ("description", "shown"),
+        [("Whether it is late", "What? (late: Whether it is late.)"), ("x" * 495, "What? (late)")],
+    )
+    async def test_open_webui_shows_the_description_where_there_is_room(
+        self, description: str, shown: str, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        ask = {**ASK, "nodes": {**ASK["nodes"], "say": {"type": "reply", "text": "{{ order.late }}", "next": "end"}}}
+        late = {"type": "boolean", "description": description}
+        schema = {"type": "object", "required": ["late"], "properties": {"late": late}}
+        async with serving(write(tmp_path, model, ask, schema), tmp_path / "data") as facade:
+            (question,) = asked(panel(await stream(facade, "go")))
+            assert question["question"] == shown
 
     async def test_an_answer_over_the_api_fits_the_schema_that_is_shown_there(
         self, tmp_path: Path, model: ScriptedModel
@@ -251,11 +300,16 @@ class TestChats:
             ({"type": "string", "description": "What you like."}, None, [], "It is tea."),
             (
                 {"type": "string", "pattern": "^[A-Z]{3}$"},
-                "**order** (1 of 1)",
+                "**order** (1 of 1): Reply with a text that matches the pattern `^[A-Z]{3}$`.",
                 ["abc", "ABC"],
                 "It is ABC.",
             ),
-            ({"type": "string", "format": "date"}, "**order** (1 of 1)", ["soon", "2026-01-31"], "It is 2026-01-31."),
+            (
+                {"type": "string", "format": "date"},
+                "**order** (1 of 1): Reply with a date",
+                ["soon", "2026-01-31"],
+                "It is 2026-01-31.",
+            ),
             ({"type": ["string", "null"]}, "**order** (1 of 1): Reply `-` to leave it out.", ["ABC"], "It is ABC."),
             ({"type": ["string", "null"]}, "**order** (1 of 1): Reply `-` to leave it out.", ["-"], "It is null."),
         ],
