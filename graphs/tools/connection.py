@@ -289,7 +289,8 @@ class ServerConnection:
             self._was_up = True
             self.tools = tools
             self._set_state("up", None)
-            logger.info("MCP server %s is up with %d tools", self._label, len(tools))
+            count = f"{len(tools)} {'tool' if len(tools) == 1 else 'tools'}"
+            logger.info("MCP server %s is up with %s", self._label, count)
             end = await self._maintain(session, link)
             # Closing takes a while; nobody is to be sent here meanwhile.
             self._session = None

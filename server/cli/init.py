@@ -14,8 +14,9 @@ from server.cli.new_files import write_new_file
 from server.cli.output import format_schema
 
 ENV_EXAMPLE = """\
-# The variables that the files of this folder read. Copy this file to .env, fill in what you need, and load it:
-#   set -a; . ./.env; set +a
+# The variables that the files of this folder read. Copy this file to .env beside it, fill in what you need, and load it
+# where `interlock serve` runs:
+#   set -a; . {file}; set +a
 # A secret may be in a file of its own: LITELLM_API_KEY_FILE=/run/secrets/litellm instead of LITELLM_API_KEY.
 
 # LiteLLM, or any other OpenAI-compatible endpoint: its address, its key, and the model for nodes that name none.
@@ -48,21 +49,26 @@ def make_folder(folder: Path) -> Beginning:
     kept = list_own_graph_files(folder / "graphs")
     made: list[Path] = []
     graphs = [path for path in list_graph_files(folder) if path not in kept]
-    for path, text in collect_files(graphs).items():
+    for path, text in collect_files(folder, graphs).items():
         (made if write_new_file(folder / path, text) else kept).append(folder / path)
     return Beginning(tuple(made), tuple(kept))
 
 
-def collect_files(graphs: Iterable[Path]) -> Mapping[str, str]:
-    """Collect the files of a folder by their paths in it, those of people first, with these shipped graphs."""
+def collect_files(folder: Path, graphs: Iterable[Path]) -> Mapping[str, str]:
+    """Collect the files of this folder by their paths in it, those of people first, with these shipped graphs."""
     shipped = find_shipped_configs()
     names = [*FILES, *(f"graphs/{path.name}" for path in graphs)]
     return {
         **{name: (shipped / name).read_text(encoding="utf-8") for name in names},
-        ".env.example": ENV_EXAMPLE,
+        ".env.example": ENV_EXAMPLE.replace("{file}", quote_sourced_file(folder / ".env")),
         ".gitignore": ".env\n",
         **{f"schemas/{kind}.json": format_schema(content) for kind, content in build_schemas().items()},
     }
+
+
+def quote_sourced_file(file: Path) -> str:
+    """Quote a file for the shell's `.`, which looks for a bare name elsewhere."""
+    return shlex.quote(str(file) if len(file.parts) > 1 else f"./{file}")
 
 
 def describe_next_steps(folder: Path, made: tuple[Path, ...]) -> Iterator[str]:

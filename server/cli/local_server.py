@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 FILE = "serve.json"
 """In the data folder. It holds no secret."""
+DEFAULT_MODEL = "assistant"
+"""What `interlock chat` asks where nobody names a model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
-from server.cli.local_server import note_local_server
+from server.cli.local_server import DEFAULT_MODEL, note_local_server
 from server.cli.supervisor import Supervisor
 from server.observability import logging
 from server.settings import Settings
@@ -149,8 +149,8 @@ def announce(address: str, settings: Settings, snapshot: Snapshot, keys: Keys) -
 
 
 def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> list[str]:
-    """Format the lines of the start: address, graphs, servers, files that the folder lacks, and the keys that were made
-    up for it."""
+    """Format the lines of the start: graphs, servers, files that the folder lacks, the keys that were made up for it,
+    addresses, and what to try."""
     model = snapshot.gateway.models
     lines = [f"Interlock serves {len(snapshot.graphs)} graph{'s' if len(snapshot.graphs) != 1 else ''}:"]
     lines += [f"  {name}: {plan.spec.description}" for name, plan in snapshot.graphs.items()]
@@ -166,11 +166,14 @@ def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Ke
             f"  (to have them there, and change them: interlock init {shlex.quote(str(folder))})",
         ]
     lines += [f"key {name} {key}" for name, key in keys.generated.items()]
-    lines += [f"url {address}/v1", f"console {address}/console"]
+    lines += [f"url {address}/v1", f"console {address}/console", f"docs {address}/docs"]
     key = next(iter(keys.generated.values()), "YOUR-KEY")
-    body = json.dumps({"model": snapshot.gateway.default_graph, "messages": [{"role": "user", "content": QUESTION}]})
+    graph = snapshot.gateway.default_graph
+    model_option = "" if graph == DEFAULT_MODEL else f"--model {shlex.quote(graph)} "
+    body = json.dumps({"model": graph, "messages": [{"role": "user", "content": QUESTION}]})
     lines += [
         "Try it:",
+        f'  interlock chat {model_option}"list the files"',
         f"  curl -s {address}/v1/chat/completions -H 'Content-Type: application/json' \\",
         f"    -H 'Authorization: Bearer {key}' -d {shlex.quote(body)}",
     ]

@@ -13,10 +13,9 @@ from server.cli.chat.plain import run_plain_chat
 from server.cli.chat.saved_chats import SavedChats
 from server.cli.chat.server_choice import Server
 from server.cli.chat.state_folder import build_scrub, find_state_folder
+from server.cli.local_server import DEFAULT_MODEL
 
 # ruff: noqa: PLC0415  what draws on a terminal is not loaded for a pipe
-
-DEFAULT_MODEL = "assistant"
 
 
 async def run_chat(server: Server, model: str | None, question: str, *, continues: bool) -> None:

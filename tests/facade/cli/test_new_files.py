@@ -17,6 +17,7 @@ from support.scripted_model import Answer, Call, ScriptedModel
 from typer.testing import CliRunner, Result
 
 from server.cli import graph as graph_command
+from server.cli.init import collect_files as collect_init_files
 from server.cli.main import app
 
 INTERLOCK = Path(sys.executable).with_name("interlock")
@@ -88,6 +89,17 @@ def test_every_variable_of_the_files_is_in_the_example(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert loaded.returncode == 0, loaded.stderr
+
+
+def test_the_example_names_a_line_that_works_where_serve_runs(tmp_path: Path) -> None:
+    for folder, file in (("configs", "configs/.env"), (".", "./.env"), ("my files", "'my files/.env'")):
+        text = collect_init_files(Path(folder), [])[".env.example"]
+        [line] = re.findall(r"^#   (set -a; .*)$", text, re.MULTILINE)
+        assert line == f"set -a; . {file}; set +a"
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / ".env").write_text(text.replace("INTERLOCK_MODEL=", "INTERLOCK_MODEL=mine"))
+        command = ["sh", "-ec", f"{line}; echo $INTERLOCK_MODEL"]
+        assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "mine\n"
 
 
 def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:

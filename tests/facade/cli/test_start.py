@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -50,16 +51,27 @@ def test_the_start_says_what_is_served_with_which_keys(served: Process, home: Pa
     assert (home / "data" / "keys.env").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_printed_curl_answers_a_question_that_needs_a_tool(served: Process) -> None:
+def test_the_printed_commands_answer_questions_that_need_a_tool(served: Process, home: Path) -> None:
     # A server that was late to come up is logged after it.
-    pasted = served.wait_for_line(r"^Try it:\n((?:  .*\n)+)")[1]
-    answer = subprocess.run(["bash", "-c", pasted], capture_output=True, text=True, timeout=60, check=True).stdout
-    assert "The door code in this story is 4711" in answer
+    chat, curl = served.wait_for_line(r"^Try it:\n(  interlock chat .*\n)((?:  .*\n)+)").groups()
+    for pasted, expected in ((chat, "welcome.md"), (curl, "The door code in this story is 4711")):
+        env = plain_environment() | {"PATH": f"{INTERLOCK.parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-c", pasted], cwd=home, env=env, capture_output=True, text=True, timeout=60, check=True
+        )
+        assert expected in done.stdout
+
+
+def test_the_log_counts_tools(served: Process) -> None:
+    served.wait_for_line(r"MCP server monitoring is up with 1 tool$")
+    served.wait_for_line(r"MCP server filesystem is up with \d tools$")
 
 
 def test_the_start_names_the_console_and_the_bare_address_leads_there(served: Process) -> None:
     url = served.wait_for_line(r"^url (\S+)/v1$")[1]
     assert served.wait_for_line(r"^console (\S+)$")[1] == f"{url}/console"
+    assert served.wait_for_line(r"^docs (\S+)$")[1] == f"{url}/docs"
+    assert httpx.get(f"{url}/docs", trust_env=False).status_code == 200
     page = httpx.get(url, follow_redirects=True, trust_env=False)
     assert (page.status_code, str(page.url)) == (200, f"{url}/console")
 
