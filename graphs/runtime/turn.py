@@ -39,6 +39,7 @@ from graphs.runtime.pauses import build_panel, render_pause, render_preamble, wa
 from graphs.runtime.pending_tasks import find_vain_tasks
 from graphs.runtime.questions import StillAsked
 from graphs.runtime.retries import Replay
+from graphs.runtime.stale_values import explain_stale_value
 from graphs.runtime.tasks import TaskSet
 from graphs.runtime.turn_entry import (
     Checkpointed,
@@ -431,11 +432,15 @@ class Turn:
             return f"The graph {name!r} is gone, so what waited here cannot go on. Nothing was run."
         if not self._services.may_use(name, model, self._request.caller):
             return f"You may not use the graph {name!r} any more (access.yaml). Nothing was run."
-        if thread is not None and not (await graph.graph.aget_state({"configurable": {"thread_id": thread}})).next:
-            return (
-                f"The graph {name!r} was changed while this waited, and the node that asked is not in it any more. "
-                "Nothing was run."
-            )
+        if thread is not None:
+            snapshot = await graph.graph.aget_state({"configurable": {"thread_id": thread}})
+            if not snapshot.next:
+                return (
+                    f"The graph {name!r} was changed while this waited, and the node that asked is not in it any more. "
+                    "Nothing was run."
+                )
+            if (why := explain_stale_value(graph.plan, snapshot)) is not None:
+                return why
         if graph is not self._graph:
             self._held_graphs.enter_context(graph.in_flight.hold())
             self._graph = graph

@@ -379,3 +379,24 @@ class TestReloads:
             file.write_text("{")
             state = await until_ready(facade, lambda state: state["problems"])
             assert "graphs/order.schema.json:1:2 is no JSON" in str(state["problems"])
+
+    async def test_a_turn_that_waits_with_a_value_that_no_longer_fits_ends_in_words(
+        self, tmp_path: Path, model: ScriptedModel
+    ) -> None:
+        nodes = {
+            "read": {**READ["nodes"]["read"], "next": "sure", "on_error": None},
+            "sure": {"type": "question", "question": "Sure?", "into": "sure", "next": "say"},
+            "say": READ["nodes"]["say"],
+        }
+        del nodes["read"]["on_error"]
+        graph = {**READ, "vars": {**READ["vars"], "sure": "bool"}, "nodes": nodes}
+        configs = write(tmp_path, model, graph)
+        model.script(Answer('{"sku": "ABC-1", "count": 2}'))
+        async with serving(configs, tmp_path / "data") as facade:
+            chat = Chat(facade)
+            assert (await chat.say("go")).startswith("Sure?")
+            await saved(facade, configs / "graphs" / "order.schema.json", json.dumps(LOWER))
+            assert await chat.say("yes") == (
+                "The graph 'assistant' was changed while this waited, and the value of its variable 'order' no longer"
+                " fits: it at 'sku' does not match the pattern '^[a-z]+$'. Nothing was run."
+            )
