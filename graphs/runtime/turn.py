@@ -262,6 +262,10 @@ class Turn:
             words = f"The graph {row.graph!r} was changed while your client ran its tools, and {why}"
             await self._finish("finished", words)
             return
+        before = await self._graph.graph.aget_state({"configurable": {"thread_id": row.thread or row.id}})
+        if (words := explain_stale_value(self._graph.plan, before)) is not None:
+            await self._finish("finished", words)
+            return
         self._place = replace(self._place, earlier=kept["earlier"], told=kept["told"], is_continued=True)
         if not await self._continue_in(continued, self._build_context(continued.history, self._request.model)):
             self._place = replace(self._place, told=0, is_continued=False)

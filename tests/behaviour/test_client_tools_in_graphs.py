@@ -323,6 +323,20 @@ class TestBeginningAnew:
         )
         assert tools.ran() == ["echo go"]
 
+    async def test_a_value_that_no_longer_fits_is_named(
+        self, tmp_path: Path, model: ScriptedModel, tools: Tools
+    ) -> None:
+        nodes = {"look": LOOK, "work": WORK}
+        folder = write_graph(tmp_path / "c", model, tools, nodes, vars={"found": "string"})
+        model.script(SILENT)
+        async with serving(folder, tmp_path / "data") as facade:
+            asked, call = await ask_for_weather(facade, "go")
+        write_graph(tmp_path / "new", model, tools, nodes, vars={"found": ["stop", "stay"]})
+        async with serving(tmp_path / "new", tmp_path / "data") as facade:
+            answer = await message_of(facade, "go", asked, result(call, "rain"))
+        assert "the value of its variable 'found' no longer fits" in answer["message"]["content"]
+        assert tools.ran() == ["echo go"]
+
 
 @pytest.fixture
 def configs(tmp_path: Path, model: ScriptedModel, tools: Tools) -> Path:
