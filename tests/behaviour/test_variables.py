@@ -82,8 +82,8 @@ async def test_an_answer_that_does_not_fit_goes_back_once(tmp_path: Path, model:
 async def test_what_never_fits_ends_the_turn_in_words(tmp_path: Path, model: ScriptedModel, keys: None) -> None:
     answer = await talk(tmp_path, model, SUPPORT, choose("bill"), "I do not know.")
     assert answer == (
-        "The graph stopped here: node 'sort': the model's answer for 'kind' is a text that is no JSON, and so did its"
-        " second."
+        "The graph stopped here: node 'sort': the model's answer for 'kind' is a text that is no JSON, and neither did"
+        " its second fit."
     )
 
 

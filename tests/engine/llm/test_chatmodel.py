@@ -592,7 +592,8 @@ async def test_headers_that_come_a_byte_at_a_time_are_silence() -> None:
         left.release()
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    chat = ChatModel(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", SecretStr(""), silence=0.2)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"  # else it is asked for that too
+    chat = ChatModel(address, SecretStr(""), silence=0.2)
     with pytest.raises(ModelError, match=r"said nothing for 0\.2 seconds"):
         await chat.stream(ASK, Heard())
     await chat.close()
