@@ -206,6 +206,10 @@ def find_nearest(found: str, choices: Iterable[str], *, cutoff: float = 0.6) -> 
     return next(iter(difflib.get_close_matches(found, list(choices), n=1, cutoff=cutoff)), None)
 
 
+MODEL_LIST_HINT = " GET /v1/models lists what there is."
+"""What is said to programs of a model that does not exist; a person is given the list itself."""
+
+
 def list_some(names: Iterable[str], most: int) -> str:
     """Return at most so many of the names, as in `a, b and 3 more`; `none` where there is none."""
     every = list(names)

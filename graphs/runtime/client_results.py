@@ -12,12 +12,14 @@ from typing import Any, TypedDict, cast
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage, convert_to_messages
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.types import Command
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.llm.messages import Message, client_call_ids
 from graphs.nodes.state import find_last_answer
 from graphs.runtime.conversation import Conversation, find_result
+from graphs.runtime.stale_values import explain_stale_value
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.store import Store
 from graphs.store.turns import TurnRow
@@ -94,17 +96,25 @@ def build_continued(row: TurnRow, conversation: Conversation) -> Continue | None
     return Continue(row=row, handover=handover, results=results)
 
 
-async def copy_checkpoint(checkpoints: Checkpoints, source: str, thread: str) -> Mapping[str, Any] | None:
-    """Copy the newest checkpoint of a thread to a new thread, and return the state in it: the same results may come
-    again, and go on from there once more. None: it is not kept any more."""
-    config: RunnableConfig = {"configurable": {"thread_id": source, "checkpoint_ns": ""}}
-    newest = await checkpoints.aget_tuple(config)
-    if newest is None:
-        return None
+async def read_checkpoint(checkpoints: Checkpoints, continued: Continue) -> CheckpointTuple | None:
+    """Read where the graph was; None: it is not kept any more."""
+    return await checkpoints.aget_tuple(_build_config(continued.row.thread or continued.row.id))
+
+
+async def copy_checkpoint(checkpoints: Checkpoints, source: CheckpointTuple, thread: str) -> None:
+    """Copy a checkpoint to a new thread: the same results may come again, and go on from there once more."""
     checkpoints.hold(thread, is_new=True)
-    config = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
-    await checkpoints.aput(config, newest.checkpoint, newest.metadata, newest.checkpoint["channel_versions"])
-    return newest.checkpoint["channel_values"]
+    versions = source.checkpoint["channel_versions"]
+    await checkpoints.aput(_build_config(thread), source.checkpoint, source.metadata, versions)
+
+
+def explain_changed_graph(continued: Continue, plan: GraphPlan, source: CheckpointTuple) -> str | None:
+    """Explain why this graph cannot go on from there, in words for the person; None: it can."""
+    node = continued.handover["node"]
+    if node not in plan.spec.nodes:
+        why = f"the node {node!r} that asked for them is not in it any more. Nothing was run."
+        return f"The graph {plan.id!r} was changed while your client ran its tools, and {why}"
+    return explain_stale_value(plan, source.checkpoint["channel_values"])
 
 
 def build_entry(continued: Continue, plan: GraphPlan, state: Mapping[str, Any]) -> Command[Any]:
@@ -124,6 +134,10 @@ def build_entry(continued: Continue, plan: GraphPlan, state: Mapping[str, Any]) 
         visits: Mapping[str, int] = state.get("visits", {})  # it has been there for the other calls of the round
         update["visits"] = {**visits, target: visits.get(target, 1) - 1}
     return Command(update=update, goto=target or node)
+
+
+def _build_config(thread: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
 
 
 def _find_latest_calls(conversation: Conversation) -> Sequence[str]:

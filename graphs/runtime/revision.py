@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.config.loader import Snapshot
-from graphs.errors import NotAllowed, UnknownModel
+from graphs.errors import MODEL_LIST_HINT, NotAllowed, UnknownModel
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
 from graphs.llm.model_list import ModelList
@@ -114,7 +114,7 @@ class Revision(Generic[Attachment]):
         try:
             await self.resolve(name, caller)
         except NotAllowed:
-            raise UnknownModel(f"There is no model {name!r}. GET /v1/models lists what there is.") from None
+            raise UnknownModel(f"There is no model {name!r}.{MODEL_LIST_HINT}") from None
         return build_model_entry(name)
 
     async def resolve(self, name: str, caller: Caller) -> tuple[ServedGraph, str | None]:
@@ -132,7 +132,7 @@ class Revision(Generic[Attachment]):
             fault = self._model_list.find_fault(name) if policy.may_use_model(caller, name) else None
             raise UnknownModel(
                 (f"The model {name!r} is not offered: {fault}." if fault else f"There is no model {name!r}.")
-                + " GET /v1/models lists what there is."
+                + MODEL_LIST_HINT
                 + (f" LiteLLM's models are unknown at present: {problem}" if problem else "")
             )
         default = self.snapshot.gateway.default_graph
@@ -150,9 +150,7 @@ class Revision(Generic[Attachment]):
             if name in self.served_graphs:
                 raise FieldRefused(f"fallbacks: {name!r} is a graph; name models.", "fallbacks")
             if not await self._model_list.has(name):
-                raise FieldRefused(
-                    f"fallbacks: there is no model {name!r}. GET /v1/models lists what there is.", "fallbacks"
-                )
+                raise FieldRefused(f"fallbacks: there is no model {name!r}.{MODEL_LIST_HINT}", "fallbacks")
             if not self.snapshot.policy.may_use_model(caller, name):
                 raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml) as a fallback.")
         return kept

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
-
-from langgraph.types import StateSnapshot
+from typing import Any
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.expressions import TypeMismatch
 
 
-def explain_stale_value(plan: GraphPlan, snapshot: StateSnapshot) -> str | None:
+def explain_stale_value(plan: GraphPlan, values: Mapping[str, Any]) -> str | None:
     """Explain which variable of a turn that waited has a value that its type takes no more; None: all values fit.
 
-    Looks at the variables of the graph itself, not at those of graphs that it runs.
+    `values` is the state of the graph. Looks at its own variables, not at those of graphs that it runs.
     """
-    values = cast("Mapping[str, Any]", snapshot.values or {})
     for name, variable in plan.variables.items():
         if name not in values:
             continue

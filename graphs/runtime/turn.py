@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import NodeTimeoutError
 from langgraph.types import Command
 
@@ -257,39 +258,40 @@ class Turn:
         """Go on with the results of the client's own tools, where the graph was when it called them."""
         row, kept = continued.row, read_resume_request(continued.row)
         self._place = replace(self._place, parent=row.id)
-        if (node := continued.handover["node"]) not in self._graph.plan.spec.nodes:
-            why = f"the node {node!r} that asked for them is not in it any more. Nothing was run."
-            words = f"The graph {row.graph!r} was changed while your client ran its tools, and {why}"
-            await self._finish("finished", words)
+        source = await client_results.read_checkpoint(self._store.checkpoints, continued)
+        if source is None:
+            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
             return
-        before = await self._graph.graph.aget_state({"configurable": {"thread_id": row.thread or row.id}})
-        if (words := explain_stale_value(self._graph.plan, before)) is not None:
-            await self._finish("finished", words)
+        if (problem := client_results.explain_changed_graph(continued, self._graph.plan, source)) is not None:
+            await self._finish("finished", problem)
             return
         self._place = replace(self._place, earlier=kept["earlier"], told=kept["told"], is_continued=True)
-        if not await self._continue_in(continued, self._build_context(continued.history, self._request.model)):
-            self._place = replace(self._place, told=0, is_continued=False)
-            await self._execute_afresh(self._begin(await begin_afresh(self._store, self._request, self._conversation)))
+        await self._continue_from(source, continued, self._build_context(continued.history, self._request.model))
 
-    async def _continue_in(self, continued: Continue, context: Context) -> bool:
-        """Go on there in the thread of this context. False where that place is not kept any more."""
-        row, self._context = continued.row, context
-        state = await client_results.copy_checkpoint(self._store.checkpoints, row.thread or row.id, context.thread)
-        if state is None:
-            return False
-        self._count_earlier_tokens(read_resume_request(row)["tokens"], context)
-        await self._execute(client_results.build_entry(continued, self._graph.plan, state), context)
-        return True
+    async def _continue_from(self, source: CheckpointTuple, continued: Continue, context: Context) -> None:
+        """Go on from that checkpoint in the thread of this context."""
+        self._context = context
+        await client_results.copy_checkpoint(self._store.checkpoints, source, context.thread)
+        self._count_earlier_tokens(read_resume_request(continued.row)["tokens"], context)
+        values = source.checkpoint["channel_values"]
+        await self._execute(client_results.build_entry(continued, self._graph.plan, values), context)
 
     async def _continue_again(self, row: TurnRow, context: Context, later: Sequence[Message]) -> bool:
         """Go on once more where a turn that was cut off went on with results. False where that cannot be."""
         before = await self._store.turns.get(row.parent or "")
         continued = client_results.build_continued(before, self._conversation) if before is not None else None
-        if continued is None or continued.handover["node"] not in self._graph.plan.spec.nodes:
+        if continued is None:
             return False
+        source = await client_results.read_checkpoint(self._store.checkpoints, continued)
+        if source is None:
+            return False
+        if (problem := client_results.explain_changed_graph(continued, self._graph.plan, source)) is not None:
+            await self._finish("finished", problem)
+            return True
         added = [] if context.addendum is None else [{"role": "user", "content": context.addendum.text}]
         again = replace(context, thread=build_further_thread(context.thread), addendum=None, resumed=False)
-        return await self._continue_in(replace(continued, later=[*later, *added]), again)
+        await self._continue_from(source, replace(continued, later=[*later, *added]), again)
+        return True
 
     async def _is_withdrawn(self, row: TurnRow) -> bool:
         """Whether that turn has no way on where its person says something else instead of deciding: a graph waits in it
@@ -443,7 +445,7 @@ class Turn:
                     f"The graph {name!r} was changed while this waited, and the node that asked is not in it any more. "
                     "Nothing was run."
                 )
-            if (why := explain_stale_value(graph.plan, snapshot)) is not None:
+            if (why := explain_stale_value(graph.plan, snapshot.values)) is not None:
                 return why
         if graph is not self._graph:
             self._held_graphs.enter_context(graph.in_flight.hold())

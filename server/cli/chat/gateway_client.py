@@ -8,14 +8,12 @@ from typing import Any
 import aiohttp
 import orjson
 
-from graphs.errors import list_some
+from graphs.errors import MODEL_LIST_HINT, list_some
 from graphs.text import escape_invisible
 from server.protocols.openwebui import SHOW_TOOLS
 
 MOST_LISTED = 40
 """How many models a message lists."""
-MODEL_LIST_HINT = " GET /v1/models lists what there is."
-"""What the server says to programs: a person is given the list itself."""
 
 
 class ChatFailed(Exception):

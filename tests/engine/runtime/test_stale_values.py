@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.types import StateSnapshot
 from support.configs import loaded
 
 from graphs.runtime.stale_values import explain_stale_value
@@ -26,10 +25,6 @@ nodes:
 ORDER = {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string", "pattern": "^[A-Z]+$"}}}
 
 
-def snapshot(values: dict[str, Any]) -> StateSnapshot:
-    return StateSnapshot(values, ("ask",), {}, None, None, None, (), ())
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -46,7 +41,7 @@ def test_a_value_that_its_type_takes_no_more_is_named(
 ) -> None:
     files = {"graphs/assistant.yaml": GRAPH, "graphs/order.schema.json": json.dumps(ORDER)}
     plan = loaded(tmp_path, files).graphs["assistant"]
-    said = explain_stale_value(plan, snapshot(values))
+    said = explain_stale_value(plan, values)
     if message is None:
         assert said is None
     else:

@@ -126,6 +126,35 @@ async def test_a_turn_comes_back_as_it_was_kept(store: Store) -> None:
     assert await store.turns.get("t2") is None
 
 
+async def test_the_turns_of_a_call_are_found_newest_first_and_of_no_other_owner(store: Store) -> None:
+    def call(id: str) -> dict[str, object]:
+        function = {"name": "weather", "arguments": "{}"}
+        return {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"type": "function", "id": id, "function": function}],
+        }
+
+    for number, (owner, calls) in enumerate([("ada", ["a"]), ("ada", ["a", "b"]), ("bob", ["a"])]):
+        messages = [call(id) for id in calls]
+        await store.turns.add(
+            TurnRow(
+                id=f"t{number}",
+                owner=owner,
+                graph="g",
+                created=float(number),
+                status="finished",
+                base="",
+                messages=messages,
+                request={"handover": calls},
+            )
+        )
+    found = await store.turns.find_by_call("ada", "a")
+    assert [(row.id, row.request) for row in found] == [("t1", {"handover": ["a", "b"]}), ("t0", {"handover": ["a"]})]
+    assert [row.id for row in await store.turns.find_by_call("ada", "b")] == ["t1"]
+    assert await store.turns.find_by_call("eve", "a") == ()
+
+
 async def test_a_nul_is_not_kept_and_its_answer_is_found_nevertheless(store: Store) -> None:
     await Talk(store, chat="c\x00").say("t1", "q", [], "a\x00b", message="m\x00", call_ids=["c\x00"])
     kept = await store.turns.get("t1")
