@@ -1,4 +1,4 @@
-"""The demo model's HTTP endpoint: the two parts of OpenAI's API that a chat needs."""
+"""The demo model's HTTP endpoint: the two parts of OpenAI's API that a chat needs, and embeddings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 
 from server.demo.model.chunks import Chunk, build_chunks, build_completion
 from server.demo.model.deciding import decide
+from server.demo.model.embedding import EmbeddingRequest, build_embeddings
 from server.demo.model.reading import ChatRequest, parse_chat
 
 MODEL_ID = "demo"
@@ -32,13 +33,22 @@ def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
         asked = str(request.path_params["model"])
         return JSONResponse(MODEL) if asked == MODEL_ID else _answer_unknown_model(asked)
 
+    async def embeddings(request: Request) -> Response:
+        try:
+            asked = EmbeddingRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            return _answer_invalid(error)
+        return JSONResponse(build_embeddings(asked)) if asked.model == MODEL_ID else _answer_unknown_model(asked.model)
+
+    async def other(request: Request) -> Response:
+        words = f"The built-in demo model has no {request.url.path}. Set LITELLM_BASE_URL to reach real models."
+        return _build_error(404, words)
+
     async def chat(request: Request) -> Response:
         try:
             asked = ChatRequest.model_validate_json(await request.body())
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return _build_error(400, f"{where or 'body'}: {first['msg']}", param=where or None)
+            return _answer_invalid(error)
         if asked.model != MODEL_ID:
             return _answer_unknown_model(asked.model)
         reply = decide(parse_chat(asked))
@@ -54,6 +64,8 @@ def create_demo_model(delay: float = DEFAULT_DELAY) -> Starlette:
         Route("/models", models),
         Route("/models/{model:path}", model),
         Route("/chat/completions", chat, methods=["POST"]),
+        Route("/embeddings", embeddings, methods=["POST"]),
+        Route("/{path:path}", other, methods=["POST"]),
     ]
     return Starlette(routes=[Mount("/v1", routes=routes), *routes])
 
@@ -63,6 +75,12 @@ async def _stream_events(stream: Iterator[Chunk], delay: float) -> AsyncIterator
         yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
         await asyncio.sleep(delay)
     yield "data: [DONE]\n\n"
+
+
+def _answer_invalid(error: ValidationError) -> Response:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _build_error(400, f"{where or 'body'}: {first['msg']}", param=where or None)
 
 
 def _answer_unknown_model(asked: str) -> Response:
