@@ -144,6 +144,10 @@ class NotAllowed(InterlockError):
     """The caller is known, and may not do this."""
 
 
+class EndpointClosed(InterlockError):
+    """A route of OpenAI's API that the gateway file does not pass on."""
+
+
 class LimitReached(InterlockError):
     """The caller's role may do no more for now. `retry_after` is in whole seconds."""
 

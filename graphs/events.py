@@ -31,7 +31,7 @@ def add_counts(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str,
     return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in {**one, **other}}
 
 
-AuditKind = Literal["decision", "call", "approval", "pruned"]
+AuditKind = Literal["decision", "call", "approval", "endpoint", "pruned"]
 """What an audit record is of: `AuditEntry` says what each means."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]

@@ -29,7 +29,7 @@ from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
 from server.protocols.openwebui import APPROVALS
-from server.routes import approvals, chat, console, docs, health, metrics, models, questions
+from server.routes import approvals, chat, console, docs, health, metrics, models, pass_through, questions
 from server.routes.cross_origin import CrossOrigin
 from server.routes.dependencies import LifespanState
 from server.settings import Settings
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # we have our own
     )
     app.add_middleware(CrossOrigin)
-    app.router.routes[:0] = [chat.ROUTE, console.ROOT]
+    app.router.routes[:0] = [chat.ROUTE, console.ROOT, *pass_through.PASSED_ROUTES]
     for router in (
         health.router,
         metrics.router,

@@ -22,10 +22,15 @@ from langchain_openai.chat_models._compat import (
 )
 from pydantic import SecretStr
 
-from graphs.config.http_transport import BoundedConnector, TooManyInterim
+from graphs.config.http_transport import BoundedConnector
 from graphs.errors import ModelError
 from graphs.llm.api_address import find_api_address, has_version
 from graphs.llm.body_reader import read_at_most, read_refusal, read_stream
+from graphs.llm.connection_errors import (
+    build_connection_error,
+    build_content_type_error,
+    build_protocol_error,
+)
 from graphs.llm.embeddings import LONGEST_EMBEDDINGS, Embeddings, parse_embeddings
 from graphs.llm.endpoint_errors import LOOP, build_model_error, clean_error, name_tools
 from graphs.llm.http_client import build_client
@@ -209,9 +214,9 @@ class ChatModel:
         key: SecretStr | None = None,
     ) -> bytes:
         """Send one request and read its whole answer, of at most so many bytes. Raises ModelError."""
-        headers = {**self._build_headers(key), "accept": "application/json"}
+        headers = {**self.build_headers(key), "accept": "application/json"}
         try:
-            async with self._open_session().request(
+            async with self.open_session().request(
                 method,
                 f"{self.base_url}/{path}",
                 data=body,
@@ -225,17 +230,17 @@ class ChatModel:
                     )
                 return await read_at_most(response, most)
         except ModelError as error:
-            raise self._clean(error, key) from None
+            raise self.clean_error(error, key) from None
         except aiohttp.ClientResponseError as error:
-            raise self._build_protocol_error(error) from None
+            raise build_protocol_error(error, self.base_url) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._build_connection_error(error, retryable=True) from error
+            raise build_connection_error(error, self.base_url) from error
 
     async def _fetch(self, url: str, patience: float) -> tuple[int, bytes]:
         """Ask for what a program says of itself. Raises ModelError where it says too much, aiohttp's errors and
         TimeoutError."""
         timeout = aiohttp.ClientTimeout(total=patience)
-        async with self._open_session().get(
+        async with self.open_session().get(
             url, headers=self._headers, timeout=timeout, allow_redirects=False
         ) as response:
             return response.status, await read_at_most(response, LONGEST_INFO)
@@ -262,10 +267,10 @@ class ChatModel:
         try:
             # Whoever sends a header a byte at a time is never silent.
             async with asyncio.timeout(2 * self._silence):
-                response = await self._open_session().post(
+                response = await self.open_session().post(
                     f"{self.base_url}/chat/completions",
                     data=body,
-                    headers=self._build_headers(key),
+                    headers=self.build_headers(key),
                     allow_redirects=False,
                 )
             self.litellm.note_answer(response.headers)
@@ -277,7 +282,7 @@ class ChatModel:
                 if response.content_type == "application/json":
                     reader.read_whole_answer(await read_at_most(response, LONGEST_EVENT))
                 elif response.content_type in PAGE_TYPES:
-                    raise self._build_content_type_error(response.content_type)
+                    raise build_content_type_error(response.content_type, self.base_url)
                 else:
                     await read_stream(response.content, reader, flow)
             finally:
@@ -285,7 +290,7 @@ class ChatModel:
         except ModelError as error:
             if error.status == LOOP:
                 self.litellm.note_loop(str(request["model"]))
-            raise self._clean(name_tools(error, request.get("tools") or ()), key) from None
+            raise self.clean_error(name_tools(error, request.get("tools") or ()), key) from None
         except TimeoutError as error:
             raise ModelError(
                 f"The model said nothing for {self._silence:g} seconds, so its answer was given up.",
@@ -293,26 +298,29 @@ class ChatModel:
                 code="timeout",
             ) from error
         except aiohttp.ClientConnectorError as error:
-            raise self._build_connection_error(error, retryable=True) from error
+            raise build_connection_error(error, self.base_url) from error
         except aiohttp.ClientResponseError as error:
-            raise self._build_protocol_error(error) from None
+            raise build_protocol_error(error, self.base_url) from None
         except aiohttp.ClientError as error:
             if reader.has_output:
                 raise build_interruption_error() from error
-            raise self._build_connection_error(error, retryable=True) from error
+            raise build_connection_error(error, self.base_url) from error
         return reader.build_answer()
 
-    def _build_headers(self, key: SecretStr | None) -> Mapping[str, str]:
+    def build_headers(self, key: SecretStr | None) -> Mapping[str, str]:
+        """Build the headers of a request. `key` takes the place of our own."""
         if key is None:
             return {**self._headers, **build_trace_headers()}
         return {**self._headers, "authorization": f"Bearer {key.get_secret_value()}", **build_trace_headers()}
 
-    def _clean(self, error: ModelError, key: SecretStr | None) -> ModelError:
+    def clean_error(self, error: ModelError, key: SecretStr | None) -> ModelError:
+        """Remove secrets from an error of the endpoint; `key` is the caller's own, if the request bore it."""
         # The caller's own key is known to nobody else; it may be quoted as ours may.
         own = () if key is None else (key.get_secret_value(),)
         return clean_error(clean_error(error, Redaction(own)), self._redaction)
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def open_session(self) -> aiohttp.ClientSession:
+        """Open the session of all requests, once."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=BoundedConnector(limit=0, keepalive_timeout=30),
@@ -322,35 +330,6 @@ class ChatModel:
                 read_bufsize=READ_AHEAD,
             )
         return self._session
-
-    def _build_protocol_error(self, error: aiohttp.ClientResponseError) -> ModelError:
-        if isinstance(error.__cause__, TooManyInterim):
-            return ModelError(
-                f"The model endpoint {self.base_url} {error.__cause__}, so it was left. Does LITELLM_BASE_URL lead to "
-                "LiteLLM?",
-                kind="unavailable",
-            )
-        # Not aiohttp's own words: they quote what was sent.
-        return ModelError(
-            f"The model endpoint {self.base_url} sent an answer that is no HTTP, or whose headers are longer than "
-            f"Interlock reads ({type(error).__name__}). Does LITELLM_BASE_URL lead to LiteLLM?",
-            kind="unavailable",
-        )
-
-    def _build_content_type_error(self, kind: str) -> ModelError:
-        return ModelError(
-            f"The model endpoint {self.base_url} answered with {kind} where a stream of events (text/event-stream) was "
-            "asked for. Does LITELLM_BASE_URL lead to LiteLLM, and end in /v1?",
-            kind="unavailable",
-        )
-
-    def _build_connection_error(self, error: BaseException, *, retryable: bool) -> ModelError:
-        return ModelError(
-            f"No answer from the model endpoint {self.base_url} ({type(error).__name__}). Is LiteLLM running, and is "
-            "LITELLM_BASE_URL right?",
-            kind="unavailable",
-            retryable=retryable,
-        )
 
 
 PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/xml", "application/xml"})

@@ -29,6 +29,10 @@ CHAT_MODES = frozenset({"chat", "completion", "responses"})
 """Modes that LiteLLM answers chat completions for; it has more and gets new ones, such as `embedding` or `ocr`."""
 EMBEDDING_MODE = "embedding"
 """The mode of models that embed texts."""
+COMPLETION_MODE = "completion"
+"""The mode of models that complete a text; LiteLLM answers chat completions with them too."""
+SPEECH_MODE = "audio_speech"
+"""The mode of models that read texts out."""
 
 
 @dataclass(frozen=True, slots=True)

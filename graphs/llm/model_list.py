@@ -46,8 +46,7 @@ class Catalog:
 
     def has(self, name: str) -> bool:
         """Whether a model is there and can be chatted with, as far as is known."""
-        is_there = name in self.names or self.find_wildcard(name) is not None
-        return is_there and self.find_fault(name) is None
+        return self.is_there(name) and self.find_fault(name) is None
 
     def find_wildcard(self, name: str) -> str | None:
         """Find the wildcard that a name falls under."""
@@ -65,9 +64,22 @@ class Catalog:
         faults = [self._find_fault(entry) for entry in self.find_entries(name)]
         return faults[0] if faults and all(faults) else None
 
+    def is_there(self, name: str) -> bool:
+        """Whether LiteLLM has a model, whatever it is for."""
+        return name in self.names or self.find_wildcard(name) is not None
+
+    def find_modes(self, name: str) -> frozenset[str | None]:
+        """Find what a model is for, by each of the entries that share its name; empty or None: it is not known."""
+        return frozenset(entry.mode for entry in self.find_entries(name))
+
+    def leads_back(self, name: str) -> bool:
+        """Whether every request for a model comes back to Interlock."""
+        entries = self.find_entries(name)
+        return bool(entries) and all(entry.address in self.own_addresses for entry in entries)
+
     def find_embedding_fault(self, name: str) -> str | None:
         """Explain why a model cannot embed texts; None where it can, as far as is known."""
-        if name not in self.names and self.find_wildcard(name) is None:
+        if not self.is_there(name):
             return "LiteLLM has no such model"
         modes = [entry.mode for entry in self.find_entries(name)]
         if not modes or any(mode in (None, EMBEDDING_MODE) for mode in modes):
@@ -112,8 +124,29 @@ class ModelList:
         await self._load(FRESH_SECONDS)
         return self._names
 
+    async def list_names_of(self, mode: str | None) -> Sequence[str]:
+        """List what is offered of one mode, as LiteLLM says it, or of every mode."""
+        await self._load(FRESH_SECONDS)
+        catalog = self.catalog
+        return [
+            name
+            for name in catalog.names
+            if matches_any(self._patterns, name)
+            and not catalog.leads_back(name)
+            and (mode is None or mode in catalog.find_modes(name))
+        ]
+
+    async def find_modes(self, name: str) -> frozenset[str | None] | None:
+        """Find what a model that is offered is for; None where there is no such model. The list is refreshed for a name
+        that it does not hold."""
+        for seconds in (FRESH_SECONDS, RETRY_SECONDS):
+            await self._load(seconds)
+            if self.catalog.is_there(name) and not self.catalog.leads_back(name):
+                return self.catalog.find_modes(name) if matches_any(self._patterns, name) else None
+        return None
+
     async def has(self, name: str) -> bool:
-        """Whether a model is offered. The list is refreshed for a name that it does not hold."""
+        """Whether a model is offered for chats. The list is refreshed for a name that it does not hold."""
         for seconds in (FRESH_SECONDS, RETRY_SECONDS):
             await self._load(seconds)
             if self.catalog.has(name):

@@ -25,6 +25,7 @@ class Limits:
     """The limits of a role; None: there is none."""
 
     requests_per_minute: Limit | None = None
+    endpoint_requests_per_minute: Limit | None = None
     tool_calls: Limit | None = None
     tokens_per_day: Limit | None = None
 
@@ -37,6 +38,7 @@ def combine_limits(several: Iterable[Limits]) -> Limits:
     each = tuple(several)
     return Limits(
         requests_per_minute=find_lowest(limits.requests_per_minute for limits in each),
+        endpoint_requests_per_minute=find_lowest(limits.endpoint_requests_per_minute for limits in each),
         tool_calls=find_lowest(limits.tool_calls for limits in each),
         tokens_per_day=find_lowest(limits.tokens_per_day for limits in each),
     )

@@ -10,11 +10,13 @@ from typing import Any, Generic, TypeVar
 
 from graphs.config.graph_plan import GraphPlan
 from graphs.config.loader import Snapshot
-from graphs.errors import MODEL_LIST_HINT, NotAllowed, UnknownModel
+from graphs.errors import MODEL_LIST_HINT, EndpointClosed, NotAllowed, UnknownModel
 from graphs.expressions import Evaluator
 from graphs.llm.client import ChatModel
+from graphs.llm.model_info import CHAT_MODES, COMPLETION_MODE
 from graphs.llm.model_list import ModelList
 from graphs.llm.own_address import OwnAddress
+from graphs.llm.pass_through import EndpointRoute
 from graphs.nodes import Services
 from graphs.nodes.result_cache import ResultCache
 from graphs.policy.request_fields import FieldRefused, check_fields, list_fallbacks
@@ -86,8 +88,20 @@ class Revision(Generic[Attachment]):
         self.admission = Admission(snapshot.policy, store.usage, metrics)
         self._model_list = ModelList(model, snapshot.gateway.models.offer, own_address or OwnAddress())
 
+    async def list_models_of(self, mode: str | None, caller: Caller) -> list[ModelListEntry]:
+        """List the LiteLLM models of one mode that this caller may use; None: the graphs, and models of every mode."""
+        policy = self.snapshot.policy
+        graphs = [entry for entry in await self.list_models(caller) if entry.is_graph] if mode is None else []
+        if not policy.may_use_graph(caller, self.snapshot.gateway.default_graph):
+            return graphs
+        return graphs + [
+            build_model_entry(name)
+            for name in await self._model_list.list_names_of(mode)
+            if name not in self.served_graphs and policy.may_use_model(caller, name)
+        ]
+
     async def list_models(self, caller: Caller) -> list[ModelListEntry]:
-        """List every graph and every LiteLLM model that this caller may use, graphs first."""
+        """List every graph and every LiteLLM model that this caller may chat with, graphs first."""
         policy = self.snapshot.policy
         graphs = [
             ModelListEntry(id=name, description=served.plan.spec.description, is_graph=True)
@@ -139,6 +153,43 @@ class Revision(Generic[Attachment]):
         if not policy.may_use_model(caller, name) or not policy.may_use_graph(caller, default):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
         return self.served_graphs[default], name
+
+    async def check_endpoint_model(self, name: str, route: EndpointRoute, caller: Caller) -> None:
+        """Check that the caller may have a request passed on to a model.
+
+        Raises UnknownModel, NotAllowed, or FieldRefused where the name is a graph's or a model's that is asked in
+        chats: there the graph's rules hold, and nothing goes round them.
+        """
+        policy = self.snapshot.policy
+        if route.group not in self.snapshot.gateway.models.endpoints:
+            raise EndpointClosed(
+                f"/v1/{route.path} is not passed on here: `models.endpoints` in gateway.yaml does not name "
+                f"{route.group}. Whoever runs Interlock can add it."
+            )
+        chats = "Ask it with POST /v1/chat/completions."
+        if name in self.served_graphs and policy.may_use_graph(caller, name):
+            raise FieldRefused(f"model: {name!r} is a graph. {chats}", "model")
+        modes = None if name in self.served_graphs else await self._model_list.find_modes(name)
+        if modes is None:
+            problem = self._model_list.problem
+            raise UnknownModel(
+                f"There is no model {name!r}. GET /v1/models?mode=all lists what there is."
+                + (f" LiteLLM's models are unknown at present: {problem}" if problem else "")
+            )
+        if not policy.may_use_model(caller, name) or not policy.may_use_graph(
+            caller, self.snapshot.gateway.default_graph
+        ):
+            raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
+        if route.group == "completions":
+            if COMPLETION_MODE not in modes:
+                known = ", ".join(sorted(mode for mode in modes if mode)) or "unknown"
+                raise FieldRefused(
+                    f"model: the mode of {name!r} is {known}, not {COMPLETION_MODE} (model_info.mode in LiteLLM's "
+                    f"configuration). {chats}",
+                    "model",
+                )
+        elif modes and modes <= CHAT_MODES:
+            raise FieldRefused(f"model: {name!r} is a model for chats. {chats}", "model")
 
     async def check_fields(self, fields: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Return those fields of a request that go to the model endpoint.

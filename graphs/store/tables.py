@@ -315,6 +315,7 @@ usage = Table(
     Column("owner", String, primary_key=True),
     Column("role", String, primary_key=True),
     Column("requests", Json, nullable=False),
+    Column("endpoint_requests", Json, nullable=False, server_default="[]"),
     Column("tokens", Json, nullable=False),
     Column("until", Float, nullable=False, index=True),
 )

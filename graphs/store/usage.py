@@ -10,7 +10,7 @@ the limit holds within any window to the length of a slot, and when there is roo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +20,15 @@ from sqlalchemy.dialects.postgresql import insert
 from graphs.store.backends.base import Database
 from graphs.store.tables import AnyRow, AnySelect, usage
 
-LimitKind = Literal["requests_per_minute", "tokens_per_day"]
+RequestKind = Literal["requests_per_minute", "endpoint_requests_per_minute"]
+"""What a request counts as: one that is asked for many at a time has a limit of its own."""
+LimitKind = Literal[RequestKind, "tokens_per_day"]
 
 Slots = Sequence[tuple[int, int]]
 """Pairs of a slot's number, which counts from the epoch, and what was used in it; oldest first."""
 
 _KEY = (usage.c.owner == bindparam("which_owner"), usage.c.role == bindparam("which_role"))
-_GET: AnySelect = select(usage.c.requests, usage.c.tokens).where(*_KEY)
+_GET: AnySelect = select(usage.c.requests, usage.c.endpoint_requests, usage.c.tokens).where(*_KEY)
 _LOCK: AnySelect = _GET.with_for_update()
 _ADD = insert(usage).on_conflict_do_nothing()
 _UPDATE = update(usage).where(*_KEY)
@@ -70,6 +72,12 @@ class Window:
 
 MINUTE = Window(slot=1, slots=60)
 DAY = Window(slot=1800, slots=48)
+_WINDOWS: Mapping[str, Window] = {"requests": MINUTE, "endpoint_requests": MINUTE, "tokens": DAY}
+"""The columns of slots."""
+_COLUMNS: Mapping[RequestKind, str] = {
+    "requests_per_minute": "requests",
+    "endpoint_requests_per_minute": "endpoint_requests",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +86,10 @@ class RoleLimits:
 
     role: str
     requests: int | None
-    """In a minute."""
+    """In a minute, of `kind`."""
     tokens: int | None
     """In a day."""
+    kind: RequestKind = "requests_per_minute"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +135,10 @@ class RoleUsage:
                 full += _find_exhausted(bound, row, now) if row is not None else ()
             if full:
                 return max(full, key=lambda each: each.until)
-            for role, (requests, tokens) in rows.items():
-                _update_row(connection, owner, role, MINUTE.add(requests, 1, now), tokens)
+            for bound in ordered:
+                if (row := rows.get(bound.role)) is not None:
+                    name = _COLUMNS[bound.kind]
+                    _update_row(connection, owner, bound.role, row, **{name: MINUTE.add(getattr(row, name), 1, now)})
             return None
 
         if all(bound.requests is None for bound in ordered):
@@ -147,18 +158,15 @@ class RoleUsage:
 def write_token_spend(connection: Connection, spend: TokenSpend) -> None:
     """Add used tokens, in a transaction under way."""
     for role in sorted(spend.roles):
-        requests, tokens = _lock_row(connection, spend.owner, role)
-        _update_row(connection, spend.owner, role, requests, DAY.add(tokens, spend.tokens, spend.now))
+        row = _lock_row(connection, spend.owner, role)
+        _update_row(connection, spend.owner, role, row, tokens=DAY.add(row.tokens, spend.tokens, spend.now))
 
 
 def _find_exhausted(limits: RoleLimits, row: AnyRow, now: float) -> Sequence[ExhaustedLimit]:
-    requests, tokens = row
+    requests: Slots = getattr(row, _COLUMNS[limits.kind])
     rooms: Sequence[tuple[LimitKind, float]] = (
-        (
-            "requests_per_minute",
-            now if limits.requests is None else MINUTE.find_room_time(requests, limits.requests, now),
-        ),
-        ("tokens_per_day", now if limits.tokens is None else DAY.find_room_time(tokens, limits.tokens, now)),
+        (limits.kind, now if limits.requests is None else MINUTE.find_room_time(requests, limits.requests, now)),
+        ("tokens_per_day", now if limits.tokens is None else DAY.find_room_time(row.tokens, limits.tokens, now)),
     )
     return [ExhaustedLimit(role=limits.role, kind=kind, until=until) for kind, until in rooms if until > now]
 
@@ -166,13 +174,16 @@ def _find_exhausted(limits: RoleLimits, row: AnyRow, now: float) -> Sequence[Exh
 def _lock_row(connection: Connection, owner: str, role: str) -> AnyRow:
     """Lock the row of one caller under one role until the transaction ends."""
     while (row := connection.execute(_LOCK, _make_key(owner, role)).first()) is None:
-        connection.execute(_ADD, {"owner": owner, "role": role, "requests": [], "tokens": [], "until": 0.0})
+        empty: Mapping[str, Slots] = {"requests": [], "endpoint_requests": [], "tokens": []}
+        connection.execute(_ADD, {"owner": owner, "role": role, **empty, "until": 0.0})
     return row
 
 
-def _update_row(connection: Connection, owner: str, role: str, requests: Slots, tokens: Slots) -> None:
-    until = max(MINUTE.compute_end(requests), DAY.compute_end(tokens))
-    connection.execute(_UPDATE, {**_make_key(owner, role), "requests": requests, "tokens": tokens, "until": until})
+def _update_row(connection: Connection, owner: str, role: str, row: AnyRow, **changes: Slots) -> None:
+    """Change some of the columns of slots; what is used counts until the last of all of them is over."""
+    slots: Mapping[str, Slots] = {**{name: getattr(row, name) for name in _WINDOWS}, **changes}
+    until = max(window.compute_end(slots[name]) for name, window in _WINDOWS.items())
+    connection.execute(_UPDATE, {**_make_key(owner, role), **changes, "until": until})
 
 
 def _make_key(owner: str, role: str) -> dict[str, str]:

@@ -166,6 +166,12 @@ class Metrics:
             ["role", "limit"],
             registry=own,
         )
+        self._endpoint_bytes = Counter(
+            "interlock_endpoint_bytes",
+            "Bytes of requests that were passed on to the model endpoint without a graph, and of their answers.",
+            ["route", "direction"],
+            registry=own,
+        )
         self._refused_connections = Counter(
             "interlock_refused_connections",
             "Connections and requests refused before a valid key was shown, or while a request came.",
@@ -276,6 +282,11 @@ class Metrics:
     def count_limited_request(self, role: str, limit: str) -> None:
         """Count one request that a role's limit refused."""
         self._limited_requests.labels(role, limit).inc()
+
+    def count_endpoint_bytes(self, route: str, received: int, sent: int) -> None:
+        """Count the bytes of one request that was passed on, and of its answer."""
+        self._endpoint_bytes.labels(route, "in").inc(received)
+        self._endpoint_bytes.labels(route, "out").inc(sent)
 
     def count_refused_connection(self, reason: str) -> None:
         """Count one connection or request that a limit of `http:` refused."""

@@ -17,6 +17,10 @@ API: `{"error": {"message", "type", "param", "code"}}`. Every answer has the hea
 
 ## Routes
 """
+PASSED = (
+    "Passed on to the model endpoint as it came, without a graph, see "
+    "[models](../guide/models.md#embeddings-speech-images)."
+)
 ROUTES = {
     "POST /v1/chat/completions": (
         "key",
@@ -24,7 +28,20 @@ ROUTES = {
         "fields go to the model endpoint, but for those that `field_refused` names. A body without `model` or "
         "`messages` is refused with 400.",
     ),
-    "GET /v1/models": ("key", "The graphs and models that the key may use."),
+    "POST /v1/embeddings": ("key", PASSED),
+    "POST /v1/moderations": ("key", "The same."),
+    "POST /v1/rerank": ("key", "The same."),
+    "POST /rerank": ("key", "The same."),
+    "POST /v1/audio/speech": ("key", "The same."),
+    "POST /v1/images/generations": ("key", "The same."),
+    "POST /v1/completions": ("key", "The same, where `models.endpoints` names it."),
+    "GET /v1/audio/models": ("key", "The models that read texts out, as `{models: [{id}]}`."),
+    "HEAD /v1/audio/models": ("key", "The same."),
+    "GET /v1/models": (
+        "key",
+        "The graphs and models that the key may chat with. `?mode=embedding` lists LiteLLM's models of that mode, "
+        "`?mode=all` everything.",
+    ),
     "GET /v1/models/{name}": ("key", "One of them."),
     "GET /v1/approvals": (
         "key",
@@ -91,6 +108,7 @@ CODES = {
     "invalid_api_key": (401, "The key is missing or wrong."),
     "field_refused": (400, "The request has a field that a request may not set, or not so; `param` names it."),
     "not_allowed": (403, "The role may not do this."),
+    "endpoint_closed": (404, "`models.endpoints` of gateway.yaml does not pass this route on."),
     "model_not_found": (404, "There is no such graph or model, or the role may not use it."),
     "approval_not_found": (404, "There is no such approval for this caller."),
     "already_decided": (409, "The approval was decided before."),

@@ -18,6 +18,7 @@ INTRODUCTION = """\
 has `_bucket`, `_sum` and `_count`; all times are in seconds.
 """
 LABELS = {
+    "direction": "`in`: from clients; `out`: to them.",
     "graph": "The name of the graph.",
     "node": "The name of the node.",
     "type": "The type of the node: `model`, `permission` or `tools`.",
@@ -27,7 +28,7 @@ LABELS = {
     "tool": "The tool; `unknown` if no server has one of that name.",
     "verdict": "`allow`, `ask` or `deny`.",
     "role": "The role whose limit was reached.",
-    "limit": "`requests_per_minute` or `tokens_per_day`.",
+    "limit": "`requests_per_minute`, `endpoint_requests_per_minute` or `tokens_per_day`.",
     "reason": "The limit of `http:` in `gateway.yaml` that was reached, or `malformed` and the like.",
     "method": "The HTTP method.",
     "route": "The route, as a pattern.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.errors import (
+    EndpointClosed,
     GraphUnavailable,
     InterlockError,
     LimitReached,
@@ -95,6 +96,8 @@ def build_http_error(error: BaseException) -> HttpError:
             return HttpError(
                 status=404, message=message, type="invalid_request_error", code="model_not_found", param="model"
             )
+        case EndpointClosed():
+            return HttpError(status=404, message=message, type="invalid_request_error", code="endpoint_closed")
         case AddressLocked(retry_after=seconds):
             kind = "rate_limit_exceeded"
             return HttpError(

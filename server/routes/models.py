@@ -11,6 +11,8 @@ from server.routes.dependencies import FacadeDep, IdentityDep
 
 router = APIRouter(prefix="/v1")
 
+CHAT = "chat"
+ALL = "all"
 INJECTED = (
     "time",
     "knowledge",
@@ -51,12 +53,14 @@ def format_model(entry: ModelListEntry) -> dict[str, Any]:
 
 
 @router.get("/models")
-async def list_models(facade: FacadeDep, identity: IdentityDep) -> dict[str, Any]:
-    """List what this key may use."""
-    return {
-        "object": "list",
-        "data": [format_model(entry) for entry in await facade.revision.list_models(identity.caller)],
-    }
+async def list_models(facade: FacadeDep, identity: IdentityDep, mode: str = CHAT) -> dict[str, Any]:
+    """List what this key may chat with; with `mode`, LiteLLM's models of that mode, such as `embedding`, or `all`."""
+    revision, caller = facade.revision, identity.caller
+    if mode == CHAT:
+        entries = await revision.list_models(caller)
+    else:
+        entries = await revision.list_models_of(None if mode == ALL else mode, caller)
+    return {"object": "list", "data": [format_model(entry) for entry in entries]}
 
 
 @router.get("/models/{name:path}")

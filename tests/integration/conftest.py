@@ -86,6 +86,7 @@ def litellm_starting(
         build_entry("own-headers", "openai/scripted", upstream.url, extra_headers={"x-team": "a"}),
         build_entry("openai/*", "openai/*", upstream.url),
         build_entry("here/*", "openai/*", here, api_key=ADMIN_KEY),
+        {**build_entry("embedder", "openai/embedder", upstream.url), "model_info": {"mode": "embedding"}},
         {"model_name": "vectors", "litellm_params": {"model": "openai/text-embedding-3-small", "api_key": "none"}},
     ]
     with litellm_proxy(upstream.url, MODELS, parts_folder, entries=entries, forwards=list(fronts)) as proxy:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from support.facade import ASSISTANT, write_configs
 from support.gateway import Gateway, gateway
@@ -74,6 +75,19 @@ def test_a_fallback_answers_where_a_model_is_away(behind: Gateway, model: Script
     assert [request.body["model"] for request in model.requests] == ["scripted-large"]
 
 
+def test_embeddings_go_through_litellm_and_its_chat_models_do_not(behind: Gateway, model: ScriptedModel) -> None:
+    model.embed(lambda text: (float(len(text)), 0.5))
+    with behind.client() as client:
+        answer = client.embeddings.create(model="embedder", input=["tea", "coffee"], encoding_format="float")
+        assert {entry.index: entry.embedding for entry in answer.data} == {0: [3.0, 0.5], 1: [6.0, 0.5]}
+        assert [request.body["input"] for request in model.embeddings] == [["tea", "coffee"]]
+        assert "embedder" in [entry.id for entry in client.models.list(extra_query={"mode": "embedding"})]
+        with pytest.raises(openai.NotFoundError, match="mode is 'embedding'"):
+            client.chat.completions.create(model="embedder", messages=[{"role": "user", "content": "hello"}])
+        with pytest.raises(openai.BadRequestError, match="is a graph"):
+            client.embeddings.create(model="assistant", input="tea")
+
+
 @pytest.mark.parametrize(
     "field",
     [
@@ -124,7 +138,13 @@ def test_models_are_listed_that_chat_and_do_not_lead_back(behind: Gateway) -> No
     listed = httpx.get(f"{behind.url}/models", headers=headers, trust_env=False, timeout=60).json()["data"]
     names = {entry["id"] for entry in listed}
     assert {"scripted", "scripted-large", "broken", "own-headers", "openai/gpt-4o"} <= names
-    left_out = {"vectors", "openai/text-embedding-3-small", "openai/whisper-1", *(f"round-{name}" for name in LOOPS)}
+    left_out = {
+        "vectors",
+        "embedder",
+        "openai/text-embedding-3-small",
+        "openai/whisper-1",
+        *(f"round-{name}" for name in LOOPS),
+    }
     assert not left_out & names
     assert not [name for name in names if name.startswith("here/") or "*" in name]
 

@@ -57,6 +57,9 @@ class RoleLimitsSpec(Spec):
     requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), NO_SWITCH] | None = None
     """How many requests a caller may make within a minute; the next one gets a 429 that says when there is room again.
     Absent: any number."""
+    endpoint_requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), NO_SWITCH] | None = None
+    """How many requests for embeddings, moderations and rankings a caller may make within a minute. They do not count
+    under `requests_per_minute`: a page asks hundreds of times for one document. Absent: any number."""
     tool_calls: Annotated[int, Field(ge=1, le=10_000), NO_SWITCH] | None = None
     """How many tool calls may run in one turn, where the graph's own limit is not lower. Absent: as many as the graph
     allows."""

@@ -13,6 +13,8 @@ from graphs.config.spec.base import NO_SWITCH, Duration, Size, Spec, Switch
 from graphs.config.spec.notifications import NotificationsSpec
 
 _DAY = 86400.0
+EndpointGroup = Literal["embeddings", "moderations", "rerank", "completions", "audio", "images"]
+"""Routes of OpenAI's API that are passed on to the model endpoint."""
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://[a-z0-9._~-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://\[[0-9a-f:.]+\](:[0-9]{1,5})?"
 )
@@ -35,6 +37,9 @@ class ModelsSpec(Spec):
     forbid: list[str] = []
     """Which fields of a request are refused, as patterns, beside those that Interlock refuses by itself; such as
     `service_tier`. Fields that OpenAI does not know go to LiteLLM as they are."""
+    endpoints: list[EndpointGroup] = ["embeddings", "moderations", "rerank", "audio", "images"]
+    """Which other routes of OpenAI's API are passed on to LiteLLM, without a graph; `completions` only where it is
+    named."""
     timeout: Duration = 60.0
     """How long a model may stay silent before the request is given up."""
     max_answer: Annotated[int, Field(ge=1_000, le=50_000_000), NO_SWITCH] = 1_000_000

@@ -129,7 +129,7 @@ def _compare_role(name: str, old: Policy, new: Policy) -> Iterator[Change]:
                 position=now.where,
                 widens_rights=grows,
             )
-    for limit in ("requests_per_minute", "tool_calls", "tokens_per_day"):
+    for limit in ("requests_per_minute", "endpoint_requests_per_minute", "tool_calls", "tokens_per_day"):
         was, may = (getattr(role.limits, limit) for role in (before, now))
         values = [format_value(each.maximum) if each is not None else "none" for each in (was, may)]
         if values[0] != values[1]:

@@ -24,7 +24,8 @@ class AuditEntry:
 
     `decision`: the rules, or what came of an approval, let a call run (`allow`), have it asked (`ask`) or refuse it
     (`deny`). `call`: one ran, or began to. `approval`: one was decided, expired, or its conversation went on without
-    it. `pruned`: older records were forgotten by retention.
+    it. `endpoint`: a request was passed on to the model endpoint, without a graph. `pruned`: older records were
+    forgotten by retention.
     """
 
     time: float
