@@ -133,6 +133,14 @@ def load(
         raise ConfigError([Problem(str(folder), 0, 0, message)]) from error
 
 
+def load_storage(folder: Path, env: Mapping[str, str]) -> str:
+    """Read `storage` of the folder's gateway.yaml, whatever is wrong in the rest of the files; empty where it is not
+    set. Raises ConfigError where it cannot be read."""
+    if not folder.is_dir():
+        raise FolderMissing(folder)
+    return _Loader(folder.absolute(), env, False, False, False).load_storage()
+
+
 @dataclass
 class _Loader:
     folder: Path
@@ -241,6 +249,16 @@ class _Loader:
             schema_files=self.schema_files,
             shipped_files=tuple(self.shipped_files),
         )
+
+    def load_storage(self) -> str:
+        gateway = self._read_file("gateway.yaml", GatewaySpec)
+        # Where something is wrong, only a `storage` that stands there is believed: the mistake may be in its name.
+        is_doubtful = bool(self.problems) and (
+            gateway.source.find_value(("storage",)) is None or gateway.original.is_broken(("storage",))
+        )
+        if gateway.spec is None or is_doubtful:
+            raise ConfigError(self.problems)
+        return gateway.spec.storage
 
     def _complete(self, problems: list[Problem]) -> tuple[Problem, ...]:
         """Return each of the problems once, with its excerpt, in order."""

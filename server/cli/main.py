@@ -13,6 +13,7 @@ from graphs.config.environment import build_environment
 from graphs.errors import ConfigError, InterlockError, describe_missing_folder
 from server.cli.access import access
 from server.cli.audit import audit
+from server.cli.backup import backup, restore
 from server.cli.graph import graph
 from server.cli.notify import notify
 from server.cli.options import (
@@ -132,6 +133,8 @@ def check(
 
 app.command("test")(run_tests)
 app.command()(turn)
+app.command()(backup)
+app.command()(restore)
 
 
 @app.command()

@@ -53,6 +53,7 @@ ELSEWHERE = {
     r"\.venv/bin/interlock notify test on-call": "facade/cli/test_notify_command.py",
     r"\.venv/bin/interlock turn( TURN)?": "behaviour/test_turn_paths.py",
     r"\.venv/bin/python docs/seed_checks\.py": "test_start.py",
+    r"mkdir -m 700 backups|.*\.venv/bin/interlock (backup|restore) .*": "facade/cli/test_backup_command.py",
     r"\.venv/bin/interlock chat( --continue)?": "facade/cli/test_chat_terminal.py",
     r"OPENAI_API_BASE_URLS=\S+ .* open-webui serve": "e2e/",
 }

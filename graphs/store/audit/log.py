@@ -142,13 +142,13 @@ class AuditLog:
 
     async def read_head(self) -> ChainHead:
         """Read the newest record's number and hash."""
-        return await self._database.read(lambda connection: _read_head(connection) or ChainHead())
+        return await self._database.read(lambda connection: find_head(connection) or ChainHead())
 
     async def verify(self, anchors: Mapping[int, str] | None = None) -> ChainReport:
         """Check the whole chain. `anchors` are hashes by number that must still be in it."""
 
         def work(connection: Connection) -> ChainReport:
-            head = _read_head(connection)
+            head = find_head(connection)
             empty = connection.scalar(_FIRST) is None
             # A store in which nothing was ever recorded has no head.
             return check_chain(_read_records(connection), ChainHead() if head is None and empty else head, anchors)
@@ -168,7 +168,8 @@ class AuditLog:
         return forgotten
 
 
-def _read_head(connection: Connection) -> ChainHead | None:
+def find_head(connection: Connection) -> ChainHead | None:
+    """Find the newest record's number and hash; None where nothing was ever recorded."""
     row = connection.execute(_HEAD).first()
     return None if row is None else ChainHead(seq=row.seq, hash=row.hash)
 

@@ -13,7 +13,7 @@ PRE_MIGRATION_VERSION = "1"
 
 def is_newest(connection: Connection) -> bool:
     """Whether the tables are those of this program."""
-    return _read_revision(connection) == migrations.find_newest_revision()
+    return read_revision(connection) == migrations.find_newest_revision()
 
 
 def prepare(connection: Connection) -> None:
@@ -21,7 +21,7 @@ def prepare(connection: Connection) -> None:
 
     Raises StorageError for a database that a newer version wrote.
     """
-    found = _read_revision(connection)
+    found = read_revision(connection)
     if found == migrations.find_newest_revision():
         return
     if found is None:
@@ -45,7 +45,7 @@ def prepare(connection: Connection) -> None:
     upgrade(connection)
 
 
-def _read_revision(connection: Connection) -> str | None:
+def read_revision(connection: Connection) -> str | None:
     """Read the revision that the database says it has; None if it is empty."""
     inspector = inspect(connection)
     if not inspector.has_table(tables.schema.name):

@@ -41,6 +41,8 @@ def find_loaded(*arguments: str) -> set[str]:
         ["init", "--help"],
         ["graph", "new", "--help"],
         ["test", "--help"],
+        ["backup", "--help"],
+        ["restore", "--help"],
     ],
     ids=" ".join,
 )
