@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -97,12 +97,23 @@ def _list_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     found: dict[str, Path] = {}
     for path in paths:
         base = path.absolute()
-        files = sorted(each for each in base.rglob("*") if each.is_file()) if base.is_dir() else [base]
+        files = sorted(_walk(base, set())) if base.is_dir() else [base]
         for file in files:
             name = file.relative_to(base.parent).as_posix()
             if found.setdefault(name, file) != file:
                 raise StorageError(f"two files to include would both be {name}: {found[name]} and {file}")
     return list(found.items())
+
+
+def _walk(folder: Path, above: Set[Path]) -> Iterator[Path]:
+    """Yield the files below a folder. Kubernetes mounts files as links into a folder called `..DATE`, which is passed
+    over, and so are links that lead back up."""
+    here = folder.resolve()
+    for entry in folder.iterdir():
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir() and not entry.name.startswith("..") and here not in above:
+            yield from _walk(entry, {*above, here})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +142,10 @@ def restore_backup(stream: IO[bytes], name: str, storage: str, data: Path) -> Re
         check_postgres_vacancy(address)
     else:
         check_sqlite_vacancy(path, data)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # On the disk where the database is to be, so that it gets there whole, by its new name.
-    with tempfile.TemporaryDirectory(prefix=".interlock-restore-", dir=path.parent) as folder:
+    if not address:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A file's copy lies on the disk where it is to be, so that it gets there whole, by its new name.
+    with tempfile.TemporaryDirectory(prefix=".interlock-restore-", dir=None if address else path.parent) as folder:
         work = Path(folder)
         manifest = read_archive(stream, name, work)
         _check_manifest(manifest, "postgresql" if address else "sqlite", name)

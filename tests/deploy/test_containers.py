@@ -9,7 +9,7 @@ import pytest
 from support.composed_system import PATIENCE, Team
 from support.containers import innermost
 
-SERVICES = ("open-webui", "interlock", "litellm", "mcp-proxy", "postgres", "prometheus")
+SERVICES = ("open-webui", "interlock", "litellm", "mcp-proxy", "postgres", "prometheus", "backup")
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd")
 
 
@@ -89,6 +89,8 @@ def test_a_health_check_notices_what_does_not_answer(team: Team, name: str) -> N
     ]
     if name == "postgres":
         elsewhere += ["--port", "1"]
+    if name == "backup":
+        elsewhere = ["env", "BACKUP_FOLDER=/tmp", *elsewhere]
     assert elsewhere != container.service.healthcheck
     assert container.inside(elsewhere).returncode != 0
 

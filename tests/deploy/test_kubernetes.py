@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ REACHES = {
     ("interlock", "postgres"),
     ("mcp-proxy", "postgres"),
     ("mcp-proxy", "prometheus"),
+    ("backup", "postgres"),
 }
 
 
@@ -43,11 +45,16 @@ def of_kind(*kinds: str) -> dict[str, Manifest]:
     return {one["metadata"]["name"]: one for one in manifests() if one["kind"] in kinds}
 
 
-WORKLOADS = of_kind("Deployment", "StatefulSet")
+WORKLOADS = of_kind("Deployment", "StatefulSet", "CronJob")
+
+
+def pod_of(name: str) -> Manifest:
+    spec = WORKLOADS[name]["spec"]
+    return (spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec)["template"]["spec"]
 
 
 def container(name: str) -> Manifest:
-    [one] = WORKLOADS[name]["spec"]["template"]["spec"]["containers"]
+    [one] = pod_of(name)["containers"]
     return one
 
 
@@ -79,7 +86,7 @@ def test_what_pods_mount_and_read_is_made() -> None:
     keys = {Path(file).name for file in KUSTOMIZATION["secretGenerator"][0]["files"]}
     claims = of_kind("PersistentVolumeClaim")
     for name, workload in WORKLOADS.items():
-        pod = workload["spec"]["template"]["spec"]
+        pod = pod_of(name)
         mine = {one["metadata"]["name"] for one in workload["spec"].get("volumeClaimTemplates", [])}
         for volume in pod["volumes"]:
             mine.add(volume["name"])
@@ -87,7 +94,7 @@ def test_what_pods_mount_and_read_is_made() -> None:
                 if "configMap" in source:
                     items = {item["key"] for item in source["configMap"].get("items", [])}
                     assert items <= maps[source["configMap"]["name"]], name
-            if "secret" in volume:
+            if "items" in volume.get("secret", {}):
                 assert {item["key"] for item in volume["secret"]["items"]} <= keys, name
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] in claims, name
@@ -101,7 +108,7 @@ def test_every_pod_keeps_the_restricted_standard_and_more() -> None:
     [namespace] = of_kind("Namespace").values()
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, workload in WORKLOADS.items():
-        pod = workload["spec"]["template"]["spec"]
+        pod = pod_of(name)
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
@@ -115,7 +122,7 @@ def test_every_pod_keeps_the_restricted_standard_and_more() -> None:
             "capabilities": {"drop": ["ALL"]},
         }, name
         assert own["resources"].keys() == {"requests", "limits"}, name
-        assert "readinessProbe" in own, name
+        assert ("readinessProbe" in own) == (workload["kind"] != "CronJob"), name
 
 
 def test_interlock_is_asked_whether_it_lives_and_whether_it_is_ready_and_one_is_always_there() -> None:
@@ -131,7 +138,7 @@ def test_the_policies_let_through_what_compose_lets_through() -> None:
     assert policies["nothing-by-default"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     found = {
         (asking, asked)
-        for asking in PORTS
+        for asking in (*PORTS, "backup")
         for asked, port in PORTS.items()
         if asking != asked
         and allowed(policies, asking, asked, port, "egress")
@@ -171,7 +178,7 @@ def test_a_pod_runs_what_the_composed_service_runs(name: str) -> None:
     assert own["image"].partition("@")[0] == (image.partition(":")[0] if "build" in service.spec else image)
     command = [*own.get("command", []), *own.get("args", [])]
     assert command == [word.replace("tools.mcp-proxy", "0.0.0.0") for word in service.spec["command"]]
-    context = WORKLOADS[name]["spec"]["template"]["spec"]["securityContext"]
+    context = pod_of(name)["securityContext"]
     assert (context["runAsUser"], context["runAsGroup"]) == service.user
     assert given(own) == wanted(service)
     [port] = own["ports"]
@@ -180,6 +187,29 @@ def test_a_pod_runs_what_the_composed_service_runs(name: str) -> None:
     folders = {mount["mountPath"] for mount in own["volumeMounts"]} - {"/dev/shm", "/run/secrets"}
     listed = {target for _, target, _ in service.volumes} | {one.split(":")[0] for one in service.spec["tmpfs"]}
     assert folders == {target.removesuffix("/servers.json") for target in listed}
+
+
+def test_the_nightly_job_makes_the_backup_that_compose_makes() -> None:
+    service = read(DEPLOY / "compose.yaml", {}).services["backup"]
+    job, own = WORKLOADS["backup"]["spec"], container("backup")
+    script = (DEPLOY / "backup" / "nightly.sh").read_text()
+    [command] = re.findall(r"until (interlock backup .*); do", script)
+    values = {'"$folder"': "/var/backups/interlock", '"$INTERLOCK_CONFIGS"': "/etc/interlock", '"$BACKUP_KEEP"': "14"}
+    assert own["args"] == [values.get(word, word) for word in command.split()]
+    assert given(own).items() <= wanted(service).items()
+    assert service.spec["environment"]["BACKUP_KEEP"] == values['"$BACKUP_KEEP"']
+    assert (job["schedule"], job["timeZone"]) == ("30 2 * * *", "Etc/UTC")
+    assert service.spec["environment"]["BACKUP_AT"] == "02:30"
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert own["image"] == "interlock"
+    [secrets] = [volume for volume in pod_of("backup")["volumes"] if volume["name"] == "secrets"]
+    assert "items" not in secrets["secret"], "all of them are backed up"
+    assert service.secrets.keys() == read(DEPLOY / "compose.yaml", {}).raw["secrets"].keys()
+    # The configs are mounted as Interlock's own pod has them.
+    configs = [
+        next(each for each in pod_of(name)["volumes"] if each["name"] == "configs") for name in ("backup", "interlock")
+    ]
+    assert configs[0] == configs[1]
 
 
 def given(own: Manifest) -> dict[str, str]:

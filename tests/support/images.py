@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from support.dockerfile import Stage, stages
@@ -106,7 +106,7 @@ def made_in_opt(stage: Stage) -> list[str]:
 
 def interlock_image(folder: Path) -> Image:
     """Built from deploy/Dockerfile: its dependencies once per lock, this checkout's code each time."""
-    _, building, final = stages(DEPLOY / "Dockerfile")
+    _, _, building, final = stages(DEPLOY / "Dockerfile")
     locked = [ROOT / name for name in ("requirements.lock", "pyproject.toml")]
     sources = {name: ROOT / name for name in ("requirements.lock", "pyproject.toml", "README.md")}
     runtime = node()
@@ -120,15 +120,27 @@ def interlock_image(folder: Path) -> Image:
     for file in ("requirements.lock", "pyproject.toml", "README.md"):
         (mine / "opt-src" / file).unlink(missing_ok=True)
     build(building, code, mine / "opt", binds, slice(1, 2))
+    client = postgres_client(folder / "postgresql-client")
     env = {**final.env, "PATH": "/opt/interlock/bin"}
+    user = int(final.last("USER").split(":")[0])
     return Image(
-        path=["/opt/interlock/bin", "/image/bin"],
-        binds={**binds, mine / "opt" / "interlock": "/opt/interlock"},
+        path=["/opt/interlock/bin", "/opt/postgresql/bin", "/image/bin"],
+        binds={**binds, mine / "opt" / "interlock": "/opt/interlock", client: "/opt/postgresql"},
         env=env,
         command=final.command("CMD"),
         workdir=final.last("WORKDIR"),
-        owners={"/var/lib/interlock": int(final.last("USER").split(":")[0])},
+        owners={"/var/lib/interlock": user, "/var/backups/interlock": user},
     )
+
+
+def postgres_client(folder: Path) -> Path:
+    """The folder /opt/postgresql of Interlock's image, by its Dockerfile; from pgserver's programs, which are older."""
+    _, stage, _, _ = stages(DEPLOY / "Dockerfile")
+    installed = next(python_environment("pgserver").glob("lib/python*/site-packages"))
+    here = str(installed / "pgserver" / "pginstall" / "bin")
+    texts = [(kind, text.replace("/usr/lib/postgresql/17/bin", here)) for kind, text in stage.instructions]
+    build(replace(stage, instructions=texts), {}, folder, {}, slice(None))
+    return folder / "postgresql"
 
 
 def mcp_proxy_image(folder: Path) -> Image:

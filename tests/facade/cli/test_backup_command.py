@@ -150,6 +150,23 @@ def test_included_files_are_in_the_archive_and_stay_there(used: Place, empty: Pl
     assert "would both be keys.env" in used.fail("backup", "-", *two)
 
 
+def test_files_that_kubernetes_mounts_are_included_once(used: Place, tmp_path: Path) -> None:
+    mounted = tmp_path / "mounted"
+    dated = mounted / "..2026_01_01"
+    (dated / "graphs").mkdir(parents=True)
+    (dated / "access.yaml").write_text("roles: {}\n")
+    (dated / "graphs" / "one.yaml").write_text("nodes: {}\n")
+    (mounted / "..data").symlink_to(dated.name)
+    (mounted / "access.yaml").symlink_to("..data/access.yaml")
+    (mounted / "graphs").symlink_to("..data/graphs")
+    (dated / "graphs" / "up").symlink_to("..")
+    used.succeed("backup", tmp_path / "backup.tar.gz", "--include", mounted)
+    with tarfile.open(tmp_path / "backup.tar.gz") as opened:
+        names = [name for name in opened.getnames() if name.startswith("included/")]
+    assert names[:2] == ["included/mounted/access.yaml", "included/mounted/graphs/one.yaml"]
+    assert len(names) < 5
+
+
 def copy_of(file: Path, folder: Path) -> Path:
     folder.mkdir()
     (folder / file.name).write_bytes(file.read_bytes())

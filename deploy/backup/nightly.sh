@@ -1,0 +1,33 @@
+#!/bin/sh
+# Makes a backup each night at BACKUP_AT (HH:MM, UTC), keeps the newest BACKUP_KEEP, and makes one at once where there is
+# none of today. `nightly.sh check` fails where the newest is older than 26 hours.
+set -eu
+folder=${BACKUP_FOLDER:-/var/backups/interlock}
+
+has_backup_of_minutes() { [ -n "$(find "$folder" -name 'interlock-*.tar.gz' -mmin "-$1")" ]; }
+
+# In the background, so that a signal ends it.
+pause() {
+    sleep "$1" &
+    wait $!
+}
+
+back_up() {
+    until interlock backup "$folder" --keep "$BACKUP_KEEP" --include /run/secrets --include "$INTERLOCK_CONFIGS"; do
+        echo "no backup was made; the next attempt is in five minutes" >&2
+        pause 300
+    done
+}
+
+if [ "${1:-}" = check ]; then
+    has_backup_of_minutes 1560
+    exit
+fi
+
+trap 'exit 0' TERM INT
+at=$(date --utc --date "1970-01-01 $BACKUP_AT" +%s)
+has_backup_of_minutes 1440 || back_up
+while true; do
+    pause "$((86400 - ($(date +%s) - at) % 86400))"
+    back_up
+done
