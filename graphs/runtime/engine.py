@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -27,6 +28,7 @@ from graphs.store.approvals import Approval, ApprovalDecision, ApprovalStatus
 from graphs.store.store import Store
 from graphs.telemetry.instrument import Instrumentation
 from graphs.telemetry.metrics import Metrics
+from graphs.telemetry.store_figures import StoreFigures
 from graphs.telemetry.tracing import Tracing
 from graphs.tools.registry import ToolRegistry
 from graphs.tools.shared import SharedConnections
@@ -213,12 +215,16 @@ class Engine(Generic[Attachment]):
 
     async def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Render the metrics page in the form that the `Accept` header asks for, with its content type."""
+        return self.metrics.render_page(accept, await self._read_store_figures())
+
+    async def _read_store_figures(self) -> StoreFigures:
+        figures = StoreFigures(is_up=await self.store.find_trouble() is None, free_bytes=self.store.count_free_bytes())
         try:
-            approvals: Mapping[str, int] = {**await self.store.approvals.count_by_status()}
+            counts, oldest = await self.store.approvals.count_by_status(), await self.store.approvals.find_oldest_wait()
         except StorageError as error:  # what else is known is wanted all the more
             log.warning("approvals are left out of /metrics: %s", error)
-            approvals = {}
-        return self.metrics.render_page(accept, approvals)
+            return figures
+        return replace(figures, approvals={**counts}, oldest_approval=oldest)
 
     async def prune_forever(self) -> None:
         """Delete what is older than the retention, once an hour."""

@@ -104,6 +104,7 @@ _CURRENT_STATUS = select(
     )
 ).subquery()
 _COUNT_BY_STATUS = select(_CURRENT_STATUS.c.status, func.count()).group_by(_CURRENT_STATUS.c.status)
+_OLDEST_PENDING = select(func.min(approvals.c.created)).where(approvals.c.status == "pending", _NOT_EXPIRED)
 _SUPERSEDE = (
     update(approvals)
     .where(approvals.c.status == "pending")
@@ -209,6 +210,12 @@ class Approvals:
             return {status: found.get(status, 0) for status in get_args(ApprovalStatus)}
 
         return await self._database.read(work)
+
+    async def find_oldest_wait(self, *, now: float | None = None) -> float:
+        """Find for how many seconds the oldest pending approval has waited; 0 while none waits."""
+        moment = time.time() if now is None else now
+        created = await self._database.read(lambda connection: connection.scalar(_OLDEST_PENDING, {"now": moment}))
+        return 0.0 if created is None else max(moment - created, 0.0)
 
     async def decide(
         self,

@@ -13,7 +13,7 @@ from graphs.store.approvals import Approvals
 from graphs.store.audit.log import AuditLog
 from graphs.store.backends.base import Database
 from graphs.store.backends.health import Health
-from graphs.store.backends.sqlite import SqliteDatabase, parse_sqlite_path
+from graphs.store.backends.sqlite import SqliteDatabase, count_free_bytes, parse_sqlite_path
 from graphs.store.checkpoints import Checkpoints
 from graphs.store.deliveries import Deliveries
 from graphs.store.memories import Memories
@@ -47,7 +47,7 @@ class Store:
     """One database with checkpoints, turns, approvals, tool journal, notifications, memories, usage and audit. Make one
     with `open`; many processes may share a database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self.place = database.place
         """Where it is, for people."""
         self.checkpoints = Checkpoints(database)
@@ -63,6 +63,8 @@ class Store:
         self.usage = RoleUsage(database)
         self.deliveries = Deliveries(database)
         self._database = database
+        self._folder = folder
+        """Of the SQLite file, or else of the data."""
         self._health = Health(database)
         self._latest_cut = 0.0
         """When an answer was cut off last, as this process knows."""
@@ -76,12 +78,13 @@ class Store:
         event loop for well under a millisecond. Raises StorageError for anything but a usable database.
         """
         if not is_postgres(url):
-            return cls(await SqliteDatabase.open(parse_sqlite_path(url, data), may_block=may_block))
+            path = parse_sqlite_path(url, data)
+            return cls(await SqliteDatabase.open(path, may_block=may_block), path.parent)
         # Not above: the driver takes 0.3 s to import, which who uses SQLite need not wait for.
         from graphs.store.backends.address import parse_postgres_address  # noqa: PLC0415
         from graphs.store.backends.postgres import PostgresDatabase  # noqa: PLC0415
 
-        return cls(await PostgresDatabase.open(parse_postgres_address(url), patience))
+        return cls(await PostgresDatabase.open(parse_postgres_address(url), patience), data)
 
     async def close(self) -> None:
         """End all connections and their threads. A second call does nothing."""
@@ -93,6 +96,13 @@ class Store:
     async def find_trouble(self) -> str | None:
         """Find why the database cannot be used now, in words; None where it can. Answers within half a second."""
         return await self._health.find_trouble()
+
+    def count_free_bytes(self) -> int | None:
+        """Count the free bytes of the disk with the SQLite file, or else with the data folder; None without one."""
+        try:
+            return count_free_bytes(self._folder)
+        except OSError:
+            return None
 
     async def take_up(self, row: TurnRow) -> bool:
         """Make this process the one that runs a turn, if the process that ran it is dead: of several that try, in any

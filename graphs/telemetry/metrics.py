@@ -11,11 +11,12 @@ from typing import Literal, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from graphs.telemetry.multiprocess import FOLDER_VARIABLE, is_process_alive
+from graphs.telemetry.store_figures import StoreCollector, StoreFigures
 
 UNKNOWN = "unknown"
 """The label of a tool that no server has: the model made its name up, and names must not be endless."""
@@ -319,14 +320,14 @@ class Metrics:
                     nodes[sample.labels.get("node", "")] = int(sample.value)
         return found
 
-    def render_page(self, accept: str, approvals: Mapping[str, int]) -> tuple[bytes, str]:
+    def render_page(self, accept: str, figures: StoreFigures) -> tuple[bytes, str]:
         """Render what a scrape reads, and its content type, in the form that the `Accept` header asks for.
 
-        `approvals` are those in the store now, by status.
+        `figures` are those of the store now.
         """
         self._forget_dead_workers()
         encode, kind = choose_encoder(accept)
-        return encode(_Exposition(self._exposition, _ApprovalCollector(approvals))), kind
+        return encode(_Exposition(self._exposition, StoreCollector(figures))), kind
 
     def _collect_gauges(self) -> Iterator[Metric]:
         if self._folder is None:
@@ -344,19 +345,6 @@ class Metrics:
         for file in self._folder.glob("gauge_live*_*.db"):
             if not is_process_alive(int(file.stem.rpartition("_")[2])):
                 file.unlink(missing_ok=True)
-
-
-class _ApprovalCollector(Collector):
-    """Collects the approvals, counted in the store, since every replica sees the same ones."""
-
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily("interlock_approvals", "Approvals in the store, by status.", labels=["status"])
-        for status, count in self._counts.items():
-            family.add_metric([status], count)
-        yield family
 
 
 class _Exposition(Collector):

@@ -9,6 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from graphs.telemetry.metrics import Metrics
+from graphs.telemetry.store_figures import StoreFigures
 from scripts.reference.markdown import code, require_same, table
 
 INTRODUCTION = """\
@@ -69,7 +70,9 @@ def find_metrics() -> list[tuple[str, str, str, tuple[str, ...]]]:
         for family in metric.describe():
             name = f"{family.name}_total" if family.type == "counter" else family.name
             rows.append((name, family.type, family.documentation, tuple(metric._labelnames)))
-    page, _ = metrics.render_page("", {"pending": 1})
+    page, _ = metrics.render_page(
+        "", StoreFigures(is_up=True, approvals={"pending": 1}, oldest_approval=1, free_bytes=1)
+    )
     for family in text_string_to_metric_families(page.decode()):
         rows.append((family.name, family.type, family.documentation, tuple(family.samples[0].labels)))
     return rows

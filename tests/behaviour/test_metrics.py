@@ -32,6 +32,9 @@ async def test_turns_are_counted_by_graph_and_by_how_they_ended(facade: Facade, 
     assert seen("interlock_first_token_seconds_count", graph="assistant") == 1
     assert seen("interlock_turns_running") == 0
     assert seen("interlock_approvals", status="pending") == 1
+    assert 0 < seen("interlock_oldest_approval_seconds") < 60
+    assert seen("interlock_store_up") == 1
+    assert seen("interlock_disk_free_bytes") > 0
 
 
 async def test_requests_are_counted_by_route_and_status_whatever_their_path(
@@ -225,3 +228,13 @@ def test_a_folder_of_workers_ends_with_its_start_and_takes_those_of_killed_ones_
     assert not folder.exists()
     assert FOLDER_VARIABLE not in os.environ
     assert other.is_dir()
+
+
+async def test_a_storage_that_cannot_be_used_is_a_metric_and_costs_no_other(
+    facade: Facade, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.script("Hello.")
+    await facade.say("hi")
+    monkeypatch.setattr("graphs.store.backends.sqlite.count_free_bytes", lambda _: 12)
+    seen = await awaited(facade.http, facade.url, lambda seen: "interlock_store_up 0.0" in seen.text)
+    assert seen("interlock_turns_total", status="finished") == 1

@@ -67,6 +67,20 @@ async def test_a_question_comes_back_as_it_was_asked(store: Store) -> None:
     assert await store.approvals.find_by_calls(["call", "other"], now=NOW) == {"call": question()}
 
 
+async def test_the_oldest_that_waits_is_found_and_neither_a_decided_nor_an_expired_one(store: Store) -> None:
+    assert await store.approvals.find_oldest_wait(now=NOW) == 0
+    asked = [
+        question(),
+        question("bbbbbbbb", "call2", created=NOW + 60),
+        question("cccccccc", "call3", created=NOW + 70),
+    ]
+    await store.approvals.request(asked)
+    assert await store.approvals.find_oldest_wait(now=NOW + 100) == 100
+    await store.approvals.decide("abcdefgh", "approve", "root", now=NOW + 100)
+    assert await store.approvals.find_oldest_wait(now=NOW + 100) == 40
+    assert await store.approvals.find_oldest_wait(now=NOW + 900) == 0
+
+
 async def test_a_call_asked_for_again_keeps_its_first_question(store: Store) -> None:
     await store.approvals.request([question()])
     await store.approvals.decide("abcdefgh", "approve", "root", now=NOW)

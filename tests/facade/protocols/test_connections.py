@@ -9,6 +9,7 @@ import pytest
 
 from graphs.config.spec.gateway import HttpSpec
 from graphs.telemetry.metrics import Metrics
+from graphs.telemetry.store_figures import StoreFigures
 from server.protocols.http import connections
 from server.protocols.http.connections import RESERVED_FILES, SPARE, ConnectionTable, build_limits, is_short_of_files
 
@@ -165,5 +166,5 @@ def test_an_address_is_logged_once_a_minute_and_counted_each_time(caplog: pytest
         for _ in range(10):
             table.note_refusal(f"192.0.2.{number}", "header_size")
     assert len(caplog.records) == connections.LINES_A_MINUTE
-    page, _ = metrics.render_page("", {})
+    page, _ = metrics.render_page("", StoreFigures(is_up=True))
     assert b'interlock_refused_connections_total{reason="header_size"} 3000.0' in page
