@@ -12,6 +12,7 @@ from graphs.config.loader import FILES, find_shipped_configs, list_graph_files, 
 from graphs.config.spec.schemas import build_schemas
 from server.cli.new_files import write_new_file
 from server.cli.output import format_schema
+from server.cli.own_command import describe_own_command
 
 ENV_EXAMPLE = """\
 # The variables that the files of this folder read. Copy this file to .env beside it, fill in what you need, and load it
@@ -73,11 +74,11 @@ def quote_sourced_file(file: Path) -> str:
 
 def describe_next_steps(folder: Path, made: tuple[Path, ...]) -> Iterator[str]:
     """Say how to go on, with a key for the first client where access.yaml is new."""
-    quoted = shlex.quote(str(folder))
-    yield f"Look for mistakes:  interlock check {quoted}"
+    quoted, command = shlex.quote(str(folder)), describe_own_command()
+    yield f"Look for mistakes:  {command} check {quoted}"
     if folder / "access.yaml" in made:
         yield f"Serve it:           INTERLOCK_ADMIN_KEY=ilk_{secrets.token_urlsafe(32)} \\"
-        yield f"                      interlock serve --configs {quoted}"
+        yield f"                      {command} serve --configs {quoted}"
         yield "The key is new and shown this once; your client shows it as its API key. access.yaml names its variable."
     else:
-        yield f"Serve it:           interlock serve --configs {quoted}"
+        yield f"Serve it:           {command} serve --configs {quoted}"

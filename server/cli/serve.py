@@ -22,6 +22,7 @@ from server.app import create_app
 from server.auth.keys import Keys, load_keys
 from server.cli.local_address import format_address, is_loopback, wait_for_answer
 from server.cli.local_server import DEFAULT_MODEL, note_local_server
+from server.cli.own_command import describe_own_command
 from server.cli.supervisor import Supervisor
 from server.observability import logging
 from server.settings import Settings
@@ -151,7 +152,7 @@ def announce(address: str, settings: Settings, snapshot: Snapshot, keys: Keys) -
 def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> list[str]:
     """Format the lines of the start: graphs, servers, files that the folder lacks, the keys that were made up for it,
     addresses, and what to try."""
-    model = snapshot.gateway.models
+    model, command = snapshot.gateway.models, describe_own_command()
     lines = [f"Interlock serves {len(snapshot.graphs)} graph{'s' if len(snapshot.graphs) != 1 else ''}:"]
     lines += [f"  {name}: {plan.spec.description}" for name, plan in snapshot.graphs.items()]
     lines.append(
@@ -163,7 +164,7 @@ def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Ke
     if snapshot.shipped_files:
         lines += [
             f"  shipped defaults for what {folder} does not have: {', '.join(snapshot.shipped_files)}",
-            f"  (to have them there, and change them: interlock init {shlex.quote(str(folder))})",
+            f"  (to have them there, and change them: {command} init {shlex.quote(str(folder))})",
         ]
     lines += [f"key {name} {key}" for name, key in keys.generated.items()]
     lines += [f"url {address}/v1", f"console {address}/console", f"docs {address}/docs"]
@@ -173,7 +174,7 @@ def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Ke
     body = json.dumps({"model": graph, "messages": [{"role": "user", "content": QUESTION}]})
     lines += [
         "Try it:",
-        f'  interlock chat {model_option}"list the files"',
+        f'  {command} chat {model_option}"list the files"',
         f"  curl -s {address}/v1/chat/completions -H 'Content-Type: application/json' \\",
         f"    -H 'Authorization: Bearer {key}' -d {shlex.quote(body)}",
     ]
