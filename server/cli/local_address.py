@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import time
 import urllib.request
 
@@ -27,9 +28,24 @@ def format_address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def wait_for_answer(url: str) -> bool:
-    """Wait until a server of this machine answers; False where it does not within START_TIMEOUT. Blocks its thread."""
-    deadline = time.monotonic() + START_TIMEOUT
+def find_port(host: str, port: int) -> int | None:
+    """Find the port, or a free one where it is 0 or taken; None where nothing can listen on the host."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in (port, 0):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, wanted))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return None
+
+
+def wait_for_answer(url: str, timeout: float = START_TIMEOUT) -> bool:
+    """Wait until a server of this machine answers; False where it does not within `timeout` seconds. Blocks its
+    thread."""
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310  our own address

@@ -16,6 +16,7 @@ from server.cli.audit import audit
 from server.cli.backup import backup, restore
 from server.cli.graph import graph
 from server.cli.notify import notify
+from server.cli.open_webui import open_webui
 from server.cli.options import (
     Configs,
     DiffFormat,
@@ -297,6 +298,9 @@ def chat(
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo()
+
+
+app.command("open-webui")(open_webui)
 
 
 @app.command()

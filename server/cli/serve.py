@@ -168,6 +168,7 @@ def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Ke
         ]
     lines += [f"key {name} {key}" for name, key in keys.generated.items()]
     lines += [f"url {address}/v1", f"console {address}/console", f"docs {address}/docs"]
+    lines.append(f"A chat page, Open WebUI:  {command} open-webui")
     key = next(iter(keys.generated.values()), "YOUR-KEY")
     graph = snapshot.gateway.default_graph
     model_option = "" if graph == DEFAULT_MODEL else f"--model {shlex.quote(graph)} "

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
-import subprocess
 import sys
 import threading
 import webbrowser
@@ -24,7 +22,8 @@ from graphs import studio
 from graphs.config.environment import build_environment
 from graphs.config.loader import load
 from graphs.errors import InterlockError
-from server.cli.local_address import format_address, is_loopback, wait_for_answer
+from server.cli.child_program import run_in_front
+from server.cli.local_address import find_port, format_address, is_loopback, wait_for_answer
 from server.cli.serve import CannotServe
 from server.cli.studio_guard import STUDIO_ORIGINS, TOKEN_VARIABLE, StudioGuard, is_loopback_name
 from server.demo.model.serving import serve_demo_model
@@ -103,31 +102,19 @@ def run_studio(settings: Settings, *, host: str, port: int, browser: bool, token
     file = settings.data / "langgraph.json"
     root = Path(__file__).resolve().parents[2]
     file.write_text(json.dumps(build_langgraph_config(settings.configs, root), indent=2) + "\n")
-    port = find_port(host, port)
+    free = find_port(host, port)  # as `langgraph dev` would choose
+    if free is None:
+        raise CannotServe(f"Cannot listen on {host}. Leave --host at 127.0.0.1.")
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--config", str(file.resolve())]
-    command += ["--host", host, "--port", str(port), "--no-reload", "--no-browser"]
+    command += ["--host", host, "--port", str(free), "--no-reload", "--no-browser"]
     secret = (env.get(TOKEN_VARIABLE) or secrets.token_urlsafe(24)) if token else ""
-    threading.Thread(target=announce_studio, args=(format_address(host, port), secret, browser), daemon=True).start()
-    return subprocess.call(command, env=build_studio_environment(settings, env, secret))  # noqa: S603  our own words
+    threading.Thread(target=announce_studio, args=(format_address(host, free), secret, browser), daemon=True).start()
+    return run_in_front(command, build_studio_environment(settings, env, secret))
 
 
 def build_studio_environment(settings: Settings, env: Mapping[str, str], token: str) -> dict[str, str]:
     """Build the environment of the development server's process."""
     return {**env, "INTERLOCK_CONFIGS": str(settings.configs.resolve()), TOKEN_VARIABLE: token}
-
-
-def find_port(host: str, port: int) -> int:
-    """Find the port, or a free one where it is 0 or taken, as `langgraph dev` would choose."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for wanted in (port, 0):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, wanted))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise CannotServe(f"Cannot listen on {host}. Leave --host at 127.0.0.1.")
 
 
 def announce_studio(address: str, token: str, browser: bool) -> None:
