@@ -15,6 +15,7 @@ from support.chatpage import PATIENCE, ChatPage, Chromium
 from support.environments import program
 from support.gateway import PinnedGateway
 from support.openwebui import ADA, BEN, JWT_SECRET, KEY, OPERATOR_KEY, OpenWebUI, open_webui
+from support.page_script import FIRST_MINUTES
 from support.processes import free_port
 from support.scripted_model import ScriptedModel
 from support.tool_server import Tools
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             # The first one on a machine installs Open WebUI, and each first one waits for its start.
             item.add_marker(pytest.mark.timeout(1200))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how long it took to follow docs/first-minutes.md."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, value in report.user_properties:
+            if name == FIRST_MINUTES:
+                terminalreporter.write_line(f"{FIRST_MINUTES}: {value}")
 
 
 @pytest.fixture(scope="session")

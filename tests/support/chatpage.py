@@ -93,6 +93,16 @@ class ChatPage:
         self.page.get_by_role("button", name="Sign in", exact=True).click()
         self.ready()
 
+    def sign_up(self, person: Person) -> None:
+        """Makes the first account, and closes the news of the version."""
+        self.page.get_by_text("Get started", exact=True).click()
+        self.page.locator("#name").fill(person.name)
+        self.page.locator("#email").fill(person.email)
+        self.page.locator("#password").fill(person.password)
+        self.page.get_by_role("button", name="Create Admin Account", exact=True).click()
+        self.page.get_by_role("button", name="Okay, Let's Go!", exact=True).click()
+        self.ready()
+
     def ready(self) -> None:
         """Returns once a message could be typed."""
         self.page.locator("#chat-input").wait_for()
@@ -224,6 +234,16 @@ class ChatPage:
         """A picture of the window, for people to look at."""
         self._shots.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=self._shots / f"{name}.png", animations="disabled")
+
+    def shoot_variants(self, name: str) -> None:
+        """Pictures of it in light and dark, wide and on a phone."""
+        wide = self.page.viewport_size
+        assert wide is not None
+        for scheme in ("dark", "light"):
+            self.page.emulate_media(color_scheme=scheme)
+            for width in (390, wide["width"]):
+                self.page.set_viewport_size({"width": width, "height": wide["height"]})
+                self.shoot(f"{name}-{scheme}-{width}")
 
     # How the page is made
 
