@@ -56,7 +56,7 @@ ELSEWHERE = {
     r"mkdir -m 700 backups|.*\.venv/bin/interlock (backup|restore) .*": "facade/cli/test_backup_command.py",
     r"\.venv/bin/interlock chat( --continue)?": "facade/cli/test_chat_terminal.py",
     r"git clone ADDRESS interlock|cd interlock|\.venv/bin/interlock open-webui": "e2e/test_first_minutes_page.py",
-    r"OPENAI_API_BASE_URLS=\S+ .* open-webui serve": "e2e/",
+    r"OPENAI_API_BASE_URLS=\S+ .* open-webui serve --port 3000": "e2e/",
 }
 """Commands that are run by other tests."""
 MAKE = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "ARGS")
