@@ -62,7 +62,7 @@ function card(entry) {
       el("h3", { id: title }, plain(entry.tool)),
       entry.expires === null
         ? el("span", { class: "aside-note" }, "no expiry")
-        : el("span", { class: "aside-note", "data-expires": entry.expires, title: `until ${clock(new Date(entry.expires * 1000))}` }),
+        : el("span", { class: "aside-note lapse", "data-expires": entry.expires, title: `until ${clock(new Date(entry.expires * 1000))}` }),
     ),
     el(
       "p",

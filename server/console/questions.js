@@ -31,7 +31,7 @@ function card(entry) {
       "div",
       { class: "head" },
       el("h3", { id: title }, plain(entry.question)),
-      el("span", { class: "aside-note" }, "open until ", clock(new Date(entry.expires * 1000))),
+      el("span", { class: "aside-note" }, "open until ", el("span", { class: "lapse" }, clock(new Date(entry.expires * 1000)))),
     ),
     el(
       "p",

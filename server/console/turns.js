@@ -2,7 +2,7 @@
 
 import { carryOpen, el, keyed, pill, plain, svg } from "./dom.js";
 import { path } from "./path.js";
-import { count, duration, moment } from "./words.js";
+import { count, duration, lapse, moment } from "./words.js";
 
 const TONES = { finished: "good", running: "info", waiting: "warn", stopped: "dull", failed: "bad", interrupted: "bad" };
 const VERDICTS = { allow: ["allowed", "good"], ask: ["asked", "warn"], deny: ["denied", "bad"] };
@@ -124,7 +124,7 @@ function approval(entry) {
     : [
         `${entry.status.charAt(0).toUpperCase()}${entry.status.slice(1)}`,
         entry.by ? [" by ", plain(entry.by)] : "",
-        entry.decided ? [" at ", moment(entry.decided), `, ${duration(entry.decided - entry.asked)} after it was asked`] : "",
+        entry.decided ? [" at ", moment(entry.decided), ", ", lapse(entry.decided - entry.asked), " after it was asked"] : "",
         ".",
         entry.note ? [" “", plain(entry.note), "”"] : "",
       ];

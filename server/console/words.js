@@ -1,4 +1,6 @@
-// Times and numbers as people read them.
+// Times and numbers as people read them. A time or a duration is never broken over two lines.
+
+import { el } from "./dom.js";
 
 /** `1 call`, `2 calls`. */
 export function count(number, one, many = `${one}s`) {
@@ -16,17 +18,22 @@ export function duration(seconds) {
 }
 
 const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const DAY = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const WHOLE = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-/** A `<time>`: the time of day, with the day before it where that is not today's. */
+/** A duration as an element, for the middle of a text. */
+export function lapse(seconds) {
+  return el("span", { class: "lapse" }, duration(seconds));
+}
+
+/** A `<time>`: the time of day; of another day than today the day, and no seconds. */
 export function moment(seconds) {
   const date = new Date(seconds * 1000);
   const today = date.toDateString() === new Date().toDateString();
   const made = document.createElement("time");
   made.dateTime = date.toISOString();
   made.title = WHOLE.format(date);
-  made.textContent = today ? TIME.format(date) : `${DAY.format(date)}, ${TIME.format(date)}`;
+  made.textContent = (today ? TIME : DAY).format(date);
   return made;
 }
 

@@ -1,0 +1,98 @@
+"""The console's pages in a real Chromium: how they hold on a phone, what answers look like, what a turn tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Playwright, expect
+from support.chatmodel import ChatModel
+from support.chatpage import FLAGS
+from support.consolepage import ConsolePage, console_page
+from support.consoleserver import serving_past
+from support.environments import program
+from support.facade import content
+from support.gateway import ADMIN_KEY, PinnedGateway
+from support.scripted_model import Answer, Call, ScriptedModel
+from support.tool_server import Tools
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+    "dark-phone": {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+}
+BROKEN_TIMES = """() => [...document.querySelectorAll("time, .when, .lapse")].filter((each) => {
+  const range = document.createRange();
+  range.selectNodeContents(each);
+  const tops = [...range.getClientRects()].filter((box) => box.width > 1).map((box) => Math.round(box.top / 8));
+  return each.checkVisibility() && new Set(tops).size > 1;
+}).map((each) => each.textContent)"""
+"""The times that stand on more than one line."""
+PAST = {"What was there some days ago?": "Nothing much.", f"A long question {'with many words ' * 12}": "Yes."}
+
+
+@pytest.fixture(scope="module")
+def served(
+    upstream: ScriptedModel, tools_process: Tools, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PinnedGateway]:
+    with serving_past(tmp_path_factory.mktemp("pages"), upstream, tools_process, PAST) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(params=LOOKS)
+def console(
+    request: pytest.FixtureRequest, chromium: Browser, served: PinnedGateway, screenshots: Path
+) -> Iterator[ConsolePage]:
+    """A fresh tab in each look. Nothing may leave the server, nothing may be refused by the browser."""
+    with console_page(chromium, served.now.root, screenshots / request.param, **LOOKS[request.param]) as page:
+        yield page
+        assert page.complaints == []
+        assert [url for url in page.requests if not url.startswith(f"{served.now.root}/")] == []
+
+
+def ask(served: PinnedGateway, words: str, *, key: str = ADMIN_KEY, model: str = "assistant") -> str:
+    """The text of a streamed answer."""
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": words}]}
+    headers = {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{served.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return content(answer.text)
+
+
+def holds(console: ConsolePage) -> None:
+    """Nothing on the page is wider than the window, no time is broken, everything can be read."""
+    assert console.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert console.page.evaluate(BROKEN_TIMES) == []
+    assert console.barriers() == []
+
+
+def test_times_stand_on_one_line_whatever_the_day_and_the_window(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, tools: Tools
+) -> None:
+    calls = [Call("files__echo", {"text": "a"}), Call("files__environment"), Call("files__fails")]
+    model.script(Answer(calls=calls), "Three tried.")
+    ask(served, "Try three tools now.")
+    console.enter(ADMIN_KEY)
+    console.opened("Try three tools now.")
+    console.opened("What was there some days ago?")
+    expect(console.turn("A long question")).to_be_visible()
+    holds(console)
+    console.shoot("times")
+
+
+def test_the_tables_of_the_http_reference_hold(console: ConsolePage) -> None:
+    console.go("/docs")
+    expect(console.page.locator("table").first).to_be_visible()
+    holds(console)
+    console.shoot("reference")
