@@ -29,7 +29,18 @@ from server.protocols.errors import BadRequest, build_http_error
 from server.protocols.http.connections import ConnectionTable
 from server.protocols.json import JSON
 from server.protocols.openwebui import APPROVALS
-from server.routes import approvals, chat, console, docs, health, metrics, models, pass_through, questions
+from server.routes import (
+    approvals,
+    chat,
+    console,
+    console_turns,
+    docs,
+    health,
+    metrics,
+    models,
+    pass_through,
+    questions,
+)
 from server.routes.cross_origin import CrossOrigin
 from server.routes.dependencies import LifespanState
 from server.settings import Settings
@@ -94,6 +105,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         approvals.router,
         questions.router,
         console.router,
+        console_turns.router,
     ):
         app.include_router(router)
     app.include_router(console.build_page_router())

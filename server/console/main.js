@@ -77,9 +77,10 @@ function leave(words = "") {
   session++;
   server.forgetKey();
   for (const id of ["board", "ways", "who", "lost"]) $(id).hidden = true;
-  for (const id of ["graph-list", "server-list", "turn-list", "problem-list"]) $(id).replaceChildren();
+  for (const id of ["graph-list", "server-list", "problem-list"]) $(id).replaceChildren();
   approvals.clear();
   questions.clear();
+  turns.clear();
   you = heard = null;
   wanted = FIRST;
   $("sign-in").hidden = false;

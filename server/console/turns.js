@@ -1,7 +1,9 @@
 // Turns as timelines: what was asked, each call with its verdict, who decided, what came of it.
 
 import { carryOpen, el, keyed, pill, plain, svg } from "./dom.js";
+import { markdown } from "./markdown.js";
 import { path } from "./path.js";
+import * as server from "./server.js";
 import { count, duration, lapse, moment } from "./words.js";
 
 const TONES = { finished: "good", running: "info", waiting: "warn", stopped: "dull", failed: "bad", interrupted: "bad" };
@@ -26,6 +28,7 @@ const ENDS = {
 };
 const list = document.getElementById("turn-list");
 const empty = document.getElementById("no-turns");
+const answers = new Map(); // of turns that were opened: what each answered, as elements the server describes
 
 export function show(turns, remembers) {
   empty.hidden = turns.length > 0;
@@ -36,14 +39,21 @@ export function show(turns, remembers) {
   keyed(list, turns, (turn) => turn.id, row, carryOpen);
 }
 
+/** Forgets what was fetched for the one who leaves. */
+export function clear() {
+  list.replaceChildren();
+  answers.clear();
+}
+
 function row(turn) {
+  const end = answer(turn);
   const calls = turn.calls.length + turn.left_out;
   return el(
     "li",
     { class: "turn" },
     el(
       "details",
-      { "data-part": "turn" },
+      { "data-part": "turn", toggle: (event) => event.target.open && end && write(end, turn) },
       el(
         "summary",
         {},
@@ -60,7 +70,7 @@ function row(turn) {
       ),
       strip(turn),
       path(turn),
-      el("ol", { class: "timeline" }, steps(turn)),
+      el("ol", { class: "timeline" }, steps(turn, end)),
     ),
   );
 }
@@ -69,7 +79,7 @@ function spent(turn) {
   return turn.began !== null && turn.ended !== null ? turn.ended - turn.began : null;
 }
 
-function steps(turn) {
+function steps(turn, answer) {
   const asked = el("li", { class: "step" }, said("Asked", turn.began), quote(turn.question));
   const later = turn.later.map((words) => el("li", { class: "step" }, said("Then said"), quote(words)));
   const end = el(
@@ -77,10 +87,29 @@ function steps(turn) {
     { class: "step" },
     said(ENDS[turn.status] ?? `Ended: ${turn.status}`, turn.ended),
     el("p", { class: "hint" }, `${count(turn.rounds, "model round")}.`),
-    turn.answer ? quote(turn.answer) : null,
+    answer,
   );
   const left = turn.left_out ? [el("li", { class: "step" }, el("p", { class: "hint" }, `${count(turn.left_out, "earlier call")} left out.`))] : [];
   return [asked, ...left, ...turn.calls.map((call) => step(call, turn)), ...later, end];
+}
+
+/** The place of an answer: its text, until its Markdown is there. */
+function answer(turn) {
+  return turn.answer ? el("blockquote", { class: "answered" }, plain(turn.answer)) : null;
+}
+
+async function write(place, turn) {
+  const version = `${turn.status} ${turn.answer}`;
+  try {
+    if (answers.get(turn.id)?.version !== version) {
+      const { blocks } = await server.get(`api/turns/${encodeURIComponent(turn.id)}/answer`);
+      answers.set(turn.id, { version, blocks });
+    }
+    place.replaceChildren(markdown(answers.get(turn.id).blocks));
+  } catch (problem) {
+    // The text stays, and the next refresh says what is wrong.
+    if (!(problem instanceof server.Refused || problem instanceof server.Unreachable)) throw problem;
+  }
 }
 
 function said(words, seconds = null) {

