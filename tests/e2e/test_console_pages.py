@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ HARMFUL = f"""{HOSTILE}
 
 [late] and turned about: \u202ekcab.
 """
+JUDGING: dict[str, Any] = {
+    "vars": {"found": "string"},
+    "start": "look",
+    "nodes": {
+        "look": {"type": "agent", "prompt": "Look.", "tools": ["files/echo"], "into": "found", "next": "say"},
+        "say": {"type": "model", "prompt": "Judge {{ found }}.", "next": "end"},
+    },
+}
 PAST = {
     "What was there some days ago?": "Nothing much.",
     f"A long question {'with many words ' * 12}": "Yes.",
@@ -81,7 +90,9 @@ PAST = {
 def served(
     upstream: ScriptedModel, tools_process: Tools, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PinnedGateway]:
-    with serving_past(tmp_path_factory.mktemp("pages"), upstream, tools_process, PAST) as gateway:
+    with serving_past(
+        tmp_path_factory.mktemp("pages"), upstream, tools_process, PAST, graphs={"judging": JUDGING}
+    ) as gateway:
         yield gateway
 
 
@@ -179,3 +190,37 @@ def test_nothing_in_an_answer_is_more_than_text(console: ConsolePage, served: Pi
     console.shoot("hostile-markdown")
     # No request followed, and the fixture looks that none left the server.
     assert not any(url.endswith(("v1/approvals", "who=admin")) for url in console.requests)
+
+
+def test_a_step_of_a_turn_leads_to_its_node_in_the_drawing(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, tools: Tools
+) -> None:
+    answers = [Answer(calls=[Call("files__echo", {"text": "a"})]), "Half.", "Whole."]
+    model.script(*answers)
+    assert ask(served, "Look and then judge.", model="judging") == "Whole."
+    console.enter(ADMIN_KEY)
+    way = console.opened("Look and then judge.").locator("details.path")
+    expect(way.locator("summary")).to_contain_text(
+        re.compile(r"The way through the graph: 2 steps, 30 tokens in, 15 out; 3 model calls took \d+ ms$")
+    )
+    look, say = way.locator("li.step").all()
+    expect(look).to_contain_text(re.compile(r"2 model calls, \d+ ms, 20 tokens in, 10 out; → say"))
+    expect(look.locator(".models li")).to_have_count(2)
+    expect(say.locator(".models li")).to_have_text(re.compile(r"^scripted, \d+ ms, 10 tokens in, 5 out$"))
+
+    card = console.graph("judging")
+    expect(card.locator("g.aimed")).to_have_count(0)
+    look.get_by_role("link", name="look").press("Enter")  # by keyboard
+    expect(card.locator("g.aimed")).to_have_attribute("data-node", "look")
+    expect(card.locator(".aim")).to_have_text("Marked: look.")
+    expect(card.locator(".aim")).to_be_focused()
+    expect(card.locator("g.aimed")).to_be_in_viewport()
+    holds(console)
+    console.shoot("marked")
+    say.get_by_role("link", name="say").click()
+    expect(card.locator("g.aimed")).to_have_attribute("data-node", "say")
+    console.page.go_back()
+    expect(card.locator("g.aimed")).to_have_attribute("data-node", "look")
+    console.page.reload()  # the address keeps it
+    expect(card.locator("g.aimed")).to_have_attribute("data-node", "look")
+    expect(console.graph("assistant").locator(".aim")).to_be_hidden()
