@@ -122,6 +122,29 @@ class ToolRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleVerdict:
+    """What the rules of one role say of a call."""
+
+    role: str
+    decision: Literal["allow", "ask", "deny"]
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallJudged:
+    """In a trial, the rules have decided about a call. Shown to the admin who tries the graph, and to nobody else."""
+
+    call_id: str
+    tool: str
+    args: Mapping[str, Any]
+    decision: Literal["allow", "ask", "deny"]
+    """The strictest of all."""
+    rule: str
+    by_role: tuple[RoleVerdict, ...]
+    """Empty where no rule was asked: the call cannot be made whatever they say."""
+
+
+@dataclass(frozen=True, slots=True)
 class PendingApproval:
     """One call that waits for a person. `approval_id` is eight characters of `[a-z2-7]`."""
 
@@ -253,6 +276,7 @@ Event = (
     | NodeNote
     | ToolFinished
     | ToolRefused
+    | CallJudged
     | ApprovalNeeded
     | QuestionAsked
     | ClientCalls

@@ -33,6 +33,7 @@ from server.routes import (
     approvals,
     chat,
     console,
+    console_trial,
     console_turns,
     docs,
     health,
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         questions.router,
         console.router,
         console_turns.router,
+        console_trial.router,
     ):
         app.include_router(router)
     app.include_router(console.build_page_router())

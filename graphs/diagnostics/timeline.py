@@ -23,9 +23,21 @@ from graphs.telemetry.path import PathRecord
 from graphs.text import dump_json, make_storable
 
 CallOutcome = Literal[
-    "done", "failed", "refused", "skipped", "waiting", "decided", "running", "next", "unknown", "client", "cached"
+    "done",
+    "failed",
+    "refused",
+    "skipped",
+    "waiting",
+    "decided",
+    "running",
+    "next",
+    "unknown",
+    "client",
+    "cached",
+    "trial",
 ]
-"""`cached`: it did not run, since the result of an earlier one was there;
+"""`trial`: it was not to run, in a trial that shows verdicts alone;
+`cached`: it did not run, since the result of an earlier one was there;
 `skipped`: the turn ended before it; `decided`: the chat has not gone on since; `next`: to be judged, or to run;
 `unknown`: begun and never ended; `client`: handed to the client, which runs it."""
 
@@ -98,6 +110,8 @@ class TurnView:
     """Calls before those."""
     path: PathRecord | None
     """The way that it took; None where that was not recorded."""
+    trial: str | None
+    """The role as which an admin tried the graph; None: it was no trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +220,7 @@ def _build_turn_view(
         calls=views[-MOST_CALLS:],
         left_out=max(0, len(views) - MOST_CALLS),
         path=join_row_paths(line),
+        trial=first.story.get("trial") if first.story else None,
     )
 
 
@@ -230,8 +245,10 @@ def _build_call_view(
     outcome = _classify_call(begun, approval, status, answered=message is not None, refused=verdict == "deny")
     if is_cached and begun is None:
         outcome = "cached"
+    if decision is not None and decision.outcome == "trial" and begun is None:
+        outcome = "trial"
     text = text_of(message) if message is not None else ""
-    if outcome in ("waiting", "decided", "refused", "skipped"):
+    if outcome in ("waiting", "decided", "refused", "skipped", "trial"):
         text = ""  # says no more than the rule, or what the model would read if nobody decided
     return CallView(
         id=key,

@@ -61,4 +61,5 @@ def build_audit_entry(
         verdict=ruling.decision,
         rule=redaction.redact_text(ruling.rule, LONGEST_RULE),
         approval=ruling.approval,
+        note=None if context.trial is None else f"a trial as the role {context.trial.role}",
     )

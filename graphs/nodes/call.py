@@ -150,7 +150,7 @@ class CallRunNode:
 
     async def _find_cached_result(self, own: OwnCall, context: Context) -> tuple[str | None, CachedResult | None]:
         """Find the key under which the call's result is kept, None: it is not, and the one that is there."""
-        if self._cache is None:
+        if self._cache is None or context.trial is not None:
             return None, None
         [call] = own["request"].tool_calls
         key = await self._cache.build_key(call, context)
@@ -167,7 +167,7 @@ class CallRunNode:
 
     def _build_failure(self, text: str, kind: FailureKind, calls: int, context: Context) -> NodeFailure:
         served = self._services.find_tools(context).find(self._model_name)
-        is_repeatable = kind in ("tool", "timeout") and (served is None or served.idempotent)
+        is_repeatable = kind in ("tool", "timeout") and (served is None or served.idempotent) and not context.is_dry_run
         return NodeFailure(truncate(text, _LONGEST_MESSAGE), kind=kind, is_repeatable=is_repeatable, calls=calls)
 
     async def _read_result(

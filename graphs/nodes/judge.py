@@ -13,12 +13,13 @@ from langchain_core.messages import ToolCall
 from graphs.config.spec.node import MODEL_ROLES
 from graphs.config.spec.servers import ServerSpec
 from graphs.errors import FailureKind
+from graphs.events import RoleVerdict
 from graphs.nodes.base import NodeSite, Services
 from graphs.nodes.state import Context, State, VerdictRecord
 from graphs.policy.caller import build_values
 from graphs.policy.limits import limit_turn_calls
 from graphs.policy.patterns import matches_any
-from graphs.policy.rules import CallFacts, ToolFacts, Verdict
+from graphs.policy.rules import Caller, CallFacts, ToolFacts, Verdict, combine_verdicts
 from graphs.store.approvals import Approval
 from graphs.store.digests import compute_call_digest
 from graphs.tools.names import may_belong_to_server
@@ -40,6 +41,8 @@ class CallVerdict:
     """Digest of the tool's definition as it is now; None where there is no such tool."""
     denial: FailureKind = "denied"
     """What a denial is, to a graph that calls the tool itself."""
+    by_role: tuple[RoleVerdict, ...] = ()
+    """In a trial, what the rules of each role say."""
 
 
 class Judge:
@@ -123,13 +126,18 @@ class Judge:
             calls=calls,
             now=now,
         )
-        verdict = await self._decide(facts, digest, context)
-        return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
+        if context.trial is None:
+            verdict = await self._decide(facts, digest, context.caller, context)
+            return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
+        verdicts = {each.role: await self._decide(facts, digest, each, context) for each in context.trial.judges}
+        by_role = tuple(RoleVerdict(role, each.decision, describe_refusal(each)) for role, each in verdicts.items())
+        verdict = combine_verdicts([*verdicts.values()])
+        return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition, by_role=by_role)
 
-    async def _decide(self, facts: CallFacts, digest: str, context: Context) -> Verdict:
+    async def _decide(self, facts: CallFacts, digest: str, caller: Caller, context: Context) -> Verdict:
         """Decide one call by the rules. What they came to in this run is not worked out once more for the same facts,
         unless time may have changed it."""
-        caller, tool = context.caller, facts.tool
+        tool = facts.tool
         hints = (tool.read_only, tool.destructive, tool.trusted)
         place = (facts.call_id, facts.graph, facts.node, facts.rounds, facts.calls)
         key = (self._services.snapshot.id, caller, tool, hints, digest, place)

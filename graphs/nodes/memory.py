@@ -13,8 +13,9 @@ from graphs.config.graph_plan import GraphPlan
 from graphs.config.spec.graph import MemorySpec
 from graphs.config.spec.memory import KEY, MemoryNodeSpec
 from graphs.errors import NodeFailure
+from graphs.events import NodeNote
 from graphs.expressions import ANY, TypeMismatch
-from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.base import NodeSite, Services, find_emitter
 from graphs.nodes.memory_embedding import MemoryEmbedding
 from graphs.nodes.state import Context, State, build_token_use
 from graphs.nodes.values import MISSING, NodeValues, read_variable
@@ -50,6 +51,9 @@ class MemoryNode:
                 return await self._recall(by_key.key, place, state, context)
         if context.claims is not None:
             await context.claims.pass_gate()
+        if context.trial is not None:  # no rule says whether both may
+            find_emitter(context, runtime.stream_writer)(NodeNote(self._site.name, "nothing is remembered in a trial"))
+            return {}
         if self._spec.remember is not None:
             await self._remember(self._spec.remember, place, state, context)
         for at, key in enumerate(self._spec.forget or ()):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
-from graphs.events import ApprovalNeeded, PendingApproval
+from graphs.events import ApprovalNeeded, CallJudged, PendingApproval
 from graphs.nodes.audit_entries import Ruling, build_audit_entry
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.judge import CallVerdict, Judge, build_verdict_record, describe_refusal, warn_of_redefinition
@@ -38,6 +39,12 @@ class PermissionNode:
         tools = await self._access.open_tools(context)
         calls = [call for call in message.tool_calls if call["name"] not in context.client_names]
         judged = await self._judge.judge_round(calls, state, context)
+        if context.trial is not None:
+            emit = find_emitter(context, runtime.stream_writer)
+            for item in judged:
+                emit(build_call_judged(item))
+        if context.is_dry_run:
+            return {"verdicts": await self._rule_in_dry_run(judged, state, context)}
         is_asked = await self._record_verdicts(judged, state, context)
         approvals: Mapping[str, Approval] = {}
         if is_asked or context.resumed:
@@ -51,6 +58,27 @@ class PermissionNode:
             verdict["snapshot"] = services.snapshot.id
         await self._record_refusals(judged, verdicts, approvals, state, context)
         return {"verdicts": verdicts}
+
+    async def _rule_in_dry_run(
+        self, judged: Sequence[CallVerdict], state: State, context: Context
+    ) -> dict[str, VerdictRecord]:
+        """Record what the rules say, and build the verdicts: nobody is asked, so what a person would decide does not
+        run."""
+        verdicts: dict[str, VerdictRecord] = {}
+        entries: list[AuditEntry] = []
+        for item in judged:
+            rule = describe_refusal(item.verdict)
+            if item.verdict.decision == "ask":
+                why = f"this is a trial, in which nobody is asked ({rule}); go on without its result"
+                record = VerdictRecord(decision="deny", digest=item.digest, rule=why)
+            else:
+                record = build_verdict_record(item, None)
+            verdicts[item.call_id] = {**record, "snapshot": self._services.snapshot.id}
+            if item.verdict.decision != "allow":
+                entry = self._build_entry(item, Ruling(decision=item.verdict.decision, rule=rule), state, context)
+                entries.append(replace(entry, outcome="trial") if item.verdict.decision == "ask" else entry)
+        await self._services.store.audit.append(entries)
+        return verdicts
 
     async def _record_verdicts(self, judged: Sequence[CallVerdict], state: State, context: Context) -> bool:
         """Request the approvals, and record these and the refusals; returns whether people are asked.
@@ -160,6 +188,13 @@ async def decide_by_value(answer: object, pending: Iterable[Approval], context: 
 def may_decide(entry: Approval, context: Context) -> bool:
     """Whether the caller of this run may decide it: whoever asked, or the role that the rule names."""
     return entry.approver is None or context.caller.has_role(entry.approver)
+
+
+def build_call_judged(item: CallVerdict) -> CallJudged:
+    """Build what the admin who tries a graph sees of a verdict."""
+    verdict = item.verdict
+    rule = describe_refusal(verdict)
+    return CallJudged(item.call_id, item.people_name, item.call["args"], verdict.decision, rule, item.by_role)
 
 
 def find_outcome(item: CallVerdict, approval: Approval | None) -> str:

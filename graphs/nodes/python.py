@@ -39,6 +39,11 @@ class PythonNode:
     async def run(self, state: State, runtime: Runtime[Context]) -> Mapping[str, Any]:
         """Call it once. Raises NodeFailure."""
         context = self._services.find_context(runtime)
+        if context.trial is not None:
+            # It may do anything, and no rule says whether both may have it done.
+            raise NodeFailure(
+                f"{self._spec.run} was not run: this is a trial, in which no function runs", kind="python"
+            )
         values = await self._values.fill_in(self._spec.arguments, ("with",), state, context)
         try:
             arguments = self._function.build_arguments(values)

@@ -111,6 +111,8 @@ class Asker:
         if context.claims is not None:
             await context.claims.pass_gate()
         text = await render()
+        if context.is_dry_run:
+            raise NodeFailure(f"{self.subject} would ask “{text}”, and in this trial nobody is asked", kind="rejected")
         now = time.time()
         return await store.ask(
             NodeQuestion(

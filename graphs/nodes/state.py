@@ -17,6 +17,7 @@ from graphs.config.spec.graph import LimitsSpec
 from graphs.errors import FailureKind
 from graphs.events import Event
 from graphs.llm.stream import Flow
+from graphs.policy.role_trial import RoleTrial
 from graphs.policy.rules import Caller, Verdict
 from graphs.store.tool_journal import Claim, ClaimResult
 from graphs.telemetry.token_count import TokenCount, TurnTokenCount
@@ -214,6 +215,13 @@ class Context:
     resumed: bool = False
     interactive: bool = False
     """The value that resumes an interrupt is a decision (Studio). Elsewhere only the approvals table decides."""
+    trial: RoleTrial | None = None
+    """An admin tries the graph as a role."""
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether no call runs and nobody is asked: a trial that shows verdicts alone."""
+        return self.trial is not None and not self.trial.runs_tools
 
 
 TASK = "inner_task"

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 NO_VERDICT = "no permission node has allowed it"
 UNREADABLE = "it cannot be read"
+DRY_RUN = "this is a trial, in which no tool runs; go on without its result"
 SERVER_GONE = "its server went away"
 REFUSALS = {
     "refused": "its approval is used up or gone",
@@ -127,6 +128,10 @@ class ToolsNode:
             emit = find_emitter(context, runtime.stream_writer)
             messages += [self._refuse_unreadable(call, why, emit) for call, why in unreadable]
             allowed = [record for record in records.values() if record.verdict == "allow"]
+            if context.is_dry_run:
+                await self._services.store.audit.append([replace(record, outcome="trial") for record in allowed])
+                objections = {key: why or DRY_RUN for key, why in objections.items()}
+                allowed = []
             if cached is not None and allowed and allowed[0].approval is None:
                 await self._record_cached_result(allowed[0], cached)
                 messages.append(cached.message)

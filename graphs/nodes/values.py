@@ -44,7 +44,7 @@ class NodeValues:
             "turn": _count_turn,
             "error": lambda state, _: state.get("error", {}),
             "tool_calls": self._build_calls,
-            "caller": lambda _, context: context.caller,
+            "caller": lambda _, context: context.caller if context.trial is None else context.trial.player,
             "graph": lambda _, __: site.plan.id,
             "now": _find_time,
             ITEM: lambda state, _: get_task(state).get("item"),

@@ -44,6 +44,7 @@ from graphs.runtime.stale_values import explain_stale_value
 from graphs.runtime.tasks import TaskSet
 from graphs.runtime.turn_entry import (
     Checkpointed,
+    Entry,
     Fresh,
     Recover,
     Restarted,
@@ -52,7 +53,7 @@ from graphs.runtime.turn_entry import (
     read_resume_request,
     recover,
 )
-from graphs.runtime.turn_recorder import TurnOutcome, TurnPlace, TurnRecord, TurnRecorder
+from graphs.runtime.turn_recorder import TRIAL_KEY, TurnOutcome, TurnPlace, TurnRecord, TurnRecorder
 from graphs.runtime.turn_request import TurnRequest, find_caller_key
 from graphs.store.store import Store
 from graphs.store.tool_journal import Claim, ClaimResult
@@ -110,7 +111,9 @@ class Turn:
         self._is_recorded = False
         self._is_undelivered = False
         self._held_graphs = ExitStack()
-        self._question = (request.owner, *restore.build_turn_key(self._conversation))
+        base, asked = restore.build_turn_key(self._conversation)
+        # A trial is no earlier attempt of any request.
+        self._question = (request.owner, base if request.trial is None else f"trial {self._place.id}", asked)
         grace = self._graph.services.snapshot.gateway.leave_grace
         self._departure = Departure(grace, self._note_departure)
         self.span = services.instrumentation.begin_turn(self._place.id, self._graph.plan.id, request.chat)
@@ -172,7 +175,7 @@ class Turn:
     async def _start(self) -> None:
         self._services.departures.enter(self._place.id, self._departure)
         await self._services.departures.show_closed_sockets(self._question)
-        match await choose_entry(self._store, self._request, self._conversation, self._services.departures):
+        match await self._choose_entry():
             case Fresh() as fresh:
                 await self._execute_afresh(self._begin(fresh))
             case Recover(fresh=fresh, row=row) as recovery:
@@ -196,6 +199,11 @@ class Turn:
                 await self._finish("finished", text)
             case Replay() as stored:
                 self._replay(stored)
+
+    async def _choose_entry(self) -> Entry:
+        if self._request.trial is not None:
+            return Fresh(parent=None, history=self._conversation.messages, earlier=())
+        return await choose_entry(self._store, self._request, self._conversation, self._services.departures)
 
     def _begin(self, fresh: Fresh, recovered: TurnRow | None = None) -> Context:
         self._place = replace(self._place, parent=fresh.parent, earlier=fresh.earlier)
@@ -226,6 +234,9 @@ class Turn:
     async def _resume(self, resume: Resume) -> None:
         """Go on with a turn that waited, whose calls are all decided by now."""
         row, kept = resume.row, read_resume_request(resume.row)
+        if kept.get(TRIAL_KEY):
+            await self._end_trial(row)
+            return
         if resume.addendum is not None and await self._is_withdrawn(row):
             await self._store.turns.update(row.id, status="finished", thread=None, request=None)
             await self._store.delete_thread(row.thread or row.id)
@@ -253,6 +264,14 @@ class Turn:
             await self._execute(build_resume_entry(self._graph.plan), context)
         else:
             await self._go_on(row, context, delivered=kept.get("told", 0))
+
+    async def _end_trial(self, row: TurnRow) -> None:
+        """End a trial whose process died while it waited: whoever decides now is not bound by the role."""
+        await self._store.approvals.supersede_turns([row.id])
+        await self._store.questions.close_threads([row.thread or row.id])
+        await self._store.turns.update(row.id, status="stopped", thread=None, request=None)
+        await self._store.delete_thread(row.thread or row.id)
+        await self._finish("finished", "This was asked in a trial, which is over. Nothing was run.")
 
     async def _continue(self, continued: Continue) -> None:
         """Go on with the results of the client's own tools, where the graph was when it called them."""
@@ -425,7 +444,7 @@ class Turn:
             await self._recorder.pause(self._build_record())
             await wait_until_settled(self._store, pause)
         except asyncio.CancelledError:
-            await self._record("waiting")
+            await self._record("waiting" if self._request.trial is None else "stopped")
             raise
 
     async def _use_newest_graph(self, name: str, model: str | None, thread: str | None) -> str | None:
@@ -536,6 +555,7 @@ class Turn:
             key=find_caller_key(request),
             claims=self,
             token_count=request.token_count,
+            trial=request.trial,
         )
 
 

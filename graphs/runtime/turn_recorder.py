@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 LONGEST_QUESTION = 400
 """Characters of the person's words that are kept with a turn, to tell its owner which one it is."""
 
+TRIAL_KEY = "trial"
+"""The field of a waiting turn's request that says that the turn is a trial."""
+
 TurnOutcome = Literal["waiting", "finished", "stopped", "failed"]
 
 
@@ -171,6 +174,8 @@ class TurnRecorder:
         has_calls = self._has_claimed or place.is_recovered or any("tool_calls" in message for message in messages)
         # A person's answer is taken once: asked again, the graph would ask anew.
         is_kept = has_calls or is_waiting or place.continues is not None
+        if self._request.trial is not None:
+            is_kept = is_waiting
         is_undelivered = script is not None and is_kept
         can_go_on = was_cut_off and is_kept
         request = None
@@ -268,6 +273,9 @@ class TurnRecorder:
         # The exchange that this turn goes on with is one answer to the client: its text and its calls belong here too.
         text = self.earlier_text + record.text
         base = self._conversation.chain[-1]
+        digest = "" if status == "running" else extend_digest(base, text)
+        if self._request.trial is not None:
+            base, digest = f"trial {place.id}", ""  # no history leads to it
         return TurnRow(
             id=place.id,
             parent=place.parent,
@@ -279,7 +287,7 @@ class TurnRecorder:
             status=status,
             base=base,
             # What was said so far may have been said in many conversations: no proof that this is the one.
-            digest="" if status == "running" else extend_digest(base, text),
+            digest=digest,
             text=text,
             user_digest=self._conversation.user_digests[-1],
             messages=[*map(dict, place.earlier), *messages],
@@ -298,6 +306,8 @@ class TurnRecorder:
             rounds=record.rounds,
             continues=place.continues or place.waited,
         )
+        if self._request.trial is not None:
+            summary["trial"] = self._request.trial.role
         paths = [path for path in (place.earlier_path, record.path) if path is not None and path["steps"]]
         if paths:
             summary["path"] = paths[0] if len(paths) == 1 else join_paths(paths)
@@ -323,6 +333,7 @@ class TurnRecorder:
                 "addendum": None if context.addendum is None else context.addendum.text,
                 "told": told,
                 CONTINUED_KEY: record.place.is_continued,
+                TRIAL_KEY: self._request.trial is not None,
                 QUESTION_KEY: record.question,
             }
         )

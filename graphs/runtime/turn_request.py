@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from graphs.policy.role_trial import RoleTrial
 from graphs.policy.rules import Caller
 from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.runtime.compiler import ServedGraph
@@ -54,6 +55,9 @@ class TurnRequest:
     """The client says that it sends this request once more."""
     idempotency_key: str | None = None
     """The client's name for what it wants done once, however often it asks."""
+    trial: RoleTrial | None = None
+    """The caller tries the graph as a role. Such a turn stands alone: nothing is restored into it, and no later one
+    goes on with it."""
 
     @cached_property
     def digest(self) -> str:

@@ -32,6 +32,8 @@ class TurnSummary(TypedDict):
     """Model calls, those before a pause included."""
     continues: str | None
     """The turn that waited and goes on in this one."""
+    trial: NotRequired[str]
+    """The role as which an admin tried the graph."""
     path: NotRequired[PathRecord]
     """The way that it took through its graph; a row that waited keeps its own."""
 

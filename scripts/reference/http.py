@@ -88,6 +88,11 @@ ROUTES = {
         "key",
         "For the console: the answer of one of the caller's turns, as a tree of Markdown elements.",
     ),
+    "POST /console/api/trials": (
+        "key of the role `admin`",
+        "For the console: [tries a graph as a role](../guide/console.md#try-a-graph-as-a-role), with "
+        '`{"graph": …, "role": …, "message": …, "run_tools": false}`. A stream of events.',
+    ),
 }
 HEADERS = (
     (

@@ -6,6 +6,7 @@ import * as graphs from "./graphs.js";
 import * as questions from "./questions.js";
 import * as server from "./server.js";
 import * as servers from "./servers.js";
+import * as trial from "./trial.js";
 import * as turns from "./turns.js";
 import { clock } from "./words.js";
 
@@ -56,6 +57,7 @@ async function refresh(mine) {
     questions.show(state.questions);
     graphs.show(state.graphs, state.snapshot);
     servers.show(state.servers);
+    trial.show(state.trials);
     $("foot").replaceChildren("Interlock is ", el("strong", {}, state.status), ". Snapshot of the files: ", el("code", {}, state.snapshot), ".");
   }
   if (latest) {
@@ -81,6 +83,7 @@ function leave(words = "") {
   approvals.clear();
   questions.clear();
   turns.clear();
+  trial.clear();
   you = heard = null;
   wanted = FIRST;
   $("sign-in").hidden = false;

@@ -78,7 +78,7 @@ function address(path) {
 async function send(path, options) {
   const headers = { ...options.headers, Authorization: `Bearer ${key()}` };
   try {
-    const signal = AbortSignal.timeout(PATIENCE);
+    const signal = options.signal ?? AbortSignal.timeout(PATIENCE);
     const answer = await fetch(address(path), { ...options, headers, signal, cache: "no-store", redirect: "error" });
     const date = Date.parse(answer.headers.get("date") ?? "");
     if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 2000) ahead = (date - Date.now()) / 1000;
@@ -98,4 +98,28 @@ async function contentOf(answer) {
   if (!answer.ok) throw new Refused(answer.status, content?.error?.message ?? `The server answered ${answer.status}.`);
   if (content === null) throw new Unreachable();
   return content;
+}
+
+/** The events of the stream that `POST path` answers with, as they come. Raises Refused or Unreachable. */
+export async function* stream(path, body, signal) {
+  const headers = { "Content-Type": "application/json" };
+  const answer = await send(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  if (!answer.ok) await contentOf(answer);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await next(reader);
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) if (event.startsWith("data: ")) yield JSON.parse(event.slice(6));
+  }
+}
+
+async function next(reader) {
+  try {
+    return await reader.read();
+  } catch {
+    throw new Unreachable();
+  }
 }

@@ -1,6 +1,6 @@
 // Turns as timelines: what was asked, each call with its verdict, who decided, what came of it.
 
-import { carryOpen, el, keyed, pill, plain, svg } from "./dom.js";
+import { carryOpen, el, keyed, pill, plain, plainText, svg } from "./dom.js";
 import { markdown } from "./markdown.js";
 import { path } from "./path.js";
 import * as server from "./server.js";
@@ -20,6 +20,7 @@ const OUTCOMES = {
   next: ["comes next", "dull"],
   client: ["run by the client", "dull"],
   cached: ["from the cache", "good"],
+  trial: ["not run: a trial", "dull"],
 };
 const ENDS = {
   running: "Still running",
@@ -58,7 +59,7 @@ function row(turn) {
         "summary",
         {},
         el("span", { class: "when" }, moment(turn.began ?? turn.ended)),
-        el("span", { class: "question" }, plain(turn.question || "(no words were kept)")),
+        el("span", { class: "question" }, turn.trial ? [pill(`tried as ${plainText(turn.trial)}`, "info"), " "] : null, plain(turn.question || "(no words were kept)")),
         el(
           "span",
           { class: "facts" },

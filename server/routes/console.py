@@ -23,6 +23,7 @@ from graphs.runtime.questions import NodeQuestion, may_answer
 from graphs.text import dump_json
 from server.protocols.json import JSON
 from server.routes import approvals
+from server.routes.console_trial import list_trials
 from server.routes.dependencies import FacadeDep, Identity, IdentityDep
 
 PAGES = Path(__file__).parent.parent / "console"
@@ -143,6 +144,7 @@ async def state(request: Request, facade: FacadeDep, identity: IdentityDep) -> R
     asked = await engine.list_questions(identity.caller, identity.owner, "pending")
     waiting = [format_waiting_question(question, identity) for question in asked]
     shown = {"you": describe_caller(identity), **format_overview(overview), "questions": waiting}
+    shown["trials"] = list_trials(revision.snapshot.policy, list(revision.served_graphs), identity)
     return answer_if_changed(request, shown)
 
 

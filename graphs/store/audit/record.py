@@ -57,10 +57,10 @@ class AuditEntry:
     rule: str = ""
     approval: str | None = None
     note: str | None = None
-    """What the person said who decided; of a cached result, whose it is."""
+    """What the person said who decided; of a cached result, whose it is; of a trial, as which role."""
     outcome: str | None = None
     """Of a call: ok, failed, stopped or unknown. Of a decision: cached, where the call did not run since the result of
-    an earlier one was there."""
+    an earlier one was there, or trial, where it was not to run."""
     seconds: float | None = None
 
 

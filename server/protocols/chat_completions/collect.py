@@ -11,6 +11,7 @@ import orjson
 from graphs.events import (
     AnnotationsAdded,
     ApprovalNeeded,
+    CallJudged,
     ClientCalls,
     Event,
     Finished,
@@ -80,7 +81,7 @@ class Collector:
                         refuse_pause(self.pending, self._question)
                 case ModelFinished() | ToolStarted() | ToolRefused():
                     self.pending, self._question = (), None  # it went on
-                case ToolProgress() | ToolFinished() | NodeNote():
+                case ToolProgress() | ToolFinished() | NodeNote() | CallJudged():
                     pass
         return self._finished is not None
 

@@ -10,6 +10,7 @@ import orjson
 from graphs.events import (
     AnnotationsAdded,
     ApprovalNeeded,
+    CallJudged,
     ClientCalls,
     Event,
     Finished,
@@ -164,6 +165,8 @@ class ChunkEncoder:
                     self._question = question.question_id
                 case ModelFinished():
                     self._pending, self._question = (), None  # it went on
+                case CallJudged():
+                    pass
         return b"".join(parts)
 
     def encode_heartbeat(self) -> bytes:
