@@ -47,11 +47,11 @@ def build_page() -> str:
     """The whole page."""
     body = [render_text(http.INTRODUCTION), EXAMPLE, "<h2>Routes</h2>\n"]
     routes = [(f"`{route}`", key, text) for route, (key, text) in http.ROUTES.items()]
-    body.append(render_table(("route", "key", "what it does"), routes))
-    body += ["<h2>Request headers</h2>\n", render_table(("header", "what it does"), http.HEADERS)]
+    body.append(render_table("Routes", ("route", "key", "what it does"), routes))
+    body += ["<h2>Request headers</h2>\n", render_table("Request headers", ("header", "what it does"), http.HEADERS)]
     errors = [(str(status), f"`{name}`", text) for name, (status, text) in http.CODES.items()]
     errors += [(str(status), "", text) for status, text in http.OTHERS]
-    body += ["<h2>Errors</h2>\n", render_table(("status", "code", "when"), sorted(errors))]
+    body += ["<h2>Errors</h2>\n", render_table("Errors", ("status", "code", "when"), sorted(errors))]
     body += [render_text(text) for text in (http.STREAM, http.APPROVAL, http.QUESTION)]
     return PAGE.replace("{body}", "".join(body).rstrip())
 
@@ -65,12 +65,13 @@ def render_text(text: str) -> str:
     )
 
 
-def render_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table that scrolls by itself where the window is narrow."""
+def render_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table that scrolls by itself where the window is narrow, by the keyboard too."""
     lines = ["".join(f'<th scope="col">{render_line(cell)}</th>' for cell in head)]
     lines += ["".join(f"<td>{render_line(cell)}</td>" for cell in row) for row in rows]
     inside = "".join(f"<tr>{line}</tr>\n" for line in lines)
-    return f'<div class="card"><table>\n{inside}</table></div>\n'
+    region = f'<div class="card" tabindex="0" role="region" aria-label="{name}">'
+    return f"{region}<table>\n{inside}</table></div>\n"
 
 
 def render_line(text: str) -> str:

@@ -121,6 +121,7 @@ function decision(made, entry) {
         error.textContent = problem instanceof server.Refused ? plainText(sentence(problem.message)) : "Interlock does not answer. Nothing was decided, as far as can be told; try again.";
         error.hidden = false;
         for (const each of buttons) each.disabled = false;
+        buttons.find((each) => each.classList.contains(word)).focus(); // it lost the focus when it was disabled
       }
     } finally {
       made.busy = false;

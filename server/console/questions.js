@@ -2,7 +2,7 @@
 
 import { el, keyed, plain, plainText } from "./dom.js";
 import * as server from "./server.js";
-import { clock, count, moment } from "./words.js";
+import { count, moment } from "./words.js";
 
 const section = document.getElementById("questions");
 const list = document.getElementById("question-list");
@@ -31,7 +31,7 @@ function card(entry) {
       "div",
       { class: "head" },
       el("h3", { id: title }, plain(entry.question)),
-      el("span", { class: "aside-note" }, "open until ", el("span", { class: "lapse" }, clock(new Date(entry.expires * 1000)))),
+      el("span", { class: "aside-note" }, "open until ", moment(entry.expires)),
     ),
     el(
       "p",
@@ -63,15 +63,18 @@ function form(entry) {
   made.append(error);
   async function send(answer) {
     const buttons = made.querySelectorAll("button");
+    const focused = document.activeElement; // a button that is disabled loses it
     for (const each of buttons) each.disabled = true;
     error.hidden = true;
     try {
       await server.post(`../v1/questions/${encodeURIComponent(entry.id)}`, { answer });
+      said.textContent = `Answered: ${plainText(entry.question)}`;
       made.replaceWith(el("p", { class: "hint" }, "Answered. The chat goes on at once where its answer is still open, otherwise with its next message."));
     } catch (problem) {
       error.textContent = problem instanceof server.Refused ? plainText(problem.message) : "Interlock does not answer. Nothing was answered, as far as can be told; try again.";
       error.hidden = false;
       for (const each of buttons) each.disabled = false;
+      if (made.contains(focused)) focused.focus();
     }
   }
   return made;
