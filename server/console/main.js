@@ -47,7 +47,8 @@ async function begin() {
 
 async function refresh(mine) {
   const state = await server.get("api/state");
-  const latest = await server.get(`api/turns?limit=${wanted}`);
+  // Nobody sees a hidden tab but for its title, which counts the calls that wait.
+  const latest = document.hidden ? undefined : await server.get(`api/turns?limit=${wanted}`);
   if (mine !== session) return;
   if (state) {
     you = state.you;

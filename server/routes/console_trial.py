@@ -22,6 +22,8 @@ from server.routes.respond import stream_turn
 
 router = APIRouter(prefix="/console/api/trials")
 
+LONGEST_NAME = 500
+"""Characters of a name; of what is no name, a refusal says something near."""
 EXPECTED = 'expected {"graph": GRAPH, "role": ROLE, "message": TEXT} and "run_tools": true where calls are to run'
 
 
@@ -30,8 +32,8 @@ class TrialBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    graph: str
-    role: str
+    graph: Annotated[str, Field(max_length=LONGEST_NAME)]
+    role: Annotated[str, Field(max_length=LONGEST_NAME)]
     message: Annotated[str, StringConstraints(strip_whitespace=True), Field(min_length=1)]
     run_tools: StrictBool = False
     """Whether calls run that both roles may make."""
@@ -89,7 +91,8 @@ def list_trials(policy: Policy, graphs: list[str], identity: Identity) -> dict[s
     if find_objection(identity) is not None:
         return {}
     mine = [graph for graph in graphs if policy.may_use_graph(identity.caller, graph)]
-    return {role: [graph for graph in mine if policy.may_role_use_graph(role, graph)] for role in policy.roles}
+    roles = sorted(policy.roles, key=lambda role: role == identity.caller.role)  # one's own is tried last
+    return {role: [graph for graph in mine if policy.may_role_use_graph(role, graph)] for role in roles}
 
 
 def parse_trial(raw: bytes) -> TrialBody:

@@ -26,12 +26,12 @@ ACCESS: dict[str, Any] = {
             "allow": ["*"],
             "ask": [{"tool": "files/write", "expires": "15m"}],
             "deny": ["files/environment"],
-            "graphs": ["assistant", "inner", "outer", "step", "keep", "form", "greet", "admins"],
+            "graphs": ["assistant", "inner", "outer", "lead", "step", "keep", "form", "greet", "admins"],
         },
         "developer": {
             "allow": [{"tool": "files/echo", "when": 'caller.role == "developer" && args.text != "secret"'}, "files/*"],
             "deny": [{"tool": "files/pid", "reason": "Nobody needs it."}],
-            "graphs": ["assistant", "inner", "outer", "step", "keep", "form", "greet", "hidden"],
+            "graphs": ["assistant", "inner", "outer", "lead", "step", "keep", "form", "greet", "hidden"],
             "limits": {"tool_calls": 2},
         },
         "guest": {"limits": {"requests_per_minute": 1}},
@@ -71,6 +71,10 @@ GRAPHS: dict[str, Any] = {
             "each": {"type": "map", "over": "[1, 2]", "at_most": 2, "do": ECHO, "into": "lines", "next": "sub"},
             "sub": {"type": "subgraph", "graph": "inner", "next": "end"},
         },
+    },
+    "lead": {
+        "start": "lead",
+        "nodes": {"lead": {"type": "agent", "prompt": "Lead.", "agents": ["inner", "admins"], "next": "end"}},
     },
     "step": {
         "vars": {"found": "any"},
@@ -238,12 +242,13 @@ async def test_only_an_admin_may_try_and_only_what_both_may_use(
     assert "message: " in await refused(400, message="  ")
     assert "run_tools: " in await refused(400, run_tools="yes")
     assert "messages: " in await refused(400, messages=[])
+    assert "role: " in await refused(400, role="x" * 501)
     assert model.requests == []
     assert await turns(trying) == []
 
     assert (await state(trying, DEVELOPER))["trials"] == (await state(trying, SHARED_KEY))["trials"] == {}
     mine = (await state(trying))["trials"]
-    assert list(mine) == ["admin", "developer", "guest"]
+    assert list(mine) == ["developer", "guest", "admin"]
     assert "hidden" not in mine["admin"]
     assert "admins" not in mine["developer"]
 
@@ -275,6 +280,19 @@ async def test_calls_of_the_graph_itself_fail_at_once_also_in_maps_and_subgraphs
     assert tools.ran() == []
     events = await attempt(trying, graph="inner", message="hello", run_tools=True)
     assert (spoken(events), tools.ran()) == ("hello", ["echo hello"])
+
+
+async def test_an_agent_gives_work_only_to_graphs_that_both_may_use_and_in_these_nothing_runs(
+    trying: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[Call("agent__inner", {"message": "hello"})]), what_the_tools_said)
+    events = await attempt(trying, graph="lead")
+    assert model.requests[0].tools == ["agent__inner"]
+    assert [(call["tool"], decisions(call)) for call in of_kind(events, "call")] == [
+        ("files/echo", {"developer": "allow", "admin": "allow"})
+    ]
+    assert "tool: files/echo was not run: this is a trial" in spoken(events)
+    assert tools.ran() == []
 
 
 @pytest.mark.parametrize("run_tools", [False, True])

@@ -31,6 +31,7 @@ from graphs.store.turns import TurnRow, TurnSummary
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 WAITING = {"x-interlock-approvals": "wait"}
+ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
 RESTRICTED_KEY = "ilk_restricted-of-the-tests"
 CHATS_KEY = "ilk_chats-of-the-tests"
 BUSY_KEY = "ilk_busy-of-the-tests"
@@ -512,6 +513,38 @@ def test_the_page_says_when_interlock_is_away_and_goes_on_when_it_is_back(
     served.restart()
     expect(banner).to_be_hidden()
     expect(console.server("files").locator(".pill")).to_have_text("up")
+
+
+HIDE = """hidden => {
+  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_tab_in_the_background_rests_but_for_its_title(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, elsewhere: ThreadPoolExecutor
+) -> None:
+    model.script(write("seen in the title"), what_the_tools_said)
+    console.page.clock.install()
+    console.enter(ADMIN_KEY)
+    console.page.evaluate(HIDE, arg=True)
+    console.page.clock.run_for(2_100)  # what was under way when the tab went to the background ends
+    console.page.wait_for_timeout(500)
+    before = len(console.requests)
+    console.page.clock.run_for(10_000)
+    console.page.wait_for_timeout(500)
+    assert console.requests[before:] == []
+    answer = waiting(elsewhere, served, "Write for the title.")
+    while not httpx.get(f"{served.url}/approvals?status=pending", headers=ADMIN, trust_env=False).json()["data"]:
+        time.sleep(0.05)
+    console.page.clock.run_for(6_000)
+    expect(console.page).to_have_title("(1) Interlock console")
+    assert {url.rpartition("/")[2] for url in console.requests[before:]} == {"state"}
+    expect(console.turn("Write for the title.")).to_have_count(0)
+    console.page.evaluate(HIDE, arg=False)
+    expect(console.turn("Write for the title.").first).to_be_visible()
+    console.decide(console.approval("seen in the title"), "Reject")
+    answer.result(30)
 
 
 def test_the_key_that_speaks_for_many_is_told_why_it_cannot_sign_in(
