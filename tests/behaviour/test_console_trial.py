@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,8 @@ def test_a_trial_whose_process_died_does_not_go_on_with_the_admins_own_rights(
             lines = answer.iter_lines()
             while (event := parse(next(lines))) is None or event["type"] != "waits":
                 pass
+            while not http.get(f"{first.root}/console/api/turns").json()["turns"]:
+                time.sleep(0.05)  # until its row is written
             first.process.stop(signal.SIGKILL)
     with gateway(folder, tmp_path / "data") as second, httpx.Client(trust_env=False, headers=headers) as http:
         messages = [as_message(f"approve {event['approvals'][0]}")]
