@@ -12,9 +12,10 @@ from support.chatmodel import ChatModel
 from support.composed_system import NOT_HERE, PATIENCE, Team, shell_blocks
 from support.composefile import dotenv, read
 from support.containers import Composed
+from support.docker_stand_in import DockerStandIn
 from support.images import DEPLOY
 from support.netns import Relay, wiring
-from support.processes import plain_environment
+from support.processes import running
 from support.scripted_model import ScriptedModel
 
 HERE = Path(__file__).parent
@@ -30,10 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of deploy/ in which the README's own commands have made settings and secrets."""
+    """A copy of deploy/ in which the README's own commands have made settings and secrets, `./up` first."""
     copy = tmp_path_factory.mktemp("deploy") / "deploy"
     shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
-    env = plain_environment() | {"OPENAI_API_KEY": "sk-of-the-provider"}
+    docker = DockerStandIn(copy.with_name("docker"))
+    docker.end_up()
+    env = docker.env | {"OPENAI_API_KEY": "sk-of-the-provider"}
     for block in shell_blocks():
         here = "".join(line for line in block.splitlines(True) if not NOT_HERE.match(line))
         subprocess.run(["sh", "-eu"], input=here, cwd=copy, text=True, check=True, env=env)
@@ -50,7 +53,8 @@ def upstream() -> Iterator[ScriptedModel]:
 
 @pytest.fixture(scope="session")
 def team(folder: Path, upstream: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
-    """Everything up and well, in the order of `depends_on`; Open WebUI alone is started early, as it takes longest."""
+    """Everything up and well after `./up`, in the order of `depends_on`; Open WebUI alone is started early, as it takes
+    longest."""
     ChatModel(upstream)
     one = read(folder / "compose.yaml", dotenv(folder / ".env"))
     both = read(folder / "compose.yaml", dotenv(folder / ".env"), folder / "compose.replicas.yaml")
@@ -58,11 +62,14 @@ def team(folder: Path, upstream: ScriptedModel, tmp_path_factory: pytest.TempPat
     extra = {"litellm": {"OPENAI_BASE_URL": "http://api.openai.com:8000/v1"}}
     work = tmp_path_factory.mktemp("containers")
     port = int(upstream.url.split(":")[2].split("/")[0])
+    docker = DockerStandIn(folder.with_name("docker-of-the-team"))
     with (
+        running("./up", ["sh", folder / "up"], work / "up.log", env=docker.env, cwd=work) as up,
         wiring() as cables,
         Composed(both, folder, work, cables, extra) as composed,
         Relay(composed.internet, ("0.0.0.0", 8000), None, ("127.0.0.1", port)),
     ):
+        docker.wait_for_up(PATIENCE)
         composed.start_without_waiting("open-webui", PATIENCE)
         for name in one.services:
             composed.start_when_needed(name, PATIENCE)
@@ -70,4 +77,6 @@ def team(folder: Path, upstream: ScriptedModel, tmp_path_factory: pytest.TempPat
             if service.healthcheck:
                 composed.wait_until_well(composed.containers[name], PATIENCE)
             composed.publish(name)
-        yield Team(composed, upstream)
+        docker.end_up()
+        assert up.popen.wait(PATIENCE) == 0, up.tail()
+        yield Team(composed, upstream, up.text())

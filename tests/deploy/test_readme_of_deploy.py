@@ -29,14 +29,6 @@ def test_settings_and_secrets_are_made_closed_and_each_its_own(folder: Path) -> 
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
 
 
-def test_making_them_again_keeps_those_that_are_there(folder: Path) -> None:
-    before = {file.name: file.read_text() for file in (folder / "secrets").iterdir()}
-    [block, _] = [block for block in shell_blocks() if "/dev/urandom" in block]
-    here = "".join(line for line in block.splitlines(True) if not re.match(r"cd |cp |mkdir ", line))
-    subprocess.run(["sh", "-eu"], input=here, cwd=folder, text=True, check=True)
-    assert {file.name: file.read_text() for file in (folder / "secrets").iterdir()} == before
-
-
 def test_a_backup_holds_all_that_was_set(folder: Path) -> None:
     assert (folder / "settings.tar.gz").stat().st_size > 1000
 

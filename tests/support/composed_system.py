@@ -28,3 +28,5 @@ class Team:
     composed: Composed
     """With the second Interlock wired and not started."""
     model: ScriptedModel
+    printed: str
+    """What `./up` said."""

@@ -92,7 +92,7 @@ class Process:
                 self.popen.kill()
                 self.popen.wait()
             for child in family:
-                if child.is_running():
+                with suppress(psutil.NoSuchProcess):  # it may end by itself at this very moment
                     child.kill()
             psutil.wait_procs(family, timeout=GRACE)
 
