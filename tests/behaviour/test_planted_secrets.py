@@ -338,7 +338,7 @@ def check_that_it_happened(seen: Seen) -> None:
         "interlock draw --format svg": ("<svg",),
         "interlock notify test": (
             "hook: 127.0.0.1 answered 401",
-            "chat: 127.0.0.1 cannot be reached",
+            "chat: 127.0.0.1:9 cannot be reached",
             "FAIL gateway.yaml",
         ),
         "interlock audit show --format json": ('"password": "[redacted]"', "talks/refuses"),

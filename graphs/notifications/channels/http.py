@@ -63,15 +63,16 @@ async def _request(
             await response.aclose()
             return response.status_code, _read_retry_after(response.headers.get("retry-after", ""))
     except (TimeoutError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SendFailed(_describe(error, _find_host(url))) from None
+        raise SendFailed(_describe(error, url)) from None
 
 
-def _describe(error: Exception, host: str) -> str:
+def _describe(error: Exception, url: SecretStr) -> str:
     """Describe a failure without the error's own words: they may quote the address."""
+    host = _find_host(url)
     if isinstance(error.__cause__, ssl.SSLCertVerificationError | aiohttp.ClientConnectorCertificateError):
         return f"the certificate of {host} is not trusted"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return f"{host} cannot be reached"
+        return f"{_find_host_and_port(url)} cannot be reached"
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return f"{host} did not answer within {PATIENCE:.0f} seconds"
     if isinstance(error, ValueError | httpx.InvalidURL):
@@ -86,3 +87,10 @@ def _read_retry_after(text: str) -> float:
 
 def _find_host(url: SecretStr) -> str:
     return urlsplit(url.get_secret_value()).hostname or ""
+
+
+def _find_host_and_port(url: SecretStr) -> str:
+    """Find what was to be reached, with the port also where the address leaves it to its scheme."""
+    parts = urlsplit(url.get_secret_value())
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"

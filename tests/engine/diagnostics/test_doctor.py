@@ -137,9 +137,9 @@ async def test_destinations_of_notifications_are_tried_and_nothing_is_sent(tmp_p
     good, gone = found["notifications good"], found["notifications gone"]
     assert (good.sound, gone.sound) == (True, False)
     assert good.message.startswith("127.0.0.1 answers (status 204 to HEAD)")
-    assert gone.message == "127.0.0.1 cannot be reached"
+    assert gone.message == "127.0.0.1:9 cannot be reached"
     for name, finding in (("good", good), ("gone", gone)):
         line = (folder / "gateway.yaml").read_text().splitlines()[int(finding.where.split(":")[1]) - 1]
         assert line.strip().startswith(f"{name}:")
-    assert f"{gone.where}: gone: 127.0.0.1 cannot be reached" in [str(problem) for problem in problems]
+    assert f"{gone.where}: gone: 127.0.0.1:9 cannot be reached" in [str(problem) for problem in problems]
     assert f"good: {good.message}" in notes

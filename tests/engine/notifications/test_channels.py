@@ -95,8 +95,21 @@ async def test_a_redirect_is_not_followed_and_a_failure_names_no_more_than_the_h
         )
         assert await find_failure(destination) == "127.0.0.1 answered 500"
         assert len(receiver.requests) == 2
-    gone = {"slack": {"url": f"http://127.0.0.1:{free_port()}/services/T0KEN"}}
-    assert await find_failure(gone) == "127.0.0.1 cannot be reached"
+    port = free_port()
+    gone = {"slack": {"url": f"http://127.0.0.1:{port}/services/T0KEN"}}
+    assert await find_failure(gone) == f"127.0.0.1:{port} cannot be reached"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://127.99.0.1/services/T0KEN", "127.99.0.1:80"),
+        ("https://127.99.0.1/services/T0KEN", "127.99.0.1:443"),
+        ("https://[::1]:9/services/T0KEN", "[::1]:9"),
+    ],
+)
+async def test_an_address_that_cannot_be_reached_is_named_with_its_port(url: str, place: str) -> None:
+    assert await find_failure({"slack": {"url": url}}) == f"{place} cannot be reached"
 
 
 @pytest.mark.parametrize("host", ["hooks..slack.com", "x" * 64 + ".example"])

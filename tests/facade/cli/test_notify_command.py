@@ -39,7 +39,7 @@ def test_each_destination_gets_a_test_message_once(tmp_path: Path) -> None:
         assert result.output.splitlines() == [
             "ok   gateway.yaml:4:5: on-call: a test message was sent",
             "ok   gateway.yaml:5:5: chat: a test message was sent",
-            "FAIL gateway.yaml:6:5: gone: 127.0.0.1 cannot be reached",
+            "FAIL gateway.yaml:6:5: gone: 127.0.0.1:9 cannot be reached",
         ]
         by_path = {request.path: request for request in receiver.requests}
         assert by_path.keys() == {"/interlock", "/hooks/T0KEN"}
