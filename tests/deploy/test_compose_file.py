@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,33 @@ def test_every_image_is_pinned_and_known_to_the_tests(compose: Compose) -> None:
     for file in DOCKERFILES:
         for stage in stages(DEPLOY / file):
             assert re.search(r":[\d.]+-[\w-]+@sha256:[0-9a-f]{64}$", stage.image), stage.image
+
+
+def list_images() -> set[str]:
+    """Every image that a file of deploy/ names, of others and ours, and those that its README asks about."""
+    files = [*DEPLOY.glob("compose*.yaml"), *(DEPLOY / "kubernetes").iterdir(), *map(DEPLOY.joinpath, DOCKERFILES)]
+    text = "\n".join(file.read_text() for file in files)
+    named = {*re.findall(r"(?m)^\s*(?:- )?image: (?:&\w+ )?([^\s*]+)$|^FROM (\S+)", text)}
+    return {one or other for one, other in named} - {"interlock", "interlock-mcp-proxy"}
+
+
+def test_every_image_of_deploy_has_an_exact_version_and_no_digest_was_lost() -> None:
+    images = list_images()
+    assert len(images) == 9
+    for image in images:
+        assert TAG.search(image), image
+    ours = {image for image in images if image.startswith("interlock")}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert ours == {f"interlock:{version}", f"interlock-mcp-proxy:{version}"}
+    without = {image.rpartition(":")[0] for image in images - ours if "@sha256:" not in image}
+    assert without == {"ghcr.io/open-webui/open-webui", "ghcr.io/berriai/litellm", "grafana/grafana"}
+    for image in re.findall(r"imagetools inspect (\S+)", (DEPLOY / "README.md").read_text()):
+        assert image in images
+
+
+def test_each_image_has_one_version_everywhere() -> None:
+    names = [image.partition("@")[0].rpartition(":")[0] for image in list_images()]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
 def test_the_images_of_others_have_the_versions_that_the_tests_run(compose: Compose) -> None:
