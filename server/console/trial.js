@@ -29,7 +29,8 @@ export function show(trials) {
 export function clear() {
   under?.abort();
   form.reset();
-  result.hidden = true;
+  result.hidden = $("trial-error").hidden = true;
+  $("trial-state").textContent = "";
   list.replaceChildren();
   $("trial-answer").replaceChildren();
   show({});

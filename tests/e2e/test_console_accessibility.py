@@ -108,6 +108,9 @@ def show_nothing(page: ConsolePage) -> None:
 def show_mistakes(page: ConsolePage) -> None:
     def add_problem(route: Route) -> None:
         there = route.fetch()
+        if there.status != 200:  # nothing has changed since
+            route.fulfill(response=there)
+            return
         problems = [f"graphs/{WIDE}.yaml:2:1: there is no node 'agnt'"]
         route.fulfill(response=there, json={**there.json(), "problems": problems})
 
@@ -150,7 +153,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
-    "dark-phone": {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
 }
 
 

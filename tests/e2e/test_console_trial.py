@@ -142,24 +142,3 @@ def test_others_have_no_such_box(console: ConsolePage) -> None:
     console.enter(DEVELOPER_KEY)
     expect(console.page.locator("#trial")).to_be_hidden()
     expect(console.page.get_by_role("link", name="Try")).to_have_count(0)
-
-
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_it_can_be_read_by_everybody(
-    chromium: Browser, served: PinnedGateway, screenshots: Path, model: ChatModel, look: str
-) -> None:
-    calls = [Call("files__echo", {"text": "a" * 200}), Call("files__write", {"text": "b"}), Call("files__pid")]
-    model.script(Answer(calls=calls), f"All of it in {look}: {'x' * 300}")
-    settings: dict[str, Any] = {"color_scheme": "dark" if look == "dark" else "light"}
-    if look == "phone":
-        settings["viewport"] = {"width": 390, "height": 844}
-    with console_page(chromium, served.now.root, screenshots, **settings) as page:
-        box = page.enter(ADMIN_KEY).page.locator("#trial")
-        box.get_by_label("Role", exact=True).select_option("developer")
-        box.get_by_label("Message").fill("Try three tools.")
-        box.get_by_role("button", name="Try it").click()
-        expect(box.get_by_role("status")).to_contain_text("The trial has ended")
-        page.shoot(f"trial-{look}")
-        assert page.barriers() == []
-        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert page.complaints == []
