@@ -12,10 +12,20 @@ from pathlib import Path
 
 from graphs.config.environment import SecretUnreadable
 from graphs.config.loader import Snapshot
-from graphs.errors import ConfigError, Problem
+from graphs.errors import ConfigError, InterlockError, Problem
 
 KEYS_FILE = "keys.env"
 KEY_HEADERS = ("api-key", "x-api-key")
+
+
+class KeysFileUnusable(InterlockError):
+    """The file with the keys that were made cannot be made, read or written."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(
+            f"{file}, the file for keys that Interlock makes, cannot be used: {reason}. Name a folder that can be "
+            "written with INTERLOCK_DATA, or set the variables of the keys in access.yaml."
+        )
 
 
 class UnknownKey(Exception):
@@ -84,7 +94,7 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generat
     """Load the keys of `access.yaml`. Where not one of them is set, and nobody else vouches for callers, keys are
     generated and kept in DATA/keys.env (0600).
 
-    Raises ConfigError there unless `generate`, and where the file of a key cannot be read.
+    Raises ConfigError there unless `generate`, and where the file of a key cannot be read; KeysFileUnusable.
     """
     holders: list[Holder] = []
     off: list[str] = []
@@ -120,7 +130,15 @@ def load_keys(snapshot: Snapshot, env: Mapping[str, str], data: Path, *, generat
 
 def generate_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
     """Read `name=key` lines of the file, and make what is missing. Several workers may start at once: the first one
-    writes."""
+    writes. Raises KeysFileUnusable."""
+    try:
+        return make_missing_keys(file, names)
+    except OSError as error:
+        raise KeysFileUnusable(file, error.strerror or str(error)) from None
+
+
+def make_missing_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
+    """Do the work of `generate_keys`. Raises OSError too."""
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new:
@@ -138,9 +156,15 @@ def generate_keys(file: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def read_keys(file: Path) -> dict[str, str]:
-    """Read the file's `name=key` lines; the first of a name counts."""
+    """Read the file's `name=key` lines; the first of a name counts. Raises KeysFileUnusable."""
     keys: dict[str, str] = {}
-    for line in file.read_text().splitlines():
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise KeysFileUnusable(file, error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise KeysFileUnusable(file, "it is no text; move it away, and new keys are made") from None
+    for line in text.splitlines():
         name, equals, key = line.partition("=")
         if equals and not line.startswith("#"):
             keys.setdefault(name.strip(), key.strip())

@@ -6,6 +6,7 @@ Whatever is loaded stays, so there is nothing to find; and once it is frozen, no
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command `interlock`."""
+    """Run the command `interlock`. A file that cannot be read or written ends it in words, whichever command it is."""
     with pause_collection():
         from server.cli.main import app
-    app()
+    try:
+        app()
+    except OSError as error:
+        if error.filename is None:  # not about a file: a fault of ours
+            raise
+        sys.exit(f"{error.filename}: {error.strerror}")
 
 
 def facade() -> FastAPI:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
+import logging as standard_logging
 import os
 import shlex
 import socket
@@ -16,6 +18,7 @@ from fastapi import FastAPI
 
 from graphs.config.environment import build_environment
 from graphs.config.loader import Snapshot, load
+from graphs.diagnostics.doctor import examine_models
 from graphs.errors import describe_missing_folder
 from graphs.telemetry.multiprocess import share_metrics
 from server.app import create_app
@@ -26,6 +29,8 @@ from server.cli.own_command import describe_own_command
 from server.cli.supervisor import Supervisor
 from server.observability import logging
 from server.settings import Settings
+
+log = standard_logging.getLogger(__name__)
 
 SEND_BUFFER = 256 * 1024
 """Bytes of an answer that the system holds for a client that has not read them; Linux doubles it (socket(7))."""
@@ -141,12 +146,16 @@ def hand_to_workers(settings: Settings) -> None:
 
 
 def announce(address: str, settings: Settings, snapshot: Snapshot, keys: Keys) -> None:
-    """Print what is served, with which keys, once the server answers, and note it for `interlock chat`."""
+    """Print what is served, with which keys, once the server answers, and note it for `interlock chat`; then what is
+    wrong with the models, which the first question would find out."""
     if wait_for_answer(f"{address}/health"):
         variables = [spec.env for spec in snapshot.keys if spec.env and spec.name not in keys.unset_names]
         with suppress(OSError):  # `interlock chat` then needs --url
             note_local_server(settings.data, f"{address}/v1", () if keys.generated else tuple(variables))
         print("\n".join(format_announcement(address, settings.configs, snapshot, keys)), flush=True)
+        for finding in asyncio.run(examine_models(snapshot)):
+            if not finding.sound:
+                log.warning("%s: %s", finding.where, finding.message)
 
 
 def format_announcement(address: str, folder: Path, snapshot: Snapshot, keys: Keys) -> list[str]:

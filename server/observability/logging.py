@@ -144,7 +144,15 @@ def scrub_first_line(text: str) -> str:
     """Scrub the first line of a message; further lines are where pydantic shows its input and SQLAlchemy its
     parameters. Libraries quote addresses with passwords and headers with keys, too."""
     lines = text.strip().splitlines()
+    if lines and lines[0].startswith("Traceback "):
+        lines = find_exception_lines(lines)
     return scrub_text(lines[0][: 4 * LONGEST])[:LONGEST] if lines else ""
+
+
+def find_exception_lines(lines: Sequence[str]) -> Sequence[str]:
+    """Find the exception that a written traceback ends with: how it begins says nothing. Chained ones come before."""
+    ends = [n for n in range(1, len(lines)) if lines[n - 1].startswith(" ") and not lines[n].startswith(" ")]
+    return lines[ends[-1] :] if ends else lines
 
 
 def format_exception(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from graphs.config.environment import SecretUnreadable, build_environment
-from server.auth.keys import KEYS_FILE, read_keys
+from server.auth.keys import KEYS_FILE, KeysFileUnusable, read_keys
 from server.cli.chat.gateway_client import ChatFailed
 from server.cli.local_address import is_loopback
 from server.cli.local_server import find_local_server
@@ -66,7 +66,10 @@ def find_configured_key(names: Sequence[str], env: Mapping[str, str]) -> str:
 def read_generated_key(data: Path) -> str:
     """Read the admin key that `interlock serve` made. Raises ChatFailed where there is none."""
     file = data / KEYS_FILE
-    keys = read_keys(file) if file.is_file() else {}
+    try:
+        keys = read_keys(file) if file.is_file() else {}
+    except KeysFileUnusable as error:
+        raise ChatFailed(f"No key: {error} Or give one with --key or INTERLOCK_KEY.") from None
     if not keys:
         raise ChatFailed(f"No key: give one with --key or INTERLOCK_KEY ({file} holds generated ones, if any).")
     return keys.get("admin") or next(iter(keys.values()))
