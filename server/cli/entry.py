@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415  to load late is what this file is for
 
 
+INTERRUPTED = 130
+"""The exit code that shells give to Ctrl-C."""
+
+
 def main() -> None:
-    """Run the command `interlock`. A file that cannot be read or written ends it in words, whichever command it is."""
-    with pause_collection():
-        from server.cli.main import app
+    """Run the command `interlock`. A file that cannot be read or written ends it in words, whichever command it is, and
+    Ctrl-C without any, also while it loads."""
     try:
+        with pause_collection():
+            from server.cli.main import app
         app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.filename is None:  # not about a file: a fault of ours
             raise

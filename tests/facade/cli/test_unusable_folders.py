@@ -1,4 +1,5 @@
-"""Folders, files and settings that a first start cannot use: each is said in a line, with the file and the cure."""
+"""Folders, files and settings that a first start cannot use, each said in a line with the file and the cure; and
+Ctrl-C at its very beginning."""
 
 from __future__ import annotations
 
@@ -38,6 +39,27 @@ def break_keys_file(home: Path) -> None:
 
 def replace_keys_file(home: Path) -> None:
     (home / "data" / "keys.env").mkdir(parents=True)
+
+
+INTERRUPTED_WHILE_LOADING = """\
+import sys
+
+class Person:
+    def find_spec(self, name, *_):
+        if name == "server.cli.main":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Person())
+from server.cli.entry import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_loads_ends_it_without_a_word() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(
