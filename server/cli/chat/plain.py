@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.text import Text
 
-from graphs.text import escape_invisible
+from graphs.text import escape_invisible, replace_surrogates
 from server.cli.chat.conversation import ChatConversation, ChatPause, StartedCalls, read_texts
 from server.cli.chat.gateway_client import GatewayClient
 from server.cli.chat.saved_chats import SavedChats
+
+if TYPE_CHECKING:
+    import io
 
 LONGEST_RESULT = 300
 LETTERS_JOINED = "\u200c\u200d"
@@ -66,12 +69,14 @@ async def run_plain_chat(
     """
     console = Console(highlight=False, emoji=False)
     view = PlainView(console)
+    # Bytes that are no text in this terminal's encoding end nothing: the rest of the line is a question.
+    cast("io.TextIOWrapper", sys.stdin).reconfigure(errors="surrogateescape")
     while True:
         if question:
             text = question
         else:
             try:
-                text = (await asyncio.to_thread(console.input, "[bold]you>[/bold] ")).strip()
+                text = replace_surrogates(await asyncio.to_thread(console.input, "[bold]you>[/bold] ")).strip()
             except EOFError:
                 return
             if not text:

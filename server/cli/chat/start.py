@@ -7,6 +7,7 @@ import sys
 
 import aiohttp
 
+from graphs.text import replace_surrogates
 from server.cli.chat.conversation import ChatConversation
 from server.cli.chat.gateway_client import ChatFailed, GatewayClient
 from server.cli.chat.plain import run_plain_chat
@@ -27,6 +28,7 @@ async def run_chat(server: Server, model: str | None, question: str, *, continue
         question: Empty: each line of the input is one.
         continues: Go on with the latest conversation with this address.
     """
+    question = replace_surrogates(question)  # what an argument holds that is no text
     state, scrub = find_state_folder(os.environ), build_scrub(server.key)
     saved = SavedChats(state, server.url, scrub)
     conversation = ChatConversation(model or DEFAULT_MODEL)

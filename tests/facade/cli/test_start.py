@@ -91,6 +91,23 @@ def test_the_terminal_chat_shows_tool_calls_and_streams_the_answer(served: Proce
     assert "| Germany | 7 |" in chat
 
 
+def test_bytes_that_are_no_text_end_no_chat(served: Process, home: Path) -> None:
+    url = served.wait_for_line(r"^url (\S+)$")[1]
+    env = plain_environment() | {"INTERLOCK_DATA": str(home / "data")}
+    question = "list the files fr\u00e4nkly".encode("latin-1")
+    for arguments, typed in (([question], b""), ([], question + b"\n")):
+        done = subprocess.run(
+            [INTERLOCK, "chat", "--url", url, *arguments],
+            env=env,
+            input=typed,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"welcome.md" in done.stdout
+
+
 def test_a_conversation_in_the_terminal_can_approve(served: Process, home: Path) -> None:
     url = served.wait_for_line(r"^url (\S+)$")[1]
     chat = subprocess.Popen(
