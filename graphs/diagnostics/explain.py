@@ -110,7 +110,7 @@ async def explain(
         rulings = await evaluator.resolve(lambda: explain_roles(policy, caller, facts, values), values)
     finally:
         await evaluator.close()
-    hindrance = _find_hindrance(snapshot, caller, facts)
+    hindrance = find_hindrance(snapshot, caller, facts)
     unable = [role for role in caller.roles if not policy.may_role_see_tool(role, tool.server, tool.name)]
     never = f"there are no arguments with which role {unable[0]} could call it, or ask to" if unable else None
     return Explanation(
@@ -282,7 +282,7 @@ def _choose_node(snapshot: Snapshot, caller: Caller, question: Question, tool: s
     return graph, node
 
 
-def _find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str | None:
+def find_hindrance(snapshot: Snapshot, caller: Caller, facts: CallFacts) -> str | None:
     """Find why the rules are never asked; None where they are."""
     policy = snapshot.policy
     for role in caller.roles:

@@ -84,6 +84,10 @@ ROUTES = {
     ),
     "GET /console/api/graphs/{name}.svg": ("key", "For the console: a graph, drawn."),
     "GET /console/api/turns": ("key", "For the console: the caller's last turns, at most `?limit=`."),
+    "GET /console/api/calls/{call}/refusal": (
+        "key",
+        "For the console: why one of the caller's calls was refused, and what would have it run.",
+    ),
     "GET /console/api/turns/{turn}/answer": (
         "key",
         "For the console: the answer of one of the caller's turns, as a tree of Markdown elements.",

@@ -3,6 +3,7 @@
 import { carryOpen, el, keyed, pill, plain, plainText, svg } from "./dom.js";
 import { markdown } from "./markdown.js";
 import { path } from "./path.js";
+import { refusal } from "./refusal.js";
 import * as server from "./server.js";
 import { count, duration, lapse, moment } from "./words.js";
 
@@ -138,6 +139,7 @@ function step(call, turn) {
     ),
     call.rule ? el("p", { class: "rule" }, plain(call.rule)) : null,
     call.approval ? approval(call.approval) : null,
+    call.outcome === "refused" ? refusal(call) : null,
     el(
       "div",
       { class: "pair" },

@@ -1,14 +1,17 @@
-"""`/console/api/turns/{turn}` over HTTP: what one turn tells its owner, and nobody else."""
+"""What the console is told of one turn and of its calls, over HTTP: to their owner, and nobody else."""
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from support.facade import ADMIN, DEVELOPER, Facade
-from support.scripted_model import Answer, ScriptedModel
+from support.facade import ACCESS, ADMIN, DEVELOPER, Facade, said, serving, write_configs
+from support.scripted_model import Answer, Call, ScriptedModel
+from support.tool_server import Tools
 
 from server.routes.markdown import MarkdownTree, build_markdown
 
@@ -124,3 +127,89 @@ def test_what_is_nested_beyond_measure_is_text_and_takes_no_time(text: str) -> N
     assert time.perf_counter() - began < 1
     assert "deep" in text_of(tree)
     assert list_links(tree) == []
+
+
+def number_lines(sentences: list[str]) -> list[str]:
+    """The sentences without the numbers of lines."""
+    return [re.sub(r"access\.yaml:[0-9]+", "access.yaml:N", sentence) for sentence in sentences]
+
+
+async def refusals(facade: Facade, key: str = ADMIN) -> list[dict[str, Any]]:
+    """What is told of the refused calls of the newest turn."""
+    calls = [call for call in (await newest(facade, key))["calls"] if call["outcome"] == "refused"]
+    answers = [await get(facade, f"/calls/{call['id']}/refusal", key) for call in calls]
+    assert [answer.status_code for answer in answers] == [200] * len(calls)
+    return [answer.json() for answer in answers]
+
+
+async def test_a_refused_call_says_which_rule_refused_it_and_what_would_have_it_run(
+    tmp_path: Path, model: ScriptedModel, tools: Tools, keys: None
+) -> None:
+    roles = {
+        "admin": {
+            "allow": ["*"],
+            "ask": ["files/write"],
+            "deny": ["files/environment", {"tool": "files/echo", "when": 'args.text == "no"', "reason": "It says no."}],
+        },
+        "developer": {"allow": [{"tool": "files/echo", "when": 'args.text != "secret"'}, "files/pid"]},
+    }
+    folder = write_configs(tmp_path / "c", model.url, {"files": {"url": tools.url}}, access={**ACCESS, "roles": roles})
+    calls = [Call("files__environment"), Call("files__echo", {"text": "no"}), Call("files__echo", {"text": "yes"})]
+    model.script(Answer(calls=calls), "Done.", Answer(calls=[Call("files__echo", {"text": "secret"})]), "Done.")
+    async with serving(folder, tmp_path / "data") as facade:
+        await facade.say("Try.")
+        environment, echo = await refusals(facade)
+        lines = (folder / "access.yaml").read_text().splitlines()
+        line = next(at for at, text in enumerate(lines, 1) if "files/environment" in text)
+        assert environment["rule"] == f"role admin, deny 'files/environment' (access.yaml:{line})"
+        assert (environment["outdated"], environment["now"]["decision"]) == (False, "deny")
+        assert number_lines(environment["ways"]) == [
+            "`deny files/environment` of role admin (access.yaml:N) would have to go, or get a condition (`when`) that"
+            " is false for this call.",
+            "Then `allow *` of role admin (access.yaml:N) would let it run.",
+        ]
+        assert echo["now"]["reason"] == "It says no."
+        assert echo["ways"][0].endswith(' would have to be false: args.text == "no"')
+        (admin,) = echo["roles"]
+        assert [(rule["decision"], rule["outcome"]) for rule in admin["rules"]] == [
+            ("deny", "decides"),
+            ("allow", "outranked"),
+        ]
+
+        await facade.say("Try.", key=DEVELOPER)
+        (secret,) = await refusals(facade, DEVELOPER)
+        assert number_lines(secret["ways"]) == [
+            "The condition of `allow files/echo` of role developer (access.yaml:N) would have to be true:"
+            ' args.text != "secret"',
+            "Or the role developer (access.yaml:N) would need an `allow` or `ask` that matches files/echo.",
+        ]
+
+
+async def test_only_refused_calls_of_ones_own_are_explained(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
+    model.script(Answer(calls=[Call("files__echo", {"text": "secret"})]), "Done.", Answer(calls=[Call("files__echo")]))
+    await facade.say("Try.", key=DEVELOPER)
+    (call,) = (await newest(facade, DEVELOPER))["calls"]
+    assert (await get(facade, f"/calls/{call['id']}/refusal", DEVELOPER)).status_code == 200
+    refused = await get(facade, f"/calls/{call['id']}/refusal", ADMIN)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        404,
+        "No call of yours with this id was refused.",
+    )
+    assert (await get(facade, "/calls/nosuch/refusal", DEVELOPER)).status_code == 404
+
+
+async def test_a_call_that_a_person_rejected_can_be_asked_for_again(
+    facade: Facade, model: ScriptedModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[Call("files__write", {"text": "x"})]), "Not written.")
+    asked = await facade.say("Write x.")
+    root = facade.url.removesuffix("/v1")
+    headers = {"authorization": f"Bearer {ADMIN}"}
+    (entry,) = (await get(facade, "/state")).json()["approvals"]
+    await facade.http.post(f"{root}/v1/approvals/{entry['id']}", json={"decision": "reject"}, headers=headers)
+    await facade.say("Write x.", said(asked), "And?")
+    (rejected,) = await refusals(facade)
+    assert rejected["rule"].startswith("rejected by admin (asked for by role admin, ask 'files/write' (access.yaml:")
+    assert rejected["now"]["decision"] == "ask"
+    (way,) = rejected["ways"]
+    assert way.startswith("Ask for it again: it runs once whoever asked approves it (`ask files/write` of role admin")

@@ -224,3 +224,30 @@ def test_a_step_of_a_turn_leads_to_its_node_in_the_drawing(
     console.page.reload()  # the address keeps it
     expect(card.locator("g.aimed")).to_have_attribute("data-node", "look")
     expect(console.graph("assistant").locator(".aim")).to_be_hidden()
+
+
+def test_a_refused_call_says_why_and_what_would_allow_it(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[Call("files__environment"), Call("files__echo", {"text": "a"})]), "No.")
+    ask(served, "Read the environment.")
+    console.enter(ADMIN_KEY)
+    turn = console.opened("Read the environment.")
+    refused, done = turn.locator(".call").all()
+    why = refused.locator(".refusal")
+    expect(why).to_contain_text(
+        re.compile(r"Refused by: role admin, deny 'files/environment' \(access\.yaml:\d+\): The env")
+    )
+    expect(why.locator(".ways li")).to_have_text(
+        [
+            re.compile(
+                r"^deny files/environment of role admin \(access\.yaml:\d+\) would have to go, or get a condition"
+            ),
+            re.compile(r"^Then allow \* of role admin \(access\.yaml:\d+\) would let it run\.$"),
+        ]
+    )
+    expect(why.locator("tbody tr")).to_have_count(2)
+    expect(why.locator("tbody tr").first).to_contain_text("decides")
+    expect(done.locator(".refusal")).to_have_count(0)
+    holds(console)
+    console.shoot("refusal")

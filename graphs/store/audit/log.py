@@ -40,6 +40,8 @@ class AuditFilter:
 
     owners: Sequence[str] | None = None
     turns: Sequence[str] | None = None
+    calls: Sequence[str] | None = None
+    """Call ids."""
     user: str | None = None
     key: str | None = None
     role: str | None = None
@@ -190,7 +192,8 @@ def _lock_head(connection: Connection) -> ChainHead:
 
 def _build_query(criteria: AuditFilter) -> AnySelect:
     statement = _ALL
-    for column, values in ((audit.c.owner, criteria.owners), (audit.c.turn, criteria.turns)):
+    lists = ((audit.c.owner, criteria.owners), (audit.c.turn, criteria.turns), (audit.c.call_id, criteria.calls))
+    for column, values in lists:
         if values is not None:
             statement = statement.where(column.in_(list(values)))
     for name in ("user", "key", "graph", "verdict", "kind"):
