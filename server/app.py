@@ -34,6 +34,7 @@ from server.routes import (
     chat,
     console,
     console_trial,
+    console_audit,
     console_turns,
     docs,
     health,
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         approvals.router,
         questions.router,
         console.router,
+        console_audit.router,
         console_turns.router,
         console_trial.router,
     ):

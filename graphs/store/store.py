@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from graphs.store.approvals import Approvals
 from graphs.store.audit.log import AuditLog
+from graphs.store.audit.search import AuditPage, AuditSearch, search_audit
 from graphs.store.backends.base import Database
 from graphs.store.backends.health import Health
 from graphs.store.backends.sqlite import SqliteDatabase, count_free_bytes, parse_sqlite_path
@@ -136,6 +137,10 @@ class Store:
         """Make this process the one that goes on with a turn that was stopped or failed: of several that try, one gets
         True."""
         return await self.turns.advance(row.id, row.status, status="running", worker=self.workers.id, delivered=None)
+
+    async def search_audit(self, search: AuditSearch, *, before: int | None, limit: int) -> AuditPage:
+        """Find a page of audit records, newest first: up to `limit` with numbers below `before`."""
+        return await search_audit(self._database, search, before=before, limit=limit)
 
     async def delete_thread(self, thread: str) -> None:
         """Delete the checkpoints of one turn."""

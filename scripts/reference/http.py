@@ -84,6 +84,11 @@ ROUTES = {
     ),
     "GET /console/api/graphs/{name}.svg": ("key", "For the console: a graph, drawn."),
     "GET /console/api/turns": ("key", "For the console: the caller's last turns, at most `?limit=`."),
+    "GET /console/api/audit": (
+        "key",
+        "For the console: search of the audit by `?who=`, `tool`, `kind`, `verdict`, `outcome`, `since`, `until` and "
+        "`text`, in pages (`before`). The role `admin` finds everybody's records, others their own.",
+    ),
     "GET /console/api/calls/{call}/refusal": (
         "key",
         "For the console: why one of the caller's calls was refused, and what would have it run.",

@@ -1,6 +1,7 @@
 // Signs in and out, and asks the server again and again what there is.
 
 import * as approvals from "./approvals.js";
+import * as audit from "./audit.js";
 import { el, plain } from "./dom.js";
 import * as graphs from "./graphs.js";
 import * as questions from "./questions.js";
@@ -85,6 +86,7 @@ function leave(words = "") {
   questions.clear();
   turns.clear();
   trial.clear();
+  audit.clear();
   you = heard = null;
   wanted = FIRST;
   $("sign-in").hidden = false;

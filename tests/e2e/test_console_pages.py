@@ -16,7 +16,7 @@ from support.consolepage import ConsolePage, console_page
 from support.consoleserver import serving_past
 from support.environments import program
 from support.facade import content
-from support.gateway import ADMIN_KEY, PinnedGateway
+from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.scripted_model import Answer, Call, ScriptedModel
 from support.tool_server import Tools
 
@@ -251,3 +251,48 @@ def test_a_refused_call_says_why_and_what_would_allow_it(
     expect(done.locator(".refusal")).to_have_count(0)
     holds(console)
     console.shoot("refusal")
+
+
+def test_the_audit_is_searched_by_who_what_when_and_any_text(
+    console: ConsolePage, served: PinnedGateway, model: ChatModel, tools: Tools
+) -> None:
+    model.script(Answer(calls=[Call("files__environment"), Call("files__echo", {"text": f"needle {HOSTILE}"})]), "So.")
+    ask(served, "Echo a needle.")
+    model.script(Answer(calls=[Call("files__echo", {"text": "secret"})]), "No.")
+    ask(served, "Echo a secret.", key=DEVELOPER_KEY)
+    console.enter(ADMIN_KEY)
+    rows = console.page.locator("#audit-rows > tr")
+    page = console.page.locator("#audit")
+    page.get_by_label("What").select_option("denied")
+    page.get_by_label("Who").fill("devel")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(rows.first).to_contain_text(
+        re.compile(r"decision deny.*developer.*files/echo.*role developer, allow 'files/echo'")
+    )
+    expect(page.get_by_role("status")).to_contain_text("of everybody. There are no older ones.")
+    page.get_by_label("Who").fill("")
+    page.get_by_label("What").select_option("everything")
+    page.get_by_label("Tool").fill("files/e*")
+    page.get_by_label("Text").fill("NEEDLE")
+    page.get_by_label("From").fill("2020-01-31T12:00")
+    page.get_by_label("Text").press("Enter")
+    expect(rows.first).to_contain_text("call ok")
+    rows.first.get_by_text("More").click()
+    expect(rows.first.locator("pre")).to_contain_text(f"needle {HOSTILE}")
+    expect(rows.first.get_by_role("link", name="assistant/agent")).to_have_attribute("href", "#node/assistant/agent")
+    assert console.page.locator("main img, main script").count() == 0
+    page.get_by_label("Text").fill("access.yaml")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(rows.nth(2)).to_be_visible()
+    holds(console)
+    console.shoot("audit")
+    page.get_by_label("To", exact=True).fill("2020-01-31T12:00")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("No record of everybody. There are no older ones.")
+    expect(page.locator("table")).to_be_hidden()
+
+    console.page.get_by_role("button", name="Sign out").click()
+    console.sign_in(DEVELOPER_KEY)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("status")).to_contain_text("of your own.")
+    assert "admin" not in console.page.locator("#audit-rows").inner_text()

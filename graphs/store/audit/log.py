@@ -110,7 +110,7 @@ def find_ask_records(connection: Connection, call_ids: Sequence[str]) -> Mapping
     """Find the records that say that these calls are to be asked, by call id."""
     if not call_ids:
         return {}
-    return {row.call_id: _from_row(row) for row in connection.execute(_ASK_RECORDS, {"calls": list(call_ids)})}
+    return {row.call_id: read_row(row) for row in connection.execute(_ASK_RECORDS, {"calls": list(call_ids)})}
 
 
 class AuditLog:
@@ -134,7 +134,7 @@ class AuditLog:
             for row in rows:
                 # Patterns tell upper case from lower; not every database does.
                 if criteria.tool is None or matches(criteria.tool, row.tool):
-                    found.append(_from_row(row))
+                    found.append(read_row(row))
                     if len(found) == criteria.limit:
                         break
             rows.close()
@@ -219,11 +219,11 @@ def _build_query(criteria: AuditFilter) -> AnySelect:
 def _read_records(connection: Connection) -> Iterator[tuple[AuditRecord, bool]]:
     """Yield all records, each with whether its arguments are stored in canonical form."""
     for row in connection.execute(_IN_ORDER.execution_options(yield_per=1000)):
-        record = _from_row(row)
+        record = read_row(row)
         yield record, row.args is None or dump_canonical_json(record.args) == row.args
 
 
-def _from_row(row: AnyRow) -> AuditRecord:
+def read_row(row: AnyRow) -> AuditRecord:
     values = dict(zip(RECORD_NAMES, row, strict=True))
     try:
         values["args"] = None if row.args is None else json.loads(row.args)
