@@ -35,6 +35,7 @@ from server.routes import (
     console,
     console_trial,
     console_audit,
+    console_servers,
     console_turns,
     docs,
     health,
@@ -108,6 +109,7 @@ def create_app(settings: Settings | None = None, *, ready: Callable[[], None] | 
         questions.router,
         console.router,
         console_audit.router,
+        console_servers.router,
         console_turns.router,
         console_trial.router,
     ):

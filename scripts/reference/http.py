@@ -83,6 +83,11 @@ ROUTES = {
         "For the console: graphs, servers, approvals and problems, as this key may see them.",
     ),
     "GET /console/api/graphs/{name}.svg": ("key", "For the console: a graph, drawn."),
+    "GET /console/api/servers/{name}/tools": (
+        "key",
+        "For the console: a server's tools with their schemas, and what the key's role may do with each; for the role "
+        "`admin` what every role may.",
+    ),
     "GET /console/api/turns": ("key", "For the console: the caller's last turns, at most `?limit=`."),
     "GET /console/api/audit": (
         "key",

@@ -1,6 +1,7 @@
 // MCP servers: how each is, why one is down, and the tools that this role may call.
 
 import { carryOpen, el, keyed, pill, plain } from "./dom.js";
+import { toolsOf } from "./tools.js";
 import { count } from "./words.js";
 
 const TONES = { up: "good", starting: "warn", down: "bad" };
@@ -26,5 +27,6 @@ function row(server) {
           el("ul", { class: "tools" }, server.tools.map((tool) => el("li", {}, el("code", {}, plain(tool))))),
         )
       : null,
+    toolsOf(server.name),
   );
 }

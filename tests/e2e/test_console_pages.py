@@ -296,3 +296,38 @@ def test_the_audit_is_searched_by_who_what_when_and_any_text(
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("of your own.")
     assert "admin" not in console.page.locator("#audit-rows").inner_text()
+
+
+def test_a_servers_tools_show_their_arguments_and_what_each_role_may_do(
+    console: ConsolePage, served: PinnedGateway, tools: Tools
+) -> None:
+    console.enter(ADMIN_KEY)
+    server = console.server("files")
+    server.get_by_text("Arguments and rights").click()
+    echo = server.locator(".tool-card").filter(has=console.page.get_by_text("echo", exact=True))
+    echo.locator("summary").first.click()
+    rights = echo.locator(".rights > li")
+    expect(rights).to_have_count(2)
+    expect(rights.first).to_contain_text(re.compile(r"role admin allow.*allow \* \(access\.yaml:\d+\)"))
+    expect(rights.last).to_contain_text(
+        re.compile(
+            r"role developer depends on the call.*allow files/echo when args\.text != \"secret\" \(access\.yaml:\d+\)"
+        )
+    )
+    expect(rights.last).to_contain_text("otherwise deny")
+    expect(echo.locator("pre")).to_be_hidden()
+    echo.get_by_text("Arguments, as JSON Schema").click()
+    expect(echo.locator("pre")).to_contain_text('"text": {')
+    environment = server.locator(".tool-card").filter(has=console.page.get_by_text("environment", exact=True))
+    environment.locator("summary").first.click()
+    expect(environment.locator(".rights > li").last).to_contain_text(
+        "role developer says nothing about it (access.yaml:"
+    )
+    holds(console)
+    console.shoot("tools")
+
+    console.page.get_by_role("button", name="Sign out").click()
+    console.sign_in(DEVELOPER_KEY)
+    server.get_by_text("Arguments and rights").click()
+    expect(server.locator(".tool-card > summary")).to_have_text("echo depends on the call")
+    assert "admin" not in console.page.locator("#servers").inner_text()
