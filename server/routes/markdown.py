@@ -17,8 +17,13 @@ _OPENED = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
 """The addresses that a link may lead to: those that leave this page, and run nothing."""
 _ALIGNMENTS = frozenset({"left", "center", "right"})
 
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("reference")
+MOST_CELLS = 5_000
+"""Cells that the tables of a text may come to. The parser fills up every row, so that a few thousand letters could become
+millions of cells; a text in which there might be more is read without tables."""
+
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").disable("reference")
 """Without HTML: `<b>` stays the text that it is. So does `[1]: address`, which would not be seen."""
+_TABLE_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable("reference")
 
 
 class MarkdownElement(TypedDict, total=False):
@@ -46,7 +51,10 @@ MarkdownTree = list[MarkdownElement | str]
 def build_markdown(text: str) -> MarkdownTree:
     """Build the tree of a Markdown text; of one that is nested beyond measure, a single paragraph with the text."""
     top: MarkdownElement = {"children": []}
-    if not _add_tokens([top], _PARSER.parse(text)):
+    lines = text.splitlines()
+    most_cells = len(lines) * max((line.count("|") + 1 for line in lines), default=0)
+    parser = _TABLE_PARSER if most_cells <= MOST_CELLS else _PARSER
+    if not _add_tokens([top], parser.parse(text)):
         return [MarkdownElement(tag="p", children=[text])]
     return top.get("children", [])
 
