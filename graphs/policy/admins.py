@@ -1,4 +1,4 @@
-"""Who may look at what other people did and may do."""
+"""Who may look at what other people did and may do, and try graphs as other roles."""
 
 from __future__ import annotations
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 
 from graphs.policy.caller import Caller
 
-ADMIN_ROLE = "admin"
-"""Who may try graphs as other roles: whoever has the role of this name, wholly."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RoleTrial:
@@ -35,8 +32,3 @@ class RoleTrial:
     def judges(self) -> tuple[Caller, ...]:
         """Those whose rules must each allow a call."""
         return (self.admin,) if self.role == self.admin.role else (self.player, self.admin)
-
-
-def may_try_roles(caller: Caller) -> bool:
-    """Whether the caller may try graphs as other roles."""
-    return caller.has_role(ADMIN_ROLE)

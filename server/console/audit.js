@@ -5,7 +5,7 @@ import { isDrawn, nodeAddress } from "./graphs.js";
 import * as server from "./server.js";
 import { count, lapse, moment } from "./words.js";
 
-const KINDS = { decision: "decision", call: "call", approval: "approval", pruned: "records forgotten" };
+const KINDS = { decision: "decision", call: "call", approval: "approval", endpoint: "passed on", pruned: "records forgotten" };
 const TONES = {
   allow: "good", ask: "warn", deny: "bad", approved: "good", rejected: "bad", expired: "warn", superseded: "dull",
   ok: "good", failed: "bad", stopped: "warn", unknown: "warn",
@@ -78,7 +78,7 @@ function show(found, older) {
 }
 
 function row(record) {
-  const word = record.kind === "call" ? record.outcome : record.verdict;
+  const word = ["call", "endpoint"].includes(record.kind) ? record.outcome : record.verdict;
   return el(
     "tr",
     {},

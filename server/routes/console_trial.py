@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool, StringConstraints, ValidationError
 
 from graphs.errors import NotAllowed, did_you_mean
-from graphs.policy.role_trial import ADMIN_ROLE, RoleTrial, may_try_roles
+from graphs.policy.admins import ADMIN_ROLE, is_admin
+from graphs.policy.role_trial import RoleTrial
 from graphs.policy.rules import Policy
 from graphs.runtime.runner import TurnRequest
 from server.auth.identity import Identity
@@ -79,7 +80,7 @@ async def try_graph(request: Request, facade: FacadeDep, identity: IdentityDep) 
 
 def find_objection(identity: Identity) -> str | None:
     """Find why this caller may try no graph; None: nothing is against it."""
-    if not may_try_roles(identity.caller):
+    if not is_admin(identity.caller):
         return f"Only the role {ADMIN_ROLE} may try a graph as a role."
     if not identity.remembers:
         return "Many people share this key and nobody vouches for who asks, so it may try no graph as a role."

@@ -423,34 +423,6 @@ def test_drawings_show_where_turns_are_now(
     expect(card.get_by_text("No turn runs now.")).to_be_visible()
 
 
-@pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_it_can_be_read_and_used_by_everybody(
-    chromium: Browser,
-    served: PinnedGateway,
-    screenshots: Path,
-    model: ChatModel,
-    elsewhere: ThreadPoolExecutor,
-    look: str,
-) -> None:
-    calls = [Call("files__echo", {"text": look}), Call("files__environment"), Call("files__fails")]
-    model.script(Answer(calls=calls), f"A {look} answer.", write(f"seen in {look}"), what_the_tools_said)
-    asked(served, f"Look at {look}.")
-    answer = waiting(elsewhere, served, f"Write in {look}.")
-    settings: dict[str, Any] = {"color_scheme": "dark" if look == "dark" else "light"}
-    if look == "phone":
-        settings["viewport"] = {"width": 390, "height": 844}
-    with console_page(chromium, served.now.root, screenshots, **settings) as page:
-        page.enter(ADMIN_KEY)
-        expect(page.graph("assistant").locator("g.node").first).to_be_visible()
-        page.opened(f"Look at {look}.")
-        page.shoot(look)
-        assert page.barriers() == []
-        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.decide(page.approval(f"seen in {look}"), "Reject")
-        assert page.complaints == []
-    answer.result(30)
-
-
 def test_two_hundred_turns_are_listed_and_what_was_opened_stays_open(
     console: ConsolePage, served: PinnedGateway, model: ChatModel
 ) -> None:

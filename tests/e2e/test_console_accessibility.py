@@ -133,6 +133,15 @@ def show_trial(page: ConsolePage) -> None:
     expect(box.get_by_role("status")).to_contain_text("The trial has ended")
 
 
+def show_audit(page: ConsolePage) -> None:
+    page.enter(ADMIN_KEY)
+    box = page.page.locator("#audit")
+    box.get_by_role("button", name="Search", exact=True).click()
+    expect(box.get_by_role("status")).to_contain_text("of everybody")
+    while (closed := box.locator("details:not([open]) > summary:visible")).count():
+        closed.first.click()
+
+
 def show_docs(page: ConsolePage) -> None:
     page.go("/docs")
     expect(page.page.get_by_role("heading", name="Routes")).to_be_visible()
@@ -146,6 +155,7 @@ VIEWS: dict[str, Callable[[ConsolePage], None]] = {
     "mistakes": show_mistakes,
     "away": show_being_away,
     "trial": show_trial,
+    "audit": show_audit,
     "docs": show_docs,
 }
 """Every view of the console, by the name of its picture, and what leads there. A new page is one more line."""

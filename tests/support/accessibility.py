@@ -48,12 +48,14 @@ def find_keyboard_traps(page: Page) -> list[str]:
     controls: list[str] = page.evaluate(LIST_CONTROLS)
     reached: set[int] = set()
     found: list[str] = []
+    last = -1
     # The browser begins where the last click was: at the top it begins when it went round once.
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
         focus = page.evaluate(LOOK_AT_FOCUS)
-        if focus["at"] in reached:
+        if focus["at"] in reached and focus["at"] != last:  # the parts of a date are one control
             break
+        last = focus["at"]
         if focus["at"] < 0:
             continue
         reached.add(focus["at"])
