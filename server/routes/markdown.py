@@ -18,8 +18,8 @@ _OPENED = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
 _ALIGNMENTS = frozenset({"left", "center", "right"})
 
 MOST_CELLS = 5_000
-"""Cells that the tables of a text may come to. The parser fills up every row, so that a few thousand letters could become
-millions of cells; a text in which there might be more is read without tables."""
+"""Cells that the tables of a text may come to. The parser fills up every row, so that a few thousand letters could
+become millions of cells; a text in which there might be more is read without tables."""
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").disable("reference")
 """Without HTML: `<b>` stays the text that it is. So does `[1]: address`, which would not be seen."""

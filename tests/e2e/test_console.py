@@ -216,7 +216,7 @@ def test_a_turn_shows_as_a_timeline(
     expect(echo).to_contain_text("role admin, allow '*' (access.yaml:")
     expect(echo.locator(".when")).to_have_text(re.compile(r"^\+\d.*, took \d"))
     expect(echo.locator("pre").first).to_contain_text('"text": "ahoy"')
-    expect(environment.locator(".pill")).to_have_text(["denied", "not run"])
+    expect(environment.locator("> .what .pill")).to_have_text(["denied", "not run"])
     expect(environment).to_contain_text("role admin, deny 'files/environment' (access.yaml:")
     expect(environment).to_contain_text("The environment may hold secrets.")
     expect(fails.locator(".pill")).to_have_text(["allowed", "failed"])
