@@ -155,6 +155,7 @@ class Talk:
                 self._failures.append(error)
             number += 1
             self.turns += 1
+            time.sleep(0.1)  # else they leave the commands no processor
 
     def wait_for(self, more: int) -> None:
         wanted = self.turns + more

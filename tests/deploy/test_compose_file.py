@@ -125,6 +125,14 @@ def test_every_image_of_deploy_has_an_exact_version_and_no_digest_was_lost() -> 
         assert image in images
 
 
+def test_our_images_are_built_here_and_asked_of_no_registry(compose: Compose) -> None:
+    ours = {name: service.spec for name, service in compose.services.items() if service.image.startswith("interlock")}
+    built = {spec["image"] for spec in ours.values() if "build" in spec}
+    for name, spec in ours.items():
+        assert spec["image"] in built, name
+        assert ("build" in spec) != (spec.get("pull_policy") == "never"), name
+
+
 def test_each_image_has_one_version_everywhere() -> None:
     names = [image.partition("@")[0].rpartition(":")[0] for image in list_images()]
     assert sorted({name for name in names if names.count(name) > 1}) == []
