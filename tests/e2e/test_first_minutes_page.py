@@ -112,9 +112,7 @@ def test_the_page_leads_from_a_clone_to_answers_with_tools_in_open_webui(
 
     look, serve_own_model, examine = LATER
     assert "filesystem/write_file" in newcomer.follow(look)
-    shown = newcomer.interrupt("make serve")
-    assert "Traceback" not in shown
-    assert re.search(r"^make: \S+ \[\S+ serve\] (Error 130|Interrupt)\n\Z", shown, re.MULTILINE), shown
+    assert "Traceback" not in newcomer.interrupt("make serve")
     newcomer.follow(serve_own_model)
     model.script(Answer(calls=[Call("filesystem__read_file", {"path": "/workspace/notes.txt"})]), "It says hello.")
     assert window.ask("What do my notes say?") == "It says hello."

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from support.processes import Process, running
+import psutil
+from support.processes import Process, descendants, running
 
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 FIRST_MINUTES = "first minutes"
@@ -88,8 +89,11 @@ class Newcomer:
     def interrupt(self, command: str) -> str:
         """Ctrl-C in the terminal where the command runs; returns all that was shown there."""
         process = self.begun.pop(command)
+        family = descendants(process.popen.pid)
         os.killpg(process.popen.pid, signal.SIGINT)
         process.popen.wait(timeout=30)
+        _, left = psutil.wait_procs(family, timeout=30)  # make does not always wait for them
+        assert left == []
         return process.text()
 
     def _begin(self, command: str, shown: Sequence[str]) -> str:
