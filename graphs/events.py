@@ -153,9 +153,12 @@ class PendingApproval:
     tool: str
     args: Mapping[str, Any]
     rule: str
+    """The rule that asks, with its place, and its reason behind it where it gives one."""
     approver: str | None
     expires: float | None
     """Seconds since the epoch."""
+    reason: str | None = None
+    """The sentence that the rule gives as its reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,11 @@ def describe_refusal(verdict: Verdict) -> str:
     return f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
 
 
+def find_reason(verdict: Verdict) -> str | None:
+    """Find the sentence that the deciding rule's author wrote for people."""
+    return verdict.reason if verdict.source_rule is None else verdict.source_rule.reason
+
+
 def build_denial(rule: str) -> Verdict:
     """Build a denial that no access rule gave."""
     return Verdict(decision="deny", rule=rule, approver=None, expires=None, reason=None)

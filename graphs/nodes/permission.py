@@ -13,7 +13,14 @@ from langgraph.types import interrupt
 from graphs.events import ApprovalNeeded, CallJudged, PendingApproval
 from graphs.nodes.audit_entries import Ruling, build_audit_entry
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
-from graphs.nodes.judge import CallVerdict, Judge, build_verdict_record, describe_refusal, warn_of_redefinition
+from graphs.nodes.judge import (
+    CallVerdict,
+    Judge,
+    build_verdict_record,
+    describe_refusal,
+    find_reason,
+    warn_of_redefinition,
+)
 from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
 from graphs.store.approvals import AlreadyDecided, Approval, ApprovalExpired, generate_approval_id
 from graphs.store.audit.record import AuditEntry
@@ -224,6 +231,7 @@ def build_approval(item: CallVerdict, context: Context, site: NodeSite, services
         created=now,
         expires=now + item.verdict.expires if item.verdict.expires is not None else None,
         definition=item.definition,
+        reason=find_reason(item.verdict),
     )
 
 
@@ -237,6 +245,7 @@ def build_pending_approval(entry: Approval) -> PendingApproval:
         rule=entry.rule,
         approver=entry.approver,
         expires=entry.expires,
+        reason=entry.reason,
     )
 
 
@@ -254,6 +263,7 @@ def build_interrupt_payload(entry: Approval, context: Context) -> dict[str, Any]
         "args": dict(entry.args),
         # As text, since the page shows no character that is not seen.
         "exactly": format_exact_json(dict(entry.args)),
+        "reason": entry.reason,
         "rule": entry.rule,
         "approver": entry.approver,
         "expires": entry.expires,

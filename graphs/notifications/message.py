@@ -108,6 +108,7 @@ def _describe_approval(
     decides = f"the role {approval.approver}" if approval.approver is not None else "whoever asked"
     lines = [
         _OUTCOMES.get(notice.outcome or "", ""),
+        f"Reason: {_show(redact(approval.reason))}" if approval.reason is not None else "",
         f"Asked by: {_describe_asker(redact(approval.caller, LONGEST_NAME), record)}",
         f"Graph: {approval.graph}",
         f"Call: {_show(approval.tool)}",
@@ -134,6 +135,7 @@ def _describe_approval(
             "tool": approval.tool,
             "args": args,
             "rule": rule,
+            "reason": approval.reason and redact(approval.reason),
             "caller": redact(approval.caller, LONGEST_NAME),
             "caller_key": record.key if record is not None else None,
             "caller_role": record.role if record is not None else None,

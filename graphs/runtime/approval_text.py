@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 from graphs.events import ApprovalNeeded, PendingApproval
 from graphs.text import escape_invisible, fit_json, fit_members, format_code_block, format_code_span
@@ -18,6 +19,34 @@ LONGEST_NAME = 60
 ONE_CALL = "This call needs approval before it runs:"
 SEVERAL_CALLS = "These calls need approval before they run:"
 CONSOLE_HINT = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
+
+GO_ON_THEN = (
+    "Once it is decided, write any message and the chat goes on from it; a message before that gives the call up."
+)
+WAITS_THEN = "This answer goes on by itself once it is decided."
+
+
+class RoleHolder(Protocol):
+    """Who acts with a role."""
+
+    def has_role(self, role: str) -> bool:
+        """Whether they act with this role, wholly."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who reads that a call waits: what they may decide, and where others do."""
+
+    caller: RoleHolder
+    console: str | None = None
+    """The address of the console, where it is known."""
+    waits: bool = False
+    """Their answer stays open until the call is decided."""
+
+    def may_decide(self, approver: str | None) -> bool:
+        """Whether they decide what this role decides; None: whoever asked does."""
+        return approver is None or self.caller.has_role(approver)
 
 
 class ApprovalReply(NamedTuple):
@@ -38,33 +67,62 @@ def parse_reply(text: str) -> ApprovalReply | None:
     return ApprovalReply("approve" if match[1].lower() == "approve" else "reject", match[2].lower())
 
 
-def render_question(event: ApprovalNeeded) -> str:
-    """Render the last words of a paused turn: each call with its arguments and rule, and how to answer (Markdown)."""
+def render_question(event: ApprovalNeeded, reader: Reader) -> str:
+    """Render the last words of a paused turn: each call with its reason, its arguments, how to answer, and its rule
+    (Markdown)."""
     one = len(event.pending) == 1
     head = ONE_CALL if one else SEVERAL_CALLS
-    return "\n\n".join([head, *(f"{describe_call(entry)}\n{render_instructions(entry)}" for entry in event.pending)])
+    calls = [
+        f"{describe_call(entry)}\n{render_instructions(entry, reader)}\n\n{render_why(entry.rule, entry.reason)}"
+        for entry in event.pending
+    ]
+    return "\n\n".join([head, *calls])
 
 
 def describe_call(entry: PendingApproval) -> str:
-    """Describe one pending call in Markdown: what exactly would run, and why it is asked."""
+    """Describe one pending call in Markdown: the reason why it is asked about, and what exactly would run."""
     whole = show_whole(entry.args)
     arguments = (
         format_code_block(whole, "json") if whole is not None else format_code_block(show_beginnings(entry.args))
     )
-    lines = [
-        f"**{format_code_span(escape_invisible(entry.tool))}**",
-        arguments,
-        f"Rule: {escape_invisible(entry.rule)}.",
-    ]
+    lines = [f"**{format_code_span(escape_invisible(entry.tool))}**", arguments]
+    if entry.reason is not None:
+        lines.insert(0, f"{render_sentence(entry.reason)}\n")
     if entry.expires is not None:
         lines.append(f"Open until {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(entry.expires))}.")
-    if entry.approver is not None:
-        lines.append(f"Only the role {entry.approver} may decide.")
     return "\n".join(lines)
 
 
-def render_instructions(entry: PendingApproval) -> str:
-    """Say how one pending call can be answered in a chat."""
+def render_why(rule: str, reason: str | None) -> str:
+    """Say which rule asks, for whoever looks after the rules. Its reason stands elsewhere."""
+    return f"Why: {escape_invisible(remove_reason(rule, reason))}."
+
+
+def remove_reason(rule: str, reason: str | None) -> str:
+    """The rule alone, with its place: an approval's `rule` has the reason behind it."""
+    return rule if reason is None else rule.removesuffix(f": {reason}")
+
+
+def render_sentence(words: str) -> str:
+    """Write words of an author as a sentence on one line."""
+    text = escape_invisible(words.strip())
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def render_decider(approval_id: str, approver: str, console: str | None, *, waits: bool = False) -> str:
+    """Say to somebody who may not decide a call who does, where, and how the chat goes on."""
+    then = WAITS_THEN if waits else GO_ON_THEN
+    where = f"on Interlock's console ({console})" if console else "on Interlock's console (`/console`)"
+    return (
+        f"Only the role {approver} may decide `{approval_id}`, {where} or over its API "
+        f"(`POST /v1/approvals/{approval_id}`). {then}"
+    )
+
+
+def render_instructions(entry: PendingApproval, reader: Reader) -> str:
+    """Say how one pending call can be answered in a chat, or by whom else."""
+    if entry.approver is not None and not reader.may_decide(entry.approver):
+        return render_decider(entry.approval_id, entry.approver, reader.console, waits=reader.waits)
     if is_shown_whole(entry.args):
         return f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`."
     return (

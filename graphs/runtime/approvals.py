@@ -84,9 +84,9 @@ DecisionOutcome = Resume | StillPending | Reply
 
 
 async def decide_by_text(
-    store: Store, reply: approval_text.ApprovalReply, caller: Caller, owner: str
+    store: Store, reply: approval_text.ApprovalReply, caller: Caller, owner: str, *, console: str | None = None
 ) -> DecisionOutcome:
-    """Decide by `approve ID` or `reject ID`, as a whole message."""
+    """Decide by `approve ID` or `reject ID`, as a whole message. `console`: its address, for who may not decide."""
     entry = await store.approvals.get(reply.approval_id)
     if entry is None or not may_know(entry, caller, owner):
         # The same words for an id that does not exist: nobody learns what others are asked.
@@ -95,7 +95,7 @@ async def decide_by_text(
     if entry.status in STATUS_BY_DECISION.values():
         return await follow_earlier_decision(store, entry, reply.decision, owner)
     if entry.approver is not None and not caller.has_role(entry.approver):
-        return Reply(f"Only the role {entry.approver} may decide `{entry.id}`. It still waits; nothing was run.")
+        return Reply(f"{approval_text.render_decider(entry.id, entry.approver, console)} Nothing was run.")
     if reply.decision == "approve" and entry.status == "pending" and not approval_text.is_shown_whole(entry.args):
         elsewhere = approval_text.CONSOLE_HINT.format(id=entry.id)
         return Reply(
@@ -130,9 +130,12 @@ async def follow_earlier_decision(
 
 
 async def decide_by_panel(
-    store: Store, panel_answer: PanelAnswer, page: ChatPage, caller: Caller, owner: str
+    store: Store, panel_answer: PanelAnswer, page: ChatPage, caller: Caller, owner: str, *, console: str | None = None
 ) -> DecisionOutcome:
-    """Decide by a panel that came back. It counts only where it is what was asked, of this caller, and still waits."""
+    """Decide by a panel that came back. It counts only where it is what was asked, of this caller, and still waits.
+
+    `console`: its address, for who may not decide.
+    """
     row = await store.turns.get(panel_answer.turn)
     if row is None or row.owner != owner:
         return Reply("This question was not asked of you, or is not known any more. Nothing was run.")
@@ -150,7 +153,7 @@ async def decide_by_panel(
             contradicted += notes[-1:] if entry.status != STATUS_BY_DECISION[decision] else []
             continue
         if entry.approver is not None and not caller.has_role(entry.approver):
-            notes.append(f"Only the role {entry.approver} may decide `{entry.id}`.")
+            notes.append(approval_text.render_decider(entry.id, entry.approver, console))
             continue
         try:
             await record_decision(store, entry.id, decision, caller)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
-from graphs.events import ApprovalNeeded, ClientCall, Pause, QuestionAsked
+from graphs.events import ApprovalNeeded, ClientCall, Pause, PendingApproval, QuestionAsked
 from graphs.policy.caller import Caller
 from graphs.runtime import approval_text, question_text
+from graphs.runtime.approval_text import Reader
 from graphs.runtime.chat_page import ChatPage
 from graphs.store.store import Store
 
@@ -14,11 +16,11 @@ POLL_SECONDS = 0.25
 """Seconds between two looks at what a stream waits for: it may be settled in another process."""
 
 
-def render_pause(pause: Pause) -> str:
+def render_pause(pause: Pause, reader: Reader) -> str:
     """Render the last words of a turn that pauses (Markdown)."""
     match pause:
         case ApprovalNeeded():
-            return approval_text.render_question(pause)
+            return approval_text.render_question(pause, reader)
         case QuestionAsked(question):
             return question_text.render_question(question)
 
@@ -27,17 +29,23 @@ def build_panel(pause: Pause, turn: str, page: ChatPage, caller: Caller) -> Clie
     """Build the call by which the chat page asks this caller; None where it cannot."""
     match pause:
         case ApprovalNeeded(pending):
-            return page.build_panel(turn, pending)
+            return page.build_panel(turn, select_own(pending, caller))
         case QuestionAsked(question):
             is_theirs = question.role is None or caller.has_role(question.role)
             return page.build_question_panel(turn, question) if is_theirs else None
 
 
-def render_preamble(pause: Pause, page: ChatPage) -> str:
+def select_own(pending: Sequence[PendingApproval], caller: Caller) -> Sequence[PendingApproval]:
+    """Those of the pending approvals that this caller may decide: nobody gets a button that does nothing."""
+    reader = Reader(caller)
+    return [entry for entry in pending if reader.may_decide(entry.approver)]
+
+
+def render_preamble(pause: Pause, page: ChatPage, caller: Caller) -> str:
     """Render what stands above that panel."""
     match pause:
         case ApprovalNeeded(pending):
-            return page.render_preamble(pending)
+            return page.render_preamble(select_own(pending, caller))
         case QuestionAsked(question):
             return page.render_question_preamble(question)
 

@@ -223,13 +223,16 @@ class Turn:
         # Whatever the person says next, this answer stands between it and the turn that waits.
         self._place = replace(self._place, parent=row.id)
         self._answer.announce(ApprovalNeeded(pending))
+        page, pause, caller = self._request.page, ApprovalNeeded(pending), self._request.caller
         if not self._request.buttons:
-            waiting = " ".join(f"{entry.tool}: {approval_text.render_instructions(entry)}" for entry in pending)
+            waiting = " ".join(
+                f"{entry.tool}: {approval_text.render_instructions(entry, self._request.reader)}" for entry in pending
+            )
             await self._finish("finished", f"{notice}. Still to be decided: {waiting}")
-        elif (panel := self._request.page.build_panel(row.id, pending)) is not None:
-            await self._finish("finished", self._request.page.render_preamble(pending), (panel,))
+        elif (panel := build_panel(pause, row.id, page, caller)) is not None:
+            await self._finish("finished", render_preamble(pause, page, caller), (panel,))
         else:
-            await self._finish("finished", f"{notice}. {approval_text.render_question(ApprovalNeeded(pending))}")
+            await self._finish("finished", f"{notice}. {render_pause(pause, self._request.reader)}")
 
     async def _resume(self, resume: Resume) -> None:
         """Go on with a turn that waited, whose calls are all decided by now."""
@@ -439,7 +442,7 @@ class Turn:
         """Keep the answer open until all is decided. A client that leaves meanwhile leaves a turn that waits."""
         self._pause_for = pause
         self._answer.announce(pause)
-        self._answer.add(TextDelta(render_pause(pause), new_paragraph=True))
+        self._answer.add(TextDelta(render_pause(pause, self._request.reader), new_paragraph=True))
         try:
             await self._recorder.pause(self._build_record())
             await wait_until_settled(self._store, pause)
@@ -489,9 +492,9 @@ class Turn:
         self._answer.announce(pause)
         page = self._request.page
         if self._request.buttons and (panel := build_panel(pause, self._place.id, page, self._request.caller)):
-            await self._finish("waiting", render_preamble(pause, page), (panel,))
+            await self._finish("waiting", render_preamble(pause, page, self._request.caller), (panel,))
         else:
-            await self._finish("waiting", render_pause(pause))
+            await self._finish("waiting", render_pause(pause, self._request.reader))
 
     async def _finish(self, outcome: TurnOutcome, text: str = "", calls: tuple[ClientCall, ...] = ()) -> None:
         """Record the turn, then ends its answer with a text and the calls that the client is to run: nobody can read

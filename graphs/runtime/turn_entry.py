@@ -73,10 +73,14 @@ async def choose_entry(store: Store, request: TurnRequest, conversation: Convers
             pass
     text = conversation.final_user_text
     if (reply := approval_text.parse_reply(text) if text is not None else None) is not None:
-        outcome = await approvals.decide_by_text(store, reply, request.caller, request.owner)
+        outcome = await approvals.decide_by_text(
+            store, reply, request.caller, request.owner, console=request.reader.console
+        )
         return await _keep_asking(store, request, conversation, outcome) if isinstance(outcome, Reply) else outcome
     if (answer := request.page.parse_panel_answer(request.messages)) is not None:
-        return await approvals.decide_by_panel(store, answer, request.page, request.caller, request.owner)
+        return await approvals.decide_by_panel(
+            store, answer, request.page, request.caller, request.owner, console=request.reader.console
+        )
     take = partial(_take_waiting, store)
     if (panel := request.page.parse_question_answer(request.messages)) is not None:
         return await questions.answer_by_panel(store, panel, request.page, request.caller, request.owner, take)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from graphs.policy.role_trial import RoleTrial
 from graphs.policy.rules import Caller
+from graphs.runtime.approval_text import Reader
 from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.runtime.compiler import ServedGraph
 from graphs.telemetry.token_count import TokenCount
@@ -58,6 +59,13 @@ class TurnRequest:
     trial: RoleTrial | None = None
     """The caller tries the graph as a role. Such a turn stands alone: nothing is restored into it, and no later one
     goes on with it."""
+
+    @property
+    def reader(self) -> Reader:
+        """Whoever reads that a call of this turn waits."""
+        notifications = self.served_graph.services.snapshot.gateway.notifications
+        console = None if notifications is None else notifications.console
+        return Reader(self.caller, console, waits=self.waits)
 
     @cached_property
     def digest(self) -> str:

@@ -58,6 +58,8 @@ class Approval:
     """When the call ran."""
     definition: str | None = None
     """Digest of the tool's definition when it was asked for; None in rows from before it was kept."""
+    reason: str | None = None
+    """The sentence that the rule gives as its reason; None where it gives none, and in rows from before it was kept."""
 
 
 class ApprovalError(InterlockError):

@@ -167,6 +167,7 @@ approvals = Table(
     Column("note", StorableText),
     Column("used", Float),
     Column("definition", String),
+    Column("reason", StorableText),
     Index("approvals_by_status", "status", "created"),
     Index("approvals_by_owner", "caller_owner", "created"),
     Index("approvals_by_created", "created"),

@@ -168,9 +168,9 @@ An error after the first byte of a stream is one last event with this body, and 
 APPROVAL = """
 ## An approval
 
-`id`, `status`, `graph`, `tool`, `args`, `digest` (of the tool and its arguments), `rule`, `caller`, `approver` (the
-role that decides, or `null` for whoever asked), `created`, `expires`, `decided_by` and `note`. Times are seconds since
-1970.
+`id`, `status`, `graph`, `tool`, `args`, `digest` (of the tool and its arguments), `rule` (with its place, and its
+reason behind it), `reason` (the rule's own sentence, or `null`), `caller`, `approver` (the role that decides, or `null`
+for whoever asked), `created`, `expires`, `decided_by` and `note`. Times are seconds since 1970.
 """
 QUESTION = """
 ## A question

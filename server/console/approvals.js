@@ -71,11 +71,12 @@ function card(entry) {
       el("strong", {}, plain(entry.graph)), " at ", moment(entry.created), " · ",
       el("code", {}, entry.id),
     ),
+    entry.reason === null ? null : el("p", { class: "reason" }, plain(sentence(entry.reason))),
     values(entry),
-    el("p", { class: "rule" }, "Asked for by ", plain(entry.rule), "."),
+    el("details", { "data-part": "why" }, el("summary", {}, "Why it is asked"), el("p", { class: "rule" }, plain(entry.why), ".")),
   );
   made.entry = entry;
-  made.append(entry.decidable ? decision(made, entry) : el("p", { class: "hint" }, "Only the role ", plain(entry.approver), " may decide this."));
+  made.append(entry.decidable ? decision(made, entry) : el("p", { class: "hint" }, "Only the role ", plain(entry.approver), " may decide this. Go on in the chat once it is decided."));
   return made;
 }
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import orjson
 
 from graphs.events import ClientCall, PendingApproval
-from graphs.runtime.approval_text import describe_call, is_shown_whole
+from graphs.runtime.approval_text import describe_call, is_shown_whole, remove_reason, render_sentence
 from graphs.runtime.chat_page import PanelAnswer
 from graphs.text import escape_invisible, fit_members, format_code_span, truncate
 
@@ -22,6 +22,8 @@ MOST_QUESTIONS = 3
 """Questions on one panel."""
 QUESTION, HEADER, DESCRIPTION = 500, 48, 240
 """Longest texts, in characters, that the page takes."""
+LONGEST_REASON = 200
+"""Characters of a rule's reason that stand before the call: the arguments need the rest of the question."""
 
 CALL_ID = re.compile(r"call_([0-9a-f]{32})_([a-z2-7]{8})")
 
@@ -85,13 +87,14 @@ def build_question(entry: PendingApproval) -> dict[str, Any] | None:
     if fitted is None or (fitted[1] and not is_shown_whole(entry.args)):
         return None
     runs = "the call that stands in full above" if fitted[1] else "this call"
-    description = f"Runs exactly {runs}, once. {escape_invisible(entry.rule)}"
+    why = entry.rule if choose_reason(entry) == "" else remove_reason(entry.rule, entry.reason)
+    description = f"Runs exactly {runs}, once. Why: {escape_invisible(why)}"
     return {
         "id": entry.approval_id,
         "header": truncate(escape_invisible(entry.tool), HEADER),
         "question": fitted[0],
         "options": [
-            {"label": "Reject", "description": "Nothing is run, and the model is told so."},
+            {"label": "Reject", "description": "This call is not run, and the answer goes on without it."},
             {"label": "Approve", "description": truncate(description, DESCRIPTION)},
         ],
     }
@@ -104,18 +107,38 @@ def is_shortened(entry: PendingApproval) -> bool:
 
 
 def fit_question(entry: PendingApproval) -> tuple[str, bool] | None:
-    """The words of the question, and whether a value in them is shortened; None where they do not fit."""
+    """The words of the question, and whether a value in them is shortened; None where they do not fit.
+
+    The rule's reason stands first, unless arguments would be shortened for it that fit without it.
+    """
+    reason = choose_reason(entry)
+    fitted = fit_call(entry, QUESTION - len(reason))
+    return None if fitted is None else (f"{reason}{fitted[0]}", fitted[1])
+
+
+def choose_reason(entry: PendingApproval) -> str:
+    """The rule's reason as the question begins with it; empty where there is none, or no room."""
+    if entry.reason is None:
+        return ""
+    reason = f"{truncate(render_sentence(entry.reason), LONGEST_REASON)} "
+    beside, alone = fit_call(entry, QUESTION - len(reason)), fit_call(entry, QUESTION)
+    return reason if beside is not None and (alone is None or beside[1] == alone[1]) else ""
+
+
+def fit_call(entry: PendingApproval, longest: int) -> tuple[str, bool] | None:
+    """The call as a question of so many characters, and whether a value in it is shortened; None where it does not
+    fit."""
     tool = format_code_span(escape_invisible(entry.tool))
     for note in ("", f" In full above, under {entry.approval_id}."):
         # The fence around the arguments is as long as what is in them asks for: it is measured, not guessed.
         for fence in (2, 12, 48):
-            room = QUESTION - len(f"Run {tool} with {{}}?{note}") - fence
+            room = longest - len(f"Run {tool} with {{}}?{note}") - fence
             fitted = fit_members([*entry.args.items()], room, separator=", ") if room > 0 else None
             if fitted is None or (fitted[1] and not note):
                 break
             members = "{" + ", ".join(fitted[0]) + "}"
             text = f"Run {tool} with {format_code_span(members)}?{note}"
-            if len(text) <= QUESTION:
+            if len(text) <= longest:
                 return text, fitted[1]
     return None
 

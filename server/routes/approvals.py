@@ -38,6 +38,7 @@ def format_approval(entry: Approval) -> dict[str, Any]:
         "args": dict(entry.args),
         "digest": entry.digest,
         "rule": entry.rule,
+        "reason": entry.reason,
         "caller": entry.caller,
         "approver": entry.approver,
         "created": entry.created,

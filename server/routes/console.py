@@ -18,6 +18,7 @@ from graphs.diagnostics.drawing import render_svg
 from graphs.diagnostics.drawing.looks import build_dark_style
 from graphs.diagnostics.overview import Overview, build_overview
 from graphs.diagnostics.timeline import TurnView, load_timeline
+from graphs.runtime.approval_text import remove_reason
 from graphs.runtime.approvals import Approval
 from graphs.runtime.questions import NodeQuestion, may_answer
 from graphs.text import dump_json
@@ -199,6 +200,7 @@ def format_overview(overview: Overview) -> dict[str, Any]:
             {
                 **approvals.format_approval(view.entry),
                 **format_arguments(view.entry),
+                "why": remove_reason(view.entry.rule, view.entry.reason),
                 "yours": view.yours,
                 "decidable": view.decidable,
             }

@@ -17,7 +17,7 @@ def write(text: str) -> Call:
 
 
 def ids(answer: str) -> list[str]:
-    return re.findall(r"`approve ([a-z2-7]{8})`", answer)
+    return re.findall(r"(?:`approve |may decide `)([a-z2-7]{8})`", answer)
 
 
 def with_ask(**rule: Any) -> dict[str, Any]:

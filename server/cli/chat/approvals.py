@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from graphs.runtime.approval_text import CONSOLE_HINT, show_beginnings, show_whole
+from graphs.runtime.approval_text import (
+    CONSOLE_HINT,
+    render_sentence,
+    render_why,
+    show_beginnings,
+    show_whole,
+)
 from graphs.text import escape_invisible
 from server.cli.chat.conversation import ChatPause
 from server.cli.chat.gateway_client import GatewayClient
@@ -69,15 +75,18 @@ async def find_pending(client: GatewayClient, pause: ChatPause) -> Sequence[Mapp
 
 
 def show_call(console: Console, entry: Mapping[str, Any]) -> None:
-    """Show what exactly would run, and why it is asked about."""
+    """Show the reason why it is asked about, what exactly would run, and by which rule."""
     args: Mapping[str, Any] = entry["args"]
+    reason: str | None = entry.get("reason")  # a gateway from before it was sent says it in the rule
     console.print()
+    if reason is not None:
+        console.print(Text(render_sentence(reason)))
     console.print(
         Text.assemble((escape_invisible(entry["tool"]), "bold yellow"), " waits for approval ", (entry["id"], "dim"))
     )
     whole = show_whole(args)
     console.print(Padding(Text(show_beginnings(args) if whole is None else whole), (0, 0, 0, 2)))
-    console.print(Text(f"Rule: {escape_invisible(entry['rule'])}.{describe_end(entry)}", "dim"))
+    console.print(Text(f"{render_why(entry['rule'], reason)}{describe_end(entry)}", "dim"))
 
 
 def describe_end(entry: Mapping[str, Any]) -> str:
@@ -92,7 +101,8 @@ def find_obstacle(entry: Mapping[str, Any], *, for_role: bool) -> str | None:
     if entry["approver"] is not None and not for_role:
         role = escape_invisible(entry["approver"])
         return (
-            f"Only the role {role} may decide. If that is you: /approve or /reject; else write on once it is decided."
+            f"Only the role {role} may decide, here with /approve or /reject, or on Interlock's console. "
+            "Write on once it is decided; a message before that gives the call up."
         )
     if show_whole(entry["args"]) is None:
         hint = CONSOLE_HINT.format(id=entry["id"]).replace("`", "")

@@ -164,7 +164,7 @@ async def test_whoever_vouches_for_an_approver_it_decides_what_waits_for_its_rol
         model.script(Answer(calls=[Call("files__write", {"text": "x"})]))
         asked = await gate.say("write x", key="sk-virtual")
         assert "Writing takes four eyes." in asked
-        assert "Only the role admin may decide." in asked
+        assert "Only the role admin may decide `" in asked
         assert await seen("sk-virtual") == [("ada", "admin", True, False)]
         assert await seen(peer) == []
         assert await seen(boss) == [("ada", "admin", False, True)]

@@ -109,7 +109,7 @@ def test_a_call_that_waits_is_asked_about_in_place(gateway: Gateway) -> None:
         chat.wait_for(r"files/write waits for approval")
         shown = chat.wait_for(r"(?s)\{.*?\[y/N\]")[0]
         assert '"text": "hello"' in shown
-        assert "Rule: role admin, ask 'files/write' (access.yaml:" in shown
+        assert "Why: role admin, ask 'files/write' (access.yaml:" in shown
         assert re.search(r"Open until\s+\d{4}-\d\d-\d\d\s+\d\d:\d\d:\d\d\s+\S+\.", shown)
         assert "This call needs approval" not in shown  # the gateway's own words say the same
         assert gateway.ran() == []
