@@ -240,3 +240,9 @@ def format_code_span(text: str) -> str:
 
 def _measure_longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
+
+
+def end_sentence(words: str) -> str:
+    """End an author's words as a sentence."""
+    text = words.strip()
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -15,6 +15,7 @@ from graphs.config.spec.servers import ServerSpec
 from graphs.errors import FailureKind
 from graphs.events import RoleVerdict
 from graphs.nodes.base import NodeSite, Services
+from graphs.nodes.refusals import Refusal, describe_denial, describe_rule, describe_undecided
 from graphs.nodes.state import Context, State, VerdictRecord
 from graphs.policy.caller import build_values
 from graphs.policy.limits import limit_turn_calls
@@ -43,6 +44,11 @@ class CallVerdict:
     """What a denial is, to a graph that calls the tool itself."""
     by_role: tuple[RoleVerdict, ...] = ()
     """In a trial, what the rules of each role say."""
+
+    @property
+    def is_denied_by_access(self) -> bool:
+        """Whether the rights of the caller deny it: not that there is no such tool, its arguments or a limit."""
+        return self.verdict.decision == "deny" and self.denial == "denied" and self.definition is not None
 
 
 class Judge:
@@ -172,26 +178,27 @@ def _build_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord
     if verdict.decision == "deny" or approval is None:
         # An `ask` that got here without an approval was never put to anybody: closed.
         decision = "allow" if verdict.decision == "allow" else "deny"
-        rule = describe_refusal(verdict)
+        rule = describe_rule(verdict)
+        if item.is_denied_by_access:
+            return _refuse(item, describe_denial(item.people_name, verdict, find_reason(verdict)))
         rule = f"nobody has approved it ({rule})" if verdict.decision == "ask" else rule
         return VerdictRecord(decision=decision, digest=item.digest, rule=rule)
     if verdict.decision == "ask" and verdict.approver != approval.approver:
         who = verdict.approver or "whoever asked"
-        rule = f"the rules changed meanwhile: it must now be approved by {who} ({describe_refusal(verdict)}); ask again"
+        rule = f"the rules changed meanwhile: it must now be approved by {who} ({describe_rule(verdict)}); ask again"
         return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
     if is_redefined(item, approval):
         rule = f"{item.people_name} is not the tool that was approved: its server changed its definition; ask again"
         return VerdictRecord(decision="deny", digest=item.digest, rule=rule)
     if approval.status == "approved" and approval.digest == item.digest:
         return VerdictRecord(decision="allow", digest=item.digest, rule=verdict.rule, approval=approval.id)
-    who = f" by {approval.decided_by}" if approval.decided_by else ""
-    note = f": {approval.note}" if approval.note else ""
-    words = {
-        "rejected": f"rejected{who}{note}",
-        "expired": "the approval expired before anybody decided",
-        "superseded": "nobody approved it; the person went on with another message instead",
-    }.get(approval.status, "the approval is for other arguments")
-    return VerdictRecord(decision="deny", digest=item.digest, rule=f"{words} (asked for by {approval.rule})")
+    return _refuse(item, describe_undecided(item.people_name, approval))
+
+
+def _refuse(item: CallVerdict, refusal: Refusal) -> VerdictRecord:
+    return VerdictRecord(
+        decision="deny", digest=item.digest, rule=refusal.rule, answer=refusal.answer, notice=refusal.notice
+    )
 
 
 def is_redefined(item: CallVerdict, approval: Approval | None) -> bool:
@@ -217,11 +224,6 @@ def build_tool_facts(served: ServedTool, servers: Mapping[str, ServerSpec]) -> T
         destructive=served.destructive,
         trusted=spec is not None and spec.trusted,
     )
-
-
-def describe_refusal(verdict: Verdict) -> str:
-    """Name the deciding rule, and the reason that its author gave."""
-    return f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
 
 
 def find_reason(verdict: Verdict) -> str | None:

@@ -17,10 +17,10 @@ from graphs.nodes.judge import (
     CallVerdict,
     Judge,
     build_verdict_record,
-    describe_refusal,
     find_reason,
     warn_of_redefinition,
 )
+from graphs.nodes.refusals import describe_rule
 from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
 from graphs.store.approvals import AlreadyDecided, Approval, ApprovalExpired, generate_approval_id
 from graphs.store.audit.record import AuditEntry
@@ -94,7 +94,7 @@ class PermissionNode:
         """
         services = self._services
         rulings = [
-            (item, Ruling(decision=item.verdict.decision, rule=describe_refusal(item.verdict)))
+            (item, Ruling(decision=item.verdict.decision, rule=describe_rule(item.verdict)))
             for item in judged
             if item.verdict.decision != "allow"
         ]
@@ -224,7 +224,7 @@ def build_approval(item: CallVerdict, context: Context, site: NodeSite, services
         tool=item.people_name,
         args=dict(item.call["args"]),
         digest=item.digest,
-        rule=describe_refusal(item.verdict),
+        rule=describe_rule(item.verdict),
         caller_owner=context.owner,
         caller=context.caller.user,
         approver=item.verdict.approver,

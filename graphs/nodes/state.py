@@ -29,6 +29,10 @@ class VerdictRecord(TypedDict):
     decision: str
     digest: str
     rule: str
+    answer: NotRequired[str]
+    """Why it is refused, for the model: what stands behind `TOOL was not run: `. Absent: the rule says it."""
+    notice: NotRequired[str]
+    """Why it is refused, for the person who chats."""
     approval: NotRequired[str]
     """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
     snapshot: NotRequired[str]

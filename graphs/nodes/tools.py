@@ -23,6 +23,7 @@ from graphs.events import Event, ToolFinished, ToolProgress, ToolRefused, ToolSt
 from graphs.nodes.audit_entries import Ruling, build_audit_entry
 from graphs.nodes.base import NodeSite, Services, ToolAccess, find_emitter
 from graphs.nodes.judge import CallVerdict, Judge, build_verdict_record, warn_of_redefinition
+from graphs.nodes.refusals import Refusal, build_refusal_message, describe_trouble, read_refusal
 from graphs.nodes.state import Context, State, VerdictRecord, find_last_request
 from graphs.store.approvals import Approval
 from graphs.store.audit.record import AuditEntry
@@ -57,7 +58,7 @@ class _Round(State):
 
     records: Mapping[str, AuditEntry]
     """By call id."""
-    objections: Mapping[str, str | None]
+    objections: Mapping[str, Refusal | None]
     """By call id: why it may not run; None where it may."""
     claimed: Mapping[str, ClaimResult]
     """By call id, for the calls that carry an allow."""
@@ -166,15 +167,15 @@ class ToolsNode:
 
     async def _rule_on_calls(
         self, calls: Sequence[ToolCall], state: State, context: Context, tools: Toolset
-    ) -> tuple[dict[str, str | None], dict[str, AuditEntry]]:
+    ) -> tuple[dict[str, Refusal | None], dict[str, AuditEntry]]:
         """Decide once more what may run: the objections, and the records for the audit, by call id."""
         judged = await self._judge.judge_round(calls, state, context)
         approvals = await self._load_approvals(judged, state, context)
-        objections: dict[str, str | None] = {}
+        objections: dict[str, Refusal | None] = {}
         records: dict[str, AuditEntry] = {}
         for item in judged:
-            why, ruling = rule_on(item, state, approvals.get(item.call_id), tools.find(item.call["name"]))
-            objections[item.call_id] = why
+            refusal, ruling = rule_on(item, state, approvals.get(item.call_id), tools.find(item.call["name"]))
+            objections[item.call_id] = refusal
             records[item.call_id] = self._build_entry(item.call, item.people_name, item.digest, ruling, state, context)
         return objections, records
 
@@ -214,8 +215,9 @@ class ToolsNode:
         """Answer a call whose arguments cannot be read, or that is not certain."""
         name, call_id = call["name"] or "", call["id"] or ""
         record_tool_refusal(self._services.metrics, None, None, call_id)
-        emit(ToolRefused(call_id, name, {"text": call["args"]}, why))
-        return build_refusal(call_id, name, name, why)
+        refusal = describe_trouble(name, why)
+        emit(ToolRefused(call_id, name, {"text": call["args"]}, refusal.notice))
+        return build_refusal_message(call_id, name, name, refusal)
 
     async def _claim(
         self, records: Sequence[AuditEntry], messages: Sequence[AnyMessage], context: Context, config: RunnableConfig
@@ -250,10 +252,11 @@ class ToolsNode:
         emit = find_emitter(cast("Context | None", runtime.context), runtime.stream_writer)
         record, claimed = state["records"][call_id], state["claimed"].get(call_id)
         if served is None or claimed is None:
-            why = state["objections"][call_id] or SERVER_GONE
+            refusal = state["objections"][call_id] or describe_trouble(people_name, SERVER_GONE)
             record_tool_refusal(self._services.metrics, served and served.server, served and served.name, call_id)
-            emit(ToolRefused(call_id, people_name, call["args"], why))
-            return build_refusal(call_id, call["name"], people_name, why)
+            emit(ToolRefused(call_id, people_name, call["args"], refusal.notice))
+            is_for_model = self._site.spec.role != "caller"
+            return build_refusal_message(call_id, call["name"], people_name, refusal, hints=is_for_model)
         if claimed.state != "claimed":
             return await self._answer_earlier_call(claimed, call, served, record, emit)
         return await self._execute(request, execute, served, record, emit)
@@ -355,18 +358,19 @@ class ToolsNode:
 
 def rule_on(
     item: CallVerdict, state: State, approval: Approval | None, served: ServedTool | None
-) -> tuple[str | None, Ruling]:
-    """Decide whether a call may run: the objection, None where there is none, and the ruling for the audit.
+) -> tuple[Refusal | None, Ruling]:
+    """Decide whether a call may run: why not, None where there is none, and the ruling for the audit.
 
     It runs where it carries an allow and would get one now: the state can only take rights away.
     """
     now = build_verdict_record(item, approval)
-    why = find_objection(state.get("verdicts", {}).get(item.call_id), item.digest, served)
-    if why is None and now["decision"] != "allow":
-        why = now["rule"]
+    refusal = find_objection(item, state.get("verdicts", {}).get(item.call_id), served)
+    if refusal is None and now["decision"] != "allow":
+        refusal = read_refusal(item.people_name, now)
         warn_of_redefinition(item, approval)
-    decision = "allow" if why is None else "deny"
-    return why, Ruling(decision=decision, rule=why or now["rule"], approval=now.get("approval"))
+    decision = "allow" if refusal is None else "deny"
+    rule = now["rule"] if refusal is None else refusal.rule
+    return refusal, Ruling(decision=decision, rule=rule, approval=now.get("approval"))
 
 
 def is_denied_by_verdict(record: AuditEntry, state: State) -> bool:
@@ -375,20 +379,15 @@ def is_denied_by_verdict(record: AuditEntry, state: State) -> bool:
     return verdict is not None and verdict["decision"] != "allow"
 
 
-def find_objection(verdict: VerdictRecord | None, digest: str, served: ServedTool | None) -> str | None:
+def find_objection(item: CallVerdict, verdict: VerdictRecord | None, served: ServedTool | None) -> Refusal | None:
     """Find why this call may not run; None: it carries an allow for exactly these arguments."""
     if verdict is None:
-        return NO_VERDICT
+        return describe_trouble(item.people_name, NO_VERDICT)
     if verdict["decision"] != "allow":
-        return verdict["rule"]
-    if verdict["digest"] != digest:
-        return "its arguments were changed after it was allowed"
-    return SERVER_GONE if served is None else None
-
-
-def build_refusal(call_id: str, name: str, people_name: str, why: str) -> ToolMessage:
-    """Build the model's answer to a call that was not run."""
-    return ToolMessage(f"{people_name} was not run: {why}.", tool_call_id=call_id, name=name, status="error")
+        return read_refusal(item.people_name, verdict)
+    if verdict["digest"] != item.digest:
+        return describe_trouble(item.people_name, "its arguments were changed after it was allowed")
+    return describe_trouble(item.people_name, SERVER_GONE) if served is None else None
 
 
 def build_earlier_result(claimed: ClaimResult, call_id: str, name: str) -> ToolMessage:

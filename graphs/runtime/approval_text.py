@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.text import escape_invisible, fit_json, fit_members, format_code_block, format_code_span
+from graphs.text import end_sentence, escape_invisible, fit_json, fit_members, format_code_block, format_code_span
 
 LONGEST_ARGUMENTS = 12_000
 """Characters of one call's arguments that are shown in a chat. What is longer is approved where it is shown whole."""
@@ -105,8 +105,7 @@ def remove_reason(rule: str, reason: str | None) -> str:
 
 def render_sentence(words: str) -> str:
     """Write words of an author as a sentence on one line."""
-    text = escape_invisible(words.strip())
-    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+    return end_sentence(escape_invisible(words.strip()))
 
 
 def render_decider(approval_id: str, approver: str, console: str | None, *, waits: bool = False) -> str:

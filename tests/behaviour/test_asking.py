@@ -62,7 +62,7 @@ async def test_a_rejected_call_never_runs(facade: Facade, model: ScriptedModel, 
     asked = await facade.say("write x")
     answer = await facade.say("write x", said(asked), f"reject {ids(asked)[0]}")
     assert answer == "All right."
-    assert "rejected by admin" in model.requests[-1].tool_results[0]
+    assert "rejected by the user" in model.requests[-1].tool_results[0]
     again = await facade.say("write x", said(asked), f"approve {ids(asked)[0]}")
     assert "already rejected" in again
     assert tools.ran() == []

@@ -55,7 +55,7 @@ async def test_an_approval_that_is_asked_for_again_can_be_given(
     ("decision", "answer", "calls"),
     [
         ("approve", "Got written.", ["write x"]),
-        ("reject", "The graph stopped here: files/write was not run: rejected by admin", []),
+        ("reject", "The graph stopped here: files/write was not run: rejected by the user", []),
     ],
 )
 async def test_the_next_message_goes_on_from_what_was_decided_elsewhere(

@@ -20,6 +20,7 @@ from server.cli.main import app
 STEPS = Path(__file__).parents[1] / "support" / "mcp_steps.py"
 SAY = {"type": "reply", "text": "{{ found }}", "next": "end"}
 FAILED = {"type": "reply", "text": "{{ error.node }} {{ error.kind }}: {{ error.message }}", "next": "end"}
+NOT_ALLOWED = "steps/names was not run: it is not allowed: role developer says nothing about it (access.yaml:8)."
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ class TestRights:
         async with serving(folder, tmp_path / "data") as facade:
             refused = await facade.say("go", key=DEVELOPER)
             assert await facade.say("go") == '["ada","grace"]'
-        assert refused == "look denied: steps/names was not run: role developer says nothing about it (access.yaml:8)."
+        assert refused == f"look denied: {NOT_ALLOWED}"
 
     async def test_a_refusal_without_a_way_ends_the_turn_in_words(
         self, tmp_path: Path, model: ScriptedModel, log: Path
@@ -206,9 +207,7 @@ class TestRights:
         folder = write(tmp_path, model, log, {"look": call("steps/names"), "say": SAY})
         async with serving(folder, tmp_path / "data") as facade:
             refused = await facade.say("go", key=DEVELOPER)
-        assert refused == (
-            "The graph stopped here: steps/names was not run: role developer says nothing about it (access.yaml:8)."
-        )
+        assert refused == f"The graph stopped here: {NOT_ALLOWED}"
 
     async def test_arguments_that_the_tool_does_not_take_are_invalid(
         self, tmp_path: Path, model: ScriptedModel, log: Path
@@ -228,7 +227,7 @@ class TestRights:
         ("decision", "answer", "calls"),
         [
             ("approve", "written", ["write x"]),
-            ("reject", "change rejected: files/write was not run: rejected by admin (asked for by ", []),
+            ("reject", "change rejected: files/write was not run: rejected by the user.", []),
         ],
     )
     async def test_a_call_waits_for_a_person_with_the_arguments_that_it_was_asked_with(

@@ -73,7 +73,7 @@ async def test_either_word_after_a_rejection_by_api_goes_on_without_the_call(
     answer = await facade.say("write x", said(asked), f"{word} {ids(asked)[0]}")
     assert answer.endswith("All right.")
     assert ("already rejected by admin" in answer) == (word == "approve")
-    assert "rejected by admin" in model.requests[-1].tool_results[0]
+    assert "rejected by the user" in model.requests[-1].tool_results[0]
     assert tools.ran() == []
 
 

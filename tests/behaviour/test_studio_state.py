@@ -156,7 +156,7 @@ def test_a_rejection_cannot_be_written_over(client: httpx.Client) -> None:
     ids = [message["id"] for message in client.get(f"/threads/{thread}/state").json()["values"]["messages"]]
     gone = [{"type": "remove", "content": "", "id": one} for one in ids]
     put(client, thread, "check", messages=[*gone, *invented(wanted)], verdicts=verdicts, asker="agent")
-    assert "rejected by studio" in result_of(run(client, thread), wanted["id"])
+    assert "rejected by the user" in result_of(run(client, thread), wanted["id"])
 
 
 def test_an_approval_is_used_once_whatever_the_state_says(client: httpx.Client) -> None:

@@ -298,7 +298,7 @@ def test_rejecting_here_runs_nothing_and_the_note_reaches_the_model(
     console.page.keyboard.press("Enter")
     expect(card.locator(".pill")).to_have_text("rejected by you")
     expect(card.get_by_role("button", name="Dismiss")).to_be_focused()
-    assert "rejected by admin: not today" in answer.result(30)
+    assert "rejected by the user: not today" in answer.result(30)
     assert tools.ran() == []
 
 

@@ -139,7 +139,7 @@ def test_enter_is_no_and_so_is_what_was_typed_too_early(gateway: Gateway) -> Non
         chat.wait_for(r"< files/write not run: ")
         chat.wait_for(r"As you like\.")
     assert gateway.ran() == []
-    assert "rejected by admin" in gateway.model.requests[-1].tool_results[0]
+    assert "rejected by the user" in gateway.model.requests[-1].tool_results[0]
 
 
 def test_several_calls_are_asked_about_one_by_one(gateway: Gateway) -> None:

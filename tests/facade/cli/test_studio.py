@@ -147,4 +147,4 @@ def test_a_rejected_interrupt_runs_nothing(studio: httpx.Client) -> None:
     run(studio, thread, ["values"], input=human("write hello to refused.txt"))
     parts = run(studio, thread, ["values"], command={"resume": "reject"})
     tools = [message for message in parts[-1][1]["messages"] if message["type"] == "tool"]
-    assert "rejected by studio" in tools[0]["content"]
+    assert "rejected by the user" in tools[0]["content"]
