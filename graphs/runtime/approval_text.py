@@ -35,7 +35,7 @@ class RoleHolder(Protocol):
 
 
 @dataclass(frozen=True)
-class Reader:
+class ApprovalReader:
     """Who reads that a call waits: what they may decide, and where others do."""
 
     caller: RoleHolder
@@ -67,7 +67,7 @@ def parse_reply(text: str) -> ApprovalReply | None:
     return ApprovalReply("approve" if match[1].lower() == "approve" else "reject", match[2].lower())
 
 
-def render_question(event: ApprovalNeeded, reader: Reader) -> str:
+def render_question(event: ApprovalNeeded, reader: ApprovalReader) -> str:
     """Render the last words of a paused turn: each call with its reason, its arguments, how to answer, and its rule
     (Markdown)."""
     one = len(event.pending) == 1
@@ -118,7 +118,7 @@ def render_decider(approval_id: str, approver: str, console: str | None, *, wait
     )
 
 
-def render_instructions(entry: PendingApproval, reader: Reader) -> str:
+def render_instructions(entry: PendingApproval, reader: ApprovalReader) -> str:
     """Say how one pending call can be answered in a chat, or by whom else."""
     if entry.approver is not None and not reader.may_decide(entry.approver):
         return render_decider(entry.approval_id, entry.approver, reader.console, waits=reader.waits)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from graphs.events import ApprovalNeeded, ClientCall, Pause, PendingApproval, QuestionAsked
 from graphs.policy.caller import Caller
 from graphs.runtime import approval_text, question_text
-from graphs.runtime.approval_text import Reader
+from graphs.runtime.approval_text import ApprovalReader
 from graphs.runtime.chat_page import ChatPage
 from graphs.store.store import Store
 
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.25
 """Seconds between two looks at what a stream waits for: it may be settled in another process."""
 
 
-def render_pause(pause: Pause, reader: Reader) -> str:
+def render_pause(pause: Pause, reader: ApprovalReader) -> str:
     """Render the last words of a turn that pauses (Markdown)."""
     match pause:
         case ApprovalNeeded():
@@ -37,7 +37,7 @@ def build_panel(pause: Pause, turn: str, page: ChatPage, caller: Caller) -> Clie
 
 def select_own(pending: Sequence[PendingApproval], caller: Caller) -> Sequence[PendingApproval]:
     """Those of the pending approvals that this caller may decide: nobody gets a button that does nothing."""
-    reader = Reader(caller)
+    reader = ApprovalReader(caller)
     return [entry for entry in pending if reader.may_decide(entry.approver)]
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from graphs.policy.role_trial import RoleTrial
 from graphs.policy.rules import Caller
-from graphs.runtime.approval_text import Reader
+from graphs.runtime.approval_text import ApprovalReader
 from graphs.runtime.chat_page import NO_PAGE, ChatPage
 from graphs.runtime.compiler import ServedGraph
 from graphs.telemetry.token_count import TokenCount
@@ -61,11 +61,11 @@ class TurnRequest:
     goes on with it."""
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> ApprovalReader:
         """Whoever reads that a call of this turn waits."""
         notifications = self.served_graph.services.snapshot.gateway.notifications
         console = None if notifications is None else notifications.console
-        return Reader(self.caller, console, waits=self.waits)
+        return ApprovalReader(self.caller, console, waits=self.waits)
 
     @cached_property
     def digest(self) -> str:

@@ -131,7 +131,7 @@ function decision(made, entry) {
   return el(
     "div",
     { class: "decision" },
-    el("label", { for: note.id }, "Note ", el("span", { class: "hint" }, "(the model reads it when you reject)")),
+    el("label", { for: note.id }, "Note ", el("span", { class: "hint" }, "(whoever asked reads it when you reject, and so does the model)")),
     el("div", { class: "answer" }, note, buttons),
     error,
   );

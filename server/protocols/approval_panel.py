@@ -54,6 +54,13 @@ def render_preamble(pending: Sequence[PendingApproval]) -> str:
     )
 
 
+def render_status(pending: Sequence[PendingApproval], panel: ClientCall) -> str:
+    """What stands above the answer while the panel is open: which calls wait for this person."""
+    shown = find_approval_ids(panel.arguments)
+    tools = dict.fromkeys(escape_invisible(entry.tool) for entry in pending if entry.approval_id in shown)
+    return f"Waits for your decision: {', '.join(tools)}"
+
+
 def is_same_panel(arguments: str, expected: str) -> bool:
     """Whether both arguments ask the same questions with the same options.
 

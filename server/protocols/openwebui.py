@@ -38,6 +38,8 @@ class Client:
     """A pending approval is an error: for programs, which read no question."""
     task: bool = False
     """A background task (title, tags, follow-ups): for the model alone, not for the graph."""
+    answers_panel: bool = False
+    """The request brings what a person chose on a panel of ours: the same answer goes on."""
     tools: Sequence[Mapping[str, Any]] = ()
     """The client's own function tools. Open WebUI's are its injected ones, which are not for our models."""
     chat: str | None = None
@@ -68,11 +70,18 @@ def read_client(headers: Mapping[str, str], body: ChatBody, *, for_people: bool)
         waits=pause == "wait",
         raises=pause == "error",
         task=webui and for_people and is_task(headers, body),
+        answers_panel=webui and answers_panel(body.messages),
         tools=() if webui else [tool for tool, name in zip(body.tools or (), names, strict=True) if name != ASK_USER],
         chat=headers.get(f"{PREFIX}chat-id") or None,
         message=headers.get(f"{PREFIX}message-id") or None,
         parent_message=headers.get(f"{PREFIX}user-message-parent-id") or None,
     )
+
+
+def answers_panel(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last message answers a panel of ours."""
+    found = approval_panel.parse_panel_answer(messages) or question_panel.parse_panel_answer(messages)
+    return found is not None
 
 
 def read_tool_name(tool: Mapping[str, Any], index: int) -> str:

@@ -8,14 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from graphs.events import NodeNote, ToolFinished, ToolProgress, ToolRefused, ToolStarted
+from graphs.events import (
+    ApprovalNeeded,
+    ClientCall,
+    NodeNote,
+    Pause,
+    QuestionAsked,
+    ToolFinished,
+    ToolProgress,
+    ToolRefused,
+    ToolStarted,
+)
 from graphs.text import escape_invisible, format_exact_json
+from server.protocols.approval_panel import render_status
 from server.protocols.sse import encode_sse
 
 
-def encode_status(text: str, *, done: bool) -> bytes:
-    """Encode Open WebUI's live status line; it belongs in an event without `choices`."""
-    return encode_sse({"event": {"type": "status", "data": {"description": text, "done": done}}})
+def encode_status(text: str, *, done: bool, hidden: bool = False) -> bytes:
+    """Encode Open WebUI's live status line; it belongs in an event without `choices`. `hidden`: no line any more."""
+    data = {"description": text, "done": done, **({"hidden": True} if hidden else {})}
+    return encode_sse({"event": {"type": "status", "data": data}})
 
 
 def encode_done(index: int, item: Mapping[str, Any], status: str) -> bytes:
@@ -61,6 +73,22 @@ class ResponseItems:
         """Encode that the last note is over, for the page shows it as running until then; empty without one."""
         note, self._note = self._note, ""
         return encode_status(note, done=True) if note else b""
+
+    def show_waiting(self, pause: Pause, panel: ClientCall) -> bytes:
+        """Encode a line above the answer that says what the panel waits for: without it the answer is an empty bubble.
+
+        No card is shown of a call that waits: the page would put buttons of its own on it, which run nothing.
+        """
+        match pause:
+            case ApprovalNeeded(pending):
+                text = render_status(pending, panel)
+            case QuestionAsked():
+                text = "Waits for your answer"
+        return encode_status(text, done=False)
+
+    def hide_waiting(self) -> bytes:
+        """Encode that the panel of this answer was answered, which takes away the line of `show_waiting`."""
+        return encode_status("Answered", done=True, hidden=True)
 
     def finish_call(self, event: ToolFinished) -> bytes:
         """Encode the result of a call."""

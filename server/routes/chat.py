@@ -50,6 +50,7 @@ async def chat(request: Request) -> Response:
             items=items,
             raises_pause=client.raises,
             names_pause=client.kind != "open-webui" or not client.items,
+            answers_panel=client.answers_panel,
         )
         return await stream_turn(request, turn, encoder, facade.settings)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
+from playwright.sync_api import Route, expect
 from support.chatmodel import ChatModel
 from support.chatpage import ChatPage, Chromium
 from support.gateway import PinnedGateway
@@ -26,6 +30,7 @@ def asked(page: ChatPage, model: ChatModel, tools: Tools) -> ChatPage:
     assert "files/write" in words
     assert "Ahoi, Zoë" in words
     assert "access.yaml" in words
+    page.wait_for_status("Waits for your decision: files/write")
     assert tools.ran() == []
     return page
 
@@ -35,11 +40,13 @@ def test_a_write_asks_and_reject_runs_nothing(asked: ChatPage, model: ChatModel,
     asked.shoot("asked")
     asked.decide("Reject")
     answer = asked.answer()
-    asked.cards()
+    [card] = [card for card in asked.cards() if card.name != "ask_user"]
     asked.shoot("rejected")
 
     assert answer.startswith("I will write.")
     assert "rejected" in answer.lower()
+    assert (card.state, card.output) == ("failed", "You rejected files/write.")
+    assert asked.status() == ""
     assert tools.ran() == []
     assert len(model.chats) == 2
 
@@ -52,6 +59,7 @@ def test_approve_runs_the_call_exactly_once(asked: ChatPage, model: ChatModel, t
     asked.shoot("approved")
 
     assert answer == "I will write.\nI found written"
+    assert asked.status() == ""
     assert (card.name, card.state, card.input, card.output) == ("files/write", "done", {"text": TEXT}, "written")
     assert tools.ran() == [f"write {TEXT}"]
     assert len(model.chats) == 2
@@ -77,6 +85,45 @@ def test_approve_after_the_browser_was_closed_and_opened_again_runs_it_once(
     assert not page.asks()
     assert tools.ran() == [f"write {TEXT}"]
     assert len(model.chats) == 2
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_while_it_waits_the_answer_says_so_on_any_screen(asked: ChatPage, look: Literal["light", "dark"]) -> None:
+    asked.page.emulate_media(color_scheme=look)
+    for width in (1280, 390):
+        asked.page.set_viewport_size({"width": width, "height": 800})
+        asked.wait_for_status("Waits for your decision: files/write")
+        assert asked.options() == ["Reject", "Approve"]
+        asked.shoot(f"waits-{look}-{width}")
+    asked.decide("Reject")
+    asked.answer()
+    asked.cards()
+    asked.shoot(f"rejected-{look}-390")
+    assert asked.status() == ""
+
+
+def test_a_late_answer_to_the_click_leaves_open_webuis_stop_button_until_the_page_is_loaded_again(
+    asked: ChatPage, ada: Chromium
+) -> None:
+    """Open WebUI's, and said in docs/guide/openwebui.md: it takes up the task of a click after that task has ended."""
+    address = asked.address
+    with asked.page.expect_response(re.compile("/resolve$")):
+        asked.page.route(re.compile("/resolve$"), answer_late)
+        asked.decide("Approve")
+    assert asked.answer() == "I will write.\nI found written"
+    expect(asked.page.get_by_label("Stop", exact=True)).to_be_visible()
+    asked.shoot("stop-stays")
+    ada.close()
+    page = ada.open(address)
+    assert page.answer() == "I will write.\nI found written"
+    assert not page.can_stop()
+
+
+def answer_late(route: Route) -> None:
+    """Let the browser have the answer to its click after the chat has ended."""
+    answer = route.fetch()
+    time.sleep(2)
+    route.fulfill(response=answer)
 
 
 def test_approve_after_interlock_was_restarted_runs_it_once(

@@ -233,6 +233,7 @@ def test_approving_here_lets_the_open_answer_go_on(
     answer = waiting(elsewhere, served, "Write two lines.")
     card = console.approval("line one")
     expect(card).to_contain_text("files/write")
+    card.get_by_text("Why it is asked").click()
     expect(card).to_contain_text("role admin, ask 'files/write' (access.yaml:")
     expect(card).to_contain_text(re.compile(r"expires in 1\d min \d+ s"))
     expect(card.locator("dd pre")).to_have_text("line one\nline twoU+202E")
@@ -540,7 +541,12 @@ def test_approving_here_continues_the_chat_in_open_webui(
 ) -> None:
     model.script(write("operator: set sail"), what_the_tools_said)
     page.send("Set sail.")
-    assert "operator: set sail" in page.question()
+    # A role of others decides: no buttons, but who decides, where, and what happens then.
+    asked = page.answer()
+    assert "Only the role operator may decide" in asked
+    assert "operator: set sail" in asked
+    assert not page.asks()
+    page.shoot("others-decide")
     with console_page(chromium, interlock.now.root, screenshots) as operator:
         operator.enter(OPERATOR_KEY)
         card = operator.approval("operator: set sail")
@@ -552,7 +558,6 @@ def test_approving_here_continues_the_chat_in_open_webui(
         expect(operator.turn("Set sail.")).to_have_count(0)
         assert operator.complaints == []
     assert tools.ran() == []
-    page.decide("Approve")
-    assert page.answer() == "I will write.\nI found written"
+    assert page.ask("Go on.") == "I found written"
     page.shoot("approved-in-the-console")
     assert tools.ran() == ["write operator: set sail"]

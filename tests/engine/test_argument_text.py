@@ -73,7 +73,7 @@ def asked(args: dict[str, Any], tool: str = "files/write", rule: str = "role adm
     return PendingApproval("abcd2345", "call", tool, args, rule, None, None)
 
 
-ANA = approval_text.Reader(Caller(user="ana", role="admin", key="k"))
+ANA = approval_text.ApprovalReader(Caller(user="ana", role="admin", key="k"))
 
 
 class Shortened(NamedTuple):
@@ -297,7 +297,7 @@ def test_a_reason_takes_no_room_from_the_arguments() -> None:
 def test_who_may_not_decide_reads_who_does_where_and_what_happens_then(console: str | None) -> None:
     entry = replace(asked({"host": "web-1"}), approver="boss")
     text = approval_text.render_question(
-        approval_text.ApprovalNeeded((entry,)), approval_text.Reader(ANA.caller, console)
+        approval_text.ApprovalNeeded((entry,)), approval_text.ApprovalReader(ANA.caller, console)
     )
     assert "Reply" not in text
     assert (
@@ -305,5 +305,5 @@ def test_who_may_not_decide_reads_who_does_where_and_what_happens_then(console: 
         "(`POST /v1/approvals/abcd2345`). Once it is decided, write any message and the chat goes on from it; "
         "a message before that gives the call up."
     ) in text
-    waits = approval_text.render_instructions(entry, approval_text.Reader(ANA.caller, console, waits=True))
+    waits = approval_text.render_instructions(entry, approval_text.ApprovalReader(ANA.caller, console, waits=True))
     assert waits.endswith("This answer goes on by itself once it is decided.")

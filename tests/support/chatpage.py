@@ -218,6 +218,19 @@ class ChatPage:
         """Whether the panel is there now."""
         return self._panel().count() > 0
 
+    def status(self) -> str:
+        """The line above the newest answer; empty where there is none."""
+        lines = self._answer.locator(".status-description")
+        return lines.last.inner_text().strip() if lines.count() else ""
+
+    def wait_for_status(self, text: str) -> None:
+        """Returns once that line says this."""
+        expect(self._answer.locator(".status-description").last).to_have_text(text)
+
+    def can_stop(self) -> bool:
+        """Whether the page offers to stop an answer."""
+        return self.page.get_by_label("Stop", exact=True).count() > 0
+
     def titles(self) -> list[str]:
         """The chats in the sidebar, newest first."""
         if self.page.locator("#sidebar").get_attribute("data-state") != "true":

@@ -11,12 +11,14 @@ from graphs.events import (
     AnnotationsAdded,
     ApprovalNeeded,
     CallJudged,
+    ClientCall,
     ClientCalls,
     Event,
     Finished,
     LogprobsDelta,
     ModelFinished,
     NodeNote,
+    Pause,
     QuestionAsked,
     ReasoningDelta,
     RefusalDelta,
@@ -54,6 +56,14 @@ class ToolItems(Protocol):
         """Encode that the last note is over; empty where there was none."""
         ...
 
+    def show_waiting(self, pause: Pause, panel: ClientCall) -> bytes:
+        """Encode what the panel that ends the answer waits for."""
+        ...
+
+    def hide_waiting(self) -> bytes:
+        """Encode that the panel was answered with which this answer ended before."""
+        ...
+
     def finish_call(self, event: ToolFinished) -> bytes:
         """Encode the result of a call."""
         ...
@@ -89,13 +99,17 @@ class ChunkEncoder:
         items: ToolItems | None,
         raises_pause: bool = False,
         names_pause: bool = True,
+        answers_panel: bool = False,
     ) -> None:
         """`raises_pause`: a turn that waits for approval is an error. `names_pause`: its last chunk names what it waits
-        for."""
+        for. `answers_panel`: this answer goes on with what a panel asked."""
         self._raises_pause = raises_pause
         self._names_pause = names_pause
         self._pending: Sequence[str] = ()
         self._question: str | None = None
+        self._answers_panel = answers_panel
+        self._pause: Pause | None = None
+        self._panel: ClientCall | None = None
         self._head: dict[str, Any] = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -150,6 +164,7 @@ class ChunkEncoder:
                     if self._items:
                         parts.append(self._items.refuse_call(event))
                 case ClientCalls():
+                    self._panel = event.calls[0] if self._pause is not None else None
                     calls = [{"index": index, **body} for index, body in enumerate(build_call_bodies(event))]
                     parts.append(self._encode_chunk({"tool_calls": calls}, None))
                 case Finished(reason, usage):
@@ -157,14 +172,18 @@ class ChunkEncoder:
                         refuse_pause(self._pending, self._question)
                     if self._items:
                         parts.append(self._items.close_note())
+                        if self._pause is not None and self._panel is not None:
+                            parts.append(self._items.show_waiting(self._pause, self._panel))
                     parts += (self._encode_chunk({}, reason), *self._encode_usage(usage), DONE)
                     self.done = True
                 case ApprovalNeeded(pending):
+                    self._pause = event
                     self._pending = [entry.approval_id for entry in pending]
                 case QuestionAsked(question):
+                    self._pause = event
                     self._question = question.question_id
                 case ModelFinished():
-                    self._pending, self._question = (), None  # it went on
+                    self._pending, self._question, self._pause = (), None, None  # it went on
                 case CallJudged():
                     pass
         return b"".join(parts)
@@ -181,7 +200,8 @@ class ChunkEncoder:
     def _encode_opening(self) -> bytes:
         """Encode the role delta, once, before everything else."""
         self._is_open = True
-        return self._encode_chunk({"role": "assistant", "content": ""}, None)
+        opening = self._encode_chunk({"role": "assistant", "content": ""}, None)
+        return opening + self._items.hide_waiting() if self._items and self._answers_panel else opening
 
     def _encode_chunk(
         self, delta: dict[str, Any], finish: str | None, logprobs: Mapping[str, bytes] | None = None
