@@ -136,7 +136,7 @@ class Judge:
             verdict = await self._decide(facts, digest, context.caller, context)
             return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition)
         verdicts = {each.role: await self._decide(facts, digest, each, context) for each in context.trial.judges}
-        by_role = tuple(RoleVerdict(role, each.decision, describe_refusal(each)) for role, each in verdicts.items())
+        by_role = tuple(RoleVerdict(role, each.decision, describe_rule(each)) for role, each in verdicts.items())
         verdict = combine_verdicts([*verdicts.values()])
         return CallVerdict(call, call_id, digest, served.people_name, verdict, served.definition, by_role=by_role)
 

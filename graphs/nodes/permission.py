@@ -74,7 +74,7 @@ class PermissionNode:
         verdicts: dict[str, VerdictRecord] = {}
         entries: list[AuditEntry] = []
         for item in judged:
-            rule = describe_refusal(item.verdict)
+            rule = describe_rule(item.verdict)
             if item.verdict.decision == "ask":
                 why = f"this is a trial, in which nobody is asked ({rule}); go on without its result"
                 record = VerdictRecord(decision="deny", digest=item.digest, rule=why)
@@ -200,7 +200,7 @@ def may_decide(entry: Approval, context: Context) -> bool:
 def build_call_judged(item: CallVerdict) -> CallJudged:
     """Build what the admin who tries a graph sees of a verdict."""
     verdict = item.verdict
-    rule = describe_refusal(verdict)
+    rule = describe_rule(verdict)
     return CallJudged(item.call_id, item.people_name, item.call["args"], verdict.decision, rule, item.by_role)
 
 
