@@ -131,7 +131,9 @@ class ToolsNode:
             allowed = [record for record in records.values() if record.verdict == "allow"]
             if context.is_dry_run:
                 await self._services.store.audit.append([replace(record, outcome="trial") for record in allowed])
-                objections = {key: why or DRY_RUN for key, why in objections.items()}
+                objections = {
+                    key: why or describe_trouble(records[key].tool, DRY_RUN) for key, why in objections.items()
+                }
                 allowed = []
             if cached is not None and allowed and allowed[0].approval is None:
                 await self._record_cached_result(allowed[0], cached)

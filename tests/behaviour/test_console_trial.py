@@ -184,7 +184,7 @@ async def test_a_dry_run_shows_the_verdicts_of_both_and_runs_nothing(
     answer = spoken(events)
     assert "files/echo was not run: this is a trial, in which no tool runs" in answer
     assert "files/write was not run: this is a trial, in which nobody is asked (role admin, ask" in answer
-    assert "files/pid was not run: role developer, deny 'files/pid'" in answer
+    assert "files/pid was not run: it is not allowed: Nobody needs it; rule: role developer, deny 'files/pid'" in answer
     assert tools.ran() == []
     assert of_kind(events, "started") == of_kind(events, "result") == []
 
