@@ -45,19 +45,24 @@ class Refusal:
 
 
 async def explain_refusal(
-    store: Store, snapshot: Snapshot, registry: ToolRegistry, caller: Caller, owner: str, call_id: str
+    store: Store,
+    snapshot: Snapshot,
+    registry: ToolRegistry,
+    evaluator: Evaluator,
+    caller: Caller,
+    owner: str,
+    call_id: str,
 ) -> Refusal:
     """Explain why a call of the owner's was refused. Nothing is called. Raises NoRefusal and StorageError."""
     records = await store.audit.find(AuditFilter(owners=[owner], calls=[call_id], kind="decision"))
     if not records or records[0].verdict != "deny":
         raise NoRefusal("No call of yours with this id was refused.")
     record = records[0]
+    if record.role != " & ".join(caller.roles):  # the rules of those whom a trial played, or of a role of before
+        raise NoRefusal(f"This call was refused to the role {record.role}, and yours is {' & '.join(caller.roles)}.")
     facts = await _build_facts(store, snapshot, registry, owner, record)
-    values, evaluator = build_values(caller, facts), Evaluator()
-    try:
-        rulings = await evaluator.resolve(lambda: explain_roles(snapshot.policy, caller, facts, values), values)
-    finally:
-        await evaluator.close()
+    values = build_values(caller, facts)
+    rulings = await evaluator.resolve(lambda: explain_roles(snapshot.policy, caller, facts, values), values)
     hindrance = find_hindrance(snapshot, caller, facts) if record.graph in snapshot.graphs else _describe_gone(record)
     verdict = (
         Verdict(decision="deny", rule=hindrance)

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/console/api/audit")
 
 Words = Annotated[str, Query(max_length=LONGEST)]
 Verdict = Literal["", "allow", "ask", "deny", "approved", "rejected", "expired", "superseded"]
-Outcome = Literal["", "ok", "failed", "stopped", "unknown", "cached"]
+Outcome = Literal["", "ok", "failed", "stopped", "unknown", "cached", "trial"]
 
 
 @router.get("")

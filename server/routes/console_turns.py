@@ -42,7 +42,13 @@ async def refusal(call: str, facade: FacadeDep, identity: IdentityDep) -> Respon
         raise BadRequest("Of people whom nobody vouches for, no call is told.", status=404)
     try:
         found = await explain_refusal(
-            facade.engine.store, revision.snapshot, revision.tool_registry, identity.caller, identity.owner, call
+            facade.engine.store,
+            revision.snapshot,
+            revision.tool_registry,
+            facade.engine.evaluator,
+            identity.caller,
+            identity.owner,
+            call,
         )
     except NoRefusal as error:
         raise BadRequest(str(error), status=404) from None
