@@ -68,9 +68,13 @@ class Catalog:
         """Whether LiteLLM has a model, whatever it is for."""
         return name in self.names or self.find_wildcard(name) is not None
 
-    def find_modes(self, name: str) -> frozenset[str | None]:
-        """Find what a model is for, by each of the entries that share its name; empty or None: it is not known."""
-        return frozenset(entry.mode for entry in self.find_entries(name))
+    def find_modes(self, name: str, *, by_wildcard: bool = True) -> frozenset[str | None]:
+        """Find what a model is for, by each of the entries that share its name; empty or None: it is not known.
+
+        `by_wildcard`: where it has no entry of its own, those of the others of its wildcard tell.
+        """
+        entries = self.find_entries(name) if by_wildcard else self.entries.get(name, ())
+        return frozenset(entry.mode for entry in entries)
 
     def leads_back(self, name: str) -> bool:
         """Whether every request for a model comes back to Interlock."""
@@ -136,13 +140,14 @@ class ModelList:
             and (mode is None or mode in catalog.find_modes(name))
         ]
 
-    async def find_modes(self, name: str) -> frozenset[str | None] | None:
-        """Find what a model that is offered is for; None where there is no such model. The list is refreshed for a name
-        that it does not hold."""
+    async def find_modes(self, name: str, *, by_wildcard: bool = True) -> frozenset[str | None] | None:
+        """Find what a model that is offered is for, as `Catalog.find_modes` does; None where there is no such model.
+        The list is refreshed for a name that it does not hold."""
         for seconds in (FRESH_SECONDS, RETRY_SECONDS):
             await self._load(seconds)
             if self.catalog.is_there(name) and not self.catalog.leads_back(name):
-                return self.catalog.find_modes(name) if matches_any(self._patterns, name) else None
+                is_offered = matches_any(self._patterns, name)
+                return self.catalog.find_modes(name, by_wildcard=by_wildcard) if is_offered else None
         return None
 
     async def has(self, name: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,13 +86,13 @@ async def pass_on(
     model: ChatModel,
     route: EndpointRoute,
     body: bytes,
-    headers: Mapping[str, str],
+    accept: str,
     *,
     key: SecretStr | None,
     silence: float,
 ) -> aiohttp.ClientResponse:
-    """Send a body as it came, with `content-type` and `accept` of `headers`, and return the answer, whose bytes are
-    still to be read, as they are: nothing is unpacked. Whoever gets it closes it.
+    """Send a JSON body as it came, and return the answer, whose bytes are still to be read, as they are: nothing is
+    unpacked. Whoever gets it closes it. `accept` is the client's header.
 
     `key` takes the place of our own; `silence` is how many seconds the endpoint may say nothing. Nothing is tried
     twice: it may have cost money. Raises ModelError where the endpoint does not answer with success.
@@ -102,8 +101,9 @@ async def pass_on(
     patience = max(silence, SLOW_SILENCE) if route.is_slow else silence
     sent = {
         **model.build_headers(key),
-        "content-type": headers.get("content-type", "application/json"),
-        "accept": headers.get("accept", "*/*"),
+        # Not the client's: as a form, the same bytes would say another model than the JSON that was checked.
+        "content-type": "application/json",
+        "accept": accept,
     }
     try:
         async with asyncio.timeout(2 * patience):

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from graphs.errors import ModelError
 from graphs.llm.model_info import SPEECH_MODE
 from graphs.llm.pass_through import PASSED_HEADERS, ROUTES, EndpointRoute, build_silence_error, pass_on
+from graphs.policy.request_fields import FieldRefused
 from graphs.policy.rules import Caller
 from graphs.runtime.revision import Revision
 from graphs.store.audit.record import AuditEntry
@@ -29,6 +30,8 @@ CLIENT_LEFT = 499
 TAIL = 8 * 1024
 """Bytes at the end of an answer in which the tokens that it used are looked for."""
 _TOTAL = re.compile(rb'(?<!\\)"total_tokens"\s*:\s*([0-9]{1,12})')
+_DATA = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,", re.ASCII)
+"""How a picture begins that stands in a text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ class PassedRequest:
     fields: Mapping[str, Any]
     """What the body says, the model apart."""
     body: bytes
-    headers: Mapping[str, str]
+    accept: str
+    """What the client takes: its header."""
     caller: Caller
     owner: str
     key: SecretStr | None
@@ -69,6 +73,8 @@ class Passage:
         self._spenders: tuple[str, ...] = ()
         self._response: aiohttp.ClientResponse | None = None
         self._is_sent = False
+        self._is_refused = False
+        """The endpoint did not do it, so it has used nothing."""
         self._is_whole = False
         self._sent_bytes = 0
         self._tail: deque[bytes] = deque()
@@ -86,18 +92,29 @@ class Passage:
         await revision.check_fields({n: v for n, v in fields.items() if n not in route.content}, request.caller)
         tokens = await revision.admission.admit(request.caller, request.owner, route.counts_as)
         self._spenders = tokens.roles if tokens is not None and route.is_counted else ()
+        if self._spenders and is_uncounted_stream(fields):
+            raise FieldRefused(
+                'stream_options: your role limits tokens, so a stream must say what it used; send {"include_usage": '
+                "true}.",
+                "stream_options",
+            )
         self._is_sent = True
         gateway = revision.snapshot.gateway
-        self._response = await pass_on(
-            revision.model,
-            route,
-            request.body,
-            request.headers,
-            key=request.key if gateway.models.key == "caller" else None,
-            silence=gateway.models.timeout,
-        )
+        try:
+            self._response = await pass_on(
+                revision.model,
+                route,
+                request.body,
+                request.accept,
+                key=request.key if gateway.models.key == "caller" else None,
+                silence=gateway.models.timeout,
+            )
+        except ModelError as error:
+            self._is_refused = error.code != "timeout"
+            raise
         headers = self._response.headers
-        return AnswerHead(self._response.status, {name: headers[name] for name in PASSED_HEADERS if name in headers})
+        passed = {name: headers[name] for name in PASSED_HEADERS if name in headers}
+        return AnswerHead(self._response.status, {name: text for name, text in passed.items() if is_sendable(text)})
 
     async def iter_body(self) -> AsyncGenerator[bytes]:
         """Iterate over the answer's bytes as they come. Raises ModelError where it breaks off."""
@@ -126,12 +143,14 @@ class Passage:
         if not self._is_sent:
             return
         request = self._request
-        if self._spenders and (tokens := self._count_tokens()):
-            await self._store.usage.spend(
-                TokenSpend(owner=request.owner, roles=self._spenders, tokens=tokens, now=time.time())
-            )
         self._metrics.count_endpoint_bytes(f"/v1/{request.route.path}", len(request.body), self._sent_bytes)
-        await self._store.audit.append([self._build_entry(status)])
+        try:
+            if self._spenders and (tokens := self._count_tokens()):
+                await self._store.usage.spend(
+                    TokenSpend(owner=request.owner, roles=self._spenders, tokens=tokens, now=time.time())
+                )
+        finally:
+            await self._store.audit.append([self._build_entry(status)])
 
     def _build_entry(self, status: int) -> AuditEntry:
         request = self._request
@@ -167,13 +186,31 @@ class Passage:
             self._tail_bytes -= len(self._tail.popleft())
 
     def _count_tokens(self) -> int:
-        """Count the tokens that the endpoint says, or estimate them from what was sent; nothing for a failure."""
-        if self._response is None:
+        """Count the tokens that the endpoint says, or estimate them from what was sent; nothing for a failure.
+
+        An answer may quote what was sent, and so a lower number than its own: the highest counts.
+        """
+        if self._is_refused:
             return 0
-        if self._is_whole and (found := _TOTAL.findall(b"".join(self._tail)[-TAIL:])):
-            return int(found[-1])
-        content = [value for name, value in self._request.fields.items() if name in self._request.route.content]
-        return estimate_tokens(content)
+        route = self._request.route
+        estimate = estimate_tokens([value for name, value in self._request.fields.items() if name in route.content])
+        found = _TOTAL.findall(b"".join(self._tail)[-TAIL:]) if self._is_whole else ()
+        if not found:
+            return estimate
+        said = max(map(int, found))
+        return max(said, estimate) if route.group == "rerank" else said
+
+
+def is_uncounted_stream(fields: Mapping[str, Any]) -> bool:
+    """Whether an answer is to be streamed that will not say how many tokens it used."""
+    options = fields.get("stream_options")
+    says = isinstance(options, Mapping) and cast("Mapping[str, object]", options).get("include_usage") is True
+    return bool(fields.get("stream")) and not says
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header of the endpoint's can be sent on (RFC 9110, section 5.5: visible ASCII and spaces)."""
+    return text.isascii() and text.isprintable()
 
 
 def estimate_tokens(content: object) -> int:
@@ -183,7 +220,7 @@ def estimate_tokens(content: object) -> int:
     while left:
         value = left.pop()
         if isinstance(value, str):
-            characters += 0 if value.startswith("data:") else len(value)
+            characters += 0 if _DATA.match(value) else len(value)
         elif isinstance(value, Mapping):
             left += cast("Mapping[str, object]", value).values()
         elif isinstance(value, Sequence):

@@ -169,7 +169,11 @@ class Revision(Generic[Attachment]):
         chats = "Ask it with POST /v1/chat/completions."
         if name in self.served_graphs and policy.may_use_graph(caller, name):
             raise FieldRefused(f"model: {name!r} is a graph. {chats}", "model")
-        modes = None if name in self.served_graphs else await self._model_list.find_modes(name)
+        # Of a wildcard's other models nothing follows for one that must be known to be for this.
+        is_strict = route.group == "completions"
+        modes = (
+            None if name in self.served_graphs else await self._model_list.find_modes(name, by_wildcard=not is_strict)
+        )
         if modes is None:
             problem = self._model_list.problem
             raise UnknownModel(
@@ -180,8 +184,8 @@ class Revision(Generic[Attachment]):
             caller, self.snapshot.gateway.default_graph
         ):
             raise NotAllowed(f"The role {caller.role} may not use the model {name!r} (access.yaml).")
-        if route.group == "completions":
-            if COMPLETION_MODE not in modes:
+        if is_strict:
+            if modes != frozenset([COMPLETION_MODE]):
                 known = ", ".join(sorted(mode for mode in modes if mode)) or "unknown"
                 raise FieldRefused(
                     f"model: the mode of {name!r} is {known}, not {COMPLETION_MODE} (model_info.mode in LiteLLM's "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -10,8 +11,8 @@ from server.protocols.errors import BadRequest
 
 MOST_VALUES = 300_000
 """Commas and brackets of one body: texts as lists of tokens have many, a thousand of them some 250,000."""
-MOST_DEEP = 64
-"""Levels of lists and objects."""
+MOST_FIELDS = 200
+"""Fields of one body, those inside of others apart."""
 
 
 def read_fields(raw: bytes) -> Mapping[str, Any]:
@@ -34,9 +35,10 @@ def read_fields(raw: bytes) -> Mapping[str, Any]:
     if not isinstance(read, dict):
         raise BadRequest("The body is not a JSON object.")
     fields = cast("dict[str, Any]", read)
-    if len(fields) != len(pairs):  # the outermost object is the last that was read
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+    if len(pairs) > MOST_FIELDS:  # the outermost object is the last that was read
+        raise BadRequest(f"The body has {len(pairs):,} fields; {MOST_FIELDS} are taken.")
+    if len(fields) != len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise BadRequest(f"{twice[:64]}: this field stands twice in the body.", param=twice[:64])
     return fields
 

@@ -53,17 +53,21 @@ class PassThrough:
                 model=model,
                 fields=fields,
                 body=raw,
-                headers=request.headers,
+                accept=request.headers.get("accept", "*/*"),
                 caller=identity.caller,
                 owner=identity.owner,
                 key=SecretStr(read_key(request.headers)) if identity.litellm_knows else None,
             )
             passage = Passage(revision, facade.engine.store, facade.engine.metrics, passed)
             head = await open_passage(request, passage)
+            try:
+                return PassedAnswer(passage, head, facade.settings.send_timeout, revision.in_flight.leave)
+            except BaseException:
+                await passage.close(500)
+                raise
         except BaseException:
             revision.in_flight.leave()
             raise
-        return PassedAnswer(passage, head, facade.settings.send_timeout, revision.in_flight.leave)
 
 
 def refuse_loop(request: Request, model: str) -> None:

@@ -27,6 +27,8 @@ MODELS: Mapping[str, str | None] = {
     "completer": "completion",
     "mystery": None,
     "secret-embedder": "embedding",
+    "wild/*": None,
+    "wild/instruct": "completion",
 }
 EMBEDDING = {
     "object": "list",
@@ -63,6 +65,14 @@ async def read_audit(data: Path) -> list[dict[str, Any]]:
     result = await asyncio.to_thread(CliRunner().invoke, app, words, env={"INTERLOCK_DATA": str(data)})
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+async def wait_for_records(data: Path, number: int) -> list[dict[str, Any]]:
+    """The records of so many requests: each is written, after its tokens, once its client has its answer."""
+    async with asyncio.timeout(20):
+        while len(records := await read_audit(data)) < number:
+            await asyncio.sleep(0.05)
+    return records
 
 
 async def test_the_official_client_gets_embeddings(tmp_path: Path, keys: None) -> None:
@@ -148,8 +158,7 @@ async def test_a_client_that_leaves_before_an_answer_ends_the_request_upstream(t
                 timeout=0.5,
             )
         await asyncio.wait_for(endpoint.was_left.wait(), 10)
-        await asyncio.sleep(0.1)
-    (record,) = await read_audit(tmp_path / "data")
+        (record,) = await wait_for_records(tmp_path / "data", 1)
     assert (record["outcome"], record["args"]["status"]) == ("stopped", 499)
 
 
@@ -254,6 +263,31 @@ async def test_a_body_that_two_programs_could_read_differently_is_refused(
         assert not endpoint.arrivals
 
 
+async def test_a_body_cannot_be_another_by_calling_itself_a_form(tmp_path: Path, keys: None) -> None:
+    async with passing(tmp_path) as (facade, endpoint):
+        body = b'{"model":"embedder","input":"x&model=secret-embedder&input=stolen&z="}'
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        assert (await post(facade, "embeddings", body, DEVELOPER, **form)).status_code == 200
+        assert endpoint.arrivals[0].headers["content-type"] == "application/json"
+
+
+async def test_a_body_of_very_many_fields_holds_nobody_up(tmp_path: Path, keys: None) -> None:
+    async with passing(tmp_path) as (facade, endpoint):
+        body = "{" + "".join(f'"{number:x}":0,' for number in range(140_000)) + '"zz":1,"zz":2}'
+        answer = await asyncio.wait_for(post(facade, "embeddings", body.encode(), DEVELOPER), 10)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"] == "The body has 140,002 fields; 200 are taken."
+        assert not endpoint.arrivals
+
+
+async def test_a_header_of_the_endpoint_that_cannot_be_sent_is_left_out(tmp_path: Path, keys: None) -> None:
+    async with passing(tmp_path) as (facade, endpoint):
+        endpoint.headers = {"content-type": "audio/mpeg", "content-disposition": 'attachment; filename="ł.mp3"'}
+        answer = await post(facade, "audio/speech", {"model": "speaker", "input": "Hello", "voice": "alloy"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg")
+        assert "content-disposition" not in answer.headers
+
+
 @pytest.mark.parametrize("field", ["api_base", "api_key", "base_url", "extra_headers", "mock_response", "tags"])
 async def test_settings_of_litellm_are_no_clients_to_set(tmp_path: Path, keys: None, field: str) -> None:
     async with passing(tmp_path) as (facade, endpoint):
@@ -278,7 +312,7 @@ async def test_completions_are_passed_on_where_they_are_named_and_only_to_their_
         async with facade.client() as client:
             stream = await client.completions.create(model="completer", prompt="Say", stream=True)
             assert [chunk.choices[0].text async for chunk in stream] == ["Hi"]
-        for model in ("scripted", "mystery"):
+        for model in ("scripted", "mystery", "wild/gpt-9"):
             answer = await post(facade, "completions", {"model": model, "prompt": "Say"})
             assert answer.status_code == 400, model
             assert "Ask it with POST /v1/chat/completions." in answer.json()["error"]["message"]
@@ -292,10 +326,10 @@ async def test_the_list_shows_models_by_their_mode(tmp_path: Path, keys: None) -
         return [entry["id"] for entry in answer.json()["data"]]
 
     async with passing(tmp_path) as (facade, _):
-        assert await list_ids("") == ["assistant", "scripted", "completer", "mystery"]
+        assert await list_ids("") == ["assistant", "scripted", "completer", "mystery", "wild/instruct"]
         assert await list_ids("?mode=embedding") == ["embedder", "secret-embedder"]
         assert await list_ids("?mode=embedding", DEVELOPER) == ["embedder"]
-        assert await list_ids("?mode=all") == ["assistant", *MODELS]
+        assert await list_ids("?mode=all") == ["assistant", *(name for name in MODELS if "*" not in name)]
         assert await list_ids("?mode=nosuch") == []
         headers = {"authorization": f"Bearer {ADMIN}"}
         spoken = await facade.http.get(f"{facade.url}/audio/models", headers=headers)
@@ -351,8 +385,64 @@ async def test_tokens_count_as_the_endpoint_says_or_as_the_texts_are_long(tmp_pa
         for _ in range(3):
             assert (await post(facade, "embeddings", body, DEVELOPER)).status_code == 200  # 3 each
         endpoint.pieces = (b"{}",)
-        for _ in range(2):
+        for records in (3, 4):
+            await wait_for_records(tmp_path / "data", records)
             assert (await post(facade, "embeddings", body, DEVELOPER)).status_code == 200  # 50 each
+        await wait_for_records(tmp_path / "data", 5)
+        assert (await post(facade, "embeddings", body, DEVELOPER)).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer"),
+    [
+        pytest.param("embeddings", {"input": "data: " + "t" * 400}, b"{}", id="a text that looks like a picture"),
+        pytest.param(
+            "rerank",
+            {"query": "t" * 400, "documents": [{"total_tokens": 0}]},
+            b'{"results": [{"document": {"total_tokens": 0}}]}',
+            id="an answer that quotes a number of the client's",
+        ),
+    ],
+)
+async def test_tokens_are_counted_whatever_the_texts_say(
+    tmp_path: Path, keys: None, path: str, body: Mapping[str, Any], answer: bytes
+) -> None:
+    role = {"limits": {"tokens_per_day": 100}, "models": ["embedder", "mystery"]}
+    async with passing(tmp_path, developer=role) as (facade, endpoint):
+        endpoint.pieces = (answer,)
+        body = {"model": "embedder" if path == "embeddings" else "mystery", **body}
+        assert (await post(facade, path, body, DEVELOPER)).status_code == 200
+        await wait_for_records(tmp_path / "data", 1)
+        assert (await post(facade, path, body, DEVELOPER)).status_code == 429
+
+
+async def test_a_stream_that_would_not_say_its_tokens_is_refused_where_they_are_limited(
+    tmp_path: Path, keys: None
+) -> None:
+    role = {"limits": {"tokens_per_day": 100}, "models": ["completer"]}
+    async with passing(tmp_path, developer=role, endpoints=["completions"]) as (facade, endpoint):
+        body = {"model": "completer", "prompt": "Say", "stream": True}
+        answer = await post(facade, "completions", body, DEVELOPER)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream_options")
+        assert not endpoint.arrivals
+        counted = {**body, "stream_options": {"include_usage": True}}
+        assert (await post(facade, "completions", counted, DEVELOPER)).status_code == 200
+
+
+async def test_a_request_that_the_client_leaves_is_counted_and_one_that_fails_is_not(
+    tmp_path: Path, keys: None
+) -> None:
+    async with passing(tmp_path, developer={"limits": {"tokens_per_day": 100}}) as (facade, endpoint):
+        body = {"model": "embedder", "input": "t" * 400}
+        endpoint.status = 500
+        assert (await post(facade, "embeddings", body, DEVELOPER)).status_code == 502
+        endpoint.status, endpoint.stalls_at = 200, -1
+        with pytest.raises(httpx.ReadTimeout):
+            await facade.http.post(
+                f"{facade.url}/embeddings", json=body, headers={"authorization": f"Bearer {DEVELOPER}"}, timeout=0.5
+            )
+        await wait_for_records(tmp_path / "data", 2)
+        endpoint.stalls_at = None
         assert (await post(facade, "embeddings", body, DEVELOPER)).status_code == 429
 
 
