@@ -27,7 +27,7 @@ class NoRefusal(InterlockError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class ExplainedRefusal:
     """A refused call, explained."""
 
     tool: str
@@ -52,7 +52,7 @@ async def explain_refusal(
     caller: Caller,
     owner: str,
     call_id: str,
-) -> Refusal:
+) -> ExplainedRefusal:
     """Explain why a call of the owner's was refused. Nothing is called. Raises NoRefusal and StorageError."""
     records = await store.audit.find(AuditFilter(owners=[owner], calls=[call_id], kind="decision"))
     if not records or records[0].verdict != "deny":
@@ -71,7 +71,7 @@ async def explain_refusal(
     )
     ways = [] if hindrance is None else [f"This would have to change: {hindrance}."]
     ways += [sentence for ruling in rulings for sentence in _list_ways(snapshot, ruling, str(facts.tool))]
-    return Refusal(
+    return ExplainedRefusal(
         tool=record.tool,
         rule=record.rule,
         is_outdated=record.snapshot != snapshot.id,

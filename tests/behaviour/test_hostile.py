@@ -190,7 +190,7 @@ async def test_people_behind_a_key_without_signatures_are_kept_apart(
         asked = await facade.say("write x", key="ilk_webui", headers=alice)
         bearer = {"authorization": "Bearer ilk_webui"}
         listed = await facade.http.get(f"{facade.url}/approvals", headers={**bearer, **bob})
-        answer = await facade.say(f"approve {asked.split('may decide `')[1][:8]}", key="ilk_webui", headers=bob)
+        answer = await facade.say(f"approve {asked.split('`approve ')[1][:8]}", key="ilk_webui", headers=bob)
     assert listed.json()["data"] == []
     assert "Nothing that you may decide" in answer
     assert tools.ran() == []
@@ -294,7 +294,7 @@ async def test_instructions_in_the_middle_join_the_first(facade: Facade, model: 
 async def test_what_was_run_before_a_stop_is_not_forgotten(facade: Facade, model: ScriptedModel, tools: Tools) -> None:
     model.script(Answer("I will write.", calls=[write("x")]), Answer("x", stall_after=0), "I know.")
     asked = await facade.say("write x")
-    yes = f"approve {asked.split('may decide `')[1][:8]}"
+    yes = f"approve {asked.split('`approve ')[1][:8]}"
     turn = asyncio.create_task(facade.stream("write x", said(asked), yes))
     arrived = await model.arrived(2)
     turn.cancel()

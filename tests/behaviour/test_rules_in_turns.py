@@ -63,7 +63,10 @@ async def test_at_most_three_calls_are_three_however_many_are_asked_for_at_once(
         assert sorted(tools.ran()) == ["echo 0", "echo 1", "echo 2"]
         results = model.requests[1].tool_results
         assert results[:3] == ["0", "1", "2"]
-        assert all("holds only when turn.calls < 3: Three are enough." in result for result in results[3:])
+        refused = (
+            "Three are enough; rule: role admin, allow 'files/echo' (access.yaml:4) holds only when turn.calls < 3."
+        )
+        assert all(refused in result for result in results[3:])
         assert "holds only when turn.calls < 3" in model.requests[2].tool_results[10]
         model.script(Answer(calls=[echo("a new turn")]), "Done.")
         assert await facade.say("go", said("Done."), "again") == "Done."

@@ -302,7 +302,7 @@ def test_each_line_of_the_log_is_json(whole: Whole) -> None:
 
 def lines(log: Path) -> list[dict[str, Any]]:
     """The log's JSON lines; what is announced on stdout at the start is for people."""
-    announced = ("Interlock serves", "  ", "key ", "url ", "console ", "docs ", "Try it:")
+    announced = ("Interlock serves", "  ", "key ", "url ", "console ", "docs ", "Try it:", "A chat page")
     return [json.loads(line) for line in log.read_text().splitlines() if not line.startswith(announced)]
 
 

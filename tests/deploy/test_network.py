@@ -37,6 +37,9 @@ REACHES = {
     ("litellm", "interlock", 8080),
     ("mcp-proxy", "interlock", 8080),
     ("postgres", "interlock", 8080),
+    # It copies the database, on the network of the store alone, where Interlock is too.
+    ("backup", "postgres", 5432),
+    ("backup", "interlock", 8080),
 }
 
 
