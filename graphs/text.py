@@ -242,6 +242,14 @@ def _measure_longest_run(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
 
 
+def escape_on_one_line(text: str) -> str:
+    """Write a text of others on one line: line breaks and tabs as single spaces, and nothing in it that does not show.
+
+    It cannot look like a line of ours.
+    """
+    return escape_invisible(" ".join(text.split()))
+
+
 def end_sentence(words: str) -> str:
     """End an author's words as a sentence."""
     text = words.strip()

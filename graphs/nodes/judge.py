@@ -197,7 +197,12 @@ def _build_record(item: CallVerdict, approval: Approval | None) -> VerdictRecord
 
 def _refuse(item: CallVerdict, refusal: Refusal) -> VerdictRecord:
     return VerdictRecord(
-        decision="deny", digest=item.digest, rule=refusal.rule, answer=refusal.answer, notice=refusal.notice
+        decision="deny",
+        digest=item.digest,
+        rule=refusal.rule,
+        answer=refusal.answer,
+        notice=refusal.notice,
+        hint=refusal.hint,
     )
 
 

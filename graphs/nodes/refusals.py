@@ -9,13 +9,11 @@ from langchain_core.messages import ToolMessage
 from graphs.nodes.state import VerdictRecord
 from graphs.policy.rules import Verdict
 from graphs.store.approvals import Approval
-from graphs.text import end_sentence
+from graphs.text import end_sentence, escape_on_one_line
 
-WHO_CHANGES_IT = "Only an administrator of this Interlock can change that, in its rules (access.yaml)."
+WHO_DECIDES = "The rules of this Interlock (access.yaml) decide that; ask whoever looks after them."
 NOT_AGAIN = "Do not make this call again with these arguments."
 NOT_AGAIN_UNASKED = "Do not make this call again unless the user asks for it."
-HINTS = {"denied": NOT_AGAIN, "rejected": NOT_AGAIN_UNASKED}
-"""What a model is told beside why its call was refused, by the kind of the refusal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,33 +32,41 @@ class Refusal:
 
 def describe_trouble(tool: str, why: str) -> Refusal:
     """Describe a refusal that no rule and no person gave."""
-    return Refusal(rule=why, answer=why, notice=f"{tool} was not run: {why}.")
+    return Refusal(rule=why, answer=why, notice=escape_on_one_line(f"{tool} was not run: {why}."))
 
 
 def describe_denial(tool: str, verdict: Verdict, reason: str | None) -> Refusal:
     """Describe what an access rule denies, or no rule allows. `reason`: the rule's own sentence, which comes first."""
-    why = f"{verdict.reason.rstrip('. ')}; rule: {verdict.rule}" if verdict.reason else verdict.rule
-    sentence = f"{end_sentence(reason)} " if reason else ""
+    words = escape_on_one_line(verdict.reason).rstrip(". ") if verdict.reason else ""
+    why = f"{words}; rule: {verdict.rule}" if words else verdict.rule
+    sentence = f"{end_sentence(escape_on_one_line(reason))} " if reason else ""
     return Refusal(
         rule=describe_rule(verdict),
         answer=f"it is not allowed: {why}",
-        notice=f"{sentence}This call of {tool} is not allowed. {WHO_CHANGES_IT}\nWhy: {verdict.rule}.",
+        notice=(
+            f"{sentence}This call of {escape_on_one_line(tool)} is not allowed. {WHO_DECIDES}\n"
+            f"Why: {escape_on_one_line(verdict.rule)}."
+        ),
         hint=NOT_AGAIN,
     )
 
 
 def describe_undecided(tool: str, approval: Approval) -> Refusal:
     """Describe what a person rejected, did not decide in time, or decided of another call."""
-    note = f": {approval.note}" if approval.note else ""
-    asked = f"(asked for by {approval.rule})"
+    tool = escape_on_one_line(tool)
+    words = escape_on_one_line(approval.note or "")
+    note = f": {words}" if words else ""
+    asked, hint = f"(asked for by {approval.rule})", ""
     match approval.status:
         case "rejected":
-            is_own = approval.decided_by in (None, approval.caller)
-            quoted = f": “{approval.note}”" if approval.note else "."
+            # Without an approver only whoever asked may decide. A name is no proof of that: two people may share one.
+            is_own = approval.approver is None
+            name = escape_on_one_line(approval.decided_by or "")
+            quoted = f": “{words}”" if words else "."
             return Refusal(
-                rule=f"rejected{f' by {approval.decided_by}' if approval.decided_by else ''}{note} {asked}",
-                answer=f"rejected by {'the user' if is_own else approval.decided_by}{note}",
-                notice=f"{'You' if is_own else approval.decided_by} rejected {tool}{quoted}",
+                rule=f"rejected{f' by {name}' if name else ''}{note} {asked}",
+                answer=f"rejected by {'the user' if is_own else name or 'somebody'}{note}",
+                notice=f"{'You' if is_own else name or 'Somebody'} rejected {tool}{quoted}",
                 hint=NOT_AGAIN_UNASKED,
             )
         case "expired":
@@ -69,10 +75,11 @@ def describe_undecided(tool: str, approval: Approval) -> Refusal:
         case "superseded":
             why = "nobody approved it; the person went on with another message instead"
             notice = f"{tool} was not run: the chat went on with another message before anybody approved it."
+            hint = NOT_AGAIN_UNASKED
         case _:
             why = "the approval is for other arguments"
             notice = f"{tool} was not run: {why}."
-    return Refusal(rule=f"{why} {asked}", answer=why, notice=notice)
+    return Refusal(rule=f"{why} {asked}", answer=why, notice=notice, hint=hint)
 
 
 def describe_rule(verdict: Verdict) -> str:
@@ -85,8 +92,7 @@ def read_refusal(tool: str, verdict: VerdictRecord) -> Refusal:
     rule = verdict["rule"]
     if "answer" not in verdict or "notice" not in verdict:
         return describe_trouble(tool, rule)
-    hint = HINTS.get(verdict.get("denial", "denied"), "")
-    return Refusal(rule=rule, answer=verdict["answer"], notice=verdict["notice"], hint=hint)
+    return Refusal(rule=rule, answer=verdict["answer"], notice=verdict["notice"], hint=verdict.get("hint", ""))
 
 
 def build_refusal_message(call_id: str, name: str, tool: str, refusal: Refusal, *, hints: bool = True) -> ToolMessage:

@@ -33,6 +33,8 @@ class VerdictRecord(TypedDict):
     """Why it is refused, for the model: what stands behind `TOOL was not run: `. Absent: the rule says it."""
     notice: NotRequired[str]
     """Why it is refused, for the person who chats."""
+    hint: NotRequired[str]
+    """For the model: what it had better not try."""
     approval: NotRequired[str]
     """Id of the approval that turned an `ask` into an allow; the tools node uses it up."""
     snapshot: NotRequired[str]

@@ -61,15 +61,15 @@ async def find_waiting(facade: Facade, key: str) -> dict[str, Any]:
     [
         (
             {"deny": [{"tool": "files/write", "reason": REASON}], "allow": ["*"]},
-            f"{REASON}. This call of files/write is not allowed. Only an administrator of this Interlock can change "
-            "that, in its rules (access.yaml).\nWhy: role developer, deny 'files/write' (access.yaml:",
+            f"{REASON}. This call of files/write is not allowed. The rules of this Interlock (access.yaml) decide "
+            "that; ask whoever looks after them.\nWhy: role developer, deny 'files/write' (access.yaml:",
             f"files/write was not run: it is not allowed: {REASON}; rule: role developer, deny 'files/write' "
             "(access.yaml:",
         ),
         (
             {"allow": [{"tool": "files/write", "when": 'args.text == "y"'}]},
-            "This call of files/write is not allowed. Only an administrator of this Interlock can change that, in its "
-            "rules (access.yaml).\nWhy: role developer, allow 'files/write' (access.yaml:",
+            "This call of files/write is not allowed. The rules of this Interlock (access.yaml) decide that; ask "
+            "whoever looks after them.\nWhy: role developer, allow 'files/write' (access.yaml:",
             "files/write was not run: it is not allowed: role developer, allow 'files/write' (access.yaml:",
         ),
     ],
