@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from graphs.events import ApprovalNeeded, PendingApproval
-from graphs.text import end_sentence, escape_invisible, fit_json, fit_members, format_code_block, format_code_span
+from graphs.text import (
+    end_sentence,
+    escape_invisible,
+    escape_on_one_line,
+    fit_json,
+    fit_members,
+    format_code_block,
+    format_code_span,
+)
 
 LONGEST_ARGUMENTS = 12_000
 """Characters of one call's arguments that are shown in a chat. What is longer is approved where it is shown whole."""
@@ -18,8 +26,6 @@ MOST_MEMBERS = 100
 LONGEST_NAME = 60
 ONE_CALL = "This call needs approval before it runs:"
 SEVERAL_CALLS = "These calls need approval before they run:"
-CONSOLE_HINT = "Approve it in Interlock's console (`/console`) or over its API (`POST /v1/approvals/{id}`)"
-
 GO_ON_THEN = (
     "Once it is decided, write any message and the chat goes on from it; a message before that gives the call up."
 )
@@ -105,17 +111,18 @@ def remove_reason(rule: str, reason: str | None) -> str:
 
 def render_sentence(words: str) -> str:
     """Write words of an author as a sentence on one line."""
-    return end_sentence(escape_invisible(words.strip()))
+    return end_sentence(escape_on_one_line(words))
 
 
 def render_decider(approval_id: str, approver: str, console: str | None, *, waits: bool = False) -> str:
     """Say to somebody who may not decide a call who does, where, and how the chat goes on."""
     then = WAITS_THEN if waits else GO_ON_THEN
-    where = f"on Interlock's console ({console})" if console else "on Interlock's console (`/console`)"
-    return (
-        f"Only the role {approver} may decide `{approval_id}`, {where} or over its API "
-        f"(`POST /v1/approvals/{approval_id}`). {then}"
-    )
+    return f"Only the role {approver} may decide `{approval_id}`, {render_places(approval_id, console)}. {then}"
+
+
+def render_places(approval_id: str, console: str | None) -> str:
+    """Say where a call is decided outside the chat. `console`: its address, where it is known."""
+    return f"on Interlock's console ({console or '`/console`'}) or over its API (`POST /v1/approvals/{approval_id}`)"
 
 
 def render_instructions(entry: PendingApproval, reader: ApprovalReader) -> str:
@@ -124,9 +131,10 @@ def render_instructions(entry: PendingApproval, reader: ApprovalReader) -> str:
         return render_decider(entry.approval_id, entry.approver, reader.console, waits=reader.waits)
     if is_shown_whole(entry.args):
         return f"Reply `approve {entry.approval_id}` or `reject {entry.approval_id}`."
+    then = WAITS_THEN if reader.waits else GO_ON_THEN
     return (
-        f"This call is too long to be shown whole in a chat, so it is not approved here. "
-        f"{CONSOLE_HINT.format(id=entry.approval_id)}, then write any message; or reply `reject {entry.approval_id}`."
+        f"This call is too long to be shown whole in a chat, so it is not approved here. Approve it "
+        f"{render_places(entry.approval_id, reader.console)}, or reply `reject {entry.approval_id}`. {then}"
     )
 
 

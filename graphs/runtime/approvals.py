@@ -97,9 +97,9 @@ async def decide_by_text(
     if entry.approver is not None and not caller.has_role(entry.approver):
         return Reply(f"{approval_text.render_decider(entry.id, entry.approver, console)} Nothing was run.")
     if reply.decision == "approve" and entry.status == "pending" and not approval_text.is_shown_whole(entry.args):
-        elsewhere = approval_text.CONSOLE_HINT.format(id=entry.id)
         return Reply(
-            f"`{entry.id}` is too long to be shown whole in a chat, so no message approves it. {elsewhere}. "
+            f"`{entry.id}` is too long to be shown whole in a chat, so no message approves it. "
+            f"Approve it {approval_text.render_places(entry.id, console)}. "
             "It still waits; nothing was run."
         )
     try:

@@ -47,8 +47,8 @@ def build_panel(turn: str, pending: Sequence[PendingApproval]) -> ClientCall | N
 
 
 def render_preamble(pending: Sequence[PendingApproval]) -> str:
-    """What stands in the chat above the next panel: whole, each call of which the panel shows only the beginnings."""
-    shortened = [entry for entry in select_askable(pending) if is_shortened(entry)]
+    """What stands in the chat above the next panel: whole, each call whose values or reason the panel cuts."""
+    shortened = [entry for entry in select_askable(pending) if is_shortened(entry) or is_reason_cut(entry)]
     return "\n\n".join(
         f"Waits for approval, in full (`{entry.approval_id}`):\n{describe_call(entry)}" for entry in shortened
     )
@@ -93,18 +93,31 @@ def build_question(entry: PendingApproval) -> dict[str, Any] | None:
     fitted = fit_question(entry)
     if fitted is None or (fitted[1] and not is_shown_whole(entry.args)):
         return None
-    runs = "the call that stands in full above" if fitted[1] else "this call"
-    why = entry.rule if choose_reason(entry) == "" else remove_reason(entry.rule, entry.reason)
-    description = f"Runs exactly {runs}, once. Why: {escape_invisible(why)}"
     return {
         "id": entry.approval_id,
         "header": truncate(escape_invisible(entry.tool), HEADER),
         "question": fitted[0],
         "options": [
             {"label": "Reject", "description": "This call is not run, and the answer goes on without it."},
-            {"label": "Approve", "description": truncate(description, DESCRIPTION)},
+            {"label": "Approve", "description": truncate(describe_approval(entry, fitted[1]), DESCRIPTION)},
         ],
     }
+
+
+def describe_approval(entry: PendingApproval, shortened: bool) -> str:
+    """What `Approve` does, and which rule asks; with its reason, where that does not stand in the question."""
+    runs = "the call that stands in full above" if shortened else "this call"
+    why = entry.rule if choose_reason(entry) == "" else remove_reason(entry.rule, entry.reason)
+    return f"Runs exactly {runs}, once. Why: {escape_invisible(why)}"
+
+
+def is_reason_cut(entry: PendingApproval) -> bool:
+    """Whether the panel has no room for the whole reason of the rule."""
+    if entry.reason is None:
+        return False
+    if choose_reason(entry) != "":
+        return len(render_sentence(entry.reason)) > LONGEST_REASON
+    return len(describe_approval(entry, is_shortened(entry))) > DESCRIPTION
 
 
 def is_shortened(entry: PendingApproval) -> bool:

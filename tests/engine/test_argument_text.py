@@ -293,6 +293,42 @@ def test_a_reason_takes_no_room_from_the_arguments() -> None:
     assert question["options"][1]["description"].endswith("Why: role people, ask '*' (a.yaml:2): Why not")
 
 
+@pytest.mark.parametrize("room", ["beside the arguments", "none beside the arguments"])
+def test_a_reason_that_the_panel_cuts_stands_whole_above_it(room: str) -> None:
+    reason = f"Two people decide: {'one of each team, ' * 15}always"
+    text = "x" if room == "beside the arguments" else "x" * 456
+    entry = replace(asked({"text": text}, rule=f"role people, ask '*' (a.yaml:2): {reason}"), reason=reason)
+    question = approval_panel.build_question(entry)
+    assert question is not None
+    assert question["question"].endswith("?")
+    assert reason not in json.dumps(question)
+    assert f"{reason}." in approval_panel.render_preamble([entry])
+
+
+def test_a_reason_that_fits_needs_nothing_above_the_panel() -> None:
+    for text in ("x", "x" * 456):
+        entry = replace(asked({"text": text}, rule="role people, ask '*' (a.yaml:2): Why not"), reason="Why not")
+        assert approval_panel.render_preamble([entry]) == ""
+
+
+def test_a_reason_of_several_lines_is_one_line_before_the_call() -> None:
+    entry = replace(asked({"text": "x"}), reason="Two people decide\nabout it\n")
+    assert approval_text.describe_call(entry).startswith("Two people decide about it.\n\n**")
+
+
+@pytest.mark.parametrize("console", [None, "https://interlock.example.com/console"])
+def test_a_call_too_long_for_the_chat_says_where_it_is_approved_and_how_the_chat_goes_on(console: str | None) -> None:
+    entry = asked({"text": "x" * 20_000})
+    start = (
+        "This call is too long to be shown whole in a chat, so it is not approved here. Approve it on Interlock's "
+        f"console ({console or '`/console`'}) or over its API (`POST /v1/approvals/abcd2345`), or reply "
+        "`reject abcd2345`. "
+    )
+    for waits, then in ((False, approval_text.GO_ON_THEN), (True, approval_text.WAITS_THEN)):
+        reader = approval_text.ApprovalReader(ANA.caller, console, waits=waits)
+        assert approval_text.render_instructions(entry, reader) == start + then
+
+
 @pytest.mark.parametrize("console", [None, "https://interlock.example.com/console"])
 def test_who_may_not_decide_reads_who_does_where_and_what_happens_then(console: str | None) -> None:
     entry = replace(asked({"host": "web-1"}), approver="boss")

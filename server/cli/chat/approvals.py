@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from graphs.runtime.approval_text import (
-    CONSOLE_HINT,
+    render_places,
     render_sentence,
     render_why,
     show_beginnings,
@@ -105,8 +105,11 @@ def find_obstacle(entry: Mapping[str, Any], *, for_role: bool) -> str | None:
             "Write on once it is decided; a message before that gives the call up."
         )
     if show_whole(entry["args"]) is None:
-        hint = CONSOLE_HINT.format(id=entry["id"]).replace("`", "")
-        return f"It is too long to be shown whole, so it is not approved here. {hint}, then write on; or /reject."
+        where = render_places(entry["id"], None).replace("`", "")
+        return (
+            "It is too long to be shown whole, so it is not approved here. "
+            f"Approve it {where}, then write on; or /reject."
+        )
     return None
 
 
