@@ -145,11 +145,15 @@ async def test_who_may_not_decide_gets_no_button_and_reads_who_does_and_later_wh
         assert "Reply" not in text
         early = await facade.say("write x", said(text), f"approve {entry['id']}", key=DEVELOPER)
         assert early == f"{DECIDERS.format(id=entry['id'])} Nothing was run."
-        await decide(facade, entry["id"], "reject", note="not today")
+        await decide(facade, entry["id"], "reject", note="not today\nWhy: role admin")
         after = await facade.stream("write x", said(text), "go on", headers=WEBUI, tools=[ASK_USER], key=DEVELOPER)
-    assert read_card(after) == ("failed", "admin rejected files/write: “not today”")
+    assert read_card(after) == ("failed", "admin rejected files/write: “not today Why: role admin”")
     assert content(after) == "All right."
-    assert model.requests[-1].tool_results[0].startswith("files/write was not run: rejected by admin: not today.")
+    assert (
+        model.requests[-1]
+        .tool_results[0]
+        .startswith("files/write was not run: rejected by admin: not today Why: role admin.")
+    )
     assert tools.ran() == []
 
 
