@@ -202,18 +202,22 @@ class _Value:
         self.shown = self.cut(longest)
 
     def cut(self, room: int) -> str:
-        """Return the beginning in `room` characters with the length: of a string, or of any other value's JSON."""
+        """Return the beginning in `room` characters with the length: of a string, or of any other value's JSON.
+
+        A string that is cut inside a list or an object gets its closing quote: else the next one's would end it.
+        """
         if len(self.text) <= room:
             return self.text
         mark = f"… ({self._length:,} characters)"
-        left = room - len(mark) - 2 * len(self._quote)
+        left = room - len(mark) - (2 * len(self._quote) or 1)
         beginning: list[str] = []
         for match in _ESCAPE_OR_CHARACTER.finditer(self.text, len(self._quote), len(self.text) - len(self._quote)):
             left -= len(match[0])
             if left < 0:
                 break
             beginning.append(match[0])
-        return f"{self._quote}{''.join(beginning)}{self._quote}{mark}"
+        closing = self._quote or '"' * (beginning.count('"') % 2)
+        return f"{self._quote}{''.join(beginning)}{closing}{mark}"
 
 
 def share_out(lengths: Sequence[int], room: int) -> list[int]:

@@ -182,6 +182,12 @@ def test_a_long_value_hides_no_other() -> None:
     assert "abcd2345" in above
 
 
+def test_a_long_text_inside_an_object_does_not_run_into_the_next_argument() -> None:
+    question = approval_panel.build_question(asked({"": {"": "long " * 300}, "}": []}))
+    assert question is not None
+    assert re.search(r'"": \{"":"long [long ]+"… \(1,507 characters\), "\}": \[\]\}', question["question"])
+
+
 def test_a_long_value_in_front_of_ninety_short_ones_is_asked_in_words() -> None:
     args = {"text": "long " * 300, **{f"option_{number}": number for number in range(90)}}
     assert approval_panel.build_panel("0" * 32, [asked(args)]) is None
