@@ -4,18 +4,26 @@
 set -eu
 folder=${BACKUP_FOLDER:-/var/backups/interlock}
 
-has_backup_of_minutes() { [ -n "$(find "$folder" -name 'interlock-*.tar.gz' -mmin "-$1")" ]; }
+has_backup_of_minutes() { [ -n "$(find "$folder" -maxdepth 1 -type f -name 'interlock-*.tar.gz' -mmin "-$1")" ]; }
 
-# In the background, so that a signal ends it.
-pause() {
-    sleep "$1" &
-    wait $!
+# In the background, so that a signal ends it at once.
+child=
+run() {
+    "$@" &
+    child=$!
+    wait "$child"
+}
+
+stop() {
+    [ -z "$child" ] || kill "$child" 2> /dev/null || true
+    wait
+    exit 0
 }
 
 back_up() {
-    until interlock backup "$folder" --keep "$BACKUP_KEEP" --include /run/secrets --include "$INTERLOCK_CONFIGS"; do
+    until run interlock backup "$folder" --keep "$BACKUP_KEEP" --include /run/secrets --include "$INTERLOCK_CONFIGS"; do
         echo "no backup was made; the next attempt is in five minutes" >&2
-        pause 300
+        run sleep 300
     done
 }
 
@@ -24,10 +32,10 @@ if [ "${1:-}" = check ]; then
     exit
 fi
 
-trap 'exit 0' TERM INT
+trap stop TERM INT
 at=$(date --utc --date "1970-01-01 $BACKUP_AT" +%s)
 has_backup_of_minutes 1440 || back_up
 while true; do
-    pause "$((86400 - ($(date +%s) - at) % 86400))"
+    run sleep "$((86400 - ($(date +%s) - at) % 86400))"
     back_up
 done

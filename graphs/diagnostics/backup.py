@@ -93,11 +93,11 @@ def _copy_private(source: Path, target: Path) -> Path:
 
 def _list_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     """List the files of these paths, each with its name in the archive: that of the path, and what is below it. Raises
-    OSError for a path that is not there, and StorageError for two of one name."""
+    OSError for a path that is not there, and StorageError for two of one name and for what cannot be taken."""
     found: dict[str, Path] = {}
     for path in paths:
         base = path.absolute()
-        files = sorted(_walk(base, set())) if base.is_dir() else [base]
+        files = sorted(_walk(base, base.resolve(), set())) if base.is_dir() else [base]
         for file in files:
             name = file.relative_to(base.parent).as_posix()
             if found.setdefault(name, file) != file:
@@ -105,15 +105,27 @@ def _list_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     return list(found.items())
 
 
-def _walk(folder: Path, above: Set[Path]) -> Iterator[Path]:
-    """Yield the files below a folder. Kubernetes mounts files as links into a folder called `..DATE`, which is passed
-    over, and so are links that lead back up."""
+def _walk(folder: Path, root: Path, above: Set[Path]) -> Iterator[Path]:
+    """Yield the files below a folder of the included folder `root`. Kubernetes mounts files as links into a folder
+    called `..DATE`, which is passed over, and so are links that lead back up. Raises StorageError for a link that is
+    broken or leads out of `root`, and for pipes and the like: a backup without them would not be whole."""
     here = folder.resolve()
     for entry in folder.iterdir():
-        if entry.is_file():
+        is_folder = entry.is_dir()
+        if is_folder and entry.name.startswith(".."):
+            continue
+        if not is_folder and not entry.is_file():
+            found = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+            raise StorageError(f"{entry} is {found}, which no backup can hold: move it away, or include less")
+        if not (place := entry.resolve()).is_relative_to(root):
+            raise StorageError(
+                f"{entry} leads to {place}, out of the included folder {root}: include that path too, and move the "
+                "link away"
+            )
+        if not is_folder:
             yield entry
-        elif entry.is_dir() and not entry.name.startswith("..") and here not in above:
-            yield from _walk(entry, {*above, here})
+        elif here not in above:
+            yield from _walk(entry, root, {*above, here})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +140,9 @@ class Restored:
     audit: ChainReport
 
 
-def restore_backup(stream: IO[bytes], name: str, storage: str, data: Path) -> Restored:
+def restore_backup(stream: IO[bytes], name: str, storage: str, data: Path, *, key_files: Sequence[str]) -> Restored:
     """Restore a backup into what `storage` names, or `data`/interlock.db, and into `data`; `name` is the archive's.
-    Blocks its thread, which may run no event loop.
+    Blocks its thread, which may run no event loop. `key_files` are the names that files may get in `data`.
 
     Everything is checked before anything is written: the checksums, the shape of the tables, that nothing is there, and
     for SQLite the audit's chain; PostgreSQL's is checked where it was restored. Raises BadArchive, StorageError and
@@ -148,7 +160,7 @@ def restore_backup(stream: IO[bytes], name: str, storage: str, data: Path) -> Re
     with tempfile.TemporaryDirectory(prefix=".interlock-restore-", dir=None if address else path.parent) as folder:
         work = Path(folder)
         manifest = read_archive(stream, name, work)
-        _check_manifest(manifest, "postgresql" if address else "sqlite", name)
+        _check_manifest(manifest, "postgresql" if address else "sqlite", name, key_files)
         targets = {work / DATA_FOLDER / file: data / file for file in manifest.list_below(DATA_FOLDER)}
         if present := [target for target in targets.values() if target.exists()]:
             raise StorageError(f"{present[0]} exists, and a restore replaces nothing: move it away")
@@ -167,7 +179,7 @@ def restore_backup(stream: IO[bytes], name: str, storage: str, data: Path) -> Re
     )
 
 
-def _check_manifest(manifest: Manifest, wanted: DatabaseKind, name: str) -> None:
+def _check_manifest(manifest: Manifest, wanted: DatabaseKind, name: str, key_files: Sequence[str]) -> None:
     if manifest.database != wanted:
         raise StorageError(
             f"{name} is of {_KIND_NAMES[manifest.database]}, `storage` names {_KIND_NAMES[wanted]}: "
@@ -175,6 +187,10 @@ def _check_manifest(manifest: Manifest, wanted: DatabaseKind, name: str) -> None
         )
     if DATABASE_FILES[manifest.database] not in manifest.files:
         raise BadArchive(f"{name}: its manifest names no copy of the database")
+    known = {DATABASE_FILES[manifest.database], *(DATA_FOLDER + file for file in key_files)}
+    for file in manifest.files:
+        if file not in known and not file.startswith(INCLUDED_FOLDER):
+            raise BadArchive(f"{name}: its manifest names {file!r}, which this Interlock puts into no backup")
     check_revision(manifest.revision)
 
 

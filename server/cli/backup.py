@@ -37,12 +37,19 @@ def backup(
     """Writes the database, the generated keys and what --include names into one archive (.tar.gz, mode 0600), while
     Interlock serves or not. Exit 0: written; 1: it failed; 2: usage.
 
-    The archive holds conversations and keys as they are. To encrypt it: interlock backup - | age -r KEY > FILE.
-    PostgreSQL is copied by pg_dump, which must be on the PATH.
+    The archive holds conversations and keys as they are. To encrypt it, in bash: set -o pipefail; interlock backup - |
+    age -r KEY > NEW && mv NEW FILE. PostgreSQL is copied by pg_dump, which must be on the PATH.
     """
     from graphs.diagnostics.backup import create_backup
     from server.auth.keys import KEYS_FILE
-    from server.cli.backup_files import CannotBackUp, choose_file, delete_older, open_stdout, open_whole
+    from server.cli.backup_files import (
+        CannotBackUp,
+        choose_file,
+        delete_older,
+        end_by_exception,
+        open_stdout,
+        open_whole,
+    )
 
     is_piped = str(target) == "-"
     if keep is not None and not target.is_dir():
@@ -53,11 +60,11 @@ def backup(
         file = None if is_piped else choose_file(target)
         with show_progress() as waiting, waiting.wait_for("the copy of the database"):
             storage = find_storage(settings)
-            with open_stdout() if file is None else open_whole(file) as (stream, work):
+            with end_by_exception(), open_stdout() if file is None else open_whole(file) as (stream, work):
                 manifest = create_backup(
                     stream, storage, settings.data, key_files=[KEYS_FILE], included=include or [], work=work
                 )
-        deleted = delete_older(target, keep) if keep is not None else []
+        deleted = delete_older(file, keep) if keep is not None and file is not None else []
     except CannotBackUp as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -83,16 +90,19 @@ def restore(
     """
     from graphs.diagnostics.audit_reader import describe_extent
     from graphs.diagnostics.backup import INCLUDED_FOLDER, restore_backup
+    from server.auth.keys import KEYS_FILE
+    from server.cli.backup_files import end_by_exception
 
     settings = load_settings(configs)
     name = "the backup" if str(source) == "-" else str(source)
     try:
         with (
+            end_by_exception(),
             show_progress() as waiting,
             waiting.wait_for("the restored database"),
             sys.stdin.buffer if str(source) == "-" else source.open("rb") as stream,
         ):
-            done = restore_backup(stream, name, find_storage(settings), settings.data)
+            done = restore_backup(stream, name, find_storage(settings), settings.data, key_files=[KEYS_FILE])
     except InterlockError as error:
         raise report_error(error) from None
     except OSError as error:

@@ -88,6 +88,32 @@ def test_the_health_check_fails_where_the_newest_is_older_than_a_night(tmp_path:
     assert check(tmp_path) != 0
 
 
+def test_the_health_check_counts_no_part_that_a_killed_backup_left(tmp_path: Path) -> None:
+    part = tmp_path / ".interlock-backup-killed" / "interlock-20260101T000000Z.tar.gz"
+    part.parent.mkdir()
+    part.touch()
+    assert check(tmp_path) != 0
+
+
+def test_what_stops_the_service_ends_the_backup_that_it_makes(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    write_program(
+        tmp_path / "bin",
+        "interlock",
+        f"trap 'echo ended >> {log}; exit 143' TERM; echo begun >> {log}; while true; do sleep 0.1; done",
+    )
+    env = {"BACKUP_AT": "02:30", "BACKUP_KEEP": "14", "INTERLOCK_CONFIGS": "/etc/interlock"}
+    env |= {"BACKUP_FOLDER": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    process = subprocess.Popen(["sh", SCRIPT], env=env)
+    deadline = time.monotonic() + 30
+    while not log.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    assert log.read_text().split() == ["begun", "ended"]
+
+
 def test_the_composed_systems_backup_is_restored_into_an_empty_database(team: Team) -> None:
     backup, postgres = team.composed.containers["backup"], team.composed.containers["postgres"]
     team.composed.wait_until_well(backup, PATIENCE)

@@ -61,7 +61,7 @@ def read_archive(stream: IO[bytes], name: str, folder: Path) -> Manifest:
                     raise BadArchive(f"{name}: {member.name!r} is in it, and its manifest does not name it")
                 _unpack_member(archive, member, manifest.files[member.name], name, folder)
                 found.add(member.name)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise BadArchive(
             f"{name} is no backup, or is damaged or cut off ({error}); an encrypted one is decrypted first"
         ) from None
@@ -84,12 +84,13 @@ def _read_manifest(archive: tarfile.TarFile, first: tarfile.TarInfo | None, name
         manifest = Manifest.model_validate_json(content.read() if content else b"")
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
+        subject = f"{place} of {MANIFEST}" if place else MANIFEST
         raise BadArchive(
-            f"{name}: {place} of {MANIFEST} cannot be read; a newer Interlock may have made it: restore with that one"
+            f"{name}: {subject} cannot be read; a newer Interlock may have made it: restore with that one"
         ) from None
     for file in manifest.files:
         path = PurePosixPath(file)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
+        if path.is_absolute() or ".." in path.parts or not path.parts or str(path) != file:
             raise BadArchive(f"{name}: its manifest names {file!r}, which is no place in a backup")
     return manifest
 

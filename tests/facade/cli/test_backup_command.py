@@ -7,8 +7,12 @@ import gzip
 import io
 import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -209,8 +213,9 @@ def test_a_database_elsewhere_is_not_replaced_and_neither_are_keys(empty: Place,
         ({"audit_seq": 2}, "is another one than was there before"),
         ({"files": {}}, "'store.sqlite' is in it, and its manifest does not name it"),
         ({"files": {"../out": {"bytes": 1, "sha256": ""}}}, "names '../out', which is no place in a backup"),
+        ({"files": {"data//out": {"bytes": 1, "sha256": ""}}}, "names 'data//out', which is no place in a backup"),
     ],
-    ids=["newer", "format", "database", "store", "keys", "hash", "head", "unnamed", "outside"],
+    ids=["newer", "format", "database", "store", "keys", "hash", "head", "unnamed", "outside", "rooted"],
 )
 def test_what_is_no_whole_backup_for_this_place_is_refused_and_leaves_nothing(
     empty: Place, archive: bytes, change: Mapping[str, str], complaint: str
@@ -235,6 +240,74 @@ def test_a_file_that_is_no_archive_is_refused(
     assert complaint in empty.fail("restore", "-", stdin=spoil(archive))
     assert list(empty.data.iterdir()) == []
     assert "No such file or directory" in empty.fail("restore", empty.folder / "absent.tar.gz")
+
+
+def pack(name: str, content: bytes, **headers: str) -> bytes:
+    """An archive of one file, with these pax headers."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(name)
+        member.size, member.pax_headers = len(content), headers
+        archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def test_an_archive_with_words_of_an_attacker_is_refused_in_words(empty: Place, archive: bytes) -> None:
+    assert "is damaged" in empty.fail("restore", "-", stdin=pack("x", b"", **{"GNU.sparse.map": "a,b"}))
+    said = empty.fail("restore", "-", stdin=pack("manifest.json", b"no JSON"))
+    assert said.startswith("the backup: manifest.json cannot be read; ")
+    # A restore writes what a backup holds, and nothing else into the data folder.
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=out, mode="w:gz") as new:
+        for member in old:
+            content = old.extractfile(member)
+            assert content is not None
+            data = content.read().replace(b"data/keys.env", b"data/evil.env")
+            member.name, member.size = member.name.replace("keys.env", "evil.env"), len(data)
+            new.addfile(member, io.BytesIO(data))
+    said = empty.fail("restore", "-", stdin=out.getvalue())
+    assert "its manifest names 'data/evil.env', which this Interlock puts into no backup" in said
+    assert list(empty.data.iterdir()) == []
+
+
+def start(place: Place, *words: str, folder: Path) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, with its temporary files in the folder."""
+    env = {"INTERLOCK_DATA": str(place.data), "INTERLOCK_CONFIGS": str(place.folder / "configs")}
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("interlock"), *words],
+        env=os.environ | env | {"TMPDIR": str(folder)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_working_folder_of_a_backup(used: Place, tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    (tmp_path / "large").write_bytes(os.urandom(1_000_000))  # more than a pipe holds
+    process = start(used, "backup", "-", "--include", str(tmp_path / "large"), folder=folder)
+    assert process.stdout is not None
+    process.stdout.read(1)  # it writes, and waits for the pipe
+    assert list(folder.glob(".interlock-backup-*"))
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert list(folder.iterdir()) == []
+
+
+def test_a_signal_leaves_no_working_folder_of_a_restore(empty: Place, archive: bytes, tmp_path: Path) -> None:
+    with start(empty, "restore", "-", folder=tmp_path) as process:
+        assert process.stdin is not None
+        process.stdin.write(archive[: len(archive) // 2])
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not list(empty.data.glob(".interlock-restore-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert list(empty.data.iterdir()) == []
 
 
 def test_an_older_backup_is_brought_to_the_tables_of_today(used: Place, empty: Place, archive: bytes) -> None:
@@ -266,6 +339,41 @@ def test_older_backups_are_deleted_after_a_new_one_and_nothing_else(used: Place,
     assert names[3:] == ["notes.txt"]
     assert (folder / names[2]).stat().st_mode & 0o777 == 0o600
     assert "is none" in used.fail("backup", folder / "new.tar.gz", "--keep", "2", code=2)
+
+
+def test_a_backup_of_a_clock_that_was_ahead_costs_the_new_one_nothing(used: Place, tmp_path: Path) -> None:
+    ahead = tmp_path / "interlock-20990101T000000Z.tar.gz"
+    ahead.write_text("ahead")
+    printed = used.succeed("backup", tmp_path, "--keep", "1").stdout
+    assert f"deleted {ahead}" in printed
+    [new] = tmp_path.glob("interlock-*.tar.gz")
+    assert printed.startswith(f"{new}: ")
+
+
+def test_what_killed_backups_left_is_deleted_before_the_next_copy(used: Place, tmp_path: Path) -> None:
+    killed = tmp_path / ".interlock-backup-killed"
+    killed.mkdir()
+    os.utime(killed, (0, 0))
+    used.fail("backup", tmp_path, "--include", tmp_path / "absent")
+    assert not killed.exists()
+
+
+def test_what_cannot_be_included_fails_the_backup_in_words(used: Place, tmp_path: Path) -> None:
+    mine, backup = tmp_path / "mine", ("backup", tmp_path / "one.tar.gz", "--include", tmp_path / "mine")
+    (mine / "below").mkdir(parents=True)
+    entry = mine / "below" / "entry"
+    entry.symlink_to("nothing")
+    assert f"{entry} is a link to nothing, which no backup can hold" in used.fail(*backup)
+    entry.unlink()
+    os.mkfifo(entry)
+    assert f"{entry} is neither a file nor a folder" in used.fail(*backup)
+    for place in (used.data / "keys.env", used.data):
+        entry.unlink()
+        entry.symlink_to(place)
+        assert f"{entry} leads to {place}, out of the included folder {mine}" in used.fail(*backup)
+    entry.unlink()
+    entry.symlink_to(mine)
+    used.succeed(*backup)
 
 
 def test_a_backup_that_fails_says_why_and_leaves_neither_a_file_nor_fewer(used: Place, tmp_path: Path) -> None:
