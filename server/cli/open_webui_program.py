@@ -51,8 +51,8 @@ DEFAULTS = {
     "GLOBAL_LOG_LEVEL": "WARNING",
 }
 """Settings of Open WebUI, where the environment has none of these names."""
-SECRETS = ("INTERLOCK_", "LITELLM_")
-"""Variables that begin so are not for another's program."""
+FOREIGN = ("INTERLOCK_", "LITELLM_", "DATABASE_", "REDIS_")
+"""Variables that begin so are not for this program: our secrets, and databases of others that the shell knows."""
 
 
 def run_open_webui(server: Server, data: Path, port: int) -> int:
@@ -113,20 +113,35 @@ def find_program(env: Mapping[str, str]) -> list[str]:
 
 
 def build_environment(server: Server, folder: Path, port: int, env: Mapping[str, str]) -> dict[str, str]:
-    """Build the environment of its process: what a person has set for Open WebUI stays, but for the connection."""
-    own = {"DATA_DIR": str(folder.resolve()), "CORS_ALLOW_ORIGIN": f"http://{HOST}:{port};http://localhost:{port}"}
+    """Build the environment of its process: what a person has set for Open WebUI stays, but for the connection and the
+    place of its files."""
+    own = {"CORS_ALLOW_ORIGIN": f"http://{HOST}:{port};http://localhost:{port}"}
     connection = {
+        "DATA_DIR": str(folder.resolve()),
         "OPENAI_API_BASE_URLS": server.url,
         "OPENAI_API_KEYS": server.key,
         "OPENAI_API_CONFIGS": json.dumps({"0": {"enable": True, "headers": HEADERS}}),
     }
-    inherited = {name: value for name, value in env.items() if not name.startswith(SECRETS)}
-    return {**DEFAULTS, **own, **inherited, **connection}
+    direct = name_direct_hosts(env)
+    inherited = {name: value for name, value in env.items() if not name.startswith(FOREIGN)}
+    return {**DEFAULTS, **own, **inherited, **connection, "NO_PROXY": direct, "no_proxy": direct}
+
+
+def name_direct_hosts(env: Mapping[str, str]) -> str:
+    """Name the hosts that no proxy is asked for: those of the environment, and this machine, or the key would go to the
+    proxy in clear."""
+    hosts = env.get("no_proxy") or env.get("NO_PROXY") or ""
+    if hosts.strip() == "*":
+        return hosts  # "no proxy at all", which counts alone only
+    return ",".join([*filter(None, [hosts.strip(" ,")]), HOST, "localhost"])
 
 
 def announce_page(address: str) -> None:
     """Print where the page is, once it is there."""
     if wait_for_answer(f"{address}/health", START_TIMEOUT):
         print(
-            f"page {address}\nMake the account that it asks for: it stays on this machine. Ctrl-C ends it.", flush=True
+            f"page {address}\n"
+            "Make the account that it asks for at once: the first one, whoever on this machine makes it, is the\n"
+            "administrator's, who can read Interlock's key. It stays on this machine. Ctrl-C ends Open WebUI.",
+            flush=True,
         )

@@ -115,10 +115,40 @@ def test_the_page_is_connected_with_the_serve_of_the_folder(
         assert Path(folder).stat().st_mode & 0o777 == 0o700
         assert (Path(folder) / "open-webui.log").read_text().startswith("the log of Open WebUI\n")
         assert key not in process.text()
+        process.wait_for_line(r"the first one, whoever on this machine makes it, is the$")
         [child] = psutil.Process(process.popen.pid).children()
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(timeout=20) == 128 + signal.SIGTERM
         assert not child.is_running()
+
+
+def test_no_proxy_of_the_shell_sees_the_key_and_no_database_of_it_is_used(
+    served: Process, home: Path, env: dict[str, str], tmp_path: Path
+) -> None:
+    proxy = f"http://127.0.0.1:{free_port()}"  # where nobody answers
+    shell = {"http_proxy": proxy, "HTTP_PROXY": proxy, "DATABASE_URL": "postgresql://x/y", "DATA_DIR": str(tmp_path)}
+    command = [INTERLOCK, "open-webui", "--port", "0"]
+    with running("open-webui", command, tmp_path / "page.log", env=env | shell, cwd=home) as process:
+        process.wait_for_line(r"^page http")
+        _, given, folder = read_start(env)
+    assert given["no_proxy"].split(",")[-2:] == ["127.0.0.1", "localhost"]
+    assert given["NO_PROXY"] == given["no_proxy"]
+    assert given["http_proxy"] == proxy
+    assert "DATABASE_URL" not in given
+    assert Path(given["DATA_DIR"]) == Path(folder) == home / "data" / "open-webui"
+
+
+@pytest.mark.parametrize(
+    ("env", "hosts"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": ".example.org"}, ".example.org,127.0.0.1,localhost"),
+        ({"NO_PROXY": "other", "no_proxy": "one, two,"}, "one, two,127.0.0.1,localhost"),
+        ({"no_proxy": "*"}, "*"),
+    ],
+)
+def test_hosts_without_a_proxy_of_the_shell_stay_so(env: dict[str, str], hosts: str) -> None:
+    assert open_webui_program.name_direct_hosts(env) == hosts
 
 
 def test_ctrl_c_ends_it_without_a_word(served: Process, home: Path, env: dict[str, str]) -> None:
