@@ -36,13 +36,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
     docker = DockerStandIn(copy.with_name("docker"))
     docker.end_up()
+    write_age(copy.with_name("age"))
     env = docker.env | {"OPENAI_API_KEY": "sk-of-the-provider"}
+    env["PATH"] = f"{copy.with_name('age')}:{env['PATH']}"
     for block in shell_blocks():
-        here = "".join(line for line in block.splitlines(True) if not NOT_HERE.match(line))
-        subprocess.run(["sh", "-eu"], input=here, cwd=copy, text=True, check=True, env=env)
+        lines = block.replace("\\\n", " ").splitlines(True)
+        here = "".join(line for line in lines if not NOT_HERE.match(line))
+        subprocess.run(["bash", "-eu"], input=here, cwd=copy, text=True, check=True, env=env)
     # As on the machine of somebody whose numbers .env.example names.
     subprocess.run(["chown", "--recursive", "1000:1000", copy / "workspace"], check=True)
     return copy
+
+
+def write_age(folder: Path) -> None:
+    """A stand-in for age, which encrypts nothing."""
+    folder.mkdir()
+    (folder / "age").write_text("#!/bin/sh\nexec cat\n")
+    (folder / "age").chmod(0o755)
 
 
 @pytest.fixture(scope="session")

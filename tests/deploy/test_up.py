@@ -6,7 +6,9 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,26 @@ def test_on_a_terminal_it_asks_for_the_key_and_does_not_show_it(set_up: SetUp) -
     assert set_up.read_secrets()["openai_api_key"] == "sk-typed"
     assert b"sk-typed" not in shown
     assert b"chat      http://localhost:3000" in shown
+
+
+def test_ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed(set_up: SetUp) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe("sh", ["sh", str(set_up.deploy / "up")], set_up.docker.env)
+    shown = b""
+    while b"The key of OpenAI" not in shown:
+        shown += os.read(terminal, 4096)
+    assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+    os.kill(child, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
+    assert termios.tcgetattr(terminal)[3] & termios.ECHO
+    assert not (set_up.deploy / "secrets" / "openai_api_key").exists()
+
+
+def test_a_folder_of_secrets_that_was_open_is_closed(set_up: SetUp) -> None:
+    (set_up.deploy / "secrets").mkdir(mode=0o755)
+    assert set_up.up().returncode == 0
+    assert (set_up.deploy / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_mistake_in_the_configs_is_shown_and_nothing_is_started(set_up: SetUp) -> None:

@@ -12,7 +12,7 @@ from support.scripted_model import ScriptedModel
 PATIENCE = 300.0
 """Seconds for a service to become well: Open WebUI needs a minute or two on two busy cores."""
 
-NOT_HERE = re.compile(r"docker |kubectl |curl |cd deploy$")
+NOT_HERE = re.compile(r"docker |kubectl |curl |age |cd deploy$")
 """Needs a container engine or a cluster (test_readme_of_deploy.py looks at these), or the running system."""
 
 
