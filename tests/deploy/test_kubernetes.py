@@ -193,7 +193,7 @@ def test_the_nightly_job_makes_the_backup_that_compose_makes() -> None:
     service = read(DEPLOY / "compose.yaml", {}).services["backup"]
     job, own = WORKLOADS["backup"]["spec"], container("backup")
     script = (DEPLOY / "backup" / "nightly.sh").read_text()
-    [command] = re.findall(r"until (interlock backup .*); do", script)
+    [command] = re.findall(r"until run (interlock backup .*); do", script)
     values = {'"$folder"': "/var/backups/interlock", '"$INTERLOCK_CONFIGS"': "/etc/interlock", '"$BACKUP_KEEP"': "14"}
     assert own["args"] == [values.get(word, word) for word in command.split()]
     assert given(own).items() <= wanted(service).items()

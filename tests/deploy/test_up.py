@@ -92,14 +92,22 @@ def test_without_a_key_of_a_provider_it_starts_and_says_how_to_give_one(set_up: 
     assert f"models    none yet: write a key to {set_up.deploy}/secrets/openai_api_key" in done.stdout
 
 
-def test_on_a_terminal_it_asks_for_the_key_and_does_not_show_it(set_up: SetUp) -> None:
+def start_at_terminal(set_up: SetUp) -> tuple[int, int]:
+    """Start it at a terminal: its process id, and the terminal's file, once it asks."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in the background
         os.execvpe("sh", ["sh", str(set_up.deploy / "up")], set_up.docker.env)
     shown = b""
     while b"The key of OpenAI" not in shown:
         shown += os.read(terminal, 4096)
+    return child, terminal
+
+
+def test_on_a_terminal_it_asks_for_the_key_and_does_not_show_it(set_up: SetUp) -> None:
+    child, terminal = start_at_terminal(set_up)
     os.write(terminal, b"sk-typed\n")
+    shown = b""
     try:
         while piece := os.read(terminal, 4096):
             shown += piece
@@ -112,12 +120,7 @@ def test_on_a_terminal_it_asks_for_the_key_and_does_not_show_it(set_up: SetUp) -
 
 
 def test_ctrl_c_at_the_question_leaves_a_terminal_that_shows_what_is_typed(set_up: SetUp) -> None:
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("sh", ["sh", str(set_up.deploy / "up")], set_up.docker.env)
-    shown = b""
-    while b"The key of OpenAI" not in shown:
-        shown += os.read(terminal, 4096)
+    child, terminal = start_at_terminal(set_up)
     assert not termios.tcgetattr(terminal)[3] & termios.ECHO
     os.kill(child, signal.SIGINT)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130

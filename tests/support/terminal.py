@@ -22,9 +22,12 @@ from support.processes import plain_environment
 COLUMNS, ROWS = 100, 40
 CTRL_C, CTRL_D, UP, ENTER = "\x03", "\x04", "\x1b[A", "\r"
 CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[=>()][0-9A-B]?|\r")
-# Its own session, with the pseudo-terminal as the one that sends it Ctrl-C.
+# Its own session, with the pseudo-terminal as the one that sends it Ctrl-C. Whoever runs the tests in the background
+# ignores that, and what is ignored is handed on.
 LAUNCHER = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(each, signal.SIG_DFL)
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])

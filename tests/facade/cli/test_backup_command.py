@@ -278,6 +278,8 @@ def start(place: Place, *words: str, folder: Path) -> subprocess.Popen[bytes]:
         env=os.environ | env | {"TMPDIR": str(folder)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        # Where nohup runs the tests, the signal is ignored, and so it would be there.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
