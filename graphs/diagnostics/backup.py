@@ -97,7 +97,7 @@ def _list_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     found: dict[str, Path] = {}
     for path in paths:
         base = path.absolute()
-        files = sorted(_walk(base, base.resolve(), set())) if base.is_dir() else [base]
+        files = sorted(_iter_folder(base, base.resolve(), set())) if base.is_dir() else [base]
         for file in files:
             name = file.relative_to(base.parent).as_posix()
             if found.setdefault(name, file) != file:
@@ -105,7 +105,7 @@ def _list_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     return list(found.items())
 
 
-def _walk(folder: Path, root: Path, above: Set[Path]) -> Iterator[Path]:
+def _iter_folder(folder: Path, root: Path, above: Set[Path]) -> Iterator[Path]:
     """Yield the files below a folder of the included folder `root`. Kubernetes mounts files as links into a folder
     called `..DATE`, which is passed over, and so are links that lead back up. Raises StorageError for a link that is
     broken or leads out of `root`, and for pipes and the like: a backup without them would not be whole."""
@@ -125,7 +125,7 @@ def _walk(folder: Path, root: Path, above: Set[Path]) -> Iterator[Path]:
         if not is_folder:
             yield entry
         elif here not in above:
-            yield from _walk(entry, root, {*above, here})
+            yield from _iter_folder(entry, root, {*above, here})
 
 
 @dataclass(frozen=True, kw_only=True)

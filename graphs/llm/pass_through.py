@@ -37,6 +37,10 @@ class EndpointRoute:
     is_counted: bool = True
     """Whether it uses tokens."""
 
+    def find_patience(self, silence: float) -> float:
+        """Find how many seconds the endpoint may say nothing, where `silence` are those for a chat."""
+        return max(silence, SLOW_SILENCE) if self.is_slow else silence
+
 
 ROUTES = (
     EndpointRoute(
@@ -89,16 +93,15 @@ async def pass_on(
     accept: str,
     *,
     key: SecretStr | None,
-    silence: float,
+    patience: float,
 ) -> aiohttp.ClientResponse:
     """Send a JSON body as it came, and return the answer, whose bytes are still to be read, as they are: nothing is
     unpacked. Whoever gets it closes it. `accept` is the client's header.
 
-    `key` takes the place of our own; `silence` is how many seconds the endpoint may say nothing. Nothing is tried
+    `key` takes the place of our own; `patience` is how many seconds the endpoint may say nothing. Nothing is tried
     twice: it may have cost money. Raises ModelError where the endpoint does not answer with success.
     """
     await model.find_address()
-    patience = max(silence, SLOW_SILENCE) if route.is_slow else silence
     sent = {
         **model.build_headers(key),
         # Not the client's: as a form, the same bytes would say another model than the JSON that was checked.

@@ -69,6 +69,7 @@ class Passage:
         self._store = store
         self._metrics = metrics
         self._request = request
+        self._patience = request.route.find_patience(revision.snapshot.gateway.models.timeout)
         self._began = time.time()
         self._spenders: tuple[str, ...] = ()
         self._response: aiohttp.ClientResponse | None = None
@@ -99,15 +100,15 @@ class Passage:
                 "stream_options",
             )
         self._is_sent = True
-        gateway = revision.snapshot.gateway
+        pays = revision.snapshot.gateway.models.key == "caller"
         try:
             self._response = await pass_on(
                 revision.model,
                 route,
                 request.body,
                 request.accept,
-                key=request.key if gateway.models.key == "caller" else None,
-                silence=gateway.models.timeout,
+                key=request.key if pays else None,
+                patience=self._patience,
             )
         except ModelError as error:
             self._is_refused = error.code != "timeout"
@@ -123,10 +124,11 @@ class Passage:
         try:
             async for data in response.content.iter_any():
                 self._sent_bytes += len(data)
-                self._note_tail(data)
+                if self._spenders:
+                    self._note_tail(data)
                 yield data
         except TimeoutError as error:
-            raise build_silence_error(self._revision.snapshot.gateway.models.timeout) from error
+            raise build_silence_error(self._patience) from error
         except aiohttp.ClientError as error:
             raise ModelError("The model endpoint broke its answer off.", kind="interrupted") from error
         self._is_whole = True
@@ -192,13 +194,12 @@ class Passage:
         """
         if self._is_refused:
             return 0
-        route = self._request.route
-        estimate = estimate_tokens([value for name, value in self._request.fields.items() if name in route.content])
+        route, fields = self._request.route, self._request.fields
         found = _TOTAL.findall(b"".join(self._tail)[-TAIL:]) if self._is_whole else ()
-        if not found:
-            return estimate
-        said = max(map(int, found))
-        return max(said, estimate) if route.group == "rerank" else said
+        said = max(map(int, found), default=0)
+        if found and route.group != "rerank":
+            return said
+        return max(said, estimate_tokens([value for name, value in fields.items() if name in route.content]))
 
 
 def is_uncounted_stream(fields: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Embeddings for tests, without a model: texts are near to one another that have words in common."""
+"""Embeddings for tests and the demo, without a model: texts are near to one another that have words in common."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 from support.chatmodel import ChatModel
-from support.chatpage import PATIENCE, ChatPage, Chromium
+from support.chatpage import FLAGS, PATIENCE, ChatPage, Chromium
 from support.environments import program
 from support.gateway import PinnedGateway
 from support.openwebui import ADA, BEN, JWT_SECRET, KEY, OPERATOR_KEY, OpenWebUI, open_webui
@@ -44,6 +44,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("e2e")
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """A browser for the pages of one file."""
+    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,10 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, expect
 from support.chatmodel import ChatModel
-from support.chatpage import FLAGS, ChatPage
+from support.chatpage import ChatPage
 from support.consolepage import ConsolePage, console_page
-from support.environments import program
 from support.facade import ASSISTANT, content, write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.openwebui import KEY, OPERATOR_KEY
@@ -106,13 +105,6 @@ async def remembered(data: Path, number: int) -> None:
         )
         await store.turns.add(row)
     await store.close()
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Playwright, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from support.accessibility import MOST_TABS, find_keyboard_traps, find_violations, scrolls_sideways
-from support.chatpage import FLAGS
 from support.consolepage import ConsolePage, console_page
-from support.environments import program
 from support.facade import ASSISTANT, write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.processes import free_port
@@ -71,13 +69,6 @@ def ask(served: PinnedGateway, words: str, model: str = "assistant") -> None:
     headers = {"authorization": f"Bearer {ADMIN_KEY}"}
     answer = httpx.post(f"{served.url}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60)
     assert answer.status_code == 200, answer.text
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
-    yield browser
-    browser.close()
 
 
 def show_sign_in(page: ConsolePage) -> None:

@@ -9,12 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, expect
 from support.chatmodel import ChatModel
-from support.chatpage import FLAGS
 from support.consolepage import ConsolePage, console_page
 from support.consoleserver import serving_past
-from support.environments import program
 from support.facade import content
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.scripted_model import Answer, Call, ScriptedModel
@@ -94,13 +92,6 @@ def served(
         tmp_path_factory.mktemp("pages"), upstream, tools_process, PAST, graphs={"judging": JUDGING}
     ) as gateway:
         yield gateway
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(params=LOOKS)

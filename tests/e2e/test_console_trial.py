@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, expect
 from support.chatmodel import ChatModel
-from support.chatpage import FLAGS
 from support.consolepage import ConsolePage, console_page
-from support.environments import program
 from support.facade import ASSISTANT, write_configs
 from support.gateway import ADMIN_KEY, DEVELOPER_KEY, PinnedGateway
 from support.processes import free_port
@@ -46,13 +44,6 @@ def served(
     gateway = PinnedGateway(configs, folder / "data", {}, free_port())
     yield gateway
     gateway.stop()
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=program("chromium", "install Debian's chromium"), args=FLAGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
